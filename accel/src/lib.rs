@@ -1,0 +1,27 @@
+//! Engines that run harts, behind one contract.
+//!
+//! A board asks an [`Accel`] for a [`Vm`], the `Vm` for one [`Vcpu`] a hart, and runs each on a thread of
+//! its own. MMIO is answered inside [`Vcpu::run`] through the [`GuestBus`]; what leaves `run` is a
+//! [`VcpuExit`]. All state of a hart is one plain [`HartState`]: reset is assignment, a snapshot is a copy,
+//! a differential test is `==`, and a running guest can move from one engine to another.
+
+pub mod bus;
+pub mod clock;
+pub mod error;
+pub mod exit;
+pub mod irq;
+pub mod state;
+pub mod tcg;
+pub mod vm;
+
+pub use bus::{BusFault, GuestBus};
+pub use clock::Clock;
+pub use error::AccelError;
+pub use exit::{SbiCall, ShutdownReason, VcpuExit};
+pub use irq::HartIrq;
+pub use state::{CsrState, HartState, Mode, MpState, PmpState};
+pub use vm::{Accel, HartSet, RemoteFence, Vcpu, VcpuHandle, Vm, VmConfig};
+
+/// Guest RAM as every engine and device sees it. The bitmap records writes made from outside the harts
+/// (virtio DMA, loaders), so that `fence.i` and later a live migration know which pages changed.
+pub type GuestRam = vm_memory::GuestMemoryMmap<vm_memory::bitmap::AtomicBitmap>;

@@ -1,0 +1,81 @@
+//! The contract every engine fulfils: [`Accel`] makes a [`Vm`], a `Vm` makes [`Vcpu`]s.
+
+use std::sync::Arc;
+
+use crate::{AccelError, Clock, GuestBus, GuestRam, HartIrq, HartState, SbiCall, VcpuExit};
+
+/// What an engine needs to know of the machine.
+pub struct VmConfig {
+    pub ram: GuestRam,
+    pub bus: Arc<dyn GuestBus>,
+    pub clock: Arc<Clock>,
+    /// Number of harts; hart ids are `0..harts`.
+    pub harts: u32,
+    /// The ISA of every hart.
+    pub isa: arch::ext::IsaConfig,
+    /// S-mode `ecall` leaves `run()` as [`VcpuExit::Sbi`] (built-in SBI) instead of trapping to M-mode.
+    pub builtin_sbi: bool,
+}
+
+/// An engine: what `-accel` names.
+pub trait Accel {
+    /// As `-accel` spells it.
+    fn name(&self) -> &'static str;
+    /// One line for `-accel help`.
+    fn description(&self) -> &'static str;
+    /// Why it cannot be used on this host, if it cannot.
+    fn availability(&self) -> Result<(), AccelError>;
+    fn create_vm(&self, config: VmConfig) -> Result<Arc<dyn Vm>, AccelError>;
+}
+
+/// A set of harts by id.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct HartSet(pub Vec<u32>);
+
+/// A fence that one hart asks of others (SBI RFENCE).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RemoteFence {
+    /// `fence.i`.
+    Instruction,
+    /// `sfence.vma` over `start .. start + size` bytes; `size == u64::MAX` is everything.
+    Address { start: u64, size: u64, asid: Option<u64> },
+}
+
+/// A running machine's processor side.
+pub trait Vm: Send + Sync {
+    /// Makes the vCPU of hart `hart`; once a hart.
+    fn create_vcpu(&self, hart: u32) -> Result<Box<dyn Vcpu>, AccelError>;
+    /// Returns when every hart of `harts` has performed the fence, or will before its next instruction.
+    fn remote_fence(&self, harts: &HartSet, fence: RemoteFence);
+    /// One line of counters for the log (exits by kind, blocks translated ...).
+    fn statistics(&self) -> String {
+        String::new()
+    }
+}
+
+/// A hart, owned by the thread that runs it.
+pub trait Vcpu: Send {
+    /// Runs the guest until something needs the caller. WFI sleeps inside.
+    fn run(&mut self) -> Result<VcpuExit, AccelError>;
+    /// Writes the answer to the last [`VcpuExit::Sbi`] into a0 and a1; legacy calls (`eid` < 0x10) write a0 only.
+    fn finish_sbi(&mut self, call: &SbiCall, error: i64, value: u64);
+    fn state(&mut self) -> HartState;
+    fn set_state(&mut self, state: &HartState);
+    fn handle(&self) -> Arc<dyn VcpuHandle>;
+}
+
+/// What other threads may do to a vCPU. Every method may be called at any time and does not block.
+pub trait VcpuHandle: Send + Sync {
+    /// Makes `run()` return [`VcpuExit::Kicked`] soon; remembered if the vCPU is outside `run()`.
+    fn kick(&self);
+    /// Drives a level-sensitive line.
+    fn set_irq(&self, irq: HartIrq, level: bool);
+    /// Sets pending the supervisor software interrupt as a write of `mip.SSIP` would (SBI IPI, ACLINT SSWI).
+    fn raise_ssip(&self);
+    /// `mtimecmp` in ticks of the machine's clock: MTIP is high while `mtime >= mtimecmp`.
+    fn set_mtimecmp(&self, ticks: u64);
+    /// The SBI timer: STIP is high while `time >= stimecmp`; `u64::MAX` disarms. Used where the guest has no Sstc.
+    fn set_sbi_timer(&self, ticks: u64);
+    /// The clock was set or resumed: deadlines have to be computed again.
+    fn clock_changed(&self);
+}

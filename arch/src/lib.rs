@@ -1,0 +1,5 @@
+//! RISC-V as facts: tables of instructions, CSRs, causes, page-table entries, extensions and profiles.
+//! No I/O, no threads, no unsafe.
+#![forbid(unsafe_code)]
+
+pub mod ext;

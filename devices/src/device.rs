@@ -1,0 +1,22 @@
+//! What a chip on the memory-mapped bus is.
+
+use crate::fdt::{FdtNode, Placement};
+
+/// A memory-mapped chip. Locks are the device's own; never notify, raise or log to a socket under one.
+///
+/// Accesses are 1, 2, 4 or 8 bytes, little endian, inside `size()`. A device ignores or zero-fills what its
+/// registers do not define; it never panics on a guest's access.
+pub trait MmioDevice: Send + Sync {
+    /// For `info mtree` and error messages.
+    fn name(&self) -> &str;
+    /// Bytes of address space it decodes, not zero.
+    fn size(&self) -> u64;
+    fn read(&self, offset: u64, data: &mut [u8]);
+    fn write(&self, offset: u64, data: &[u8]);
+    /// Power-on state. The harts are stopped.
+    fn reset(&self);
+    /// The nodes that describe it; written beside the device, collected by the board.
+    fn fdt(&self, _at: &Placement) -> Vec<FdtNode> {
+        Vec::new()
+    }
+}

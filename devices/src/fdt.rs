@@ -1,0 +1,51 @@
+//! Plain device-tree nodes: what a device says about itself to firmware and kernels.
+
+/// A property's value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FdtValue {
+    Empty,
+    U32(u32),
+    U64(u64),
+    Cells(Vec<u32>),
+    Str(String),
+    Strs(Vec<String>),
+    Bytes(Vec<u8>),
+}
+
+/// A node with its properties in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FdtNode {
+    /// `name@address`.
+    pub name: String,
+    pub properties: Vec<(String, FdtValue)>,
+    pub children: Vec<FdtNode>,
+}
+
+impl FdtNode {
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into(), properties: Vec::new(), children: Vec::new() }
+    }
+
+    /// Adds a property.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: FdtValue) -> Self {
+        self.properties.push((name.to_owned(), value));
+        self
+    }
+}
+
+/// Where the board put a device: all that its node needs to know of the outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placement {
+    pub base: u64,
+    /// Size to advertise, in bytes (QEMU's table is sometimes larger than what is decoded).
+    pub size: u64,
+    /// The device's interrupt specifier, e.g. `[10]` on a PLIC or `[10, 4]` on an APLIC; empty without one.
+    pub interrupt: Vec<u32>,
+    /// phandle of the interrupt controller the device is wired to.
+    pub interrupt_parent: u32,
+    /// phandle the board gave this node, if others refer to it.
+    pub phandle: Option<u32>,
+    /// For interrupt controllers and timers: one `(phandle of the hart's controller, irq)` pair each, flattened.
+    pub interrupts_extended: Vec<u32>,
+}

@@ -1,0 +1,60 @@
+//! Interrupt lines, as devices see them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// An interrupt controller's input side (PLIC, APLIC). May be called from any thread; must not call back.
+pub trait IrqSink: Send + Sync {
+    /// Level of input `source` (1-based, as in the board's IRQ table).
+    fn set_level(&self, source: u32, level: bool);
+}
+
+/// What chips such as the PLIC and the CLINT drive: lines into harts. Implemented by the board over the engine.
+pub trait HartLines: Send + Sync {
+    /// `irq` is the bit number in `mip`: 3 MSIP, 7 MTIP, 9 SEIP, 11 MEIP.
+    fn set_irq(&self, hart: u32, irq: u8, level: bool);
+    /// Sets SSIP pending (ACLINT SSWI); the guest clears it in `sip`.
+    fn raise_ssip(&self, hart: u32);
+    /// The engine keeps MTIP high while `mtime >= ticks`.
+    fn set_mtimecmp(&self, hart: u32, ticks: u64);
+    /// The machine's time, in ticks.
+    fn mtime(&self) -> u64;
+    /// A guest's write to `mtime`.
+    fn set_mtime(&self, ticks: u64);
+}
+
+/// One device's wire to an interrupt controller. Remembers its level, so that repeated calls cost nothing.
+pub struct IrqLine {
+    sink: Arc<dyn IrqSink>,
+    source: u32,
+    level: AtomicBool,
+}
+
+impl std::fmt::Debug for IrqLine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "IrqLine({}={})", self.source, self.level())
+    }
+}
+
+impl IrqLine {
+    pub fn new(sink: Arc<dyn IrqSink>, source: u32) -> Self {
+        Self { sink, source, level: AtomicBool::new(false) }
+    }
+
+    /// Drives the wire. Callers that race must order their calls themselves (hold the device's lock
+    /// while they decide, drive it after): the last call wins.
+    pub fn set(&self, level: bool) {
+        if self.level.swap(level, Ordering::AcqRel) != level {
+            self.sink.set_level(self.source, level);
+        }
+    }
+
+    pub fn level(&self) -> bool {
+        self.level.load(Ordering::Acquire)
+    }
+
+    /// Restores a saved level without making an edge.
+    pub fn restore(&self, level: bool) {
+        self.level.store(level, Ordering::Release);
+    }
+}

@@ -1,0 +1,13 @@
+//! Chips and virtio devices. A device knows offsets and interrupt lines, never addresses, harts' engines or the board.
+
+pub mod bus;
+pub mod device;
+pub mod fdt;
+pub mod irq;
+
+pub use bus::MmioBus;
+pub use device::MmioDevice;
+pub use irq::{HartLines, IrqLine, IrqSink};
+
+/// Guest RAM as devices see it; writes through it leave their mark in the bitmap.
+pub type GuestRam = vm_memory::GuestMemoryMmap<vm_memory::bitmap::AtomicBitmap>;
