@@ -1,1 +1,7 @@
-//! firmware
+//! What a guest meets before and below its kernel: the device tree, the loaders, the reset vector, the
+//! built-in SBI and the embedded demo guest.
+//!
+//! This crate knows neither engines nor devices: what it needs of a machine it asks for through
+//! [`sbi::SbiHost`] or takes as plain values.
+
+pub mod sbi;

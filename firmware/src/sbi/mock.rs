@@ -1,0 +1,198 @@
+//! A machine without harts that records what the SBI asked of it.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use super::{
+    ConsoleError, Fence, GuestFault, HartStates, HartStatus, MachineIds, SbiError, SbiHost, SbiOutcome, SbiRequest,
+};
+
+/// The mock's RAM.
+pub const RAM: Range<u64> = 0x8000_0000..0x8002_0000;
+
+/// Guest virtual address minus physical address; addresses below fault.
+pub const VIRTUAL_OFFSET: u64 = 0xffff_ffc0_0000_0000;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    Start(u32, u64, u64),
+    Ipi(u32),
+    Fence(Vec<u32>, Fence),
+    Timer(u32, u64),
+}
+
+struct Inner {
+    ram: Vec<u8>,
+    events: Vec<Event>,
+    output: Vec<u8>,
+    input: VecDeque<u8>,
+    console_room: usize,
+    console_broken: bool,
+    ipis: Vec<u32>,
+}
+
+pub struct MockHost {
+    harts: u32,
+    states: HartStates,
+    inner: RefCell<Inner>,
+}
+
+impl MockHost {
+    pub fn new(harts: u32) -> Self {
+        let states = HartStates::new(harts);
+        states.reset(0);
+        let inner = Inner {
+            ram: vec![0; (RAM.end - RAM.start) as usize],
+            events: Vec::new(),
+            output: Vec::new(),
+            input: VecDeque::new(),
+            console_room: usize::MAX,
+            console_broken: false,
+            ipis: Vec::new(),
+        };
+        Self { harts, states, inner: RefCell::new(inner) }
+    }
+
+    pub fn events(&self) -> Vec<Event> {
+        self.inner.borrow().events.clone()
+    }
+
+    pub fn output(&self) -> Vec<u8> {
+        self.inner.borrow().output.clone()
+    }
+
+    pub fn type_in(&self, bytes: &[u8]) {
+        self.inner.borrow_mut().input.extend(bytes);
+    }
+
+    pub fn set_console_room(&self, room: usize) {
+        self.inner.borrow_mut().console_room = room;
+    }
+
+    pub fn break_console(&self) {
+        self.inner.borrow_mut().console_broken = true;
+    }
+
+    pub fn set_status(&self, hart: u32, status: HartStatus) {
+        self.states.set(hart, status);
+    }
+
+    fn offset(address: u64, len: u64) -> Option<usize> {
+        let end = address.checked_add(len)?;
+        (address >= RAM.start && end <= RAM.end).then(|| (address - RAM.start) as usize)
+    }
+}
+
+impl SbiHost for MockHost {
+    fn hart_count(&self) -> u32 {
+        self.harts
+    }
+
+    fn machine_ids(&self) -> MachineIds {
+        MachineIds { mvendorid: 0x11, marchid: 0x22, mimpid: 0x33 }
+    }
+
+    fn hart_status(&self, hart: u32) -> HartStatus {
+        self.states.get(hart)
+    }
+
+    fn hart_start(&self, hart: u32, address: u64, opaque: u64) -> Result<(), SbiError> {
+        self.states.begin_start(hart)?;
+        self.inner.borrow_mut().events.push(Event::Start(hart, address, opaque));
+        Ok(())
+    }
+
+    fn is_executable(&self, address: u64) -> bool {
+        Self::offset(address, 2).is_some()
+    }
+
+    fn send_ipi(&self, hart: u32) {
+        let mut inner = self.inner.borrow_mut();
+        inner.events.push(Event::Ipi(hart));
+        inner.ipis.push(hart);
+    }
+
+    fn clear_ipi(&self, hart: u32) -> bool {
+        let mut inner = self.inner.borrow_mut();
+        let before = inner.ipis.len();
+        inner.ipis.retain(|pending| *pending != hart);
+        inner.ipis.len() != before
+    }
+
+    fn remote_fence(&self, harts: &[u32], fence: Fence) {
+        self.inner.borrow_mut().events.push(Event::Fence(harts.to_vec(), fence));
+    }
+
+    fn set_timer(&self, hart: u32, deadline: u64) {
+        self.inner.borrow_mut().events.push(Event::Timer(hart, deadline));
+    }
+
+    fn console_write(&self, bytes: &[u8]) -> Result<usize, ConsoleError> {
+        let mut inner = self.inner.borrow_mut();
+        if inner.console_broken {
+            return Err(ConsoleError);
+        }
+        let taken = bytes.len().min(inner.console_room);
+        inner.console_room -= taken;
+        inner.output.extend_from_slice(&bytes[..taken]);
+        Ok(taken)
+    }
+
+    fn console_write_byte(&self, byte: u8) -> Result<(), ConsoleError> {
+        self.console_write(&[byte]).map(drop)
+    }
+
+    fn console_read(&self, buf: &mut [u8]) -> Result<usize, ConsoleError> {
+        let mut inner = self.inner.borrow_mut();
+        if inner.console_broken {
+            return Err(ConsoleError);
+        }
+        let got = buf.len().min(inner.input.len());
+        buf[..got].fill_with(|| inner.input.pop_front().unwrap());
+        Ok(got)
+    }
+
+    fn is_ram(&self, address: u64, len: u64) -> bool {
+        Self::offset(address, len).is_some()
+    }
+
+    fn read_guest(&self, address: u64, buf: &mut [u8]) -> bool {
+        let Some(at) = Self::offset(address, buf.len() as u64) else { return false };
+        buf.copy_from_slice(&self.inner.borrow().ram[at..at + buf.len()]);
+        true
+    }
+
+    fn write_guest(&self, address: u64, bytes: &[u8]) -> bool {
+        let Some(at) = Self::offset(address, bytes.len() as u64) else { return false };
+        self.inner.borrow_mut().ram[at..at + bytes.len()].copy_from_slice(bytes);
+        true
+    }
+
+    fn read_virtual(&self, _hart: u32, address: u64, buf: &mut [u8]) -> Result<(), GuestFault> {
+        let physical = address.checked_sub(VIRTUAL_OFFSET);
+        match physical.filter(|p| self.read_guest(*p, buf)) {
+            Some(_) => Ok(()),
+            None => Err(GuestFault { cause: 13, tval: address }),
+        }
+    }
+}
+
+/// A call of hart 0.
+pub fn call(eid: u64, fid: u64, args: &[u64]) -> SbiRequest {
+    call_from(0, eid, fid, args)
+}
+
+pub fn call_from(hart: u32, eid: u64, fid: u64, args: &[u64]) -> SbiRequest {
+    let mut all = [0; 6];
+    all[..args.len()].copy_from_slice(args);
+    SbiRequest { hart, eid, fid, args: all }
+}
+
+/// The value of a successful return.
+pub fn value_of(outcome: SbiOutcome) -> u64 {
+    match outcome {
+        SbiOutcome::Return { error: 0, value } => value,
+        other => panic!("not a success: {other:?}"),
+    }
+}
