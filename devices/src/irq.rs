@@ -1,7 +1,7 @@
 //! Interrupt lines, as devices see them.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// An interrupt controller's input side (PLIC, APLIC). May be called from any thread; must not call back.
 pub trait IrqSink: Send + Sync {
@@ -28,6 +28,8 @@ pub struct IrqLine {
     sink: Arc<dyn IrqSink>,
     source: u32,
     level: AtomicBool,
+    /// Orders the callers of [`IrqLine::follow`]. Taken before a device's own lock, never inside it.
+    order: Mutex<()>,
 }
 
 impl std::fmt::Debug for IrqLine {
@@ -38,7 +40,7 @@ impl std::fmt::Debug for IrqLine {
 
 impl IrqLine {
     pub fn new(sink: Arc<dyn IrqSink>, source: u32) -> Self {
-        Self { sink, source, level: AtomicBool::new(false) }
+        Self { sink, source, level: AtomicBool::new(false), order: Mutex::new(()) }
     }
 
     /// Drives the wire. Callers that race must order their calls themselves (hold the device's lock
@@ -47,6 +49,14 @@ impl IrqLine {
         if self.level.swap(level, Ordering::AcqRel) != level {
             self.sink.set_level(self.source, level);
         }
+    }
+
+    /// Drives the wire to what `wanted` reads, one caller at a time. For devices that change on several
+    /// threads: decide under the device's lock, release it, then call this with a closure that takes the lock
+    /// and reads the level again. Whoever comes last reads the newest state, so the wire ends up right.
+    pub fn follow(&self, wanted: impl FnOnce() -> bool) {
+        let _order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
+        self.set(wanted());
     }
 
     pub fn level(&self) -> bool {
