@@ -1,6 +1,8 @@
 //! Chips and virtio devices. A device knows offsets and interrupt lines, never addresses, harts' engines or the board.
 
+pub mod backend;
 pub mod bus;
+pub mod chardev;
 pub mod device;
 pub mod fdt;
 pub mod irq;
