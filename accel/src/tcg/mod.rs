@@ -1,1 +1,3 @@
 //! The dynamic binary translator.
+
+pub mod helpers;
