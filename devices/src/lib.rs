@@ -6,6 +6,7 @@ pub mod chardev;
 pub mod device;
 pub mod fdt;
 pub mod irq;
+pub mod regmap;
 
 pub use bus::MmioBus;
 pub use device::MmioDevice;
