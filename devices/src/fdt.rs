@@ -12,6 +12,14 @@ pub enum FdtValue {
     Bytes(Vec<u8>),
 }
 
+impl FdtValue {
+    /// A `reg` property: (base, size) pairs, two cells each.
+    pub fn reg(ranges: &[(u64, u64)]) -> Self {
+        let cells = ranges.iter().flat_map(|&(base, size)| [base, size]);
+        Self::Cells(cells.flat_map(|v| [(v >> 32) as u32, v as u32]).collect())
+    }
+}
+
 /// A node with its properties in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FdtNode {
@@ -32,6 +40,25 @@ impl FdtNode {
         self.properties.push((name.to_owned(), value));
         self
     }
+
+    /// Adds `interrupts` and `interrupt-parent`, if the device is wired.
+    #[must_use]
+    pub fn with_interrupt(self, at: &Placement) -> Self {
+        if at.interrupt.is_empty() {
+            return self;
+        }
+        self.with("interrupts", FdtValue::Cells(at.interrupt.clone()))
+            .with("interrupt-parent", FdtValue::U32(at.interrupt_parent))
+    }
+
+    /// Adds `phandle`, if the board gave the device one.
+    #[must_use]
+    pub fn with_phandle(self, at: &Placement) -> Self {
+        match at.phandle {
+            Some(phandle) => self.with("phandle", FdtValue::U32(phandle)),
+            None => self,
+        }
+    }
 }
 
 /// Where the board put a device: all that its node needs to know of the outside.
@@ -48,4 +75,11 @@ pub struct Placement {
     pub phandle: Option<u32>,
     /// For interrupt controllers and timers: one `(phandle of the hart's controller, irq)` pair each, flattened.
     pub interrupts_extended: Vec<u32>,
+}
+
+impl Placement {
+    /// The `reg` property of a device with one range of registers.
+    pub fn reg(&self) -> FdtValue {
+        FdtValue::reg(&[(self.base, self.size)])
+    }
 }
