@@ -3,3 +3,5 @@
 #![forbid(unsafe_code)]
 
 pub mod ext;
+pub mod isa;
+pub mod model;

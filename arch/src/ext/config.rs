@@ -1,0 +1,112 @@
+//! A hart's ISA as chosen by `-cpu`: extensions and the parameters the specification leaves open.
+
+use super::{Ext, ExtSet};
+use crate::model;
+
+/// The largest translation mode of `satp`; smaller ones are supported with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum SatpMode {
+    Bare,
+    Sv39,
+    Sv48,
+    Sv57,
+}
+
+impl SatpMode {
+    /// Encoding of `satp.MODE`.
+    pub const fn encoding(self) -> u64 {
+        match self {
+            Self::Bare => 0,
+            Self::Sv39 => 8,
+            Self::Sv48 => 9,
+            Self::Sv57 => 10,
+        }
+    }
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Bare => "bare",
+            Self::Sv39 => "sv39",
+            Self::Sv48 => "sv48",
+            Self::Sv57 => "sv57",
+        }
+    }
+}
+
+/// A hart's ISA.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IsaConfig {
+    /// Closed under implication.
+    pub exts: ExtSet,
+    /// The largest supported mode.
+    pub satp_mode: SatpMode,
+    /// 0..=64.
+    pub pmp_entries: u8,
+    /// Bits of a vector register; meaningful with a vector extension only.
+    pub vlen: u32,
+    /// Cache-block sizes in bytes.
+    pub cbom_block: u16,
+    pub cboz_block: u16,
+    pub cbop_block: u16,
+    pub mvendorid: u64,
+    pub marchid: u64,
+    pub mimpid: u64,
+    /// The name of the CPU model this came from.
+    pub model: String,
+}
+
+impl Default for IsaConfig {
+    /// The model `rv64`.
+    fn default() -> Self {
+        model::find(model::DEFAULT).expect("the default model exists").config()
+    }
+}
+
+impl IsaConfig {
+    pub fn has(&self, ext: Ext) -> bool {
+        self.exts.contains(ext)
+    }
+
+    /// The reset value of `misa`: MXL = 64 bits and a bit for each single-letter extension.
+    pub fn misa(&self) -> u64 {
+        self.exts
+            .iter()
+            .filter_map(|ext| match ext.name().as_bytes() {
+                [letter] => Some(1 << (letter - b'a')),
+                _ => None,
+            })
+            .fold(2 << 62, |misa: u64, bit: u64| misa | bit)
+    }
+
+    /// `riscv,isa` of the device tree, such as `rv64imafdc_zicsr_...`.
+    pub fn isa_string(&self) -> String {
+        let mut isa = String::from("rv64");
+        for name in self.isa_extensions() {
+            if name.len() > 1 {
+                isa.push('_');
+            }
+            isa.push_str(name);
+        }
+        isa
+    }
+
+    /// `riscv,isa-extensions` of the device tree. Privilege modes are not extensions there.
+    pub fn isa_extensions(&self) -> Vec<&'static str> {
+        self.exts.iter().filter(|ext| !matches!(ext, Ext::S | Ext::U)).map(Ext::name).collect()
+    }
+
+    /// `riscv,isa-base` of the device tree.
+    pub fn isa_base(&self) -> &'static str {
+        "rv64i"
+    }
+
+    /// `mmu-type` of the device tree.
+    pub fn mmu_type(&self) -> &'static str {
+        match self.satp_mode {
+            SatpMode::Bare => "riscv,none",
+            SatpMode::Sv39 => "riscv,sv39",
+            SatpMode::Sv48 => "riscv,sv48",
+            SatpMode::Sv57 => "riscv,sv57",
+        }
+    }
+}

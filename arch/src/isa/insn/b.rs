@@ -1,0 +1,52 @@
+//! Bit manipulation (Zba, Zbb, Zbc, Zbs) and what cryptography takes of it (Zbkb, Zbkc).
+
+macro_rules! b_rows {
+    ([$next:ident $($then:ident)*] $($rows:tt)*) => { $next! { [$($then)*] $($rows)*
+        AddUw    Zba,        "add.uw rd,rs1,rs2"    "0000100 rs2 rs1 000 rd 0111011"
+        Sh1add   Zba,        "sh1add rd,rs1,rs2"    "0010000 rs2 rs1 010 rd 0110011"
+        Sh2add   Zba,        "sh2add rd,rs1,rs2"    "0010000 rs2 rs1 100 rd 0110011"
+        Sh3add   Zba,        "sh3add rd,rs1,rs2"    "0010000 rs2 rs1 110 rd 0110011"
+        Sh1addUw Zba,        "sh1add.uw rd,rs1,rs2" "0010000 rs2 rs1 010 rd 0111011"
+        Sh2addUw Zba,        "sh2add.uw rd,rs1,rs2" "0010000 rs2 rs1 100 rd 0111011"
+        Sh3addUw Zba,        "sh3add.uw rd,rs1,rs2" "0010000 rs2 rs1 110 rd 0111011"
+        SlliUw   Zba,        "slli.uw rd,rs1,shamt" "000010 shamt6 rs1 001 rd 0011011"
+
+        Andn     Zbb | Zbkb, "andn rd,rs1,rs2"      "0100000 rs2 rs1 111 rd 0110011"
+        Orn      Zbb | Zbkb, "orn rd,rs1,rs2"       "0100000 rs2 rs1 110 rd 0110011"
+        Xnor     Zbb | Zbkb, "xnor rd,rs1,rs2"      "0100000 rs2 rs1 100 rd 0110011"
+        Clz      Zbb,        "clz rd,rs1"           "0110000 00000 rs1 001 rd 0010011"
+        Clzw     Zbb,        "clzw rd,rs1"          "0110000 00000 rs1 001 rd 0011011"
+        Ctz      Zbb,        "ctz rd,rs1"           "0110000 00001 rs1 001 rd 0010011"
+        Ctzw     Zbb,        "ctzw rd,rs1"          "0110000 00001 rs1 001 rd 0011011"
+        Cpop     Zbb,        "cpop rd,rs1"          "0110000 00010 rs1 001 rd 0010011"
+        Cpopw    Zbb,        "cpopw rd,rs1"         "0110000 00010 rs1 001 rd 0011011"
+        Max      Zbb,        "max rd,rs1,rs2"       "0000101 rs2 rs1 110 rd 0110011"
+        Maxu     Zbb,        "maxu rd,rs1,rs2"      "0000101 rs2 rs1 111 rd 0110011"
+        Min      Zbb,        "min rd,rs1,rs2"       "0000101 rs2 rs1 100 rd 0110011"
+        Minu     Zbb,        "minu rd,rs1,rs2"      "0000101 rs2 rs1 101 rd 0110011"
+        SextB    Zbb,        "sext.b rd,rs1"        "0110000 00100 rs1 001 rd 0010011"
+        SextH    Zbb,        "sext.h rd,rs1"        "0110000 00101 rs1 001 rd 0010011"
+        ZextH    Zbb,        "zext.h rd,rs1"        "0000100 00000 rs1 100 rd 0111011"
+        Rol      Zbb | Zbkb, "rol rd,rs1,rs2"       "0110000 rs2 rs1 001 rd 0110011"
+        Rolw     Zbb | Zbkb, "rolw rd,rs1,rs2"      "0110000 rs2 rs1 001 rd 0111011"
+        Ror      Zbb | Zbkb, "ror rd,rs1,rs2"       "0110000 rs2 rs1 101 rd 0110011"
+        Rorw     Zbb | Zbkb, "rorw rd,rs1,rs2"      "0110000 rs2 rs1 101 rd 0111011"
+        Rori     Zbb | Zbkb, "rori rd,rs1,shamt"    "011000 shamt6 rs1 101 rd 0010011"
+        Roriw    Zbb | Zbkb, "roriw rd,rs1,shamt"   "0110000 shamt5 rs1 101 rd 0011011"
+        OrcB     Zbb,        "orc.b rd,rs1"         "001010000111 rs1 101 rd 0010011"
+        Rev8     Zbb | Zbkb, "rev8 rd,rs1"          "011010111000 rs1 101 rd 0010011"
+
+        Clmul    Zbc | Zbkc, "clmul rd,rs1,rs2"     "0000101 rs2 rs1 001 rd 0110011"
+        Clmulh   Zbc | Zbkc, "clmulh rd,rs1,rs2"    "0000101 rs2 rs1 011 rd 0110011"
+        Clmulr   Zbc,        "clmulr rd,rs1,rs2"    "0000101 rs2 rs1 010 rd 0110011"
+
+        Bclr     Zbs,        "bclr rd,rs1,rs2"      "0100100 rs2 rs1 001 rd 0110011"
+        Bclri    Zbs,        "bclri rd,rs1,shamt"   "010010 shamt6 rs1 001 rd 0010011"
+        Bext     Zbs,        "bext rd,rs1,rs2"      "0100100 rs2 rs1 101 rd 0110011"
+        Bexti    Zbs,        "bexti rd,rs1,shamt"   "010010 shamt6 rs1 101 rd 0010011"
+        Binv     Zbs,        "binv rd,rs1,rs2"      "0110100 rs2 rs1 001 rd 0110011"
+        Binvi    Zbs,        "binvi rd,rs1,shamt"   "011010 shamt6 rs1 001 rd 0010011"
+        Bset     Zbs,        "bset rd,rs1,rs2"      "0010100 rs2 rs1 001 rd 0110011"
+        Bseti    Zbs,        "bseti rd,rs1,shamt"   "001010 shamt6 rs1 001 rd 0010011"
+    } };
+}

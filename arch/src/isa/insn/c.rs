@@ -1,0 +1,61 @@
+//! Compressed instructions (Zca, Zcd, Zcb, Zcmop) by the operation they expand to (unprivileged specification,
+//! chapters "C" and "Zc"). Hints are expanded as any other word; reserved words have no row.
+
+use super::Op;
+use crate::ext::Ext;
+use crate::isa::table::RowText;
+
+pub(in crate::isa) static ROWS: &[RowText] = rows! {
+    Addi   Zca,         "c.addi4spn rd,sp,imm" "000 uimm[5:4|9:6|2|3] rd' 00, rs1=2, imm!=0"
+    Fld    Zcd,         "c.fld fd,imm(rs1)"    "001 uimm[5:3] rs1' uimm[7:6] rd' 00"
+    Lw     Zca,         "c.lw rd,imm(rs1)"     "010 uimm[5:3] rs1' uimm[2|6] rd' 00"
+    Ld     Zca,         "c.ld rd,imm(rs1)"     "011 uimm[5:3] rs1' uimm[7:6] rd' 00"
+    Lbu    Zcb,         "c.lbu rd,imm(rs1)"    "100000 rs1' uimm[0|1] rd' 00"
+    Lhu    Zcb,         "c.lhu rd,imm(rs1)"    "100001 rs1' 0 uimm[1] rd' 00"
+    Lh     Zcb,         "c.lh rd,imm(rs1)"     "100001 rs1' 1 uimm[1] rd' 00"
+    Sb     Zcb,         "c.sb rs2,imm(rs1)"    "100010 rs1' uimm[0|1] rs2' 00"
+    Sh     Zcb,         "c.sh rs2,imm(rs1)"    "100011 rs1' 0 uimm[1] rs2' 00"
+    Fsd    Zcd,         "c.fsd fs2,imm(rs1)"   "101 uimm[5:3] rs1' uimm[7:6] rs2' 00"
+    Sw     Zca,         "c.sw rs2,imm(rs1)"    "110 uimm[5:3] rs1' uimm[2|6] rs2' 00"
+    Sd     Zca,         "c.sd rs2,imm(rs1)"    "111 uimm[5:3] rs1' uimm[7:6] rs2' 00"
+
+    Addi   Zca,         "c.nop imm"            "000 imm[5] 00000 imm[4:0] 01"
+    Addi   Zca,         "c.addi rd,imm"        "000 imm[5] rd/rs1 imm[4:0] 01, rd!=0"
+    Addiw  Zca,         "c.addiw rd,imm"       "001 imm[5] rd/rs1 imm[4:0] 01, rd!=0"
+    Addi   Zca,         "c.li rd,imm"          "010 imm[5] rd imm[4:0] 01"
+    Addi   Zca,         "c.addi16sp sp,imm"    "011 imm[9] 00010 imm[4|6|8:7|5] 01, rd=2, rs1=2, imm!=0"
+    Lui    Zca,         "c.lui rd,upper"       "011 imm[17] rd imm[16:12] 01, rd!=2, imm!=0"
+    Addi   Zcmop,       "c.mop.n"              "01100 ... 1 00000 01"
+    Srli   Zca,         "c.srli rd,shamt"      "100 uimm[5] 00 rd'/rs1' uimm[4:0] 01"
+    Srai   Zca,         "c.srai rd,shamt"      "100 uimm[5] 01 rd'/rs1' uimm[4:0] 01"
+    Andi   Zca,         "c.andi rd,imm"        "100 imm[5] 10 rd'/rs1' imm[4:0] 01"
+    Sub    Zca,         "c.sub rd,rs2"         "100011 rd'/rs1' 00 rs2' 01"
+    Xor    Zca,         "c.xor rd,rs2"         "100011 rd'/rs1' 01 rs2' 01"
+    Or     Zca,         "c.or rd,rs2"          "100011 rd'/rs1' 10 rs2' 01"
+    And    Zca,         "c.and rd,rs2"         "100011 rd'/rs1' 11 rs2' 01"
+    Subw   Zca,         "c.subw rd,rs2"        "100111 rd'/rs1' 00 rs2' 01"
+    Addw   Zca,         "c.addw rd,rs2"        "100111 rd'/rs1' 01 rs2' 01"
+    Mul    Zcb & Zmmul, "c.mul rd,rs2"         "100111 rd'/rs1' 10 rs2' 01"
+    Andi   Zcb,         "c.zext.b rd"          "100111 rd'/rs1' 11 000 01, imm=255"
+    SextB  Zcb & Zbb,   "c.sext.b rd"          "100111 rd'/rs1' 11 001 01"
+    ZextH  Zcb & Zbb,   "c.zext.h rd"          "100111 rd'/rs1' 11 010 01"
+    SextH  Zcb & Zbb,   "c.sext.h rd"          "100111 rd'/rs1' 11 011 01"
+    AddUw  Zcb & Zba,   "c.zext.w rd"          "100111 rd'/rs1' 11 100 01"
+    Xori   Zcb,         "c.not rd"             "100111 rd'/rs1' 11 101 01, imm=-1"
+    Jal    Zca,         "c.j target"           "101 imm[11|4|9:8|10|6|7|3:1|5] 01"
+    Beq    Zca,         "c.beqz rs1,target"    "110 imm[8|4:3] rs1' imm[7:6|2:1|5] 01"
+    Bne    Zca,         "c.bnez rs1,target"    "111 imm[8|4:3] rs1' imm[7:6|2:1|5] 01"
+
+    Slli   Zca,         "c.slli rd,shamt"      "000 uimm[5] rd/rs1 uimm[4:0] 10"
+    Fld    Zcd,         "c.fldsp fd,imm(sp)"   "001 uimm[5] rd uimm[4:3|8:6] 10, rs1=2"
+    Lw     Zca,         "c.lwsp rd,imm(sp)"    "010 uimm[5] rd uimm[4:2|7:6] 10, rs1=2, rd!=0"
+    Ld     Zca,         "c.ldsp rd,imm(sp)"    "011 uimm[5] rd uimm[4:3|8:6] 10, rs1=2, rd!=0"
+    Jalr   Zca,         "c.jr rs1"             "1000 rs1 00000 10, rs1!=0"
+    Add    Zca,         "c.mv rd,rs2"          "1000 rd rs2 10, rs2!=0"
+    Ebreak Zca,         "c.ebreak"             "1001 00000 00000 10"
+    Jalr   Zca,         "c.jalr rs1"           "1001 rs1 00000 10, rd=1, rs1!=0"
+    Add    Zca,         "c.add rd,rs2"         "1001 rd/rs1 rs2 10, rs2!=0"
+    Fsd    Zcd,         "c.fsdsp fs2,imm(sp)"  "101 uimm[5:3|8:6] rs2 10, rs1=2"
+    Sw     Zca,         "c.swsp rs2,imm(sp)"   "110 uimm[5:2|7:6] rs2 10, rs1=2"
+    Sd     Zca,         "c.sdsp rs2,imm(sp)"   "111 uimm[5:3|8:6] rs2 10, rs1=2"
+};
