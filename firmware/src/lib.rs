@@ -4,4 +4,6 @@
 //! This crate knows neither engines nor devices: what it needs of a machine it asks for through
 //! [`sbi::SbiHost`] or takes as plain values.
 
+pub mod fdt;
+pub mod machine_tree;
 pub mod sbi;
