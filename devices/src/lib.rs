@@ -5,6 +5,7 @@ pub mod bus;
 pub mod chardev;
 pub mod device;
 pub mod fdt;
+pub mod intc;
 pub mod irq;
 pub mod regmap;
 
