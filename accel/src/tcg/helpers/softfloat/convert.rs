@@ -50,19 +50,21 @@ impl Int {
 }
 
 /// A finite number as an integer magnitude and what follows the point, in units of 2^-64 and sticky.
-/// `None` if the magnitude needs more than 64 bits.
+/// `None` if the magnitude needs more than 64 bits, as infinities and NaNs do.
 #[inline(always)]
 fn split<F: Format>(v: u64) -> Option<(u64, u64)> {
-    let exp = exponent::<F>(v) - F::BIAS;
+    let field = exponent::<F>(v);
+    let exp = field - F::BIAS;
     if exp < -1 {
         return Some((0, (magnitude::<F>(v) != 0) as u64));
     }
-    // |v| >= 1/2, so the number is normal in every format.
+    // |v| >= 1/2, so a number is normal in every format.
     let sig = ((v & F::FRAC_MASK) | F::HIDDEN) << (63 - F::FRAC);
     match exp {
         -1 => Some((0, sig)),
         63 => Some((sig, 0)),
-        0..63 => Some((sig >> (63 - exp), sig << (exp + 1))),
+        // The infinity of a small format would pass for a number.
+        0..63 if field != F::EXP_MAX => Some((sig >> (63 - exp), sig << (exp + 1))),
         _ => None,
     }
 }
@@ -87,18 +89,21 @@ fn round_away(int: u64, frac: u64, negative: bool, rm: Rm) -> u64 {
 pub fn to_int<F: Format>(v: u64, int: Int, rm: Rm, flags: &mut u32) -> u64 {
     let negative = sign::<F>(v) && !is_nan::<F>(v);
     let limit = int.limit(negative);
-    let (magnitude, inexact) = match split::<F>(v) {
+    let rounded = split::<F>(v).and_then(|(whole, frac)| {
         // No carry out: 64 significant integer bits leave no fraction.
-        Some((whole, frac)) => (whole + round_away(whole, frac, negative, rm), frac != 0),
-        None => (u64::MAX, false),
+        let magnitude = whole + round_away(whole, frac, negative, rm);
+        (magnitude <= limit).then_some((magnitude, frac != 0))
+    });
+    let magnitude = match rounded {
+        Some((magnitude, inexact)) => {
+            *flags |= NX * inexact as u32;
+            magnitude
+        }
+        None => {
+            *flags |= NV;
+            limit
+        }
     };
-    let fits = magnitude <= limit && exponent::<F>(v) != F::EXP_MAX;
-    *flags |= match (fits, inexact) {
-        (false, _) => NV,
-        (true, true) => NX,
-        (true, false) => 0,
-    };
-    let magnitude = if fits { magnitude } else { limit };
     let value = if negative { magnitude.wrapping_neg() } else { magnitude };
     if int.bits == 32 { value as i32 as u64 } else { value }
 }
