@@ -2,6 +2,10 @@
 //! No I/O, no threads, no unsafe.
 #![forbid(unsafe_code)]
 
+pub mod cause;
+pub mod csr;
 pub mod ext;
 pub mod isa;
 pub mod model;
+pub mod pte;
+pub mod reg;

@@ -1,0 +1,207 @@
+//! Fields of CSRs, named as the privileged specification prints them. A field of several bits is a mask in place, with
+//! a `_SHIFT` where its value is wanted.
+
+/// `misa`.
+pub mod misa {
+    /// The value of MXL for 64 bits, in place.
+    pub const MXL_64: u64 = 2 << 62;
+
+    /// The bit of a single-letter extension, given in upper case.
+    pub const fn letter(letter: char) -> u64 {
+        1 << (letter as u32 - 'A' as u32)
+    }
+}
+
+/// `mstatus` and, for the bits it shows, `sstatus`.
+pub mod mstatus {
+    pub const SIE: u64 = 1 << 1;
+    pub const MIE: u64 = 1 << 3;
+    pub const SPIE: u64 = 1 << 5;
+    pub const UBE: u64 = 1 << 6;
+    pub const MPIE: u64 = 1 << 7;
+    pub const SPP: u64 = 1 << 8;
+    pub const VS: u64 = 3 << 9;
+    pub const VS_SHIFT: u32 = 9;
+    pub const MPP: u64 = 3 << 11;
+    pub const MPP_SHIFT: u32 = 11;
+    pub const FS: u64 = 3 << 13;
+    pub const FS_SHIFT: u32 = 13;
+    pub const XS: u64 = 3 << 15;
+    pub const MPRV: u64 = 1 << 17;
+    pub const SUM: u64 = 1 << 18;
+    pub const MXR: u64 = 1 << 19;
+    pub const TVM: u64 = 1 << 20;
+    pub const TW: u64 = 1 << 21;
+    pub const TSR: u64 = 1 << 22;
+    pub const SPELP: u64 = 1 << 23;
+    pub const SDT: u64 = 1 << 24;
+    pub const UXL: u64 = 3 << 32;
+    pub const UXL_SHIFT: u32 = 32;
+    pub const SXL: u64 = 3 << 34;
+    pub const SXL_SHIFT: u32 = 34;
+    pub const SBE: u64 = 1 << 36;
+    pub const MBE: u64 = 1 << 37;
+    pub const GVA: u64 = 1 << 38;
+    pub const MPV: u64 = 1 << 39;
+    pub const MPELP: u64 = 1 << 41;
+    pub const MDT: u64 = 1 << 42;
+    pub const SD: u64 = 1 << 63;
+
+    /// What `sstatus` shows of `mstatus` on a hart without further extensions.
+    pub const SSTATUS: u64 = SIE | SPIE | UBE | SPP | VS | FS | XS | SUM | MXR | UXL | SD;
+
+    /// Values of FS, VS and XS.
+    pub const OFF: u64 = 0;
+    pub const INITIAL: u64 = 1;
+    pub const CLEAN: u64 = 2;
+    pub const DIRTY: u64 = 3;
+
+    /// Value of UXL and SXL for 64 bits.
+    pub const XL_64: u64 = 2;
+}
+
+/// `mip`, `mie`, `mideleg` and their supervisor views.
+pub mod mip {
+    pub const SSIP: u64 = 1 << 1;
+    pub const VSSIP: u64 = 1 << 2;
+    pub const MSIP: u64 = 1 << 3;
+    pub const STIP: u64 = 1 << 5;
+    pub const VSTIP: u64 = 1 << 6;
+    pub const MTIP: u64 = 1 << 7;
+    pub const SEIP: u64 = 1 << 9;
+    pub const VSEIP: u64 = 1 << 10;
+    pub const MEIP: u64 = 1 << 11;
+    pub const SGEIP: u64 = 1 << 12;
+    pub const LCOFIP: u64 = 1 << 13;
+}
+
+/// `mtvec`, `stvec` and `vstvec`.
+pub mod tvec {
+    pub const BASE: u64 = !3;
+    pub const MODE: u64 = 3;
+    pub const DIRECT: u64 = 0;
+    pub const VECTORED: u64 = 1;
+}
+
+/// `mcause`, `scause` and `vscause`.
+pub mod xcause {
+    pub const INTERRUPT: u64 = 1 << 63;
+    pub const CODE: u64 = !INTERRUPT;
+}
+
+/// `mcounteren`, `scounteren`, `hcounteren` and, but for TM, `mcountinhibit`.
+pub mod counteren {
+    pub const CY: u64 = 1 << 0;
+    pub const TM: u64 = 1 << 1;
+    pub const IR: u64 = 1 << 2;
+    /// HPM3 to HPM31.
+    pub const HPM: u64 = 0xffff_fff8;
+}
+
+/// `menvcfg`; `senvcfg` and `henvcfg` have the same bits where they have them.
+pub mod envcfg {
+    pub const FIOM: u64 = 1 << 0;
+    pub const LPE: u64 = 1 << 2;
+    pub const SSE: u64 = 1 << 3;
+    pub const CBIE: u64 = 3 << 4;
+    pub const CBIE_SHIFT: u32 = 4;
+    pub const CBCFE: u64 = 1 << 6;
+    pub const CBZE: u64 = 1 << 7;
+    pub const PMM: u64 = 3 << 32;
+    pub const PMM_SHIFT: u32 = 32;
+    pub const DTE: u64 = 1 << 59;
+    pub const CDE: u64 = 1 << 60;
+    pub const ADUE: u64 = 1 << 61;
+    pub const PBMTE: u64 = 1 << 62;
+    pub const STCE: u64 = 1 << 63;
+
+    /// Values of CBIE. The value 2 is reserved.
+    pub const CBIE_TRAP: u64 = 0;
+    pub const CBIE_FLUSH: u64 = 1;
+    pub const CBIE_INVALIDATE: u64 = 3;
+}
+
+/// `mseccfg`.
+pub mod mseccfg {
+    pub const MML: u64 = 1 << 0;
+    pub const MMWP: u64 = 1 << 1;
+    pub const RLB: u64 = 1 << 2;
+    pub const USEED: u64 = 1 << 8;
+    pub const SSEED: u64 = 1 << 9;
+    pub const MLPE: u64 = 1 << 10;
+    pub const PMM: u64 = 3 << 32;
+}
+
+/// `satp` and `vsatp`.
+pub mod satp {
+    pub const PPN: u64 = (1 << 44) - 1;
+    pub const ASID: u64 = 0xffff << 44;
+    pub const ASID_SHIFT: u32 = 44;
+    pub const MODE: u64 = 0xf << 60;
+    pub const MODE_SHIFT: u32 = 60;
+
+    /// Values of MODE.
+    pub const BARE: u64 = 0;
+    pub const SV39: u64 = 8;
+    pub const SV48: u64 = 9;
+    pub const SV57: u64 = 10;
+}
+
+/// One byte of `pmpcfg`.
+pub mod pmpcfg {
+    pub const R: u8 = 1 << 0;
+    pub const W: u8 = 1 << 1;
+    pub const X: u8 = 1 << 2;
+    pub const A: u8 = 3 << 3;
+    pub const A_SHIFT: u32 = 3;
+    pub const L: u8 = 1 << 7;
+
+    /// Values of A.
+    pub const OFF: u8 = 0;
+    pub const TOR: u8 = 1;
+    pub const NA4: u8 = 2;
+    pub const NAPOT: u8 = 3;
+
+    /// Bits of `pmpaddr` that a 64-bit hart has.
+    pub const ADDR: u64 = (1 << 54) - 1;
+}
+
+/// `fcsr`.
+pub mod fcsr {
+    /// Inexact.
+    pub const NX: u64 = 1 << 0;
+    /// Underflow.
+    pub const UF: u64 = 1 << 1;
+    /// Overflow.
+    pub const OF: u64 = 1 << 2;
+    /// Divide by zero.
+    pub const DZ: u64 = 1 << 3;
+    /// Invalid operation.
+    pub const NV: u64 = 1 << 4;
+    pub const FFLAGS: u64 = 0x1f;
+    pub const FRM: u64 = 7 << 5;
+    pub const FRM_SHIFT: u32 = 5;
+
+    /// Values of FRM and of an instruction's rm field: to nearest, ties to even.
+    pub const RNE: u8 = 0;
+    /// Towards zero.
+    pub const RTZ: u8 = 1;
+    /// Down.
+    pub const RDN: u8 = 2;
+    /// Up.
+    pub const RUP: u8 = 3;
+    /// To nearest, ties to the larger magnitude.
+    pub const RMM: u8 = 4;
+    /// In an instruction: as FRM says.
+    pub const DYN: u8 = 7;
+}
+
+/// `mhpmevent` with Sscofpmf, `mcyclecfg` and `minstretcfg`.
+pub mod mhpmevent {
+    pub const VUINH: u64 = 1 << 58;
+    pub const VSINH: u64 = 1 << 59;
+    pub const UINH: u64 = 1 << 60;
+    pub const SINH: u64 = 1 << 61;
+    pub const MINH: u64 = 1 << 62;
+    pub const OF: u64 = 1 << 63;
+}
