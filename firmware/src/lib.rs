@@ -5,5 +5,6 @@
 //! [`sbi::SbiHost`] or takes as plain values.
 
 pub mod fdt;
+pub mod load;
 pub mod machine_tree;
 pub mod sbi;
