@@ -93,11 +93,10 @@ mod tests {
     fn the_name_agrees_with_the_privilege_of_the_number() {
         for row in all() {
             let starts = |prefixes: &[&str]| prefixes.iter().any(|prefix| row.name.starts_with(prefix));
+            let virtual_supervisor = starts(&["vss", "vsi", "vst", "vse", "vsc", "vsa"]) && row.name != "vstart";
             let expected = if starts(&["m", "pmp", "tselect", "tdata", "tinfo", "tcontrol"]) {
                 3
-            } else if starts(&["vss", "vsi", "vst", "vse", "vsc", "vsa"]) && row.name != "vstart" {
-                2
-            } else if starts(&["h"]) && !starts(&["hpm"]) {
+            } else if virtual_supervisor || starts(&["h"]) && !starts(&["hpm"]) {
                 2
             } else if starts(&["s"]) && !matches!(row.name, "ssp" | "seed") {
                 1

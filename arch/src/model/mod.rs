@@ -1,0 +1,236 @@
+//! CPU models: what `-cpu` names, and how its options change them.
+
+mod options;
+
+pub use options::{CpuError, PROPERTIES, Property, parse};
+
+use crate::ext::{EXTENSIONS, Ext, ExtSet, IsaConfig, SatpMode};
+use Ext::*;
+
+/// The model when `-cpu` is not given.
+pub const DEFAULT: &str = "rv64";
+
+/// A CPU model.
+#[derive(Debug, Clone, Copy)]
+pub struct Model {
+    pub name: &'static str,
+    /// One line for `-cpu help`.
+    pub doc: &'static str,
+    exts: Exts,
+    /// The largest mode.
+    pub satp_mode: SatpMode,
+    pub pmp_entries: u8,
+}
+
+/// Which extensions a model has, besides those that these imply.
+#[derive(Debug, Clone, Copy)]
+enum Exts {
+    /// All of these lists.
+    Lists(&'static [&'static [Ext]]),
+    /// All that the engines have, but for these.
+    AllBut(&'static [Ext]),
+}
+
+/// Mandatory extensions of the profile RVA22U64.
+const RVA22U: &[Ext] = &[
+    I,
+    M,
+    A,
+    F,
+    D,
+    C,
+    B,
+    Zic64b,
+    Zicbom,
+    Zicbop,
+    Zicboz,
+    Ziccamoa,
+    Ziccif,
+    Zicclsm,
+    Ziccrse,
+    Zicntr,
+    Zicsr,
+    Zihintpause,
+    Zihpm,
+    Za64rs,
+    Zfhmin,
+    Zkt,
+    U,
+];
+/// What RVA22S64 adds.
+const RVA22S: &[Ext] =
+    &[Zifencei, S, Ssccptr, Sscounterenw, Ssstrict, Sstvala, Sstvecd, Ssu64xl, Svade, Svinval, Svpbmt];
+/// What RVA23U64 adds to RVA22U64.
+const RVA23U: &[Ext] = &[V, Zicond, Zihintntl, Zimop, Zawrs, Zfa, Zcb, Zcmop, Zvbb, Zvfhmin, Zvkt, Supm];
+/// What RVA23S64 adds to RVA23U64 and RVA22S64.
+const RVA23S: &[Ext] = &[H, Sha, Sscofpmf, Ssnpm, Sstc, Svnapot];
+
+/// All models, the default first.
+pub static MODELS: &[Model] = &[
+    Model {
+        name: "rv64",
+        doc: "64-bit hart with what a Linux distribution uses (default)",
+        exts: Exts::Lists(&[&[
+            I,
+            M,
+            A,
+            F,
+            D,
+            C,
+            Zic64b,
+            Zicbom,
+            Zicbop,
+            Zicboz,
+            Ziccamoa,
+            Ziccif,
+            Zicclsm,
+            Ziccrse,
+            Zicond,
+            Zicntr,
+            Zicsr,
+            Zifencei,
+            Zihintntl,
+            Zihintpause,
+            Zihpm,
+            Za64rs,
+            Zawrs,
+            Zfa,
+            Zcb,
+            Zba,
+            Zbb,
+            Zbc,
+            Zbs,
+            S,
+            U,
+            Ssccptr,
+            Sscounterenw,
+            Ssstrict,
+            Sstc,
+            Sstvala,
+            Sstvecd,
+            Ssu64xl,
+            Svadu,
+            Svinval,
+            Svnapot,
+            Svpbmt,
+            Svvptc,
+        ]]),
+        satp_mode: SatpMode::Sv57,
+        pmp_entries: 16,
+    },
+    Model {
+        name: "rv64i",
+        doc: "the base integer ISA alone, to add extensions to",
+        exts: Exts::Lists(&[&[I]]),
+        satp_mode: SatpMode::Bare,
+        pmp_entries: 0,
+    },
+    Model {
+        name: "max",
+        doc: "everything this program can emulate",
+        // A hart that sets accessed and dirty bits itself is not one that faults; 64 bytes are also at most 128.
+        exts: Exts::AllBut(&[Svade, Za128rs]),
+        satp_mode: SatpMode::Sv57,
+        pmp_entries: 16,
+    },
+    Model {
+        name: "rva22u64",
+        doc: "profile RVA22U64: machine and user mode",
+        exts: Exts::Lists(&[RVA22U]),
+        satp_mode: SatpMode::Bare,
+        pmp_entries: 16,
+    },
+    Model {
+        name: "rva22s64",
+        doc: "profile RVA22S64",
+        exts: Exts::Lists(&[RVA22U, RVA22S]),
+        satp_mode: SatpMode::Sv39,
+        pmp_entries: 16,
+    },
+    Model {
+        name: "rva23u64",
+        doc: "profile RVA23U64: machine and user mode",
+        exts: Exts::Lists(&[RVA22U, RVA23U]),
+        satp_mode: SatpMode::Bare,
+        pmp_entries: 16,
+    },
+    Model {
+        name: "rva23s64",
+        doc: "profile RVA23S64",
+        exts: Exts::Lists(&[RVA22U, RVA22S, RVA23U, RVA23S]),
+        satp_mode: SatpMode::Sv39,
+        pmp_entries: 16,
+    },
+];
+
+/// The model called `name`.
+pub fn find(name: &str) -> Option<&'static Model> {
+    MODELS.iter().find(|model| model.name == name)
+}
+
+impl Model {
+    /// The extensions the model names, without those they imply.
+    pub fn exts(&self) -> ExtSet {
+        match self.exts {
+            Exts::Lists(lists) => lists.iter().copied().flatten().copied().collect(),
+            Exts::AllBut(without) => {
+                EXTENSIONS.iter().map(|row| row.ext).filter(|ext| ext.is_ready() && !without.contains(ext)).collect()
+            }
+        }
+    }
+
+    /// What the model needs and the engines lack, in canonical order.
+    pub fn missing(&self) -> Vec<Ext> {
+        self.exts().closure().iter().filter(|ext| !ext.is_ready()).collect()
+    }
+
+    /// The ISA of the model as it is, [missing](Self::missing) extensions included.
+    pub fn config(&self) -> IsaConfig {
+        IsaConfig {
+            exts: self.exts().closure(),
+            satp_mode: self.satp_mode,
+            pmp_entries: self.pmp_entries,
+            vlen: 128,
+            cbom_block: 64,
+            cboz_block: 64,
+            cbop_block: 64,
+            mvendorid: 0,
+            marchid: 0,
+            mimpid: 0,
+            model: self.name.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_model_is_complete() {
+        let model = find(DEFAULT).unwrap();
+        assert_eq!(model.missing(), []);
+        let isa = model.config();
+        assert_eq!(isa.misa(), 0x8000_0000_0014_112d);
+        assert_eq!(
+            isa.isa_string(),
+            "rv64imafdc_zic64b_zicbom_zicbop_zicboz_ziccamoa_ziccif_zicclsm_ziccrse_zicond_zicntr_zicsr_zifencei_\
+             zihintntl_zihintpause_zihpm_zmmul_za64rs_zaamo_zalrsc_zawrs_zfa_zca_zcb_zcd_zba_zbb_zbc_zbs_\
+             ssccptr_sscounterenw_ssstrict_sstc_sstvala_sstvecd_ssu64xl_svadu_svinval_svnapot_svpbmt_svvptc"
+        );
+        assert_eq!(isa.mmu_type(), "riscv,sv57");
+    }
+
+    #[test]
+    fn max_has_all_of_the_default() {
+        let (max, default) = (find("max").unwrap(), find(DEFAULT).unwrap());
+        assert_eq!(max.missing(), []);
+        assert!(default.exts().closure().difference(&max.exts().closure()).is_empty());
+    }
+
+    #[test]
+    fn a_profile_names_what_is_missing() {
+        let missing = find("rva23s64").unwrap().missing();
+        assert!(missing.contains(&V) && missing.contains(&H) && !missing.contains(&Zicond));
+    }
+}

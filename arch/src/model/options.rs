@@ -1,0 +1,410 @@
+//! The argument of `-cpu`: `MODEL[,EXT=on|off][,+EXT][,-EXT][,PROPERTY=VALUE]...`.
+//!
+//! An extension that is turned on brings what it implies. One that is turned off takes along what the model had and what
+//! cannot be without it, but never what the same argument turns on: that is an error.
+
+use std::ops::RangeInclusive;
+
+use super::{MODELS, find};
+use crate::ext::{EXTENSIONS, Ext, ExtSet, IsaConfig, SatpMode};
+
+/// What is wrong with the argument of `-cpu`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CpuError {
+    #[error("unknown CPU model '{name}' (models: {})", model_names())]
+    UnknownModel { name: String },
+    #[error("CPU model '{model}' is not supported by vireo yet: it needs {}", names(.missing))]
+    ModelNotReady { model: &'static str, missing: Vec<Ext> },
+    #[error("CPU extension '{}' is not supported by vireo yet{}", .ext.name(), because(.ext, .missing))]
+    ExtensionNotReady { ext: Ext, missing: Vec<Ext> },
+    #[error("CPU property '{name}' is not supported by vireo yet")]
+    PropertyNotReady { name: String },
+    #[error("unknown CPU extension or property '{name}' (did you mean '{nearest}'?)")]
+    UnknownProperty { name: String, nearest: &'static str },
+    #[error("CPU property '{name}' has the value '{value}': it must be {allowed}")]
+    BadValue { name: String, value: String, allowed: &'static str },
+    #[error("CPU extension '{}' needs '{}', which is off", .ext.name(), .needs.name())]
+    Requires { ext: Ext, needs: Ext },
+    #[error("CPU extension '{}' needs cache blocks of 64 bytes", .ext.name())]
+    BlockSize { ext: Ext },
+    #[error("the base ISA 'i' cannot be off")]
+    NoBase,
+}
+
+/// A property of `-cpu` that is not an extension.
+#[derive(Debug, Clone, Copy)]
+pub struct Property {
+    pub name: &'static str,
+    pub allowed: &'static str,
+    /// One line for `-cpu help`.
+    pub doc: &'static str,
+    set: Setter,
+}
+
+/// Applies a value; `None` if it is not allowed.
+type Setter = fn(&mut Options, &str) -> Option<()>;
+
+const ON_OFF: &str = "on or off";
+const BLOCK: &str = "a power of two from 16 to 4096";
+
+/// All properties that are not extensions.
+pub static PROPERTIES: &[Property] = &[
+    Property { name: "sv39", allowed: ON_OFF, doc: "39-bit virtual addresses", set: |o, v| o.satp(SatpMode::Sv39, v) },
+    Property { name: "sv48", allowed: ON_OFF, doc: "48-bit virtual addresses", set: |o, v| o.satp(SatpMode::Sv48, v) },
+    Property { name: "sv57", allowed: ON_OFF, doc: "57-bit virtual addresses", set: |o, v| o.satp(SatpMode::Sv57, v) },
+    Property {
+        name: "mmu",
+        allowed: ON_OFF,
+        doc: "address translation",
+        set: |o, v| store(&mut o.mmu, boolean(v).map(Some)),
+    },
+    Property {
+        name: "pmp",
+        allowed: "on (16 entries), off or a number of entries from 0 to 64",
+        doc: "physical memory protection",
+        set: |o, v| {
+            let entries = boolean(v).map(|on| u8::from(on) * 16);
+            store(&mut o.isa.pmp_entries, entries.or_else(|| in_range(v, 0..=64)))
+        },
+    },
+    Property {
+        name: "vlen",
+        allowed: "a power of two from 128 to 1024",
+        doc: "bits of a vector register",
+        set: |o, v| store(&mut o.isa.vlen, power_of_two(v, 128..=1024)),
+    },
+    Property {
+        name: "cbom_blocksize",
+        allowed: BLOCK,
+        doc: "bytes that cbo.inval, cbo.clean and cbo.flush act on",
+        set: |o, v| store(&mut o.isa.cbom_block, power_of_two(v, 16..=4096)),
+    },
+    Property {
+        name: "cbop_blocksize",
+        allowed: BLOCK,
+        doc: "bytes that a prefetch acts on",
+        set: |o, v| store(&mut o.isa.cbop_block, power_of_two(v, 16..=4096)),
+    },
+    Property {
+        name: "cboz_blocksize",
+        allowed: BLOCK,
+        doc: "bytes that cbo.zero clears",
+        set: |o, v| store(&mut o.isa.cboz_block, power_of_two(v, 16..=4096)),
+    },
+    Property {
+        name: "mvendorid",
+        allowed: "a number of 32 bits",
+        doc: "value of the CSR mvendorid",
+        set: |o, v| store(&mut o.isa.mvendorid, in_range(v, 0..=u64::from(u32::MAX))),
+    },
+    Property {
+        name: "marchid",
+        allowed: "a number of 64 bits",
+        doc: "value of the CSR marchid",
+        set: |o, v| store(&mut o.isa.marchid, in_range(v, 0..=u64::MAX)),
+    },
+    Property {
+        name: "mimpid",
+        allowed: "a number of 64 bits",
+        doc: "value of the CSR mimpid",
+        set: |o, v| store(&mut o.isa.mimpid, in_range(v, 0..=u64::MAX)),
+    },
+];
+
+/// Properties that QEMU has and we do not.
+const NOT_READY: &[&str] = &[
+    "elen",
+    "host-cache-info",
+    "num-pmp-regions",
+    "num-triggers",
+    "pmp-granularity",
+    "pmu-mask",
+    "pmu-num",
+    "priv_spec",
+    "resetvec",
+    "rnmi-exception-vector",
+    "rnmi-interrupt-vector",
+    "rvv_ma_all_1s",
+    "rvv_ta_all_1s",
+    "rvv_vl_half_avl",
+    "rvv_vsetvl_x0_vill",
+    "short-isa-string",
+    "vext_spec",
+    "x-misa-w",
+    "xmipscbop",
+    "xmipscmov",
+    "xmipslsp",
+    "xtheadba",
+    "xtheadbb",
+    "xtheadbs",
+    "xtheadcmo",
+    "xtheadcondmov",
+    "xtheadfmemidx",
+    "xtheadfmv",
+    "xtheadmac",
+    "xtheadmemidx",
+    "xtheadmempair",
+    "xtheadsync",
+    "xventanacondops",
+];
+
+/// Parses the argument of `-cpu`.
+pub fn parse(argument: &str) -> Result<IsaConfig, CpuError> {
+    let mut parts = argument.split(',').map(str::trim);
+    let name = parts.next().unwrap_or_default();
+    let model = find(name).ok_or_else(|| CpuError::UnknownModel { name: name.into() })?;
+    let mut options = Options {
+        isa: model.config(),
+        on: ExtSet::EMPTY,
+        off: ExtSet::EMPTY,
+        satp_on: None,
+        satp_off: None,
+        mmu: None,
+    };
+    for part in parts {
+        options.apply(part)?;
+    }
+    let exts = options.extensions(model.exts())?;
+    if let Some(ext) = options.on.iter().find(|ext| !missing(*ext).is_empty()) {
+        return Err(CpuError::ExtensionNotReady { ext, missing: missing(ext) });
+    }
+    let missing: Vec<Ext> = exts.iter().filter(|ext| !ext.is_ready()).collect();
+    if !missing.is_empty() {
+        return Err(CpuError::ModelNotReady { model: model.name, missing });
+    }
+    options.isa.exts = exts;
+    options.isa.satp_mode = options.satp_mode();
+    Ok(options.isa)
+}
+
+/// What the argument asked for, before it is put together.
+struct Options {
+    isa: IsaConfig,
+    on: ExtSet,
+    off: ExtSet,
+    /// The largest mode turned on, the smallest turned off.
+    satp_on: Option<SatpMode>,
+    satp_off: Option<SatpMode>,
+    mmu: Option<bool>,
+}
+
+impl Options {
+    fn apply(&mut self, part: &str) -> Result<(), CpuError> {
+        let (name, value) = match part.split_once('=') {
+            Some(pair) => pair,
+            None => match part.split_at_checked(1) {
+                Some(("+", name)) => (name, "on"),
+                Some(("-", name)) => (name, "off"),
+                _ => (part, ""),
+            },
+        };
+        let bad = |allowed| CpuError::BadValue { name: name.into(), value: value.into(), allowed };
+        if let Some(ext) = Ext::from_name(name) {
+            let on = boolean(value).ok_or_else(|| bad(ON_OFF))?;
+            self.on.set(ext, on);
+            self.off.set(ext, !on);
+            return Ok(());
+        }
+        let canonical = name.replace("-blocksize", "_blocksize");
+        if let Some(property) = PROPERTIES.iter().find(|property| property.name == canonical) {
+            return (property.set)(self, value).ok_or_else(|| bad(property.allowed));
+        }
+        Err(match NOT_READY.contains(&name) {
+            true => CpuError::PropertyNotReady { name: name.into() },
+            false => CpuError::UnknownProperty { name: name.into(), nearest: nearest(name) },
+        })
+    }
+
+    fn satp(&mut self, mode: SatpMode, value: &str) -> Option<()> {
+        if boolean(value)? {
+            self.satp_on = self.satp_on.max(Some(mode));
+        } else {
+            self.satp_off = Some(self.satp_off.map_or(mode, |off| off.min(mode)));
+        }
+        Some(())
+    }
+
+    /// The largest mode that was turned on; else the model's, below the smallest that was turned off.
+    fn satp_mode(&self) -> SatpMode {
+        if self.mmu == Some(false) || !self.isa.has(Ext::S) {
+            return SatpMode::Bare;
+        }
+        let model = match self.isa.satp_mode {
+            SatpMode::Bare if self.mmu == Some(true) => SatpMode::Sv57,
+            mode => mode,
+        };
+        let below = match self.satp_off {
+            Some(SatpMode::Sv39) => SatpMode::Bare,
+            Some(SatpMode::Sv48) => SatpMode::Sv39,
+            Some(SatpMode::Sv57) => SatpMode::Sv48,
+            _ => SatpMode::Sv57,
+        };
+        self.satp_on.unwrap_or(model.min(below))
+    }
+
+    /// The model's extensions as the argument changes them, closed under implication.
+    fn extensions(&self, model: ExtSet) -> Result<ExtSet, CpuError> {
+        if self.off.contains(Ext::I) {
+            return Err(CpuError::NoBase);
+        }
+        let mut base = model.difference(&self.off);
+        if self.off.contains(Ext::C) {
+            // C is the name of the family: its parts do not stay behind.
+            base = base.iter().filter(|ext| !ext.name().starts_with("zc")).collect();
+        }
+        while let Some(off) = base.union(&self.on).closure().iter().find(|ext| self.off.contains(*ext)) {
+            let needs_it = |ext: &Ext| ExtSet::of(&[*ext]).closure().contains(off);
+            if let Some(ext) = self.on.iter().find(needs_it) {
+                return Err(CpuError::Requires { ext, needs: off });
+            }
+            let without: ExtSet = base.iter().filter(|ext| !needs_it(ext)).collect();
+            if without == base {
+                // Zcd, which only C and D together imply.
+                return Err(CpuError::Requires { ext: Ext::C, needs: off });
+            }
+            base = without;
+        }
+        let mut exts = base.union(&self.on).closure();
+        if [self.isa.cbom_block, self.isa.cbop_block, self.isa.cboz_block] != [64; 3] {
+            if self.on.contains(Ext::Zic64b) {
+                return Err(CpuError::BlockSize { ext: Ext::Zic64b });
+            }
+            exts.remove(Ext::Zic64b);
+        }
+        Ok(exts)
+    }
+}
+
+/// What `ext` entails, itself included, and the engines lack.
+fn missing(ext: Ext) -> Vec<Ext> {
+    ExtSet::of(&[ext]).closure().iter().filter(|ext| !ext.is_ready()).collect()
+}
+
+fn boolean(value: &str) -> Option<bool> {
+    match value {
+        "on" | "true" | "yes" | "y" => Some(true),
+        "off" | "false" | "no" | "n" => Some(false),
+        _ => None,
+    }
+}
+
+fn in_range<T: TryFrom<u64>>(value: &str, range: RangeInclusive<u64>) -> Option<T> {
+    let number = match value.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16),
+        None => value.parse(),
+    };
+    number.ok().filter(|number| range.contains(number)).and_then(|number| number.try_into().ok())
+}
+
+fn power_of_two<T: TryFrom<u64>>(value: &str, range: RangeInclusive<u64>) -> Option<T> {
+    let number: u64 = in_range(value, range)?;
+    number.is_power_of_two().then_some(number)?.try_into().ok()
+}
+
+fn store<T>(slot: &mut T, value: Option<T>) -> Option<()> {
+    *slot = value?;
+    Some(())
+}
+
+fn model_names() -> String {
+    MODELS.iter().map(|model| model.name).collect::<Vec<_>>().join(", ")
+}
+
+fn names(exts: &[Ext]) -> String {
+    exts.iter().map(|ext| ext.name()).collect::<Vec<_>>().join(", ")
+}
+
+fn because(ext: &Ext, missing: &[Ext]) -> String {
+    if missing.contains(ext) { String::new() } else { format!(": it needs {}", names(missing)) }
+}
+
+/// The known name at the smallest edit distance.
+fn nearest(name: &str) -> &'static str {
+    let known = EXTENSIONS.iter().map(|row| row.name).chain(PROPERTIES.iter().map(|property| property.name));
+    known.min_by_key(|known| edit_distance(name, known)).unwrap_or_default()
+}
+
+fn edit_distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, y) in b.bytes().enumerate() {
+            let cost = (diagonal + usize::from(x != y)).min(row[j] + 1).min(row[j + 1] + 1);
+            diagonal = std::mem::replace(&mut row[j + 1], cost);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(argument: &str) -> String {
+        parse(argument).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_model_alone_is_itself() {
+        assert_eq!(parse("rv64"), Ok(IsaConfig::default()));
+        assert_eq!(parse("rv64i").unwrap().isa_string(), "rv64i");
+    }
+
+    #[test]
+    fn an_extension_brings_what_it_implies() {
+        let isa = parse("rv64i,d=on,+b,-b,c=true").unwrap();
+        assert_eq!(isa.isa_string(), "rv64ifdc_zicsr_zca_zcd");
+        assert_eq!(parse("rv64i,+s,sv48=on").unwrap().satp_mode, SatpMode::Sv48);
+    }
+
+    #[test]
+    fn turning_off_takes_dependents_along_unless_they_were_asked_for() {
+        let isa = parse("rv64,f=off").unwrap();
+        assert!(![Ext::F, Ext::D, Ext::Zfa, Ext::Zcd].iter().any(|ext| isa.has(*ext)));
+        assert!(isa.has(Ext::Zca) && isa.has(Ext::Zcb));
+        let isa = parse("rv64,c=off").unwrap();
+        assert!(![Ext::C, Ext::Zca, Ext::Zcb, Ext::Zcd].iter().any(|ext| isa.has(*ext)));
+        let isa = parse("rv64,s=off").unwrap();
+        assert!(!isa.has(Ext::Sstc) && isa.has(Ext::U));
+        assert_eq!(isa.satp_mode, SatpMode::Bare);
+        assert_eq!(error("rv64,f=off,d=on"), "CPU extension 'd' needs 'f', which is off");
+        assert_eq!(error("rv64,zcd=off"), "CPU extension 'c' needs 'zcd', which is off");
+        assert_eq!(error("rv64,i=off"), "the base ISA 'i' cannot be off");
+    }
+
+    #[test]
+    fn what_is_not_there_yet_is_refused_by_name() {
+        assert_eq!(error("rv64,v=on"), "CPU extension 'v' is not supported by vireo yet");
+        assert_eq!(parse("rv64,v=off,h=off"), Ok(IsaConfig::default()));
+        assert!(error("rva23s64").starts_with("CPU model 'rva23s64' is not supported by vireo yet: it needs v, h, "));
+        assert_eq!(error("rv64,elen=64"), "CPU property 'elen' is not supported by vireo yet");
+    }
+
+    #[test]
+    fn a_wrong_argument_says_what_is_allowed() {
+        assert_eq!(
+            error("rv65"),
+            "unknown CPU model 'rv65' (models: rv64, rv64i, max, rva22u64, rva22s64, rva23u64, rva23s64)"
+        );
+        assert_eq!(error("rv64,zbx=on"), "unknown CPU extension or property 'zbx' (did you mean 'zba'?)");
+        assert_eq!(error("rv64,zba=maybe"), "CPU property 'zba' has the value 'maybe': it must be on or off");
+        assert_eq!(error("rv64,zba"), "CPU property 'zba' has the value '': it must be on or off");
+        assert_eq!(
+            error("rv64,vlen=100"),
+            "CPU property 'vlen' has the value '100': it must be a power of two from 128 to 1024"
+        );
+        assert!(error("rv64,").contains("unknown CPU extension or property ''"));
+    }
+
+    #[test]
+    fn properties_set_their_parameter() {
+        let isa = parse("rv64,pmp=off,vlen=256,cbom_blocksize=32,mvendorid=0x10,sv57=off").unwrap();
+        assert_eq!((isa.pmp_entries, isa.vlen, isa.cbom_block, isa.mvendorid), (0, 256, 32, 16));
+        assert_eq!(isa.satp_mode, SatpMode::Sv48);
+        assert!(!isa.has(Ext::Zic64b));
+        assert_eq!(parse("rv64,pmp=64").unwrap().pmp_entries, 64);
+        assert_eq!(parse("rv64,sv39=on").unwrap().satp_mode, SatpMode::Sv39);
+        assert_eq!(parse("rv64,mmu=off").unwrap().satp_mode, SatpMode::Bare);
+        assert!(error("rv64,zic64b=on,cboz_blocksize=128").contains("64 bytes"));
+    }
+}
