@@ -331,3 +331,60 @@ fn flags_are_sticky() {
         }
     }
 }
+
+/// Nanoseconds an operation, here and in SoftFloat, on ordinary numbers:
+/// `cargo test --release -p accel --test softfloat_berkeley -- --ignored --nocapture speed`.
+#[test]
+#[ignore = "a measurement"]
+fn speed() {
+    use std::hint::black_box;
+    use std::time::Instant;
+
+    const COUNT: usize = 4096;
+    const REPEATS: usize = 200;
+    println!("{:<14} {:>8} {:>10}", "", "here ns", "Berkeley");
+    for fmt in [Fmt::S, Fmt::D] {
+        let shape = Shape::of(fmt);
+        let mut rng = Rng(7);
+        let mut number = || {
+            let exp = shape.bias() + rng.around(20);
+            shape.make(0, exp, rng.next())
+        };
+        let operands: Vec<[u64; 3]> = (0..COUNT).map(|_| [number(), number(), number()]).collect();
+        let registers: Vec<[u64; 3]> = operands.iter().map(|v| v.map(|v| shape.boxed(v))).collect();
+        for kind in [FpKind::Add, FpKind::Mul, FpKind::Div, FpKind::Sqrt, FpKind::Madd, FpKind::ToL] {
+            let op = black_box(FpOp::new(kind, fmt));
+            let time = |run: &dyn Fn(usize) -> u64| {
+                let best = (0..REPEATS).map(|_| {
+                    let start = Instant::now();
+                    black_box((0..COUNT).fold(0, |sum, i| sum ^ run(i)));
+                    start.elapsed()
+                });
+                best.min().unwrap_or_default().as_nanos() as f64 / COUNT as f64
+            };
+            let here = time(&|i| {
+                let [a, b, c] = registers[i];
+                exec(op, a, b, c, Rm::Rne, &mut 0)
+            });
+            let there = match fmt {
+                Fmt::S => time(&|i| bare::<F32>(kind, operands[i])),
+                _ => time(&|i| bare::<F64>(kind, operands[i])),
+            };
+            println!("{:<14} {here:>8.1} {there:>10.1}", op.to_string());
+        }
+    }
+}
+
+/// An operation of SoftFloat with nothing around it.
+fn bare<T: Reference>(kind: FpKind, operands: [u64; 3]) -> u64 {
+    let [a, b, c] = operands.map(T::of);
+    let m = RoundingMode::TiesToEven;
+    match kind {
+        FpKind::Add => a.add(b, m).bits64(),
+        FpKind::Mul => a.mul(b, m).bits64(),
+        FpKind::Div => a.div(b, m).bits64(),
+        FpKind::Sqrt => a.sqrt(m).bits64(),
+        FpKind::Madd => a.fused_mul_add(b, c, m).bits64(),
+        _ => a.to_i64(m, true) as u64,
+    }
+}

@@ -158,13 +158,16 @@ pub fn sqrt<F: Format>(a: u64, rm: Rm, flags: &mut u32) -> u64 {
         exp -= 1;
     }
     // 2^62 <= sig < 2^64 and the exponent is even: the root's leading one is known.
+    let high = sig.isqrt();
+    let rest = sig - high * high;
     let root = if F::FRAC < 30 {
-        let root = sig.isqrt();
-        root << (TOP - 31) | (root * root != sig) as u64
+        high << (TOP - 31) | (rest != 0) as u64
     } else {
-        let n = (sig as u128) << TOP;
-        let root = n.isqrt();
-        root as u64 | (root * root != n) as u64
+        // The root of sig * 2^62, digit by digit in base 2^31: the division gives the second digit or one more.
+        let low = (rest << 30) / high;
+        let root = (high << 31) + low;
+        let (n, square) = ((sig as u128) << TOP, root as u128 * root as u128);
+        (root - (square > n) as u64) | (square != n) as u64
     };
     round::<F>(false, (exp >> 1) + F::BIAS, root, rm, flags)
 }
