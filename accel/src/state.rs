@@ -42,6 +42,9 @@ impl Default for PmpState {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[repr(C)]
 pub struct CsrState {
+    /// `mhartid`; set at reset, never written by software.
+    pub hart_id: u64,
+    /// SD is not state: it is computed from FS, VS and XS on a read.
     pub mstatus: u64,
     pub misa: u64,
     pub medeleg: u64,

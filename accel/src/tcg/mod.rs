@@ -1,3 +1,6 @@
 //! The dynamic binary translator.
 
+pub mod csr;
 pub mod helpers;
+pub mod mmu;
+pub mod trap;

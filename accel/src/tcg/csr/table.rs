@@ -1,0 +1,153 @@
+//! One row a CSR (or a run of alike ones): how it reads, how it is written, and who may reach it now.
+
+use std::sync::LazyLock;
+
+use arch::csr::{self, Csr};
+use arch::ext::IsaConfig;
+
+use super::{CsrEffect, CsrEnv, counter, envcfg, fp, interrupt, pmp, status, translation, trap_setup};
+use crate::HartState;
+
+type Read = fn(&HartState, &dyn CsrEnv, u16) -> u64;
+type Write = fn(&mut HartState, &mut dyn CsrEnv, u16, u64) -> CsrEffect;
+type Access = fn(&HartState, &IsaConfig, u16) -> bool;
+
+pub(super) struct Row {
+    /// The numbers it stands for.
+    first: u16,
+    last: u16,
+    pub(super) read: Read,
+    /// Makes the value legal and stores it. Never reached for a CSR whose number says read-only.
+    pub(super) write: Write,
+    /// Whether the CSR may be accessed, beyond what its number says of privilege.
+    pub(super) access: Access,
+    /// Where read-modify-write instructions start from, if not from the value that is read.
+    pub(super) software: Option<fn(&HartState) -> u64>,
+}
+
+/// A CSR that reads zero and ignores writes.
+const fn row(n: u16) -> Row {
+    Row {
+        first: n,
+        last: n,
+        read: |_, _, _| 0,
+        write: |_, _, _, _| CsrEffect::empty(),
+        access: |_, _, _| true,
+        software: None,
+    }
+}
+
+impl Row {
+    const fn to(mut self, last: u16) -> Self {
+        self.last = last;
+        self
+    }
+
+    const fn read(mut self, read: Read) -> Self {
+        self.read = read;
+        self
+    }
+
+    const fn write(mut self, write: Write) -> Self {
+        self.write = write;
+        self
+    }
+
+    const fn when(mut self, access: Access) -> Self {
+        self.access = access;
+        self
+    }
+
+    const fn software(mut self, software: fn(&HartState) -> u64) -> Self {
+        self.software = Some(software);
+        self
+    }
+}
+
+/// A write that stores the value `$v` makes of it in a field, and sets nothing off.
+macro_rules! store {
+    ($field:ident, |$s:ident, $env:ident, $v:ident| $legal:expr) => {
+        |$s, $env, _, $v| {
+            let _ = &$env;
+            $s.csr.$field = $legal;
+            CsrEffect::empty()
+        }
+    };
+}
+
+static ROWS: &[Row] = &[
+    // Floating point.
+    row(csr::FFLAGS).read(fp::read_fflags).write(fp::write_fflags).when(fp::access),
+    row(csr::FRM).read(fp::read_frm).write(fp::write_frm).when(fp::access),
+    row(csr::FCSR).read(fp::read_fcsr).write(fp::write_fcsr).when(fp::access),
+    // Counters that all modes may read.
+    row(csr::CYCLE).read(counter::read_cycle).when(counter::shadow_access),
+    row(csr::TIME).read(counter::read_time).when(counter::shadow_access),
+    row(csr::INSTRET).read(counter::read_instret).when(counter::shadow_access),
+    row(csr::HPMCOUNTER3).to(csr::HPMCOUNTER31).when(counter::shadow_access),
+    // Supervisor.
+    row(csr::SSTATUS).read(status::read_sstatus).write(status::write_sstatus),
+    row(csr::SIE).read(interrupt::read_sie).write(interrupt::write_sie),
+    row(csr::STVEC).read(|s, _, _| s.csr.stvec).write(store!(stvec, |s, env, v| trap_setup::tvec(s.csr.stvec, v))),
+    row(csr::SCOUNTEREN).read(|s, _, _| s.csr.scounteren).write(counter::write_scounteren),
+    row(csr::SENVCFG).read(|s, _, _| s.csr.senvcfg).write(envcfg::write_senvcfg),
+    row(csr::SSCRATCH).read(|s, _, _| s.csr.sscratch).write(store!(sscratch, |s, env, v| v)),
+    row(csr::SEPC).read(|s, _, _| s.csr.sepc).write(store!(sepc, |s, env, v| trap_setup::epc(env.isa(), v))),
+    row(csr::SCAUSE).read(|s, _, _| s.csr.scause).write(store!(scause, |s, env, v| v)),
+    row(csr::STVAL).read(|s, _, _| s.csr.stval).write(store!(stval, |s, env, v| v)),
+    row(csr::SIP).read(interrupt::read_sip).write(interrupt::write_sip).software(interrupt::software_sip),
+    row(csr::STIMECMP).read(|s, _, _| s.csr.stimecmp).write(counter::write_stimecmp).when(counter::stimecmp_access),
+    row(csr::SATP).read(translation::read_satp).write(translation::write_satp).when(translation::access),
+    // Who the hart is.
+    row(csr::MVENDORID).read(|_, env, _| env.isa().mvendorid),
+    row(csr::MARCHID).read(|_, env, _| env.isa().marchid),
+    row(csr::MIMPID).read(|_, env, _| env.isa().mimpid),
+    row(csr::MHARTID).read(|s, _, _| s.csr.hart_id),
+    // mconfigptr: there is no configuration structure.
+    row(csr::MCONFIGPTR),
+    // Machine trap setup.
+    row(csr::MSTATUS).read(status::read_mstatus).write(status::write_mstatus),
+    // misa: extensions cannot be switched at run time.
+    row(csr::MISA).read(|s, _, _| s.csr.misa),
+    row(csr::MEDELEG).read(|s, _, _| s.csr.medeleg).write(interrupt::write_medeleg),
+    row(csr::MIDELEG).read(|s, _, _| s.csr.mideleg).write(interrupt::write_mideleg),
+    row(csr::MIE).read(|s, _, _| s.csr.mie).write(interrupt::write_mie),
+    row(csr::MTVEC).read(|s, _, _| s.csr.mtvec).write(store!(mtvec, |s, env, v| trap_setup::tvec(s.csr.mtvec, v))),
+    row(csr::MCOUNTEREN).read(|s, _, _| s.csr.mcounteren).write(counter::write_mcounteren),
+    row(csr::MENVCFG).read(|s, _, _| s.csr.menvcfg).write(envcfg::write_menvcfg),
+    row(csr::MCOUNTINHIBIT).read(|s, _, _| s.csr.mcountinhibit).write(counter::write_mcountinhibit),
+    // mhpmevent3 to 31.
+    row(csr::MHPMEVENT3).to(csr::MHPMEVENT31),
+    // Machine trap handling.
+    row(csr::MSCRATCH).read(|s, _, _| s.csr.mscratch).write(store!(mscratch, |s, env, v| v)),
+    row(csr::MEPC).read(|s, _, _| s.csr.mepc).write(store!(mepc, |s, env, v| trap_setup::epc(env.isa(), v))),
+    row(csr::MCAUSE).read(|s, _, _| s.csr.mcause).write(store!(mcause, |s, env, v| v)),
+    row(csr::MTVAL).read(|s, _, _| s.csr.mtval).write(store!(mtval, |s, env, v| v)),
+    row(csr::MIP).read(interrupt::read_mip).write(interrupt::write_mip).software(interrupt::software_mip),
+    // Physical memory protection.
+    row(csr::PMPCFG0).to(0x3af).read(pmp::read_cfg).write(pmp::write_cfg),
+    row(csr::PMPADDR0).to(csr::PMPADDR63).read(pmp::read_addr).write(pmp::write_addr),
+    // Triggers, of which there are none: tselect, tdata1 to tdata3 are zero. tinfo says "no trigger here".
+    row(csr::TSELECT).to(csr::TDATA3),
+    row(csr::TINFO).read(|_, _, _| 1),
+    // Machine counters.
+    row(csr::MCYCLE).read(counter::read_cycle).write(counter::write_mcycle),
+    row(csr::MINSTRET).read(counter::read_instret).write(counter::write_minstret),
+    row(csr::MHPMCOUNTER3).to(csr::MHPMCOUNTER31),
+];
+
+/// The fact and the behaviour of each CSR, by number.
+static INDEX: LazyLock<Vec<Option<(&Csr, &Row)>>> = LazyLock::new(|| {
+    let mut index = vec![None; 1 << 12];
+    for row in ROWS {
+        for n in row.first..=row.last {
+            index[usize::from(n)] = csr::by_number(n).map(|csr| (csr, row));
+        }
+    }
+    index
+});
+
+/// CSR `n`, if it is known at all.
+pub(super) fn find(n: u16) -> Option<(&'static Csr, &'static Row)> {
+    *INDEX.get(usize::from(n))?
+}
