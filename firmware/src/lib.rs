@@ -4,7 +4,10 @@
 //! This crate knows neither engines nor devices: what it needs of a machine it asks for through
 //! [`sbi::SbiHost`] or takes as plain values.
 
+pub mod boot;
 pub mod fdt;
+pub mod fw_dynamic;
 pub mod load;
 pub mod machine_tree;
+pub mod reset_vector;
 pub mod sbi;

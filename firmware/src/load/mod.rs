@@ -10,7 +10,9 @@ mod elf;
 mod foreign;
 mod image;
 
-pub use data::{Data, MAX_PIPE_LEN};
+pub use data::{Data, DataError, MAX_PIPE_LEN};
+#[cfg(test)]
+pub(crate) use elf::tests::elf_file;
 pub use elf::{ElfImage, Segment};
 pub use image::ImageHeader;
 
