@@ -1,0 +1,23 @@
+//! Virtio devices (virtio 1.3) and the transport that carries them.
+//!
+//! `transport` runs the negotiation with a driver and owns a device; `mmio` is the register file in front of it;
+//! `queue` checks and walks virtqueues; `worker` is the thread that serves them; one folder a device.
+//!
+//! Threads: a vCPU's register access takes the transport's lock, except for kicks and interrupt acknowledgement,
+//! which take none that is held for long. A device's worker owns queues and back end and never takes the transport's
+//! lock; it reaches the driver through [`DeviceEvents`] only.
+
+pub mod device;
+pub mod mmio;
+pub mod net;
+pub mod queue;
+pub mod rng;
+pub mod transport;
+pub mod worker;
+
+#[cfg(test)]
+pub(crate) mod testing;
+
+pub use device::{Activation, DeviceEvents, DeviceState, VirtioDevice};
+pub use mmio::VirtioMmio;
+pub use queue::{Chain, QueueFault, VirtQueue};

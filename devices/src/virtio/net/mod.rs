@@ -1,0 +1,5 @@
+//! virtio-net (virtio 1.3, 5.1).
+
+mod filter;
+
+pub use filter::RxFilter;
