@@ -8,6 +8,7 @@ pub mod fdt;
 pub mod intc;
 pub mod irq;
 pub mod regmap;
+pub mod serial;
 pub mod virtio;
 
 pub use bus::MmioBus;

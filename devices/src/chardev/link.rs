@@ -1,0 +1,185 @@
+//! A live connection to the far end: descriptors to read and write without blocking.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::event::epoll::EventFlags;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::OFlags;
+
+use super::poll::{Poll, Token, Watch};
+
+/// Bytes written at once to a descriptor that could block: below what the kernel calls writable.
+const CAREFUL: usize = 256;
+
+/// A descriptor.
+#[derive(Debug)]
+pub(super) struct Stream {
+    file: File,
+    /// It may block, and is not ours to change: ask before every call.
+    careful: bool,
+}
+
+impl Stream {
+    /// Takes a descriptor of our own and makes it non-blocking.
+    pub fn owned(fd: impl Into<OwnedFd>) -> io::Result<Self> {
+        let fd = fd.into();
+        let flags = rustix::fs::fcntl_getfl(&fd)?;
+        rustix::fs::fcntl_setfl(&fd, flags | OFlags::NONBLOCK)?;
+        Ok(Self { file: fd.into(), careful: false })
+    }
+
+    /// Takes a descriptor whose flags others share.
+    pub fn careful(fd: impl Into<OwnedFd>) -> Self {
+        Self { file: fd.into().into(), careful: true }
+    }
+
+    fn ready(&self, flags: PollFlags) -> io::Result<bool> {
+        let mut fds = [PollFd::new(&self.file, flags)];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        Ok(poll(&mut fds, Some(&now))? > 0)
+    }
+
+    fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
+        if self.careful && !self.ready(PollFlags::IN)? {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        (&self.file).read(buf)
+    }
+
+    fn write(&self, data: &[u8]) -> io::Result<usize> {
+        if !self.careful {
+            return (&self.file).write(data);
+        }
+        if !self.ready(PollFlags::OUT)? {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        (&self.file).write(&data[..data.len().min(CAREFUL)])
+    }
+}
+
+#[derive(Debug)]
+struct End {
+    stream: Stream,
+    watch: Watch,
+}
+
+impl End {
+    fn watch(&mut self, poll: &Poll, flags: EventFlags) -> io::Result<()> {
+        self.watch.set(poll, self.stream.file.as_fd(), flags)
+    }
+}
+
+/// What became of an attempt to read or write.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    Done(usize),
+    /// Not now; the descriptor will say when.
+    Blocked,
+    /// That direction is over: end of file, or the peer is gone.
+    Over,
+}
+
+impl Outcome {
+    fn of(result: io::Result<usize>) -> Self {
+        match result {
+            Ok(0) => Self::Over,
+            Ok(n) => Self::Done(n),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock || e.kind() == io::ErrorKind::Interrupted => Self::Blocked,
+            Err(error) => {
+                tracing::debug!(%error, "character device lost its peer");
+                Self::Over
+            }
+        }
+    }
+}
+
+/// One connection. Without an input it never reads, without an output it swallows.
+#[derive(Debug)]
+pub(super) struct Link {
+    input: Option<End>,
+    output: Option<End>,
+    /// `input` is a two-way descriptor and serves as output too.
+    duplex: bool,
+    /// The peer takes no more output; what it sent before it left may still be there to read.
+    mute: bool,
+}
+
+impl Link {
+    /// One two-way descriptor; when one direction ends, the link does.
+    pub fn duplex(stream: Stream) -> Self {
+        Self { input: Some(End { stream, watch: Watch::new(Token::Input) }), output: None, duplex: true, mute: false }
+    }
+
+    /// A descriptor a direction, each of which may be absent or end alone.
+    pub fn pair(input: Option<Stream>, output: Option<Stream>) -> Self {
+        let end = |token| move |stream| End { stream, watch: Watch::new(token) };
+        Self { input: input.map(end(Token::Input)), output: output.map(end(Token::Output)), duplex: false, mute: false }
+    }
+
+    fn output(&mut self) -> Option<&mut End> {
+        let end = if self.duplex { &mut self.input } else { &mut self.output };
+        end.as_mut().filter(|_| !self.mute)
+    }
+
+    pub fn is_duplex(&self) -> bool {
+        self.duplex
+    }
+
+    /// Whether input is there for the asking, so that no event will announce it.
+    pub fn always_readable(&self) -> bool {
+        self.input.as_ref().is_some_and(|end| end.watch.always_ready())
+    }
+
+    pub fn read(&mut self, buf: &mut [u8]) -> Outcome {
+        self.input.as_ref().map_or(Outcome::Blocked, |end| Outcome::of(end.stream.read(buf)))
+    }
+
+    /// Nobody listening counts as written.
+    pub fn write(&mut self, data: &[u8]) -> Outcome {
+        self.output().map_or(Outcome::Done(data.len()), |end| Outcome::of(end.stream.write(data)))
+    }
+
+    /// Waits for what the device wants of each direction.
+    pub fn watch(&mut self, poll: &Poll, input: bool, output: bool) -> io::Result<()> {
+        let wanted = |want, flag| if want { flag } else { EventFlags::empty() };
+        let (input, output) = (wanted(input, EventFlags::IN), wanted(output, EventFlags::OUT));
+        if self.duplex {
+            return self.input.as_mut().map_or(Ok(()), |end| end.watch(poll, input | output));
+        }
+        if let Some(end) = &mut self.input {
+            end.watch(poll, input)?;
+        }
+        self.output.as_mut().map_or(Ok(()), |end| end.watch(poll, output))
+    }
+
+    /// Leaves the poll set; needed before the link is dropped.
+    pub fn unwatch(&mut self, poll: &Poll) {
+        // Nothing can be done about a descriptor that cannot be removed: the next event is ignored.
+        let _ = self.watch(poll, false, false);
+    }
+
+    /// One direction of a pair ended.
+    pub fn end_input(&mut self, poll: &Poll) {
+        if let Some(mut end) = self.input.take() {
+            let _ = end.watch(poll, EventFlags::empty());
+        }
+    }
+
+    /// The peer takes no more output, which is swallowed from now on.
+    pub fn end_output(&mut self, poll: &Poll) {
+        self.mute = true;
+        if let Some(mut end) = self.output.take() {
+            let _ = end.watch(poll, EventFlags::empty());
+        }
+    }
+
+    /// Blocks until the peer takes output again, or `timeout` is over.
+    pub fn wait_writable(&mut self, timeout: std::time::Duration) -> io::Result<()> {
+        let Some(end) = self.output() else { return Ok(()) };
+        let timeout = Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: timeout.subsec_nanos().into() };
+        poll(&mut [PollFd::new(&end.stream.file, PollFlags::OUT)], Some(&timeout))?;
+        Ok(())
+    }
+}

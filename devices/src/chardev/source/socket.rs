@@ -1,0 +1,329 @@
+//! Stream sockets, as server (one client at a time, the next may come when it leaves) and as client.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::event::Timespec;
+use rustix::event::epoll::EventFlags;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags};
+
+use super::{Opened, Source};
+use crate::chardev::link::{Link, Stream};
+use crate::chardev::poll::{Poll, Token, Watch};
+use crate::chardev::{ChardevError, SocketAddress};
+
+/// A one-shot timer as a descriptor.
+pub(super) fn timer() -> io::Result<OwnedFd> {
+    let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
+    Ok(rustix::time::timerfd_create(TimerfdClockId::Monotonic, flags)?)
+}
+
+pub(super) fn arm_timer(timer: &OwnedFd, after: Duration) -> io::Result<()> {
+    let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
+    // Zero would disarm it.
+    let after = after.max(Duration::from_nanos(1));
+    let value = Timespec { tv_sec: after.as_secs() as i64, tv_nsec: after.subsec_nanos().into() };
+    let spec = Itimerspec { it_interval: zero, it_value: value };
+    rustix::time::timerfd_settime(timer, TimerfdTimerFlags::empty(), &spec)?;
+    Ok(())
+}
+
+fn resolve(id: &str, host: &str, port: u16, any: &str) -> Result<Vec<SocketAddr>, ChardevError> {
+    let host = if host.is_empty() { any } else { host };
+    let failed = |source| ChardevError::Resolve { id: id.to_owned(), address: format!("{host}:{port}"), source };
+    let found: Vec<SocketAddr> = (host, port).to_socket_addrs().map_err(failed)?.collect();
+    if found.is_empty() {
+        return Err(failed(io::Error::other("the name has no address")));
+    }
+    Ok(found)
+}
+
+enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+/// A socket's name in the file system, removed with it.
+struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+impl Listener {
+    fn fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(listener) => listener.as_fd(),
+            Self::Unix(listener) => listener.as_fd(),
+        }
+    }
+
+    fn set_nonblocking(&self, on: bool) -> io::Result<()> {
+        match self {
+            Self::Tcp(listener) => listener.set_nonblocking(on),
+            Self::Unix(listener) => listener.set_nonblocking(on),
+        }
+    }
+
+    fn accept(&self, nodelay: bool) -> io::Result<Link> {
+        let fd: OwnedFd = match self {
+            Self::Tcp(listener) => tcp(listener.accept()?.0, nodelay),
+            Self::Unix(listener) => listener.accept()?.0.into(),
+        };
+        Ok(Link::duplex(Stream::owned(fd)?))
+    }
+}
+
+fn tcp(stream: TcpStream, nodelay: bool) -> OwnedFd {
+    if let Err(error) = stream.set_nodelay(nodelay) {
+        tracing::debug!(%error, "cannot set TCP_NODELAY");
+    }
+    stream.into()
+}
+
+struct Server {
+    listener: Listener,
+    watch: Watch,
+    nodelay: bool,
+    _file: Option<SocketFile>,
+}
+
+pub(super) fn listen(id: &str, address: &SocketAddress, wait: bool, nodelay: bool) -> Result<Opened, ChardevError> {
+    let failed = |source| ChardevError::Listen { id: id.to_owned(), address: address.to_string(), source };
+    let (listener, bound, file) = match address {
+        SocketAddress::Tcp { host, port } => {
+            let addresses = resolve(id, host, *port, "0.0.0.0")?;
+            let listener = TcpListener::bind(&*addresses).map_err(failed)?;
+            let bound = listener.local_addr().map_err(failed)?;
+            (Listener::Tcp(listener), format!("tcp:{bound}"), None)
+        }
+        SocketAddress::Unix(path) => {
+            remove_stale(path).map_err(failed)?;
+            let listener = UnixListener::bind(path).map_err(failed)?;
+            (Listener::Unix(listener), address.to_string(), Some(SocketFile(path.clone())))
+        }
+    };
+    listener.set_nonblocking(true).map_err(failed)?;
+    let verb = if wait { "waits for a connection" } else { "listens" };
+    let notice = Some(format!("char device '{id}' {verb} on {bound}"));
+    let server = Server { listener, watch: Watch::new(Token::Source), nodelay, _file: file };
+    Ok(Opened { source: Box::new(server), notice })
+}
+
+/// Removes a socket that a program left behind; one that is in use stays, and so does anything else.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    let Ok(metadata) = std::fs::symlink_metadata(path) else { return Ok(()) };
+    if !metadata.file_type().is_socket() {
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "the file exists and is no socket"));
+    }
+    match UnixStream::connect(path) {
+        Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path),
+        _ => Err(io::ErrorKind::AddrInUse.into()),
+    }
+}
+
+impl Server {
+    fn watch(&mut self, poll: &Poll, on: bool) {
+        let flags = if on { EventFlags::IN } else { EventFlags::empty() };
+        if let Err(error) = self.watch.set(poll, self.listener.fd(), flags) {
+            tracing::warn!(%error, "a character device cannot watch its socket");
+        }
+    }
+}
+
+impl Source for Server {
+    fn start(&mut self, poll: &Poll) -> io::Result<Option<Link>> {
+        self.watch.set(poll, self.listener.fd(), EventFlags::IN)?;
+        Ok(None)
+    }
+
+    fn ready(&mut self, poll: &Poll) -> Option<Link> {
+        match self.listener.accept(self.nodelay) {
+            Ok(link) => {
+                self.watch(poll, false);
+                Some(link)
+            }
+            Err(error) => {
+                // The client gave up already, or nothing is left of what allows connections.
+                tracing::debug!(%error, "no connection after all");
+                None
+            }
+        }
+    }
+
+    fn lost(&mut self, poll: &Poll) {
+        self.watch(poll, true);
+    }
+
+    fn wait(&mut self, poll: &Poll) -> io::Result<Option<Link>> {
+        self.listener.set_nonblocking(false)?;
+        let link = loop {
+            match self.listener.accept(self.nodelay) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                done => break done,
+            }
+        };
+        self.listener.set_nonblocking(true)?;
+        self.watch(poll, false);
+        link.map(Some)
+    }
+}
+
+enum Peer {
+    Tcp(Vec<SocketAddr>),
+    Unix(PathBuf),
+}
+
+struct Client {
+    peer: Peer,
+    nodelay: bool,
+    /// The first connection, if it was made at once.
+    first: Option<Link>,
+    /// How long to wait before the next attempt; `None`: there is none.
+    reconnect: Option<Duration>,
+    timer: OwnedFd,
+    timer_watch: Watch,
+    /// A connection on its way.
+    pending: Option<(OwnedFd, Watch)>,
+    attempts: usize,
+}
+
+pub(super) fn connect(
+    id: &str,
+    address: &SocketAddress,
+    reconnect: Option<Duration>,
+    nodelay: bool,
+) -> Result<impl Source + use<>, ChardevError> {
+    let failed = |source| ChardevError::Connect { id: id.to_owned(), address: address.to_string(), source };
+    let peer = match address {
+        SocketAddress::Tcp { host, port } => Peer::Tcp(resolve(id, host, *port, "localhost")?),
+        SocketAddress::Unix(path) => Peer::Unix(path.clone()),
+    };
+    let first = if reconnect.is_none() { Some(peer.connect(nodelay).map_err(failed)?) } else { None };
+    Ok(Client {
+        peer,
+        nodelay,
+        first,
+        reconnect,
+        timer: timer().map_err(failed)?,
+        timer_watch: Watch::new(Token::Source),
+        pending: None,
+        attempts: 0,
+    })
+}
+
+impl Peer {
+    /// Connects and waits for it.
+    fn connect(&self, nodelay: bool) -> io::Result<Link> {
+        let fd = match self {
+            Self::Tcp(addresses) => tcp(TcpStream::connect(&**addresses)?, nodelay),
+            Self::Unix(path) => UnixStream::connect(path)?.into(),
+        };
+        Ok(Link::duplex(Stream::owned(fd)?))
+    }
+
+    /// Begins to connect; the socket is writable when it is decided.
+    fn begin(&self, attempt: usize) -> io::Result<OwnedFd> {
+        let new = |family| {
+            rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC, None)
+        };
+        let (socket, begun) = match self {
+            Self::Tcp(addresses) => {
+                let address = addresses[attempt % addresses.len()];
+                let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+                let socket = new(family)?;
+                let begun = rustix::net::connect(&socket, &address);
+                (socket, begun)
+            }
+            Self::Unix(path) => {
+                let socket = new(AddressFamily::UNIX)?;
+                let begun = rustix::net::connect(&socket, &SocketAddrUnix::new(path)?);
+                (socket, begun)
+            }
+        };
+        match begun {
+            Ok(()) | Err(rustix::io::Errno::INPROGRESS) => Ok(socket),
+            Err(e) => Err(e.into()),
+        }
+    }
+}
+
+impl Client {
+    fn attempt(&mut self, poll: &Poll) {
+        let mut watch = Watch::new(Token::Source);
+        let begun = self.peer.begin(self.attempts).and_then(|socket| {
+            watch.set(poll, socket.as_fd(), EventFlags::OUT)?;
+            Ok(socket)
+        });
+        self.attempts += 1;
+        match begun {
+            Ok(socket) => self.pending = Some((socket, watch)),
+            Err(error) => self.retry(poll, &error),
+        }
+    }
+
+    fn retry(&mut self, poll: &Poll, error: &io::Error) {
+        let Some(delay) = self.reconnect else { return };
+        tracing::debug!(%error, ?delay, "character device will connect again");
+        let armed =
+            arm_timer(&self.timer, delay).and_then(|()| self.timer_watch.set(poll, self.timer.as_fd(), EventFlags::IN));
+        if let Err(error) = armed {
+            tracing::warn!(%error, "character device cannot connect again");
+        }
+    }
+
+    /// Whether the pending connection was made, once it is decided.
+    fn finish(&mut self, poll: &Poll) -> io::Result<Option<Link>> {
+        use rustix::event::{PollFd, PollFlags};
+        let Some((socket, watch)) = &mut self.pending else { return Ok(None) };
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        if rustix::event::poll(&mut [PollFd::new(socket, PollFlags::OUT)], Some(&now))? == 0 {
+            return Ok(None);
+        }
+        watch.set(poll, socket.as_fd(), EventFlags::empty())?;
+        let decided = rustix::net::sockopt::socket_error(&*socket)?;
+        let Some((socket, _)) = self.pending.take() else { return Ok(None) };
+        decided?;
+        let socket = match self.peer {
+            Peer::Tcp(_) => tcp(socket.into(), self.nodelay),
+            Peer::Unix(_) => socket,
+        };
+        Ok(Some(Link::duplex(Stream::owned(socket)?)))
+    }
+}
+
+impl Source for Client {
+    fn start(&mut self, poll: &Poll) -> io::Result<Option<Link>> {
+        if self.first.is_none() {
+            self.attempt(poll);
+        }
+        Ok(self.first.take())
+    }
+
+    fn ready(&mut self, poll: &Poll) -> Option<Link> {
+        if rustix::io::read(&self.timer, &mut [0; 8]).is_ok() {
+            let _ = self.timer_watch.set(poll, self.timer.as_fd(), EventFlags::empty());
+            self.attempt(poll);
+        }
+        match self.finish(poll) {
+            Ok(link) => link,
+            Err(error) => {
+                self.pending = None;
+                self.retry(poll, &error);
+                None
+            }
+        }
+    }
+
+    fn lost(&mut self, poll: &Poll) {
+        self.retry(poll, &io::Error::other("the peer closed the connection"));
+    }
+}
