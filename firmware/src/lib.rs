@@ -5,6 +5,7 @@
 //! [`sbi::SbiHost`] or takes as plain values.
 
 pub mod boot;
+pub mod demo;
 pub mod fdt;
 pub mod fw_dynamic;
 pub mod load;

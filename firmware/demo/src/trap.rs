@@ -1,0 +1,181 @@
+//! Traps: the entry from assembly, interrupts, and exceptions that tests provoke on purpose.
+
+use core::arch::global_asm;
+use core::mem::offset_of;
+use core::sync::atomic::Ordering;
+
+use crate::csr::{csr_clear, csr_read, csr_write};
+use crate::hart::{Hart, Trap};
+use crate::{console, csr, irq, sbi};
+
+const INTERRUPT: usize = 1 << 63;
+pub const SOFTWARE: usize = 1;
+pub const TIMER: usize = 5;
+pub const EXTERNAL: usize = 9;
+
+pub const FETCH_ACCESS: usize = 1;
+pub const ILLEGAL: usize = 2;
+pub const BREAKPOINT: usize = 3;
+pub const LOAD_MISALIGNED: usize = 4;
+pub const LOAD_ACCESS: usize = 5;
+pub const STORE_MISALIGNED: usize = 6;
+pub const STORE_ACCESS: usize = 7;
+pub const USER_ECALL: usize = 8;
+pub const FETCH_PAGE: usize = 12;
+pub const LOAD_PAGE: usize = 13;
+pub const STORE_PAGE: usize = 15;
+
+global_asm!(
+    r#"
+    .section .text
+    .balign 4
+    .globl trap_entry
+trap_entry:
+    csrrw   tp, sscratch, tp
+    sd      x1, 8(tp)
+    sd      x2, 16(tp)
+    sd      x3, 24(tp)
+    sd      x5, 40(tp)
+    sd      x6, 48(tp)
+    sd      x7, 56(tp)
+    sd      x8, 64(tp)
+    sd      x9, 72(tp)
+    sd      x10, 80(tp)
+    sd      x11, 88(tp)
+    sd      x12, 96(tp)
+    sd      x13, 104(tp)
+    sd      x14, 112(tp)
+    sd      x15, 120(tp)
+    sd      x16, 128(tp)
+    sd      x17, 136(tp)
+    sd      x18, 144(tp)
+    sd      x19, 152(tp)
+    sd      x20, 160(tp)
+    sd      x21, 168(tp)
+    sd      x22, 176(tp)
+    sd      x23, 184(tp)
+    sd      x24, 192(tp)
+    sd      x25, 200(tp)
+    sd      x26, 208(tp)
+    sd      x27, 216(tp)
+    sd      x28, 224(tp)
+    sd      x29, 232(tp)
+    sd      x30, 240(tp)
+    sd      x31, 248(tp)
+    csrr    t0, sscratch
+    sd      t0, 32(tp)
+    csrw    sscratch, tp
+    csrr    t0, sepc
+    sd      t0, 0(tp)
+    ld      sp, {trap_stack}(tp)
+    mv      a0, tp
+    call    handle_trap
+    ld      t0, 0(tp)
+    csrw    sepc, t0
+    ld      x1, 8(tp)
+    ld      x2, 16(tp)
+    ld      x3, 24(tp)
+    ld      x5, 40(tp)
+    ld      x6, 48(tp)
+    ld      x7, 56(tp)
+    ld      x8, 64(tp)
+    ld      x9, 72(tp)
+    ld      x10, 80(tp)
+    ld      x11, 88(tp)
+    ld      x12, 96(tp)
+    ld      x13, 104(tp)
+    ld      x14, 112(tp)
+    ld      x15, 120(tp)
+    ld      x16, 128(tp)
+    ld      x17, 136(tp)
+    ld      x18, 144(tp)
+    ld      x19, 152(tp)
+    ld      x20, 160(tp)
+    ld      x21, 168(tp)
+    ld      x22, 176(tp)
+    ld      x23, 184(tp)
+    ld      x24, 192(tp)
+    ld      x25, 200(tp)
+    ld      x26, 208(tp)
+    ld      x27, 216(tp)
+    ld      x28, 224(tp)
+    ld      x29, 232(tp)
+    ld      x30, 240(tp)
+    ld      x31, 248(tp)
+    ld      tp, 32(tp)
+    sret
+    "#,
+    trap_stack = const offset_of!(Hart, trap_stack_top),
+);
+
+unsafe extern "C" {
+    fn trap_entry();
+}
+
+/// Traps of the calling hart come here from now on.
+pub fn init(hart: &Hart) {
+    csr_write!("sscratch", core::ptr::from_ref(hart) as usize);
+    csr_write!("stvec", trap_entry as *const () as usize);
+}
+
+/// Points `stvec` back here after a test used it.
+pub fn restore_vector() {
+    csr_write!("stvec", trap_entry as *const () as usize);
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn handle_trap(hart: &mut Hart) {
+    let cause = csr_read!("scause");
+    if cause & INTERRUPT != 0 {
+        return handle_interrupt(hart, cause & !INTERRUPT);
+    }
+    let trap = Trap { cause, epc: hart.frame[0], tval: csr_read!("stval") };
+    if hart.catching.swap(false, Ordering::AcqRel) {
+        hart.trap = trap;
+        hart.caught.store(true, Ordering::Release);
+        // The guarded function is a leaf: going on at its return address leaves it. Always to S-mode.
+        hart.frame[0] = hart.frame[1];
+        crate::csr::csr_set!("sstatus", csr::SPP);
+        return;
+    }
+    console::print_anyway(format_args!(
+        "\nunexpected trap on hart {}: scause {:#x} sepc {:#x} stval {:#x}\n",
+        hart.id, trap.cause, trap.epc, trap.tval
+    ));
+    sbi::reset(0, 1);
+    loop {
+        core::hint::spin_loop();
+    }
+}
+
+fn handle_interrupt(hart: &Hart, cause: usize) {
+    match cause {
+        SOFTWARE => drop(csr_clear!("sip", csr::SSI)),
+        TIMER => {
+            hart.timer_seen.store(csr_read!("time"), Ordering::Release);
+            irq::disarm_timer();
+        }
+        EXTERNAL => irq::serve(hart),
+        _ => {
+            csr_clear!("sie", 1 << cause);
+        }
+    }
+    hart.interrupts[cause & 15].fetch_add(1, Ordering::AcqRel);
+}
+
+/// Calls `f`, a leaf function in assembly that keeps its return address in `ra`, and says which exception it
+/// met, if any.
+pub fn guarded(f: unsafe extern "C" fn(usize, usize) -> usize, a: usize, b: usize) -> Result<usize, Trap> {
+    let hart = crate::hart::this();
+    hart.caught.store(false, Ordering::Release);
+    hart.catching.store(true, Ordering::Release);
+    // SAFETY: the caller passes a probe; whatever it does wrong ends in `handle_trap`.
+    let value = unsafe { f(a, b) };
+    hart.catching.store(false, Ordering::Release);
+    if hart.caught.swap(false, Ordering::AcqRel) {
+        // SAFETY: written by this hart's handler, which is not running; volatile, as the compiler does not see it.
+        Err(unsafe { (&raw const hart.trap).read_volatile() })
+    } else {
+        Ok(value)
+    }
+}
