@@ -7,7 +7,7 @@
 //! Privileged spec, chapters "Machine-Level ISA" and "Supervisor-Level ISA".
 
 use arch::cause::{Exception, Interrupt};
-use arch::csr::{envcfg, mip, mstatus, tvec, xcause};
+use arch::csr::{envcfg, mip, misa, mstatus, tvec, xcause};
 
 use crate::tcg::csr::Illegal;
 use crate::{HartState, Mode};
@@ -77,8 +77,9 @@ pub fn mret(s: &mut HartState) -> Result<(), Illegal> {
     let c = &mut s.csr;
     s.mode = previous_mode(c.mstatus);
     c.mstatus = move_bit(c.mstatus, mstatus::MPIE, mstatus::MIE) | mstatus::MPIE;
-    // The least privileged mode; every hart has U.
-    c.mstatus &= !mstatus::MPP;
+    // The least privileged mode there is.
+    let least = if c.misa & misa::letter('U') != 0 { 0 } else { mstatus::MPP };
+    c.mstatus = c.mstatus & !mstatus::MPP | least;
     if s.mode != Mode::Machine {
         c.mstatus &= !mstatus::MPRV;
     }

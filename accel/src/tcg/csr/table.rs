@@ -127,9 +127,8 @@ static ROWS: &[Row] = &[
     // Physical memory protection.
     row(csr::PMPCFG0).to(0x3af).read(pmp::read_cfg).write(pmp::write_cfg),
     row(csr::PMPADDR0).to(csr::PMPADDR63).read(pmp::read_addr).write(pmp::write_addr),
-    // Triggers, of which there are none: tselect, tdata1 to tdata3 are zero. tinfo says "no trigger here".
+    // Triggers, of which there are none, as tdata1 says by a type of zero.
     row(csr::TSELECT).to(csr::TDATA3),
-    row(csr::TINFO).read(|_, _, _| 1),
     // Machine counters.
     row(csr::MCYCLE).read(counter::read_cycle).write(counter::write_mcycle),
     row(csr::MINSTRET).read(counter::read_instret).write(counter::write_minstret),

@@ -97,3 +97,190 @@ fn range(regs: &PmpState, i: usize) -> Option<Range> {
     let perms = Perms::from_bits_truncate(cfg & (pmpcfg::R | pmpcfg::W | pmpcfg::X));
     (lo < hi).then_some(Range { lo, hi, perms, locked: cfg & pmpcfg::L != 0 })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pmpcfg::{L, R, W, X};
+
+    const TOR: u8 = pmpcfg::TOR << pmpcfg::A_SHIFT;
+    const NA4: u8 = pmpcfg::NA4 << pmpcfg::A_SHIFT;
+    const NAPOT: u8 = pmpcfg::NAPOT << pmpcfg::A_SHIFT;
+
+    /// A hart with these entries (configuration, `pmpaddr`) first.
+    fn hart(entries: &[(u8, u64)]) -> HartState {
+        let mut s = HartState::default();
+        for (i, &(cfg, addr)) in entries.iter().enumerate() {
+            s.csr.pmp.cfg[i] = cfg;
+            s.csr.pmp.addr[i] = addr;
+        }
+        s
+    }
+
+    fn isa(pmp_entries: u8) -> IsaConfig {
+        IsaConfig { pmp_entries, ..IsaConfig::default() }
+    }
+
+    fn allowed(s: &HartState, pa: u64, len: u64, access: Access, mode: Mode) -> bool {
+        check(s, &isa(16), pa, len, access, mode)
+    }
+
+    #[test]
+    fn without_a_match_only_machine_mode_passes() {
+        let s = hart(&[]);
+        assert!(allowed(&s, 0x8000_0000, 8, Access::Store, Mode::Machine));
+        assert!(!allowed(&s, 0x8000_0000, 8, Access::Load, Mode::Supervisor));
+        assert!(!allowed(&s, 0x8000_0000, 8, Access::Load, Mode::User));
+    }
+
+    #[test]
+    fn without_entries_all_pass() {
+        assert!(check(&hart(&[]), &isa(0), 0x1000, 4, Access::Fetch, Mode::User));
+        assert_eq!(page_verdict(&hart(&[]), &isa(0), 0x1000, Mode::User), Verdict::Uniform(Perms::RWX));
+    }
+
+    #[test]
+    fn entries_that_are_not_implemented_do_not_count() {
+        let s = hart(&[(NAPOT | R, u64::MAX >> 10), (NAPOT | R | W, u64::MAX >> 10)]);
+        assert!(check(&s, &isa(1), 0, 8, Access::Load, Mode::User));
+        assert!(!check(&s, &isa(1), 0, 8, Access::Store, Mode::User));
+    }
+
+    #[test]
+    fn all_ones_napot_is_everything() {
+        let s = hart(&[(NAPOT | R | W | X, (1 << 54) - 1)]);
+        for pa in [0, 0x8000_0000, (1 << 56) - 8] {
+            assert!(allowed(&s, pa, 8, Access::Store, Mode::User));
+        }
+        assert_eq!(page_verdict(&s, &isa(16), 0x8000_0123, Mode::User), Verdict::Uniform(Perms::RWX));
+    }
+
+    #[test]
+    fn napot_sizes_follow_the_trailing_ones() {
+        // yyy0: eight bytes; 011: 32 bytes.
+        let s = hart(&[(NAPOT | R, 0x1000 >> 2), (NAPOT | R, 0x2000 >> 2 | 0b11)]);
+        assert!(allowed(&s, 0x1000, 8, Access::Load, Mode::User));
+        assert!(!allowed(&s, 0x1008, 1, Access::Load, Mode::User));
+        assert!(allowed(&s, 0x2018, 8, Access::Load, Mode::User));
+        assert!(!allowed(&s, 0x2020, 1, Access::Load, Mode::User));
+    }
+
+    #[test]
+    fn tor_reaches_from_the_address_before() {
+        // Entry 0 is off: only its address counts, as the bottom of entry 1.
+        let s = hart(&[(0, 0x1000 >> 2), (TOR | R | W, 0x3000 >> 2)]);
+        assert!(!allowed(&s, 0xffc, 4, Access::Load, Mode::User));
+        assert!(allowed(&s, 0x1000, 4, Access::Load, Mode::User));
+        assert!(allowed(&s, 0x2ff8, 8, Access::Store, Mode::User));
+        assert!(!allowed(&s, 0x3000, 1, Access::Load, Mode::User));
+        // The bottom of entry 0 is zero.
+        let s = hart(&[(TOR | R, 0x1000 >> 2)]);
+        assert!(allowed(&s, 0, 8, Access::Load, Mode::User));
+        // A top not above the bottom matches nothing.
+        let s = hart(&[(0, 0x3000 >> 2), (TOR | R, 0x1000 >> 2)]);
+        assert!(!allowed(&s, 0x2000, 1, Access::Load, Mode::User));
+    }
+
+    #[test]
+    fn the_first_match_decides_and_has_to_match_all_bytes() {
+        // The specification's example: bytes 0xc to 0xf, an access to 0x8 to 0xf.
+        let s = hart(&[(NA4 | R | W | X, 0xc >> 2), (NAPOT | R | W | X, (1 << 54) - 1)]);
+        assert!(!allowed(&s, 0x8, 8, Access::Load, Mode::User));
+        assert!(allowed(&s, 0x8, 4, Access::Load, Mode::User));
+        assert!(allowed(&s, 0xc, 4, Access::Load, Mode::User));
+        // It fails in M-mode too, locked or not.
+        assert!(!allowed(&s, 0x8, 8, Access::Load, Mode::Machine));
+        assert_eq!(page_verdict(&s, &isa(16), 0, Mode::Machine), Verdict::SubPage);
+        // A stronger entry without permissions hides a weaker one.
+        let s = hart(&[(NAPOT, 0x1fff >> 2), (NAPOT | R | W | X, (1 << 54) - 1)]);
+        assert!(!allowed(&s, 0x1000, 4, Access::Load, Mode::Supervisor));
+        assert!(allowed(&s, 0x1000, 4, Access::Load, Mode::Machine));
+    }
+
+    #[test]
+    fn a_lock_binds_machine_mode() {
+        let s = hart(&[(L | NAPOT | R, 0x1fff >> 2)]);
+        assert!(allowed(&s, 0x1000, 4, Access::Load, Mode::Machine));
+        assert!(!allowed(&s, 0x1000, 4, Access::Store, Mode::Machine));
+        assert!(allowed(&s, 0x4000, 4, Access::Store, Mode::Machine));
+        assert_eq!(page_verdict(&s, &isa(16), 0x1000, Mode::Machine), Verdict::Uniform(Perms::R));
+    }
+
+    #[test]
+    fn hostile_register_values_do_not_overflow() {
+        let s = hart(&[(NAPOT | R, u64::MAX), (TOR | R, u64::MAX), (NA4 | R, u64::MAX)]);
+        assert!(allowed(&s, u64::MAX >> 8, 1, Access::Load, Mode::User));
+        assert!(!allowed(&s, u64::MAX, 8, Access::Load, Mode::User));
+    }
+
+    /// Whether entry `i` matches the byte at `pa`, straight from the table of the specification.
+    fn matches(s: &HartState, i: usize, pa: u64) -> bool {
+        let word = pa >> 2;
+        let addr = s.csr.pmp.addr[i];
+        match s.csr.pmp.cfg[i] >> 3 & 3 {
+            0 => false,
+            1 => (i == 0 || s.csr.pmp.addr[i - 1] <= word) && word < addr,
+            2 => word == addr,
+            _ => {
+                let mut ignored = 1;
+                while addr >> (ignored - 1) & 1 == 1 {
+                    ignored += 1;
+                }
+                word >> ignored == addr >> ignored
+            }
+        }
+    }
+
+    fn slow_check(s: &HartState, pa: u64, len: u64, access: Access, mode: Mode) -> bool {
+        let byte = |pa: u64| (0..16).find(|&i| matches(s, i, pa));
+        let Some(first) = (pa..pa + len).filter_map(byte).min() else { return mode == Mode::Machine };
+        if !(pa..pa + len).all(|pa| matches(s, first, pa)) {
+            return false;
+        }
+        let cfg = s.csr.pmp.cfg[first];
+        let bit = match access {
+            Access::Load => 0,
+            Access::Store => 1,
+            Access::Fetch => 2,
+        };
+        cfg >> 7 == 0 && mode == Mode::Machine || cfg >> bit & 1 != 0
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn agrees_with_byte_by_byte_matching(
+            entries in proptest::collection::vec((proptest::num::u8::ANY, 0u64..64), 0..5),
+            pa in 0u64..256,
+            len in 1u64..17,
+        ) {
+            let s = hart(&entries);
+            for mode in [Mode::User, Mode::Supervisor, Mode::Machine] {
+                for access in [Access::Fetch, Access::Load, Access::Store] {
+                    proptest::prop_assert_eq!(
+                        allowed(&s, pa, len, access, mode),
+                        slow_check(&s, pa, len, access, mode),
+                        "{:?} {:?}", access, mode
+                    );
+                }
+            }
+        }
+
+        #[test]
+        fn a_uniform_page_answers_for_every_access_inside(
+            entries in proptest::collection::vec((proptest::num::u8::ANY, 0u64..0x1000), 0..5),
+            offset in 0u64..0xff8,
+        ) {
+            let s = hart(&entries);
+            for mode in [Mode::User, Mode::Machine] {
+                if let Verdict::Uniform(perms) = page_verdict(&s, &isa(16), 0x1000, mode) {
+                    for access in [Access::Fetch, Access::Load, Access::Store] {
+                        proptest::prop_assert_eq!(
+                            perms.contains(access.needs()),
+                            slow_check(&s, 0x1000 + offset, 8, access, mode)
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
