@@ -170,9 +170,12 @@ pub fn check_sret(s: &HartState) -> Result<(), Illegal> {
     trapped_by(s, mstatus::TSR)
 }
 
-/// Whether WFI may execute (`mstatus.TW`). The time limit of TW and of U-mode is zero here.
+/// Whether WFI may execute (`mstatus.TW`). The time limit of TW is zero here, and so is that of U-mode where there is
+/// an S-mode to trap to.
 pub fn check_wfi(s: &HartState) -> Result<(), Illegal> {
-    trapped_by(s, mstatus::TW)
+    let above_user = if s.csr.misa & misa::letter('S') != 0 { Mode::Supervisor } else { Mode::User };
+    let waits = s.mode >= above_user && s.csr.mstatus & mstatus::TW == 0;
+    require(s.mode == Mode::Machine || waits)
 }
 
 /// Whether SFENCE.VMA and SINVAL.VMA may execute (`mstatus.TVM`).
@@ -222,4 +225,259 @@ pub fn check_cbo_inval(s: &HartState) -> Result<CboInval, Illegal> {
         Mode::User if is_flush(s.csr.menvcfg) || is_flush(s.csr.senvcfg) => CboInval::Flush,
         _ => CboInval::Invalidate,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tcg::csr;
+    use arch::csr::mstatus::*;
+    use arch::ext::{Ext, IsaConfig};
+
+    const M_TVEC: u64 = 0x8000_0000;
+    const S_TVEC: u64 = 0xffff_ffff_8000_0000;
+    const EPC: u64 = 0x1_2346;
+
+    fn hart(mode: Mode) -> HartState {
+        let mut s = csr::reset(&IsaConfig::default(), 0);
+        s.mode = mode;
+        (s.csr.mtvec, s.csr.stvec) = (M_TVEC, S_TVEC);
+        s
+    }
+
+    const MODES: [Mode; 3] = [Mode::User, Mode::Supervisor, Mode::Machine];
+
+    #[test]
+    fn a_trap_to_machine_mode_stacks_mode_and_enable() {
+        for mode in MODES {
+            for mie in [0, MIE] {
+                let mut s = hart(mode);
+                s.csr.mstatus |= mie | SIE;
+                take_trap(&mut s, 2, 0xdead, EPC);
+                assert_eq!((s.mode, s.pc), (Mode::Machine, M_TVEC));
+                assert_eq!((s.csr.mepc, s.csr.mcause, s.csr.mtval), (EPC, 2, 0xdead));
+                assert_eq!(previous_mode(s.csr.mstatus), mode);
+                assert_eq!(s.csr.mstatus & (MIE | MPIE), mie << 4);
+                assert_eq!(s.csr.mstatus & (SIE | SPIE | SPP), SIE);
+                assert_eq!((s.csr.sepc, s.csr.scause, s.csr.stval), (0, 0, 0));
+            }
+        }
+    }
+
+    #[test]
+    fn delegated_exceptions_go_to_supervisor_mode_but_never_from_machine_mode() {
+        for mode in MODES {
+            let mut s = hart(mode);
+            s.csr.medeleg = 1 << 13;
+            s.csr.mstatus |= SIE | MIE;
+            take_trap(&mut s, 13, 0x1000, EPC);
+            if mode == Mode::Machine {
+                assert_eq!((s.mode, s.csr.mcause), (Mode::Machine, 13));
+                continue;
+            }
+            assert_eq!((s.mode, s.pc), (Mode::Supervisor, S_TVEC));
+            assert_eq!((s.csr.sepc, s.csr.scause, s.csr.stval), (EPC, 13, 0x1000));
+            assert_eq!(s.csr.mstatus & SPP != 0, mode == Mode::Supervisor);
+            assert_eq!(s.csr.mstatus & (SIE | SPIE | MIE), SPIE | MIE);
+            assert_eq!(s.csr.mcause, 0);
+        }
+        // Its neighbour in medeleg does not count, nor does mideleg for an exception.
+        let mut s = hart(Mode::User);
+        (s.csr.medeleg, s.csr.mideleg) = (!(1 << 13), 1 << 13);
+        take_trap(&mut s, 13, 0, EPC);
+        assert_eq!(s.mode, Mode::Machine);
+    }
+
+    #[test]
+    fn only_interrupts_are_vectored() {
+        let mut s = hart(Mode::User);
+        (s.csr.mtvec, s.csr.stvec) = (M_TVEC | 1, S_TVEC | 1);
+        s.csr.mideleg = 1 << 5;
+        let fresh = s.clone();
+        take_trap(&mut s, 1 << 63 | 7, 0, EPC);
+        assert_eq!((s.pc, s.csr.mcause), (M_TVEC + 4 * 7, 1 << 63 | 7));
+        s = fresh.clone();
+        take_trap(&mut s, 1 << 63 | 5, 0, EPC);
+        assert_eq!((s.pc, s.mode), (S_TVEC + 4 * 5, Mode::Supervisor));
+        s = fresh;
+        take_trap(&mut s, 7, 0, EPC);
+        assert_eq!(s.pc, M_TVEC);
+    }
+
+    #[test]
+    fn mret_undoes_a_trap() {
+        for mode in MODES {
+            for mie in [0, MIE] {
+                let mut s = hart(mode);
+                s.csr.mstatus |= mie;
+                take_trap(&mut s, 3, 0, EPC);
+                mret(&mut s).unwrap();
+                assert_eq!((s.mode, s.pc), (mode, EPC));
+                assert_eq!(s.csr.mstatus & (MIE | MPIE | MPP), mie | MPIE);
+            }
+        }
+    }
+
+    #[test]
+    fn sret_undoes_a_trap() {
+        for mode in [Mode::User, Mode::Supervisor] {
+            for sie in [0, SIE] {
+                let mut s = hart(mode);
+                s.csr.medeleg = 1 << 3;
+                s.csr.mstatus |= sie;
+                take_trap(&mut s, 3, 0, EPC);
+                sret(&mut s).unwrap();
+                assert_eq!((s.mode, s.pc), (mode, EPC));
+                assert_eq!(s.csr.mstatus & (SIE | SPIE | SPP), sie | SPIE);
+            }
+        }
+    }
+
+    #[test]
+    fn mprv_ends_when_machine_mode_is_left() {
+        for (mpp, kept) in [(0, false), (1, false), (3, true)] {
+            let mut s = hart(Mode::Machine);
+            s.csr.mstatus |= MPRV | mpp << MPP_SHIFT;
+            mret(&mut s).unwrap();
+            assert_eq!(s.csr.mstatus & MPRV != 0, kept, "MPP {mpp}");
+        }
+        let mut s = hart(Mode::Machine);
+        s.csr.mstatus |= MPRV | SPP;
+        sret(&mut s).unwrap();
+        assert_eq!((s.mode, s.csr.mstatus & MPRV), (Mode::Supervisor, 0));
+    }
+
+    #[test]
+    fn returns_are_for_their_modes() {
+        for mode in MODES {
+            assert_eq!(mret(&mut hart(mode)).is_ok(), mode == Mode::Machine);
+            assert_eq!(sret(&mut hart(mode)).is_ok(), mode != Mode::User);
+            let mut s = hart(mode);
+            s.csr.mstatus |= TSR;
+            let before = s.clone();
+            assert_eq!(sret(&mut s).is_ok(), mode == Mode::Machine);
+            assert_eq!(s == before, mode != Mode::Machine, "an illegal SRET changes nothing");
+        }
+    }
+
+    #[test]
+    fn without_user_mode_mret_leaves_mpp_at_machine() {
+        let mut isa = IsaConfig::default();
+        isa.exts.remove(Ext::S);
+        isa.exts.remove(Ext::U);
+        let mut s = csr::reset(&isa, 0);
+        s.csr.mstatus |= MPP;
+        mret(&mut s).unwrap();
+        assert_eq!(s.csr.mstatus & MPP, MPP);
+    }
+
+    #[test]
+    fn interrupts_by_priority() {
+        let mut s = hart(Mode::User);
+        s.csr.mie = u64::MAX;
+        let mut left = 0xaaa;
+        for code in [11, 3, 7, 9, 1, 5] {
+            assert_eq!(pending_interrupt(&s, left), Some(1 << 63 | code));
+            left &= !(1 << code);
+        }
+        assert_eq!(pending_interrupt(&s, left), None);
+        // Those of M-mode come first, even the weakest.
+        s.csr.mideleg = 1 << 9;
+        assert_eq!(pending_interrupt(&s, 1 << 9 | 1 << 5), Some(1 << 63 | 5));
+    }
+
+    /// The two conditions as the specification prints them, for every mode, enable and delegation.
+    #[test]
+    fn an_interrupt_is_taken_where_its_mode_allows_it() {
+        for mode in MODES {
+            for bits in 0..16u64 {
+                let [mie, sie, delegated, enabled] = [0, 1, 2, 3].map(|b| bits >> b & 1 == 1);
+                let mut s = hart(mode);
+                s.csr.mstatus |= if mie { MIE } else { 0 } | if sie { SIE } else { 0 };
+                s.csr.mideleg = u64::from(delegated) << 1;
+                s.csr.mie = u64::from(enabled) << 1;
+                let to_m = enabled && !delegated && (mode != Mode::Machine || mie);
+                let to_s = enabled && delegated && (mode == Mode::User || mode == Mode::Supervisor && sie);
+                let taken = pending_interrupt(&s, 1 << 1);
+                assert_eq!(taken, (to_m || to_s).then_some(1 << 63 | 1), "{mode:?} {bits:#b}");
+                if let Some(cause) = taken {
+                    take_trap(&mut s, cause, 0, EPC);
+                    assert_eq!(s.mode, if to_s { Mode::Supervisor } else { Mode::Machine });
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn wfi_wakes_by_local_enables_alone() {
+        let mut s = hart(Mode::Machine);
+        s.csr.mideleg = 0x222;
+        assert!(!wfi_wakes(&s, 1 << 5));
+        s.csr.mie = 1 << 5;
+        assert!(wfi_wakes(&s, 1 << 5));
+        assert_eq!(pending_interrupt(&s, 1 << 5), None);
+    }
+
+    /// Which of U, S and M may.
+    fn who(check: fn(&HartState) -> bool, status: u64, menvcfg: u64, senvcfg: u64) -> [bool; 3] {
+        MODES.map(|mode| {
+            let mut s = hart(mode);
+            s.csr.mstatus |= status;
+            (s.csr.menvcfg, s.csr.senvcfg) = (menvcfg, senvcfg);
+            check(&s)
+        })
+    }
+
+    #[test]
+    fn trapped_instructions() {
+        let wfi = |s: &HartState| check_wfi(s).is_ok();
+        assert_eq!(who(wfi, 0, 0, 0), [false, true, true]);
+        assert_eq!(who(wfi, TW, 0, 0), [false, false, true]);
+        let sfence = |s: &HartState| check_sfence_vma(s).is_ok();
+        assert_eq!(who(sfence, 0, 0, 0), [false, true, true]);
+        assert_eq!(who(sfence, TVM, 0, 0), [false, false, true]);
+        let inval = |s: &HartState| check_sfence_inval(s).is_ok();
+        assert_eq!(who(inval, TVM, 0, 0), [false, true, true]);
+        assert_eq!(MODES.map(ecall_cause), [8, 9, 11]);
+    }
+
+    #[test]
+    fn user_mode_may_wait_where_there_is_no_supervisor_mode() {
+        let mut isa = IsaConfig::default();
+        isa.exts.remove(Ext::S);
+        let mut s = csr::reset(&isa, 0);
+        s.mode = Mode::User;
+        assert!(check_wfi(&s).is_ok());
+        s.csr.mstatus |= TW;
+        assert!(check_wfi(&s).is_err());
+    }
+
+    #[test]
+    fn cache_block_instructions_need_every_level_above() {
+        let zero = |s: &HartState| check_cbo_zero(s).is_ok();
+        let clean = |s: &HartState| check_cbo_clean_flush(s).is_ok();
+        for (check, bit) in [(zero as fn(&HartState) -> bool, envcfg::CBZE), (clean, envcfg::CBCFE)] {
+            assert_eq!(who(check, 0, 0, bit), [false, false, true]);
+            assert_eq!(who(check, 0, bit, 0), [false, true, true]);
+            assert_eq!(who(check, 0, bit, bit), [true, true, true]);
+            assert_eq!(who(check, 0, !bit, !bit), [false, false, true]);
+        }
+    }
+
+    #[test]
+    fn cbo_inval_flushes_where_any_level_says_so() {
+        use CboInval::*;
+        let act = |m: u64, sup: u64| {
+            MODES.map(|mode| {
+                let mut s = hart(mode);
+                (s.csr.menvcfg, s.csr.senvcfg) = (m << envcfg::CBIE_SHIFT, sup << envcfg::CBIE_SHIFT);
+                check_cbo_inval(&s).ok()
+            })
+        };
+        assert_eq!(act(0, 3), [None, None, Some(Invalidate)]);
+        assert_eq!(act(1, 0), [None, Some(Flush), Some(Invalidate)]);
+        assert_eq!(act(1, 3), [Some(Flush), Some(Flush), Some(Invalidate)]);
+        assert_eq!(act(3, 1), [Some(Flush), Some(Invalidate), Some(Invalidate)]);
+        assert_eq!(act(3, 3), [Some(Invalidate), Some(Invalidate), Some(Invalidate)]);
+    }
 }

@@ -53,3 +53,56 @@ pub(super) fn write_senvcfg(s: &mut HartState, env: &mut dyn CsrEnv, _: u16, v: 
     s.csr.senvcfg = merge(old, v, legal(common(env.isa()), v));
     if old == s.csr.senvcfg { CsrEffect::empty() } else { CsrEffect::MODE }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Env;
+    use super::super::{read, write};
+    use super::*;
+    use arch::csr;
+
+    #[test]
+    fn fields_exist_with_their_extensions() {
+        let all = FIOM | CBIE | CBCFE | CBZE;
+        let cases: [(&[Ext], u64); 5] = [
+            (&[], all | ADUE | PBMTE | STCE),
+            (&[Ext::Zicbom], FIOM | CBZE | ADUE | PBMTE | STCE),
+            (&[Ext::Zicboz], all & !CBZE | ADUE | PBMTE | STCE),
+            (&[Ext::Svadu], all | PBMTE | STCE),
+            (&[Ext::Svpbmt, Ext::Sstc], all | ADUE),
+        ];
+        for (absent, held) in cases {
+            let mut env = Env::without(absent);
+            let mut s = env.hart();
+            write(&mut s, &mut env, csr::MENVCFG, u64::MAX).unwrap();
+            assert_eq!(read(&s, &env, csr::MENVCFG), Ok(held), "without {absent:?}");
+            write(&mut s, &mut env, csr::SENVCFG, u64::MAX).unwrap();
+            assert_eq!(read(&s, &env, csr::SENVCFG), Ok(held & all), "without {absent:?}");
+        }
+    }
+
+    #[test]
+    fn the_reserved_cbie_keeps_the_old_one() {
+        let mut env = Env::default();
+        let mut s = env.hart();
+        for n in [csr::MENVCFG, csr::SENVCFG] {
+            for (written, held) in [(1, 1), (2, 1), (3, 3), (2, 3), (0, 0)] {
+                write(&mut s, &mut env, n, written << CBIE_SHIFT | CBZE).unwrap();
+                assert_eq!(read(&s, &env, n), Ok(held << CBIE_SHIFT | CBZE));
+            }
+        }
+    }
+
+    #[test]
+    fn effects_follow_the_fields() {
+        let mut env = Env::default();
+        let mut s = env.hart();
+        let base = s.csr.menvcfg;
+        let mut set = |v: u64| write(&mut s, &mut env, csr::MENVCFG, v).unwrap();
+        assert_eq!(set(base), CsrEffect::empty());
+        assert_eq!(set(base | STCE), CsrEffect::INTERRUPTS | CsrEffect::MODE);
+        assert_eq!(set(base | STCE | ADUE), CsrEffect::TRANSLATION);
+        assert_eq!(set(base | STCE | ADUE | CBZE), CsrEffect::MODE);
+        assert_eq!(env.timer_changes, 1);
+    }
+}

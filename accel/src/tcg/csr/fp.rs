@@ -45,3 +45,49 @@ fn set(s: &mut HartState, v: u64, mask: u64) -> CsrEffect {
     effect.set(CsrEffect::FRM, (old ^ s.csr.fcsr) & FRM != 0);
     effect
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Env;
+    use super::super::{CsrOp, Illegal, csr_op, read, write};
+    use super::*;
+    use arch::csr;
+    use arch::csr::mstatus::{CLEAN, DIRTY, FS, FS_SHIFT};
+
+    #[test]
+    fn off_means_illegal() {
+        let mut env = Env::default();
+        let mut s = env.hart();
+        for n in [csr::FFLAGS, csr::FRM, csr::FCSR] {
+            assert_eq!(read(&s, &env, n), Err(Illegal));
+            assert_eq!(write(&mut s, &mut env, n, 0), Err(Illegal));
+        }
+    }
+
+    #[test]
+    fn three_views_of_one_register() {
+        let mut env = Env::default();
+        let mut s = env.hart();
+        s.csr.mstatus |= CLEAN << FS_SHIFT;
+        write(&mut s, &mut env, csr::FCSR, u64::MAX).unwrap();
+        assert_eq!([csr::FFLAGS, csr::FRM, csr::FCSR].map(|n| read(&s, &env, n)), [Ok(0x1f), Ok(7), Ok(0xff)]);
+        write(&mut s, &mut env, csr::FFLAGS, 0x15).unwrap();
+        write(&mut s, &mut env, csr::FRM, 0xfffa).unwrap();
+        assert_eq!(read(&s, &env, csr::FCSR), Ok(2 << 5 | 0x15));
+    }
+
+    #[test]
+    fn a_write_makes_the_state_dirty_and_a_read_does_not() {
+        let mut env = Env::default();
+        let mut s = env.hart();
+        s.csr.mstatus |= CLEAN << FS_SHIFT;
+        read(&s, &env, csr::FCSR).unwrap();
+        csr_op(&mut s, &mut env, csr::FFLAGS, CsrOp::Rs, 0, false).unwrap();
+        assert_eq!(s.csr.mstatus & FS, CLEAN << FS_SHIFT);
+        let effect = write(&mut s, &mut env, csr::FFLAGS, 0).unwrap();
+        assert_eq!(s.csr.mstatus & FS, DIRTY << FS_SHIFT);
+        assert_eq!(effect, CsrEffect::MODE | CsrEffect::FFLAGS);
+        assert_eq!(write(&mut s, &mut env, csr::FRM, 3), Ok(CsrEffect::FRM));
+        assert_eq!(write(&mut s, &mut env, csr::FCSR, 3 << 5), Ok(CsrEffect::FFLAGS));
+    }
+}

@@ -93,3 +93,99 @@ pub(super) fn write_medeleg(s: &mut HartState, _: &mut dyn CsrEnv, _: u16, v: u6
     s.csr.medeleg = v & DELEGABLE_EXCEPTIONS;
     CsrEffect::empty()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Env;
+    use super::super::{CsrOp, csr_op, read, write};
+    use super::*;
+    use arch::csr;
+
+    #[test]
+    fn only_what_exists_can_be_enabled_or_delegated() {
+        let mut env = Env::default();
+        let mut s = env.hart();
+        for (n, held) in [(csr::MIE, 0xaaa), (csr::MIDELEG, 0x222), (csr::MEDELEG, 0xb3ff), (csr::MIP, 0x222)] {
+            write(&mut s, &mut env, n, u64::MAX).unwrap();
+            assert_eq!(read(&s, &env, n), Ok(held), "{n:#x}");
+        }
+    }
+
+    #[test]
+    fn lines_show_in_mip_and_cannot_be_written() {
+        let mut env = Env { lines: mip::MTIP | mip::MSIP | mip::MEIP, ..Env::default() };
+        let mut s = env.hart();
+        write(&mut s, &mut env, csr::MIP, 0).unwrap();
+        assert_eq!(read(&s, &env, csr::MIP), Ok(env.lines));
+        assert_eq!(s.csr.mip, 0);
+    }
+
+    /// The specification's note on SEIP: B is the software bit, E the signal.
+    #[test]
+    fn the_external_line_never_sticks_in_seip() {
+        for (b, e, bit) in [(0, 0, 0), (0, 1, 0), (1, 0, 0), (1, 1, 0), (0, 0, 1), (0, 1, 1), (1, 0, 1), (1, 1, 1)] {
+            for (op, expected) in [(CsrOp::Rs, b | bit), (CsrOp::Rw, bit), (CsrOp::Rc, b & !bit)] {
+                let mut env = Env { lines: e * mip::SEIP, ..Env::default() };
+                let mut s = env.hart();
+                s.csr.mip = b * mip::SEIP;
+                let (old, _) = csr_op(&mut s, &mut env, csr::MIP, op, bit * mip::SEIP, true).unwrap();
+                assert_eq!(old, (b | e) * mip::SEIP, "{op:?} B={b} E={e}");
+                assert_eq!(s.csr.mip, expected * mip::SEIP, "{op:?} B={b} E={e} t1={bit}");
+            }
+        }
+    }
+
+    #[test]
+    fn supervisor_sees_and_writes_only_what_is_delegated() {
+        let mut env = Env { lines: mip::STIP | mip::MTIP, ..Env::default() };
+        let mut s = env.hart();
+        s.csr.mip = mip::SSIP | mip::SEIP;
+        s.csr.mie = mip::MEIP | mip::SSIP | mip::STIP;
+        s.csr.mideleg = mip::SSIP | mip::STIP;
+        assert_eq!(read(&s, &env, csr::SIP), Ok(mip::SSIP | mip::STIP));
+        assert_eq!(read(&s, &env, csr::SIE), Ok(mip::SSIP | mip::STIP));
+        write(&mut s, &mut env, csr::SIE, mip::SEIP | mip::STIP).unwrap();
+        assert_eq!(s.csr.mie, mip::MEIP | mip::STIP);
+        // Only SSIP is writable in sip, and only if delegated.
+        write(&mut s, &mut env, csr::SIP, 0).unwrap();
+        assert_eq!(s.csr.mip, mip::SEIP);
+        s.csr.mideleg = 0;
+        write(&mut s, &mut env, csr::SIP, u64::MAX).unwrap();
+        assert_eq!(s.csr.mip, mip::SEIP);
+    }
+
+    #[test]
+    fn clearing_one_bit_of_sip_does_not_catch_a_line() {
+        let mut env = Env { lines: mip::SSIP | mip::SEIP, ..Env::default() };
+        let mut s = env.hart();
+        s.csr.mideleg = 0x222;
+        csr_op(&mut s, &mut env, csr::SIP, CsrOp::Rc, mip::SEIP, true).unwrap();
+        assert_eq!(s.csr.mip, 0);
+    }
+
+    #[test]
+    fn the_comparator_takes_stip_over() {
+        let mut env = Env::default();
+        let mut s = env.hart();
+        write(&mut s, &mut env, csr::MIP, mip::STIP).unwrap();
+        assert_eq!(read(&s, &env, csr::MIP), Ok(mip::STIP));
+        write(&mut s, &mut env, csr::MENVCFG, envcfg::STCE).unwrap();
+        assert_eq!(read(&s, &env, csr::MIP), Ok(0));
+        write(&mut s, &mut env, csr::MIP, 0).unwrap();
+        env.lines = mip::STIP;
+        assert_eq!(read(&s, &env, csr::MIP), Ok(mip::STIP));
+        // What was written before is not lost.
+        env.lines = 0;
+        write(&mut s, &mut env, csr::MENVCFG, 0).unwrap();
+        assert_eq!(read(&s, &env, csr::MIP), Ok(mip::STIP));
+    }
+
+    #[test]
+    fn a_hart_without_supervisor_mode_has_no_supervisor_interrupts() {
+        let mut env = Env::without(&[Ext::S]);
+        let mut s = env.hart();
+        write(&mut s, &mut env, csr::MIE, u64::MAX).unwrap();
+        write(&mut s, &mut env, csr::MIP, u64::MAX).unwrap();
+        assert_eq!((s.csr.mie, s.csr.mip), (0x888, 0));
+    }
+}

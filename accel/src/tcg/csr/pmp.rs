@@ -52,3 +52,73 @@ pub(super) fn write_addr(s: &mut HartState, env: &mut dyn CsrEnv, n: u16, v: u64
     pmp.addr[i] = v & pmpcfg::ADDR;
     CsrEffect::PMP
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Env;
+    use super::super::{CsrEffect, Illegal, read, write};
+    use arch::csr::pmpcfg::{self, A_SHIFT, L, NA4, NAPOT, R, TOR, W, X};
+    use arch::csr::{PMPADDR0, PMPCFG0, PMPCFG2, PMPCFG4};
+
+    #[test]
+    fn eight_entries_a_register() {
+        let mut env = Env::default();
+        let mut s = env.hart();
+        write(&mut s, &mut env, PMPCFG0, 0x1f1d_1b19_0f0d_0b09).unwrap();
+        write(&mut s, &mut env, PMPCFG2, 0x07).unwrap();
+        assert_eq!(s.csr.pmp.cfg[..9], [0x09, 0x0b, 0x0d, 0x0f, 0x19, 0x1b, 0x1d, 0x1f, 0x07]);
+        assert_eq!(read(&s, &env, PMPCFG0), Ok(0x1f1d_1b19_0f0d_0b09));
+        // Odd registers are those of 32-bit harts.
+        assert_eq!(read(&s, &env, PMPCFG0 + 1), Err(Illegal));
+    }
+
+    #[test]
+    fn reserved_bits_and_write_without_read_are_dropped() {
+        let mut env = Env::default();
+        let mut s = env.hart();
+        write(&mut s, &mut env, PMPCFG0, u64::from(0x60 | W | X | NA4 << A_SHIFT)).unwrap();
+        assert_eq!(s.csr.pmp.cfg[0], X | NA4 << A_SHIFT);
+        write(&mut s, &mut env, PMPADDR0, u64::MAX).unwrap();
+        assert_eq!(read(&s, &env, PMPADDR0), Ok(pmpcfg::ADDR));
+    }
+
+    #[test]
+    fn a_locked_entry_ignores_writes() {
+        let mut env = Env::default();
+        let mut s = env.hart();
+        write(&mut s, &mut env, PMPADDR0, 0x1234).unwrap();
+        write(&mut s, &mut env, PMPCFG0, u64::from(L | R | NAPOT << A_SHIFT)).unwrap();
+        assert_eq!(write(&mut s, &mut env, PMPADDR0, 0), Ok(CsrEffect::empty()));
+        write(&mut s, &mut env, PMPCFG0, u64::from(R | W | X) << 8).unwrap();
+        assert_eq!(s.csr.pmp.addr[0], 0x1234);
+        assert_eq!(s.csr.pmp.cfg[..2], [L | R | NAPOT << A_SHIFT, R | W | X]);
+    }
+
+    #[test]
+    fn a_locked_tor_entry_locks_its_bottom() {
+        let mut env = Env::default();
+        let mut s = env.hart();
+        for (cfg, writable) in
+            [(L | TOR << A_SHIFT, false), (TOR << A_SHIFT, true), (L | NAPOT << A_SHIFT, true), (L, true)]
+        {
+            s.csr.pmp.cfg[5] = cfg;
+            s.csr.pmp.addr[4] = 1;
+            write(&mut s, &mut env, PMPADDR0 + 4, 2).unwrap();
+            assert_eq!(s.csr.pmp.addr[4] == 2, writable, "{cfg:#x}");
+        }
+    }
+
+    #[test]
+    fn entries_beyond_the_implemented_read_zero() {
+        let mut env = Env::default();
+        let mut s = env.hart();
+        let before = s.clone();
+        for n in [PMPCFG4, PMPADDR0 + 16, PMPADDR0 + 63] {
+            write(&mut s, &mut env, n, u64::MAX).unwrap();
+            assert_eq!(read(&s, &env, n), Ok(0));
+        }
+        assert_eq!(s, before);
+        env.isa.pmp_entries = 0;
+        assert_eq!(read(&s, &env, PMPCFG0), Err(Illegal));
+    }
+}

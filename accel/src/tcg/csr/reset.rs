@@ -57,3 +57,67 @@ pub fn reset_supervisor(isa: &IsaConfig, hart_id: u64, pc: u64, a1: u64) -> Hart
     }
     s
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Env;
+    use super::super::{read, write};
+    use super::*;
+    use crate::tcg::mmu::pmp;
+    use crate::tcg::mmu::walk::Access;
+    use arch::csr;
+
+    #[test]
+    fn out_of_reset() {
+        let s = reset(&IsaConfig::default(), 7);
+        assert_eq!((s.pc, s.mode, s.csr.mstatus), (0x1000, Mode::Machine, 0xa_0000_0000));
+        assert_eq!((s.csr.hart_id, s.csr.satp, s.csr.mie, s.csr.mideleg, s.csr.medeleg), (7, 0, 0, 0, 0));
+        assert_eq!(s.csr.misa, IsaConfig::default().misa());
+        assert_eq!(s.x, [0; 32]);
+    }
+
+    #[test]
+    fn advertised_translation_extensions_work_from_reset() {
+        let with = |exts: &[Ext]| {
+            let mut isa = Env::without(&[Ext::Svadu, Ext::Svade, Ext::Svpbmt]).isa;
+            exts.iter().for_each(|ext| isa.exts.insert(*ext));
+            reset(&isa, 0).csr.menvcfg
+        };
+        assert_eq!(with(&[]), 0);
+        assert_eq!(with(&[Ext::Svadu]), envcfg::ADUE);
+        assert_eq!(with(&[Ext::Svade]), 0);
+        assert_eq!(with(&[Ext::Svade, Ext::Svadu, Ext::Svpbmt]), envcfg::PBMTE);
+    }
+
+    #[test]
+    fn a_supervisor_hart_can_use_all_it_is_told_of() {
+        let mut env = Env::default();
+        let mut s = reset_supervisor(&env.isa, 5, 0x8020_0000, 0x9fe0_0000);
+        assert_eq!((s.pc, s.mode, s.x[10], s.x[11]), (0x8020_0000, Mode::Supervisor, 5, 0x9fe0_0000));
+        assert_eq!((s.csr.satp, s.csr.mie), (0, 0));
+        assert_eq!(read(&s, &env, csr::SSTATUS).unwrap() & csr::mstatus::SIE, 0);
+        assert_eq!(read(&s, &env, csr::SIE), Ok(0));
+        for n in [csr::CYCLE, csr::TIME, csr::INSTRET, csr::HPMCOUNTER31, csr::STIMECMP] {
+            assert!(read(&s, &env, n).is_ok(), "{n:#x}");
+        }
+        write(&mut s, &mut env, csr::SIE, u64::MAX).unwrap();
+        assert_eq!(read(&s, &env, csr::SIE), Ok(0x222));
+        for mode in [Mode::User, Mode::Supervisor] {
+            s.mode = mode;
+            assert!(pmp::check(&s, &env.isa, 0x8000_0000, 8, Access::Store, mode));
+        }
+        s.mode = Mode::User;
+        assert!(crate::tcg::trap::check_cbo_zero(&s).is_err(), "senvcfg is the kernel's to give");
+        s.mode = Mode::Supervisor;
+        assert!(crate::tcg::trap::check_cbo_zero(&s).is_ok());
+        // All but its own ECALL comes to S-mode.
+        assert_eq!(s.csr.medeleg, 0xb1ff);
+        assert_eq!(s.csr.mideleg, 0x222);
+    }
+
+    #[test]
+    fn menvcfg_holds_only_what_the_hart_has() {
+        let env = Env::without(&[Ext::Sstc, Ext::Zicbom, Ext::Zicboz, Ext::Svadu, Ext::Svpbmt]);
+        assert_eq!(reset_supervisor(&env.isa, 0, 0, 0).csr.menvcfg, 0);
+    }
+}

@@ -28,9 +28,9 @@ pub(super) fn writable(isa: &IsaConfig) -> u64 {
     mask
 }
 
-/// The value at reset: SXL and UXL are fixed at 64 bits.
+/// The value at reset: SXL and UXL are fixed at 64 bits, MPP is the least privileged mode.
 pub(super) fn at_reset(isa: &IsaConfig) -> u64 {
-    let uxl = if isa.has(Ext::U) { XL_64 << UXL_SHIFT } else { 0 };
+    let uxl = if isa.has(Ext::U) { XL_64 << UXL_SHIFT } else { MPP };
     let sxl = if isa.has(Ext::S) { XL_64 << SXL_SHIFT } else { 0 };
     uxl | sxl
 }
@@ -94,4 +94,95 @@ fn effect(old: u64, new: u64) -> CsrEffect {
 /// Marks the floating-point state dirty, as each instruction that writes it does.
 pub(super) fn set_fs_dirty(s: &mut HartState) -> CsrEffect {
     set(s, FS, FS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Env;
+    use super::super::{CsrOp, csr_op, read, write};
+    use super::*;
+    use arch::csr;
+    use proptest::prelude::*;
+
+    #[test]
+    fn reset_value_and_fixed_fields() {
+        let mut env = Env::default();
+        let mut s = env.hart();
+        assert_eq!(read(&s, &env, csr::MSTATUS), Ok(0xa_0000_0000));
+        write(&mut s, &mut env, csr::MSTATUS, u64::MAX).unwrap();
+        let all = SIE | MIE | SPIE | MPIE | SPP | MPP | FS | MPRV | SUM | MXR | TVM | TW | TSR | SD;
+        assert_eq!(read(&s, &env, csr::MSTATUS), Ok(0xa_0000_0000 | all));
+        write(&mut s, &mut env, csr::MSTATUS, 0).unwrap();
+        assert_eq!(read(&s, &env, csr::MSTATUS), Ok(0xa_0000_0000));
+    }
+
+    #[test]
+    fn sd_says_dirty() {
+        let mut env = Env::default();
+        let mut s = env.hart();
+        for (fs, sd) in [(OFF, 0), (INITIAL, 0), (CLEAN, 0), (DIRTY, SD)] {
+            write(&mut s, &mut env, csr::SSTATUS, fs << FS_SHIFT).unwrap();
+            assert_eq!(read(&s, &env, csr::SSTATUS).unwrap() & (FS | SD), fs << FS_SHIFT | sd);
+            assert_eq!(read(&s, &env, csr::MSTATUS).unwrap() & SD, sd);
+        }
+        // Nobody can write it.
+        write(&mut s, &mut env, csr::MSTATUS, SD).unwrap();
+        assert_eq!(read(&s, &env, csr::MSTATUS).unwrap() & SD, 0);
+    }
+
+    #[test]
+    fn mpp_keeps_its_value_when_the_reserved_one_is_written() {
+        let mut env = Env::default();
+        let mut s = env.hart();
+        for (written, held) in [(1, 1), (2, 1), (3, 3), (2, 3), (0, 0), (2, 0)] {
+            write(&mut s, &mut env, csr::MSTATUS, written << MPP_SHIFT).unwrap();
+            assert_eq!((s.csr.mstatus & MPP) >> MPP_SHIFT, held);
+        }
+    }
+
+    #[test]
+    fn without_supervisor_mode_its_fields_are_zero() {
+        let mut env = Env::without(&[Ext::S]);
+        let mut s = env.hart();
+        write(&mut s, &mut env, csr::MSTATUS, !MPP | 1 << MPP_SHIFT).unwrap();
+        let v = read(&s, &env, csr::MSTATUS).unwrap();
+        assert_eq!(v & (SIE | SPIE | SPP | SUM | MXR | TVM | TSR | SXL | MPP), 0);
+        assert_eq!(v & (MPRV | TW), MPRV | TW);
+    }
+
+    #[test]
+    fn effects_name_what_changed() {
+        let mut env = Env::default();
+        let mut s = env.hart();
+        let mut toggle = |bits: u64| csr_op(&mut s, &mut env, csr::MSTATUS, CsrOp::Rs, bits, true).unwrap().1;
+        assert_eq!(toggle(SIE), CsrEffect::INTERRUPTS);
+        assert_eq!(toggle(SIE), CsrEffect::empty());
+        assert_eq!(toggle(SUM), CsrEffect::TRANSLATION);
+        assert_eq!(toggle(TVM), CsrEffect::MODE);
+        assert_eq!(toggle(1 << FS_SHIFT), CsrEffect::MODE);
+        // MPP matters to translation under MPRV only.
+        assert_eq!(toggle(1 << MPP_SHIFT), CsrEffect::empty());
+        assert_eq!(toggle(MPRV), CsrEffect::TRANSLATION);
+        assert_eq!(toggle(3 << MPP_SHIFT), CsrEffect::TRANSLATION);
+        assert_eq!(toggle(SPP | SPIE | MPIE), CsrEffect::empty());
+    }
+
+    proptest! {
+        #[test]
+        fn sstatus_is_a_window_on_mstatus(a: u64, b: u64) {
+            let mut env = Env::default();
+            let mut s = env.hart();
+            write(&mut s, &mut env, csr::MSTATUS, a).unwrap();
+            let m = read(&s, &env, csr::MSTATUS).unwrap();
+            prop_assert_eq!(read(&s, &env, csr::SSTATUS), Ok(m & SSTATUS));
+            write(&mut s, &mut env, csr::SSTATUS, b).unwrap();
+            let after = read(&s, &env, csr::MSTATUS).unwrap();
+            prop_assert_eq!(after & !SSTATUS, m & !SSTATUS, "fields outside the window");
+            // Writing the window is writing mstatus with its other fields as they were.
+            let mut t = env.hart();
+            write(&mut t, &mut env, csr::MSTATUS, a).unwrap();
+            write(&mut t, &mut env, csr::MSTATUS, m & !SSTATUS | b & SSTATUS).unwrap();
+            prop_assert_eq!(s, t);
+        }
+    }
 }

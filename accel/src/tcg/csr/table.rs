@@ -140,6 +140,7 @@ static INDEX: LazyLock<Vec<Option<(&Csr, &Row)>>> = LazyLock::new(|| {
     let mut index = vec![None; 1 << 12];
     for row in ROWS {
         for n in row.first..=row.last {
+            debug_assert!(index[usize::from(n)].is_none(), "two rows for CSR {n:#x}");
             index[usize::from(n)] = csr::by_number(n).map(|csr| (csr, row));
         }
     }
@@ -149,4 +150,10 @@ static INDEX: LazyLock<Vec<Option<(&Csr, &Row)>>> = LazyLock::new(|| {
 /// CSR `n`, if it is known at all.
 pub(super) fn find(n: u16) -> Option<(&'static Csr, &'static Row)> {
     *INDEX.get(usize::from(n))?
+}
+
+/// Whether some row stands for the number, known CSR or not.
+#[cfg(test)]
+pub(super) fn has_row(n: u16) -> bool {
+    ROWS.iter().any(|row| (row.first..=row.last).contains(&n))
 }
