@@ -1,6 +1,57 @@
-//! The dynamic binary translator.
+//! The dynamic binary translator: guest instructions to IR, IR to host code, one hart a thread.
+//!
+//! The way of a guest instruction: `exec` finds no block at the pc, `translate` lowers decoded instructions to
+//! IR (`ir`), `backend` compiles it into the hart's `code_cache`, and the block runs until it leaves: by a link
+//! to the next block, through the jump cache, or out to `exec`. Loads and stores probe the TLB of `mmu` inline
+//! and call out to it when they miss; everything that is not worth inlining is a function of `helpers`. What
+//! other threads do to a hart goes through `smp`; deadlines are kept by `timer`.
 
+mod backend;
+mod code_cache;
 pub mod csr;
+mod exec;
+mod hart;
 pub mod helpers;
+mod ir;
 pub mod mmu;
+mod ram;
+mod smp;
+mod timer;
+mod translate;
 pub mod trap;
+mod vm;
+
+pub use vm::Tcg;
+
+/// How the translator works; the defaults are what is fast, the rest forces rare paths in tests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TcgOptions {
+    /// Compile to host code; otherwise interpret the IR. Hosts without a backend always interpret.
+    pub jit: bool,
+    /// Bytes of host code a hart may keep.
+    pub tb_size: usize,
+    /// Most guest instructions in a block.
+    pub block_insns: u16,
+    /// Link direct jumps.
+    pub chain: bool,
+    /// Remember indirect jumps.
+    pub jump_cache: bool,
+    /// TLB entries in use, a power of two up to 1024.
+    pub tlb_entries: usize,
+    /// Drop a block at random about every so many returns to the run loop; 0 is never.
+    pub evict: u32,
+}
+
+impl Default for TcgOptions {
+    fn default() -> Self {
+        Self {
+            jit: true,
+            tb_size: 64 << 20,
+            block_insns: translate::MAX_INSNS,
+            chain: true,
+            jump_cache: true,
+            tlb_entries: mmu::tlb::TLB_ENTRIES,
+            evict: 0,
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! What generated code and the IR interpreter call when an operation is more than a few host instructions.
 //!
-//! A helper is a plain function over plain values: it touches no hart, no memory and no translator state,
-//! so that the interpreter and every backend get the same answer from it.
+//! `softfloat` is plain functions over plain values; `system` works on the hart. Either way the interpreter and
+//! every backend get the same answer.
 
 pub mod softfloat;
+pub mod system;

@@ -204,6 +204,13 @@ impl FpOp {
     }
 
     /// The kind in the low byte, the format in the next: how the value travels in a register.
+    /// The inverse of [`FpOp::bits`].
+    pub fn from_bits(bits: u16) -> Option<Self> {
+        let kind = *FpKind::ALL.get(usize::from(bits & 0xff))?;
+        let fmt = [Fmt::S, Fmt::D, Fmt::H, Fmt::Bf16].into_iter().find(|&f| f as u16 == bits >> 8)?;
+        Some(Self { kind, fmt })
+    }
+
     pub const fn bits(self) -> u16 {
         self.kind as u16 | (self.fmt as u16) << 8
     }

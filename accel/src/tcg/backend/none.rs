@@ -1,0 +1,29 @@
+//! Hosts without a backend: a type nobody can make.
+
+use crate::tcg::code_cache::{CodeCache, LinkSite};
+use crate::tcg::hart::{BlockMode, Exit, Hart};
+use crate::tcg::ir::IrBlock;
+
+/// No code is ever made.
+pub const MAX_BLOCK_BYTES: usize = 0;
+
+/// Uninhabited.
+pub enum Backend {}
+
+impl Backend {
+    pub fn new(_code: &mut CodeCache) -> Option<Self> {
+        None
+    }
+
+    pub fn compile(&mut self, _block: &IrBlock, _code: &mut CodeCache, _mode: BlockMode) -> &[u8] {
+        match *self {}
+    }
+
+    pub fn take_links(&mut self) -> Vec<LinkSite> {
+        match *self {}
+    }
+
+    pub fn enter(&self, _hart: &mut Hart, _code: u64) -> Exit {
+        match *self {}
+    }
+}

@@ -1,0 +1,619 @@
+//! Integer operations and control flow.
+
+use super::asm::{Alu, Cc, Forward, Reg, Shift, mem, mem_index};
+use super::thunks::{bin_code, un_code};
+use super::*;
+use crate::tcg::ir::{BinOp, Cond, Helper, Target, UnOp};
+use crate::tcg::mmu::tlb::{JUMP_ENTRIES, Tables};
+
+const A: Reg = Reg::Rax;
+const C: Reg = Reg::Rcx;
+const D: Reg = Reg::Rdx;
+
+fn small(v: i64) -> Option<i32> {
+    i32::try_from(v).ok()
+}
+
+pub(super) fn cc(c: Cond) -> Cc {
+    match c {
+        Cond::Eq => Cc::E,
+        Cond::Ne => Cc::Ne,
+        Cond::Lt => Cc::L,
+        Cond::Ge => Cc::Ge,
+        Cond::Ltu => Cc::B,
+        Cond::Geu => Cc::Ae,
+    }
+}
+
+/// The condition with its operands exchanged.
+fn swapped(c: Cc) -> Cc {
+    match c {
+        Cc::L => Cc::G,
+        Cc::B => Cc::A,
+        other => other,
+    }
+}
+
+impl Backend {
+    pub(super) fn emit(&mut self, op: &Op, code: &mut CodeCache) {
+        match *op {
+            Op::Insn { offset, .. } => {
+                self.cur = u32::from(offset) | u32::from(self.done) << 16;
+                self.done += 1;
+            }
+            Op::Mov { d, s } => self.mov(d, s),
+            Op::Bin { op, d, a, b } => self.bin(op, d, a, b),
+            Op::Un { op, d, a } => self.un(op, d, a),
+            Op::PcRel { d, offset } => {
+                let t = self.target_reg(d, &[]);
+                self.asm.mov(true, t, PAGE_BASE);
+                self.add_imm(t, offset);
+                self.finish(d, t);
+            }
+            Op::Load { .. }
+            | Op::Store { .. }
+            | Op::LoadF { .. }
+            | Op::StoreF { .. }
+            | Op::Amo { .. }
+            | Op::Lr { .. }
+            | Op::Sc { .. } => self.memory(op),
+            Op::FenceStoreLoad => {
+                self.asm.lock();
+                self.asm.alu_imm(Alu::Or, false, mem(Reg::Rsp, 0), 0);
+            }
+            Op::Fp { op: fp, rm, d, a, b, c } => self.fp(op, fp, rm, d, [a, b, c]),
+            Op::Call { helper, d, args } => self.call(helper, d, args),
+            Op::BranchIf { cond, a, b, target } => {
+                let cc = self.compare(cond, a, b);
+                let from = self.asm.jcc_forward(cc);
+                let kind = StubKind::Taken { offset: target.offset, from: self.cur as u16, done: self.done };
+                self.stub(from, kind);
+            }
+            Op::Jump { target: Target { offset } } => {
+                let (from, done) = (self.cur as u16, self.done);
+                self.jump(offset, from, done, code);
+            }
+            Op::JumpReg { addr } => {
+                self.load_to(A, addr);
+                self.retire(self.done);
+                self.asm.alu_imm(Alu::Cmp, false, POLL, 0);
+                self.asm.jcc(Cc::Ne, self.thunks.poll);
+                self.probe_jump();
+            }
+        }
+    }
+
+    pub(super) fn stub(&mut self, from: Forward, kind: StubKind) {
+        let back = self.asm.code.len();
+        self.stubs.push(Stub { from, back, cur: self.cur, kind });
+    }
+
+    pub(super) fn emit_stub(&mut self, stub: Stub, code: &mut CodeCache) {
+        self.asm.bind(stub.from);
+        self.cur = stub.cur;
+        match stub.kind {
+            StubKind::Taken { offset, from, done } => self.jump(offset, from, done, code),
+            StubKind::Poll { offset } => {
+                self.asm.mov(true, A, PAGE_BASE);
+                self.add_imm(A, offset);
+                self.asm.jmp(self.thunks.poll);
+            }
+            StubKind::Slow(op) => {
+                self.set_cur();
+                self.slow(&op);
+                let back = self.asm.base + stub.back as u64;
+                self.asm.jmp(back);
+            }
+        }
+    }
+
+    /// Tells Rust which instruction calls.
+    pub(super) fn set_cur(&mut self) {
+        self.asm.store_imm(4, CUR, self.cur as i32);
+    }
+
+    fn retire(&mut self, n: u16) {
+        self.asm.alu_imm(Alu::Add, true, RETIRED, i32::from(n));
+    }
+
+    /// Leaves the block for `offset` in its page (or beyond), after `done` instructions, from `from`.
+    fn jump(&mut self, offset: i64, from: u16, done: u16, code: &mut CodeCache) {
+        self.retire(done);
+        // Every cycle goes backward somewhere: only there interrupts are looked for.
+        if offset <= i64::from(from) {
+            self.asm.alu_imm(Alu::Cmp, false, POLL, 0);
+            let f = self.asm.jcc_forward(Cc::Ne);
+            self.stub(f, StubKind::Poll { offset });
+        }
+        if (0..4096).contains(&offset) {
+            if self.chain && offset == i64::from(self.start) {
+                // To itself. The block begins at the start of the code.
+                self.asm.jmp(self.asm.base);
+                return;
+            }
+            let slot = code.new_slot();
+            self.asm.jmp(self.asm.base);
+            let patch = self.asm.here() - 4;
+            self.pending.push((slot, offset as u16, patch));
+        } else {
+            self.asm.mov(true, A, PAGE_BASE);
+            self.add_imm(A, offset);
+            self.probe_jump();
+        }
+    }
+
+    /// Goes to the virtual address in RAX by the jump cache.
+    fn probe_jump(&mut self) {
+        let at = |field: usize| mem_index(TABLES, C, 8, field as i32);
+        self.asm.mov(false, C, A);
+        self.asm.shift_imm(Shift::Shr, false, C, 12);
+        self.asm.alu(Alu::Xor, false, C, A);
+        self.asm.alu_imm(Alu::And, false, C, ((JUMP_ENTRIES - 1) << 1) as i32);
+        self.asm.alu(Alu::Cmp, true, A, at(offset_of!(Tables, jump)));
+        self.asm.jcc(Cc::Ne, self.thunks.lookup);
+        self.asm.mov(true, D, at(offset_of!(Tables, jump) + 8));
+        self.asm.alu_imm(Alu::And, true, A, -4096);
+        self.asm.store(8, PAGE_BASE, A);
+        self.asm.jmp_reg(D);
+    }
+
+    fn call(&mut self, helper: Helper, d: Option<Dst>, args: [Val; 3]) {
+        for (reg, v) in [(A, args[0]), (D, args[1]), (C, args[2])] {
+            self.load_to(reg, v);
+        }
+        self.set_cur();
+        let thunk = self.thunks.helper(helper);
+        self.asm.call(thunk);
+        if let Some(d) = d {
+            self.finish(d, A);
+        }
+    }
+
+    /// `reg = v`.
+    pub(super) fn load_to(&mut self, reg: Reg, v: Val) {
+        match loc(v) {
+            Loc::Reg(r) if r == reg => {}
+            Loc::Reg(r) => self.asm.mov(true, reg, r),
+            Loc::Mem(m) => self.asm.mov(true, reg, m),
+            Loc::Imm(i) => self.asm.mov_imm_keep_flags(reg, i),
+        }
+    }
+
+    /// The low 32 bits, zero-extended.
+    fn load32_to(&mut self, reg: Reg, v: Val) {
+        match loc(v) {
+            Loc::Reg(r) => self.asm.mov(false, reg, r),
+            Loc::Mem(m) => self.asm.mov(false, reg, m),
+            Loc::Imm(i) => self.asm.mov_imm_keep_flags(reg, i64::from(i as u32)),
+        }
+    }
+
+    /// The register that holds `v`, which is loaded to `scratch` if it is in none.
+    pub(super) fn in_reg(&mut self, scratch: Reg, v: Val) -> Reg {
+        match loc(v) {
+            Loc::Reg(r) => r,
+            _ => {
+                self.load_to(scratch, v);
+                scratch
+            }
+        }
+    }
+
+    /// A register to compute `d` in: its own, unless one of `reads` is it (they are read later), else RAX.
+    pub(super) fn target_reg(&self, d: Dst, reads: &[Val]) -> Reg {
+        match dst(d) {
+            Loc::Reg(r) if reads.iter().all(|v| loc(*v) != Loc::Reg(r)) => r,
+            _ => A,
+        }
+    }
+
+    /// `d = t`.
+    pub(super) fn finish(&mut self, d: Dst, t: Reg) {
+        match dst(d) {
+            Loc::Reg(r) if r == t => {}
+            Loc::Reg(r) => self.asm.mov(true, r, t),
+            Loc::Mem(m) => self.asm.store(8, m, t),
+            Loc::Imm(_) => unreachable!("a destination is no constant"),
+        }
+    }
+
+    /// `d` = the low 32 bits of `t`, sign-extended.
+    fn finish32(&mut self, d: Dst, t: Reg) {
+        let r = if let Loc::Reg(r) = dst(d) { r } else { t };
+        self.asm.extend(4, true, r, t);
+        self.finish(d, r);
+    }
+
+    pub(super) fn add_imm(&mut self, reg: Reg, v: i64) {
+        match small(v) {
+            Some(0) => {}
+            Some(v) => self.asm.alu_imm(Alu::Add, true, reg, v),
+            None => {
+                self.asm.mov_imm(C, v);
+                self.asm.alu(Alu::Add, true, reg, C);
+            }
+        }
+    }
+
+    /// `reg op= v`; a constant beyond 32 bits goes through `scratch`.
+    fn alu_val(&mut self, op: Alu, wide: bool, reg: Reg, v: Val, scratch: Reg) {
+        match loc(v) {
+            Loc::Reg(r) => self.asm.alu(op, wide, reg, r),
+            Loc::Mem(m) => self.asm.alu(op, wide, reg, m),
+            Loc::Imm(i) => match small(if wide { i } else { i64::from(i as i32) }) {
+                Some(0) if op == Alu::Cmp => self.asm.test(wide, reg, reg),
+                Some(i) => self.asm.alu_imm(op, wide, reg, i),
+                None => {
+                    self.asm.mov_imm_keep_flags(scratch, i);
+                    self.asm.alu(op, wide, reg, scratch);
+                }
+            },
+        }
+    }
+
+    /// Sets the flags for `cond`.
+    fn compare(&mut self, cond: Cond, a: Val, b: Val) -> Cc {
+        let cc = cc(cond);
+        match (loc(a), loc(b)) {
+            (Loc::Mem(m), Loc::Reg(r)) if matches!(cc, Cc::E | Cc::Ne | Cc::L | Cc::B) => {
+                self.asm.alu(Alu::Cmp, true, r, m);
+                swapped(cc)
+            }
+            (Loc::Mem(m), Loc::Imm(i)) if small(i).is_some() => {
+                self.asm.alu_imm(Alu::Cmp, true, m, i as i32);
+                cc
+            }
+            _ => {
+                let r = self.in_reg(A, a);
+                self.alu_val(Alu::Cmp, true, r, b, C);
+                cc
+            }
+        }
+    }
+
+    fn mov(&mut self, d: Dst, s: Val) {
+        match (dst(d), loc(s)) {
+            (Loc::Reg(r), _) => self.load_to(r, s),
+            (Loc::Mem(m), Loc::Imm(i)) if small(i).is_some() => self.asm.store_imm(8, m, i as i32),
+            _ => {
+                let t = self.in_reg(A, s);
+                self.finish(d, t);
+            }
+        }
+    }
+
+    /// A two-operand instruction of the first group, on 64 bits.
+    fn alu(&mut self, op: Alu, commutes: bool, d: Dst, a: Val, b: Val) {
+        let (a, b) = if commutes && (dst(d) == loc(b) || matches!(a, Val::C(_))) { (b, a) } else { (a, b) };
+        if let (Loc::Mem(m), true) = (dst(d), Val::from(d) == a) {
+            match loc(b) {
+                Loc::Reg(r) => return self.asm.alu_store(op, m, r),
+                Loc::Imm(i) if small(i).is_some() => return self.asm.alu_imm(op, true, m, i as i32),
+                _ => {}
+            }
+        }
+        if op == Alu::Add
+            && let (Loc::Reg(r), Loc::Reg(x)) = (dst(d), loc(a))
+            && r != x
+        {
+            match loc(b) {
+                Loc::Reg(y) => return self.asm.lea(true, r, mem_index(x, y, 1, 0)),
+                Loc::Imm(i) if small(i).is_some() => return self.asm.lea(true, r, mem(x, i as i32)),
+                _ => {}
+            }
+        }
+        let t = self.target_reg(d, &[b]);
+        self.load_to(t, a);
+        self.alu_val(op, true, t, b, C);
+        self.finish(d, t);
+    }
+
+    /// The same on 32 bits with a sign-extended result.
+    fn alu32(&mut self, op: Alu, d: Dst, a: Val, b: Val) {
+        if let (Alu::Add, Loc::Reg(x), Loc::Imm(i)) = (op, loc(a), loc(b)) {
+            self.asm.lea(false, A, mem(x, i as i32));
+        } else {
+            self.load32_to(A, a);
+            self.alu_val(op, false, A, b, C);
+        }
+        self.finish32(d, A);
+    }
+
+    fn bin(&mut self, op: BinOp, d: Dst, a: Val, b: Val) {
+        match op {
+            BinOp::Add => self.alu(Alu::Add, true, d, a, b),
+            BinOp::Sub => self.alu(Alu::Sub, false, d, a, b),
+            BinOp::And => self.alu(Alu::And, true, d, a, b),
+            BinOp::Or => self.alu(Alu::Or, true, d, a, b),
+            BinOp::Xor => self.alu(Alu::Xor, true, d, a, b),
+            BinOp::AddW => self.alu32(Alu::Add, d, a, b),
+            BinOp::SubW => self.alu32(Alu::Sub, d, a, b),
+            BinOp::Andn | BinOp::Orn => {
+                self.load_to(C, b);
+                self.asm.not(C);
+                self.load_to(A, a);
+                self.asm.alu(if op == BinOp::Andn { Alu::And } else { Alu::Or }, true, A, C);
+                self.finish(d, A);
+            }
+            BinOp::Xnor => {
+                self.load_to(A, a);
+                self.alu_val(Alu::Xor, true, A, b, C);
+                self.asm.not(A);
+                self.finish(d, A);
+            }
+            BinOp::Sll => self.shift(Shift::Shl, true, d, a, b),
+            BinOp::Srl => self.shift(Shift::Shr, true, d, a, b),
+            BinOp::Sra => self.shift(Shift::Sar, true, d, a, b),
+            BinOp::Rol => self.shift(Shift::Rol, true, d, a, b),
+            BinOp::Ror => self.shift(Shift::Ror, true, d, a, b),
+            BinOp::SllW => self.shift(Shift::Shl, false, d, a, b),
+            BinOp::SrlW => self.shift(Shift::Shr, false, d, a, b),
+            BinOp::SraW => self.shift(Shift::Sar, false, d, a, b),
+            BinOp::RolW => self.shift(Shift::Rol, false, d, a, b),
+            BinOp::RorW => self.shift(Shift::Ror, false, d, a, b),
+            BinOp::SllUw => {
+                self.load32_to(A, a);
+                match b {
+                    Val::C(n) => self.asm.shift_imm(Shift::Shl, true, A, n as u8 & 63),
+                    _ => {
+                        self.load_to(C, b);
+                        self.asm.shift_cl(Shift::Shl, true, A);
+                    }
+                }
+                self.finish(d, A);
+            }
+            BinOp::Slt => self.set(Cond::Lt, d, a, b),
+            BinOp::Sltu => self.set(Cond::Ltu, d, a, b),
+            BinOp::Mul => self.mul(true, d, a, b),
+            BinOp::MulW => self.mul(false, d, a, b),
+            BinOp::Mulh | BinOp::Mulhu => {
+                self.load_to(C, b);
+                self.load_to(A, a);
+                self.asm.mul_wide(op == BinOp::Mulh, C);
+                self.finish(d, D);
+            }
+            BinOp::Mulhsu => {
+                // high(a * b) = high of the unsigned product, minus b if a is negative.
+                self.load_to(C, b);
+                self.load_to(A, a);
+                self.asm.mul_wide(false, C);
+                self.load_to(A, a);
+                self.asm.shift_imm(Shift::Sar, true, A, 63);
+                self.asm.alu(Alu::And, true, A, C);
+                self.asm.alu(Alu::Sub, true, D, A);
+                self.finish(d, D);
+            }
+            BinOp::Div => self.div(true, true, false, d, a, b),
+            BinOp::Divu => self.div(true, false, false, d, a, b),
+            BinOp::Rem => self.div(true, true, true, d, a, b),
+            BinOp::Remu => self.div(true, false, true, d, a, b),
+            BinOp::DivW => self.div(false, true, false, d, a, b),
+            BinOp::DivuW => self.div(false, false, false, d, a, b),
+            BinOp::RemW => self.div(false, true, true, d, a, b),
+            BinOp::RemuW => self.div(false, false, true, d, a, b),
+            BinOp::Min => self.select(Cc::G, d, a, b),
+            BinOp::Max => self.select(Cc::L, d, a, b),
+            BinOp::Minu => self.select(Cc::A, d, a, b),
+            BinOp::Maxu => self.select(Cc::B, d, a, b),
+            BinOp::Sh1add => self.shadd(2, false, d, a, b),
+            BinOp::Sh2add => self.shadd(4, false, d, a, b),
+            BinOp::Sh3add => self.shadd(8, false, d, a, b),
+            BinOp::AddUw => self.shadd(1, true, d, a, b),
+            BinOp::Sh1addUw => self.shadd(2, true, d, a, b),
+            BinOp::Sh2addUw => self.shadd(4, true, d, a, b),
+            BinOp::Sh3addUw => self.shadd(8, true, d, a, b),
+            BinOp::Bset => self.bit(5, d, a, b),
+            BinOp::Bclr => self.bit(6, d, a, b),
+            BinOp::Binv => self.bit(7, d, a, b),
+            BinOp::Bext => {
+                let r = self.in_reg(A, a);
+                match b {
+                    Val::C(n) => self.asm.bit_imm(4, r, n as u8 & 63),
+                    _ => {
+                        let n = self.in_reg(C, b);
+                        self.asm.bit_reg(4, r, n);
+                    }
+                }
+                self.asm.setcc(Cc::B, A);
+                self.finish(d, A);
+            }
+            BinOp::CzeroEqz => self.czero(Cc::E, d, a, b),
+            BinOp::CzeroNez => self.czero(Cc::Ne, d, a, b),
+            BinOp::Clmul | BinOp::Clmulh | BinOp::Clmulr => {
+                self.load_to(A, a);
+                self.load_to(D, b);
+                self.asm.mov_imm(C, bin_code(op));
+                self.asm.call(self.thunks.eval);
+                self.finish(d, A);
+            }
+        }
+    }
+
+    fn shift(&mut self, op: Shift, wide: bool, d: Dst, a: Val, b: Val) {
+        if let Val::C(n) = b {
+            let n = n as u8 & if wide { 63 } else { 31 };
+            let t = if wide { self.target_reg(d, &[]) } else { A };
+            if wide {
+                self.load_to(t, a)
+            } else {
+                self.load32_to(t, a)
+            }
+            self.asm.shift_imm(op, wide, t, n);
+            return if wide { self.finish(d, t) } else { self.finish32(d, t) };
+        }
+        if self.features.bmi2 && matches!(op, Shift::Shl | Shift::Shr | Shift::Sar) {
+            let n = self.in_reg(C, b);
+            let t = if wide { self.target_reg(d, &[]) } else { A };
+            match loc(a) {
+                Loc::Reg(r) => self.asm.shiftx(op, wide, t, r, n),
+                Loc::Mem(m) => self.asm.shiftx(op, wide, t, m, n),
+                Loc::Imm(i) => {
+                    self.asm.mov_imm(A, i);
+                    self.asm.shiftx(op, wide, t, A, n);
+                }
+            }
+            return if wide { self.finish(d, t) } else { self.finish32(d, t) };
+        }
+        self.load_to(C, b);
+        self.load_to(A, a);
+        self.asm.shift_cl(op, wide, A);
+        if wide { self.finish(d, A) } else { self.finish32(d, A) }
+    }
+
+    fn set(&mut self, cond: Cond, d: Dst, a: Val, b: Val) {
+        // 0 < b, unsigned, is b != 0.
+        let (cond, a, b) = if cond == Cond::Ltu && a == Val::C(0) { (Cond::Ne, b, a) } else { (cond, a, b) };
+        let cc = self.compare(cond, a, b);
+        let t = self.target_reg(d, &[]);
+        self.asm.setcc(cc, t);
+        self.finish(d, t);
+    }
+
+    fn mul(&mut self, wide: bool, d: Dst, a: Val, b: Val) {
+        let (a, b) = if matches!(a, Val::C(_)) { (b, a) } else { (a, b) };
+        let t = if wide { self.target_reg(d, &[b]) } else { A };
+        self.load_to(t, a);
+        match loc(b) {
+            Loc::Reg(r) => self.asm.imul(wide, t, r),
+            Loc::Mem(m) => self.asm.imul(wide, t, m),
+            Loc::Imm(i) => {
+                self.asm.mov_imm(C, i);
+                self.asm.imul(wide, t, C);
+            }
+        }
+        if wide { self.finish(d, t) } else { self.finish32(d, t) }
+    }
+
+    fn div(&mut self, wide: bool, signed: bool, rem: bool, d: Dst, a: Val, b: Val) {
+        self.load_to(C, b);
+        self.load_to(A, a);
+        self.asm.test(wide, C, C);
+        let zero = self.asm.jcc_forward(Cc::E);
+        let minus_one = signed.then(|| {
+            // The most negative number by -1 would trap on the host.
+            self.asm.alu_imm(Alu::Cmp, wide, C, -1);
+            self.asm.jcc_forward(Cc::E)
+        });
+        self.asm.div(wide, signed, C);
+        if rem {
+            self.asm.mov(true, A, D);
+        }
+        let mut ends = vec![self.asm.jmp_forward()];
+        self.asm.bind(zero);
+        if !rem {
+            self.asm.mov_imm(A, -1);
+        }
+        if let Some(minus_one) = minus_one {
+            ends.push(self.asm.jmp_forward());
+            self.asm.bind(minus_one);
+            if rem {
+                self.asm.mov_imm(A, 0);
+            } else {
+                self.asm.neg(wide, A);
+            }
+        }
+        ends.into_iter().for_each(|e| self.asm.bind(e));
+        if wide { self.finish(d, A) } else { self.finish32(d, A) }
+    }
+
+    /// `d = a cc b ? b : a`.
+    fn select(&mut self, cc: Cc, d: Dst, a: Val, b: Val) {
+        self.load_to(A, a);
+        let r = self.in_reg(C, b);
+        self.asm.alu(Alu::Cmp, true, A, r);
+        self.asm.cmov(cc, A, r);
+        self.finish(d, A);
+    }
+
+    fn shadd(&mut self, scale: u8, uw: bool, d: Dst, a: Val, b: Val) {
+        let x = match (uw, loc(a)) {
+            (false, Loc::Reg(r)) => r,
+            (false, _) => self.in_reg(A, a),
+            (true, _) => {
+                self.load32_to(A, a);
+                A
+            }
+        };
+        let y = self.in_reg(C, b);
+        let t = self.target_reg(d, &[]);
+        self.asm.lea(true, t, mem_index(y, x, scale, 0));
+        self.finish(d, t);
+    }
+
+    fn bit(&mut self, op: u8, d: Dst, a: Val, b: Val) {
+        let t = self.target_reg(d, &[b]);
+        self.load_to(t, a);
+        match b {
+            Val::C(n) => self.asm.bit_imm(op, t, n as u8 & 63),
+            _ => {
+                let n = self.in_reg(C, b);
+                self.asm.bit_reg(op, t, n);
+            }
+        }
+        self.finish(d, t);
+    }
+
+    /// `d = b cc 0 ? 0 : a`.
+    fn czero(&mut self, cc: Cc, d: Dst, a: Val, b: Val) {
+        self.load_to(A, a);
+        self.asm.mov_imm(D, 0);
+        let r = self.in_reg(C, b);
+        self.asm.test(true, r, r);
+        self.asm.cmov(cc, A, D);
+        self.finish(d, A);
+    }
+
+    fn un(&mut self, op: UnOp, d: Dst, a: Val) {
+        let extend = |size, signed| (size, signed);
+        let (size, signed) = match op {
+            UnOp::SextB => extend(1, true),
+            UnOp::SextH => extend(2, true),
+            UnOp::SextW => extend(4, true),
+            UnOp::ZextB => extend(1, false),
+            UnOp::ZextH => extend(2, false),
+            UnOp::ZextW => extend(4, false),
+            _ => return self.un_other(op, d, a),
+        };
+        let t = self.target_reg(d, &[]);
+        match loc(a) {
+            Loc::Reg(r) => self.asm.extend(size, signed, t, r),
+            Loc::Mem(m) => self.asm.extend(size, signed, t, m),
+            Loc::Imm(i) => {
+                self.asm.mov_imm(A, i);
+                self.asm.extend(size, signed, t, A);
+            }
+        }
+        self.finish(d, t);
+    }
+
+    fn un_other(&mut self, op: UnOp, d: Dst, a: Val) {
+        let f = self.features;
+        let count = match op {
+            UnOp::Clz if f.lzcnt => Some((0xbd, true)),
+            UnOp::ClzW if f.lzcnt => Some((0xbd, false)),
+            UnOp::Ctz if f.bmi1 => Some((0xbc, true)),
+            UnOp::CtzW if f.bmi1 => Some((0xbc, false)),
+            UnOp::Cpop if f.popcnt => Some((0xb8, true)),
+            UnOp::CpopW if f.popcnt => Some((0xb8, false)),
+            _ => None,
+        };
+        self.load_to(A, a);
+        match (op, count) {
+            (_, Some((opcode, wide))) => self.asm.count(opcode, wide, A, A),
+            (UnOp::Not, _) => self.asm.not(A),
+            (UnOp::Rev8, _) => self.asm.bswap(A),
+            (UnOp::OrcB, _) => {
+                self.asm.sse(0x66, 0x6e, true, 0, A);
+                self.asm.sse(0x66, 0xef, false, 1, asm::Xmm(1));
+                self.asm.sse(0x66, 0x74, false, 0, asm::Xmm(1));
+                self.asm.sse(0x66, 0x7e, true, 0, A);
+                self.asm.not(A);
+            }
+            _ => {
+                self.asm.mov_imm(C, un_code(op));
+                self.asm.call(self.thunks.eval);
+            }
+        }
+        self.finish(d, A);
+    }
+}

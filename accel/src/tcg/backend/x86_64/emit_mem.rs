@@ -1,0 +1,273 @@
+//! Loads, stores and atomics: the inline TLB probe, and the stubs that call out when it fails.
+
+use super::asm::{Alu, Cc, Reg, Shift, mem, mem_index};
+use super::thunks::amo_code;
+use super::*;
+use crate::tcg::ir::interp::{boxed, reservation_tag};
+use crate::tcg::ir::{AmoOp, Width};
+use crate::tcg::mmu::tlb::{TLB_ENTRIES, Tables};
+
+const A: Reg = Reg::Rax;
+const C: Reg = Reg::Rcx;
+const D: Reg = Reg::Rdx;
+
+/// How a probe treats misaligned addresses.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Align {
+    /// Inside a page they are as good as any.
+    Free,
+    /// They miss.
+    Required,
+}
+
+impl Backend {
+    pub(super) fn memory(&mut self, op: &Op) {
+        match *op {
+            Op::Load { d, base, offset, width, signed } => {
+                let m = self.probe(op, base, offset, width, false, Align::Free);
+                // A load to x0 still has to be permitted, and reads nothing anybody could see.
+                if let Some(d) = d {
+                    let t = self.target_reg(d, &[]);
+                    self.asm.extend(width.bytes(), signed, t, m);
+                    self.finish(d, t);
+                }
+            }
+            Op::Store { base, offset, src, width } => {
+                let m = self.probe(op, base, offset, width, true, Align::Free);
+                match loc(src) {
+                    Loc::Imm(i) if i32::try_from(i).is_ok() => self.asm.store_imm(width.bytes(), m, i as i32),
+                    _ => {
+                        let r = self.in_reg(D, src);
+                        self.asm.store(width.bytes(), m, r);
+                    }
+                }
+            }
+            Op::LoadF { fd, base, offset, width } => {
+                let m = self.probe(op, base, offset, width, false, Align::Free);
+                self.asm.extend(width.bytes(), false, D, m);
+                self.put_f(fd, width, D);
+            }
+            Op::StoreF { fs, base, offset, width } => {
+                let m = self.probe(op, base, offset, width, true, Align::Free);
+                self.asm.mov(true, D, f_slot(fs));
+                self.asm.store(width.bytes(), m, D);
+            }
+            Op::Amo { op: amo, width, d, addr, src } => {
+                let m = self.probe(op, addr, 0, width, true, Align::Required);
+                self.amo(amo, width, d, m, src);
+            }
+            Op::Lr { width, d, addr } => {
+                let m = self.probe(op, addr, 0, width, false, Align::Required);
+                self.asm.lea(true, C, m);
+                self.asm.extend(width.bytes(), true, A, mem(C, 0));
+                self.asm.alu_imm(Alu::Or, true, C, reservation_tag(width) as i32);
+                self.asm.store(8, RES_ADDR, C);
+                self.asm.store(8, RES_VALUE, A);
+                if let Some(d) = d {
+                    self.finish(d, A);
+                }
+            }
+            Op::Sc { width, d, addr, src } => {
+                let m = self.probe(op, addr, 0, width, true, Align::Required);
+                self.sc(width, d, m, src);
+            }
+            _ => unreachable!("only memory operations come here"),
+        }
+        // Stubs come back behind the whole operation.
+        let end = self.asm.code.len();
+        if let Some(stub) = self.stubs.last_mut()
+            && matches!(stub.kind, StubKind::Slow(o) if o == *op)
+        {
+            stub.back = end;
+        }
+    }
+
+    /// Makes `base + offset` a host address by the TLB; what misses goes to the stub of `op`.
+    ///
+    /// The address is compared by its last byte and looked up by its first, so an access that crosses into
+    /// another page misses, and one that does not hits at any alignment.
+    fn probe(&mut self, op: &Op, base: Val, offset: i32, width: Width, write: bool, align: Align) -> Mem {
+        let last = width.bytes() as i32 - 1;
+        let addr = match loc(base) {
+            Loc::Reg(r) if offset == 0 => r,
+            Loc::Reg(r) => {
+                self.asm.lea(true, A, mem(r, offset));
+                A
+            }
+            _ => {
+                self.load_to(A, base);
+                self.add_imm(A, i64::from(offset));
+                A
+            }
+        };
+        self.asm.mov(false, C, addr);
+        self.asm.shift_imm(Shift::Shr, false, C, 8);
+        self.asm.alu_imm(Alu::And, false, C, ((TLB_ENTRIES - 1) << 4) as i32);
+        let mask = if align == Align::Free || last == 0 {
+            self.asm.lea(true, D, mem(addr, last));
+            -4096
+        } else {
+            self.asm.mov(true, D, addr);
+            -4096 | last
+        };
+        self.asm.alu_imm(Alu::And, true, D, mask);
+        let table = if write { offset_of!(Tables, write) } else { offset_of!(Tables, read) } as i32;
+        self.asm.alu(Alu::Cmp, true, D, mem_index(TABLES, C, 1, table));
+        let miss = self.asm.jcc_forward(Cc::Ne);
+        self.stub(miss, StubKind::Slow(*op));
+        self.asm.mov(true, C, mem_index(TABLES, C, 1, table + 8));
+        mem_index(C, addr, 1, 0)
+    }
+
+    /// Puts the low bytes of `reg`, zero-extended, into an f register.
+    fn put_f(&mut self, fd: u8, width: Width, reg: Reg) {
+        if width == Width::W {
+            self.asm.store(4, f_slot(fd), reg);
+            self.asm.store_imm(4, upper(f_slot(fd)), -1);
+            return;
+        }
+        if width != Width::D {
+            self.asm.alu_imm(Alu::Or, true, reg, boxed(width, 0) as i64 as i32);
+        }
+        self.asm.store(8, f_slot(fd), reg);
+    }
+
+    fn amo(&mut self, op: AmoOp, width: Width, d: Option<Dst>, m: Mem, src: Val) {
+        let wide = width == Width::D;
+        self.asm.lea(true, C, m);
+        let m = mem(C, 0);
+        match op {
+            AmoOp::Swap | AmoOp::Add => {
+                self.load_to(A, src);
+                if op == AmoOp::Add {
+                    self.asm.lock();
+                    self.asm.xadd(wide, m, A);
+                } else {
+                    self.asm.xchg(wide, m, A);
+                }
+            }
+            _ => {
+                self.asm.mov(wide, A, m);
+                let again = self.asm.here();
+                self.load_to(D, src);
+                match op {
+                    AmoOp::And => self.asm.alu(Alu::And, wide, D, A),
+                    AmoOp::Or => self.asm.alu(Alu::Or, wide, D, A),
+                    AmoOp::Xor => self.asm.alu(Alu::Xor, wide, D, A),
+                    _ => {
+                        // Keep the old value where the comparison says so.
+                        let keep = match op {
+                            AmoOp::Min => Cc::L,
+                            AmoOp::Max => Cc::G,
+                            AmoOp::Minu => Cc::B,
+                            _ => Cc::A,
+                        };
+                        self.asm.alu(Alu::Cmp, wide, A, D);
+                        self.asm.cmov(keep, D, A);
+                    }
+                }
+                self.asm.lock();
+                self.asm.cmpxchg(wide, m, D);
+                self.asm.jcc(Cc::Ne, again);
+            }
+        }
+        if let Some(d) = d {
+            if !wide {
+                self.asm.extend(4, true, A, A);
+            }
+            self.finish(d, A);
+        }
+    }
+
+    fn sc(&mut self, width: Width, d: Option<Dst>, m: Mem, src: Val) {
+        let wide = width == Width::D;
+        self.asm.lea(true, C, m);
+        self.asm.lea(true, D, mem(C, reservation_tag(width) as i32));
+        self.asm.alu(Alu::Cmp, true, D, RES_ADDR);
+        self.asm.store_imm(8, RES_ADDR, -1);
+        let fail = self.asm.jcc_forward(Cc::Ne);
+        self.asm.mov(true, A, RES_VALUE);
+        self.load_to(D, src);
+        self.asm.lock();
+        self.asm.cmpxchg(wide, mem(C, 0), D);
+        self.asm.bind(fail);
+        // Both ways arrive with the flags of a comparison that says whether it was done.
+        self.asm.setcc(Cc::Ne, A);
+        if let Some(d) = d {
+            self.finish(d, A);
+        }
+    }
+
+    /// The same operation by a call to Rust; goes on behind the fast path.
+    pub(super) fn slow(&mut self, op: &Op) {
+        match *op {
+            Op::Load { base, offset, width, d, signed } => {
+                self.address(base, offset);
+                self.asm.mov_imm(D, width.bytes() as i64);
+                self.asm.call(self.thunks.load);
+                if let Some(d) = d {
+                    let t = self.target_reg(d, &[]);
+                    self.asm.extend(width.bytes(), signed, t, A);
+                    self.finish(d, t);
+                }
+            }
+            Op::Store { base, offset, src, width } => {
+                self.address(base, offset);
+                self.load_to(C, src);
+                self.asm.mov_imm(D, width.bytes() as i64);
+                self.asm.call(self.thunks.store);
+            }
+            Op::LoadF { fd, base, offset, width } => {
+                self.address(base, offset);
+                self.asm.mov_imm(D, width.bytes() as i64);
+                self.asm.call(self.thunks.load);
+                self.put_f(fd, width, A);
+            }
+            Op::StoreF { fs, base, offset, width } => {
+                self.address(base, offset);
+                self.asm.mov(true, C, f_slot(fs));
+                self.asm.mov_imm(D, width.bytes() as i64);
+                self.asm.call(self.thunks.store);
+            }
+            Op::Amo { op, width, d, addr, src } => {
+                self.load_to(A, addr);
+                self.load_to(D, src);
+                self.asm.mov_imm(C, amo_code(op, width));
+                self.asm.call(self.thunks.amo);
+                if let Some(d) = d {
+                    self.finish(d, A);
+                }
+            }
+            Op::Lr { width, d, addr } => {
+                self.load_to(A, addr);
+                self.asm.mov_imm(D, i64::from(width == Width::D));
+                self.asm.call(self.thunks.lr);
+                if let Some(d) = d {
+                    self.finish(d, A);
+                }
+            }
+            Op::Sc { width, d, addr, src } => {
+                self.load_to(A, addr);
+                self.load_to(D, src);
+                self.asm.mov_imm(C, i64::from(width == Width::D));
+                self.asm.call(self.thunks.sc);
+                if let Some(d) = d {
+                    self.finish(d, A);
+                }
+            }
+            Op::Fp { .. } => self.fp_slow(op),
+            _ => unreachable!("only memory and floating-point operations have a slow path"),
+        }
+    }
+
+    /// RAX = `base + offset`.
+    fn address(&mut self, base: Val, offset: i32) {
+        self.load_to(A, base);
+        self.add_imm(A, i64::from(offset));
+    }
+}
+
+/// The upper half of an eight-byte slot.
+pub(super) fn upper(m: Mem) -> Mem {
+    Mem { disp: m.disp + 4, ..m }
+}

@@ -1,0 +1,261 @@
+//! x86-64: IR to host code in one pass over a fixed register map.
+//!
+//! | Host register | Holds |
+//! |---|---|
+//! | RBP | the hart, 128 bytes in, so that all of `x` is within a byte's displacement |
+//! | R15 | arrays of the current TLB context |
+//! | RSI RDI R8 R9 R10 R11 | a0 a1 a2 a3 a4 a5 |
+//! | RBX R12 R13 R14 | s0 sp ra s1 |
+//! | RAX RCX RDX, XMM0 XMM1 | scratch |
+//! | RSP | host stack, 16-byte aligned while a block runs |
+//! | MXCSR | the guest's rounding mode and sticky flags |
+//!
+//! The other guest registers live in memory. Every operation leaves all guest registers where they belong, so
+//! there is nothing to reconstruct at a fault or an exit. Blocks enter each other by plain jumps.
+
+pub mod asm;
+mod emit;
+mod emit_fp;
+mod emit_mem;
+mod thunks;
+
+use std::mem::offset_of;
+
+use asm::{Asm, Mem, Reg};
+
+use crate::tcg::code_cache::{CodeCache, LinkSite, SlotId};
+use crate::tcg::hart::{BlockMode, Exit, Hart, HartBox};
+use crate::tcg::ir::{Dst, IrBlock, Op, Val};
+use crate::tcg::smp::HartShared;
+use thunks::Thunks;
+
+/// More than any block can need.
+pub const MAX_BLOCK_BYTES: usize = 32 << 10;
+
+const HART: Reg = Reg::Rbp;
+const TABLES: Reg = Reg::R15;
+/// What RBP points past the start of [`Hart`].
+const BIAS: i32 = 128;
+
+/// Guest registers that live in host registers.
+const PINS: [(u8, Reg); 10] = [
+    (10, Reg::Rsi),
+    (11, Reg::Rdi),
+    (12, Reg::R8),
+    (13, Reg::R9),
+    (14, Reg::R10),
+    (15, Reg::R11),
+    (8, Reg::Rbx),
+    (2, Reg::R12),
+    (1, Reg::R13),
+    (9, Reg::R14),
+];
+
+const fn pin(r: u8) -> Option<Reg> {
+    let mut i = 0;
+    while i < PINS.len() {
+        if PINS[i].0 == r {
+            return Some(PINS[i].1);
+        }
+        i += 1;
+    }
+    None
+}
+
+const fn field(offset: usize) -> Mem {
+    Mem { base: HART, index: None, disp: offset as i32 - BIAS }
+}
+
+const fn x_slot(r: u8) -> Mem {
+    field(offset_of!(Hart, s.x) + 8 * r as usize)
+}
+
+const fn f_slot(r: u8) -> Mem {
+    field(offset_of!(Hart, s.f) + 8 * r as usize)
+}
+
+const fn t_slot(t: u8) -> Mem {
+    field(offset_of!(Hart, temps) + 8 * t as usize)
+}
+
+const RETIRED: Mem = field(offset_of!(Hart, retired));
+const CUR: Mem = field(offset_of!(Hart, cur));
+const EXIT: Mem = field(offset_of!(Hart, exit));
+const LINK: Mem = field(offset_of!(Hart, link));
+const PC: Mem = field(offset_of!(Hart, s.pc));
+const PAGE_BASE: Mem = field(offset_of!(Hart, page_base));
+const MXCSR: Mem = field(offset_of!(Hart, mxcsr));
+const HOST_MXCSR: Mem = field(offset_of!(Hart, host_mxcsr));
+const TABLES_FIELD: Mem = field(offset_of!(Hart, tables));
+const RES_ADDR: Mem = field(offset_of!(Hart, res_addr));
+const RES_VALUE: Mem = field(offset_of!(Hart, res_value));
+/// The poll word stands before the hart in its [`HartBox`].
+const POLL: Mem = Mem {
+    base: HART,
+    index: None,
+    disp: offset_of!(HartBox, shared) as i32 + offset_of!(HartShared, poll) as i32
+        - offset_of!(HartBox, hart) as i32
+        - BIAS,
+};
+
+/// Host features that change what is emitted.
+#[derive(Debug, Clone, Copy)]
+pub struct Features {
+    pub bmi2: bool,
+    pub lzcnt: bool,
+    pub bmi1: bool,
+    pub popcnt: bool,
+    pub fma: bool,
+}
+
+impl Features {
+    pub fn detect() -> Self {
+        Self {
+            bmi2: is_x86_feature_detected!("bmi2"),
+            lzcnt: is_x86_feature_detected!("lzcnt"),
+            bmi1: is_x86_feature_detected!("bmi1"),
+            popcnt: is_x86_feature_detected!("popcnt"),
+            fma: is_x86_feature_detected!("fma"),
+        }
+    }
+}
+
+/// Where an operand is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Loc {
+    Reg(Reg),
+    Mem(Mem),
+    Imm(i64),
+}
+
+fn loc(v: Val) -> Loc {
+    match v {
+        Val::X(r) => pin(r).map_or(Loc::Mem(x_slot(r)), Loc::Reg),
+        Val::T(t) => Loc::Mem(t_slot(t)),
+        Val::C(c) => Loc::Imm(c),
+    }
+}
+
+fn dst(d: Dst) -> Loc {
+    loc(d.into())
+}
+
+/// Code that is reached rarely, emitted after the block.
+#[derive(Debug)]
+struct Stub {
+    /// The jump that leads here.
+    from: asm::Forward,
+    /// Where the block goes on, as an offset in the code.
+    back: usize,
+    /// Offset of the instruction in its page | instructions before it << 16.
+    cur: u32,
+    kind: StubKind,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum StubKind {
+    /// The taken side of a branch, after `done` instructions.
+    Taken {
+        offset: i64,
+        from: u16,
+        done: u16,
+    },
+    /// A poll bit was seen on the way to a place known at translation.
+    Poll {
+        offset: i64,
+    },
+    Slow(Op),
+}
+
+/// The compiler of one hart.
+pub struct Backend {
+    asm: Asm,
+    thunks: Thunks,
+    features: Features,
+    stubs: Vec<Stub>,
+    links: Vec<LinkSite>,
+    /// Slot, page offset of the target and place of the displacement of direct jumps whose stub is to come.
+    pending: Vec<(SlotId, u16, u64)>,
+    cur: u32,
+    done: u16,
+    /// Offset of the block's start in its page, and where its code begins: jumps to itself need no slot.
+    start: u16,
+    chain: bool,
+}
+
+impl Backend {
+    /// Puts the thunks into the arena of `code`.
+    pub fn new(code: &mut CodeCache) -> Option<Self> {
+        let mut asm = Asm::default();
+        let thunks = Thunks::emit(&mut asm, &mut code.arena);
+        code.arena.fix();
+        Some(Self {
+            asm,
+            thunks,
+            features: Features::detect(),
+            stubs: Vec::new(),
+            links: Vec::new(),
+            pending: Vec::new(),
+            cur: 0,
+            done: 0,
+            start: 0,
+            chain: true,
+        })
+    }
+
+    /// Makes host code for `block`, to be pushed at the arena's cursor.
+    pub fn compile(&mut self, block: &IrBlock, code: &mut CodeCache, _mode: BlockMode) -> &[u8] {
+        self.asm.reset(code.arena.cursor());
+        self.stubs.clear();
+        self.links.clear();
+        self.pending.clear();
+        self.done = 0;
+        self.start = block.start;
+        for op in &block.ops {
+            self.emit(op, code);
+        }
+        // Stubs may ask for stubs.
+        while !self.stubs.is_empty() {
+            for stub in std::mem::take(&mut self.stubs) {
+                self.emit_stub(stub, code);
+            }
+        }
+        for (slot, offset, patch) in std::mem::take(&mut self.pending) {
+            let stub = self.asm.here();
+            self.asm.store_imm(4, LINK, slot as i32);
+            self.asm.mov_imm(Reg::Rax, Exit::Link as i64);
+            self.asm.jmp(self.thunks.exit);
+            let at = (patch - self.asm.base) as usize;
+            let disp = crate::tcg::code_cache::displacement(patch, stub);
+            self.asm.code[at..at + 4].copy_from_slice(&disp.to_le_bytes());
+            self.links.push(LinkSite { slot, offset, patch, stub });
+        }
+        assert!(self.asm.code.len() <= MAX_BLOCK_BYTES, "a block outgrew its reserve");
+        &self.asm.code
+    }
+
+    /// The direct jumps of the block compiled last.
+    pub fn take_links(&mut self) -> Vec<LinkSite> {
+        std::mem::take(&mut self.links)
+    }
+
+    /// Runs host code until it comes back.
+    pub fn enter(&self, hart: &mut Hart, code: u64) -> Exit {
+        hart.exit = Exit::None;
+        // SAFETY: `code` is a live block of this hart's arena (jump caches and links are cleared when a block
+        // is dropped), `enter` was emitted there by `Thunks::emit` with this signature, and the hart is ours.
+        let reason = unsafe {
+            let enter: unsafe extern "sysv64" fn(*mut Hart, u64) -> u32 = std::mem::transmute(self.thunks.enter);
+            enter(hart, code)
+        };
+        match reason {
+            1 => Exit::Resume,
+            2 => Exit::Lookup,
+            3 => Exit::Link,
+            4 => Exit::Poll,
+            5 => Exit::Sbi,
+            6 => Exit::Wfi,
+            _ => unreachable!("exit reasons come from `Exit`"),
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! Fixed code at the start of the arena: entry, exit, and the calls out to Rust.
+
+use super::asm::{Alu, Asm, Cc, Reg, mem};
+use super::*;
+use crate::tcg::code_cache::arena::Arena;
+use crate::tcg::helpers::softfloat::{FpOp, Rm};
+use crate::tcg::helpers::system;
+use crate::tcg::ir::{AmoOp, Helper, Width, interp};
+
+/// Addresses of the thunks.
+#[derive(Debug, Default)]
+pub struct Thunks {
+    /// `fn(hart, code) -> exit reason`.
+    pub enter: u64,
+    /// Jumped to with the reason in EAX.
+    pub exit: u64,
+    /// Jumped to with the pc in RAX.
+    pub lookup: u64,
+    pub poll: u64,
+    pub load: u64,
+    pub store: u64,
+    pub amo: u64,
+    pub lr: u64,
+    pub sc: u64,
+    pub eval: u64,
+    pub fp: u64,
+    helpers: Vec<u64>,
+}
+
+const HELPERS: [Helper; 15] = [
+    Helper::Csr,
+    Helper::CsrFp,
+    Helper::Ecall,
+    Helper::Ebreak,
+    Helper::Mret,
+    Helper::Sret,
+    Helper::Wfi,
+    Helper::SfenceVma,
+    Helper::SfenceInval,
+    Helper::FenceI,
+    Helper::Illegal,
+    Helper::CboManage,
+    Helper::CboZero,
+    Helper::Wrs,
+    Helper::FsDirty,
+];
+
+/// The registers among [`PINS`] that a call may change.
+fn volatile() -> impl Iterator<Item = (u8, Reg)> {
+    PINS.into_iter().filter(|(_, r)| !matches!(r, Reg::Rbx | Reg::R12 | Reg::R13 | Reg::R14))
+}
+
+const SAVED: [Reg; 6] = [Reg::Rbx, Reg::Rbp, Reg::R12, Reg::R13, Reg::R14, Reg::R15];
+
+impl Thunks {
+    pub fn emit(asm: &mut Asm, arena: &mut Arena) -> Self {
+        asm.reset(arena.cursor());
+        let mut t = Thunks { enter: asm.here(), ..Thunks::default() };
+        SAVED.iter().for_each(|&r| asm.push(r));
+        asm.alu_imm(Alu::Sub, true, Reg::Rsp, 8);
+        asm.lea(true, HART, mem(Reg::Rdi, BIAS));
+        asm.stmxcsr(HOST_MXCSR);
+        asm.ldmxcsr(MXCSR);
+        asm.mov(true, Reg::Rax, Reg::Rsi);
+        PINS.iter().for_each(|&(x, r)| asm.mov(true, r, x_slot(x)));
+        asm.mov(true, TABLES, TABLES_FIELD);
+        asm.jmp_reg(Reg::Rax);
+
+        t.lookup = asm.here();
+        asm.alu_imm(Alu::And, true, Reg::Rax, -2);
+        asm.store(8, PC, Reg::Rax);
+        asm.mov_imm(Reg::Rax, Exit::Lookup as i64);
+        let to_exit = asm.jmp_forward();
+        t.poll = asm.here();
+        asm.alu_imm(Alu::And, true, Reg::Rax, -2);
+        asm.store(8, PC, Reg::Rax);
+        asm.mov_imm(Reg::Rax, Exit::Poll as i64);
+
+        asm.bind(to_exit);
+        t.exit = asm.here();
+        PINS.iter().for_each(|&(x, r)| asm.store(8, x_slot(x), r));
+        asm.stmxcsr(MXCSR);
+        asm.ldmxcsr(HOST_MXCSR);
+        asm.alu_imm(Alu::Add, true, Reg::Rsp, 8);
+        SAVED.iter().rev().for_each(|&r| asm.pop(r));
+        asm.ret();
+
+        t.load = call(asm, t.exit, h_load as *const () as u64, 0, false);
+        t.store = call(asm, t.exit, h_store as *const () as u64, 0, false);
+        t.amo = call(asm, t.exit, h_amo as *const () as u64, 0, false);
+        t.lr = call(asm, t.exit, h_lr as *const () as u64, 0, false);
+        t.sc = call(asm, t.exit, h_sc as *const () as u64, 0, false);
+        t.eval = call(asm, t.exit, h_eval as *const () as u64, 0, false);
+        t.fp = call(asm, t.exit, h_fp as *const () as u64, 0, false);
+        t.helpers = HELPERS
+            .iter()
+            .enumerate()
+            .map(|(i, &h)| call(asm, t.exit, h_helper as *const () as u64, i as i64, h == Helper::CsrFp))
+            .collect();
+        arena.push(&asm.code);
+        t
+    }
+
+    pub fn helper(&self, h: Helper) -> u64 {
+        let i = HELPERS.iter().position(|&x| x == h).expect("every helper has a thunk");
+        self.helpers[i]
+    }
+}
+
+/// A call to `f(hart, RAX, RDX, RCX, id)` that keeps all guest registers; leaves the block if the function set
+/// `exit`. `fp`: the function looks at the sticky flags and may change them.
+fn call(asm: &mut Asm, exit: u64, f: u64, id: i64, fp: bool) -> u64 {
+    let at = asm.here();
+    volatile().for_each(|(x, r)| asm.store(8, x_slot(x), r));
+    if fp {
+        asm.stmxcsr(MXCSR);
+    }
+    asm.mov(true, Reg::Rsi, Reg::Rax);
+    asm.lea(true, Reg::Rdi, mem(HART, -BIAS));
+    asm.mov_imm(Reg::R8, id);
+    asm.mov_imm(Reg::Rax, f as i64);
+    asm.alu_imm(Alu::Sub, true, Reg::Rsp, 8);
+    asm.call_reg(Reg::Rax);
+    asm.alu_imm(Alu::Add, true, Reg::Rsp, 8);
+    if fp {
+        asm.ldmxcsr(MXCSR);
+    }
+    volatile().for_each(|(x, r)| asm.mov(true, r, x_slot(x)));
+    asm.mov(true, TABLES, TABLES_FIELD);
+    asm.alu_imm(Alu::Cmp, false, EXIT, 0);
+    let leave = asm.jcc_forward(Cc::Ne);
+    asm.ret();
+    asm.bind(leave);
+    asm.mov(false, Reg::Rax, EXIT);
+    asm.alu_imm(Alu::Add, true, Reg::Rsp, 8);
+    asm.jmp(exit);
+    at
+}
+
+/// Codes of an atomic operation for [`h_amo`].
+pub fn amo_code(op: AmoOp, width: Width) -> i64 {
+    op as i64 | i64::from(width == Width::D) << 8
+}
+
+/// Codes of a floating-point operation for [`h_fp`].
+pub fn fp_code(op: FpOp, rm: Option<Rm>) -> i64 {
+    i64::from(op.bits()) | rm.map_or(7, |r| r as i64) << 16
+}
+
+/// Codes for [`h_eval`].
+pub fn bin_code(op: crate::tcg::ir::BinOp) -> i64 {
+    op as i64
+}
+
+pub fn un_code(op: crate::tcg::ir::UnOp) -> i64 {
+    op as i64 | 1 << 8
+}
+
+// SAFETY of the functions below: generated code passes its own hart, which its thread owns, and makes no other
+// use of it until the function returns.
+
+extern "sysv64" fn h_load(hart: *mut Hart, va: u64, len: u64) -> u64 {
+    // SAFETY: see above.
+    unsafe { &mut *hart }.load(va, len).unwrap_or(0)
+}
+
+extern "sysv64" fn h_store(hart: *mut Hart, va: u64, len: u64, v: u64) {
+    // SAFETY: see above.
+    let _ = unsafe { &mut *hart }.store(va, len, v);
+}
+
+fn width(d: u64) -> Width {
+    if d != 0 { Width::D } else { Width::W }
+}
+
+extern "sysv64" fn h_amo(hart: *mut Hart, va: u64, src: u64, code: u64) -> u64 {
+    // SAFETY: see above.
+    interp::amo_at(unsafe { &mut *hart }, AmoOp::ALL[(code & 0xff) as usize], width(code >> 8), va, src)
+}
+
+extern "sysv64" fn h_lr(hart: *mut Hart, va: u64, double: u64) -> u64 {
+    // SAFETY: see above.
+    interp::lr_at(unsafe { &mut *hart }, width(double), va)
+}
+
+extern "sysv64" fn h_sc(hart: *mut Hart, va: u64, src: u64, double: u64) -> u64 {
+    // SAFETY: see above.
+    interp::sc_at(unsafe { &mut *hart }, width(double), va, src)
+}
+
+extern "sysv64" fn h_eval(_hart: *mut Hart, a: u64, b: u64, code: u64) -> u64 {
+    let n = (code & 0xff) as usize;
+    if code >> 8 == 0 { crate::tcg::ir::BinOp::ALL[n].eval(a, b) } else { crate::tcg::ir::UnOp::ALL[n].eval(a) }
+}
+
+extern "sysv64" fn h_fp(hart: *mut Hart, a: u64, b: u64, code: u64) -> u64 {
+    // SAFETY: see above.
+    let hart = unsafe { &mut *hart };
+    let op = FpOp::from_bits(code as u16).expect("the backend packs valid operations");
+    let rm = Rm::from_bits(code >> 16);
+    let c = hart.temps[0];
+    system::fp(hart, op, rm, a, b, c)
+}
+
+extern "sysv64" fn h_helper(hart: *mut Hart, a: u64, b: u64, c: u64, id: u64) -> u64 {
+    // SAFETY: see above.
+    system::call(unsafe { &mut *hart }, HELPERS[id as usize], a, b, c)
+}

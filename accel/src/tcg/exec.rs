@@ -1,0 +1,361 @@
+//! The run loop of a hart: finds or makes the block at the pc, enters it, and acts on why it came back.
+
+use std::sync::atomic::Ordering;
+
+use super::code_cache::{BlockId, NewBlock, hash_code};
+use super::hart::{BlockMode, Exit, Hart};
+use super::ir::{Builder, IrBlock, interp};
+use super::mmu::pmp;
+use super::mmu::walk::{self, Access, Regime, Walk};
+use super::smp::{POLL_CODE, POLL_IRQ, POLL_KICK, POLL_MAIL};
+use super::trap::{self, Trap};
+use super::{backend, translate};
+use crate::{SbiCall, VcpuExit};
+
+/// A place to execute from: translated, checked, in RAM or not.
+struct Fetch {
+    walk: Walk,
+    ram: bool,
+}
+
+/// What a hart needs to translate; kept apart from the hart so that buffers are reused.
+pub struct Translator {
+    pub builder: Builder,
+    pub decoder: arch::isa::Decoder,
+    pub backend: Option<backend::Backend>,
+    /// Runs where code does not stand in RAM are not kept.
+    scratch: IrBlock,
+}
+
+impl Translator {
+    pub fn new(isa: &arch::ext::IsaConfig, backend: Option<backend::Backend>) -> Self {
+        Self {
+            builder: Builder::default(),
+            decoder: arch::isa::Decoder::new(isa),
+            backend,
+            scratch: IrBlock::default(),
+        }
+    }
+}
+
+/// Runs the hart until something needs the caller.
+pub fn run(hart: &mut Hart, tr: &mut Translator) -> VcpuExit {
+    hart.shared().in_guest.store(true, Ordering::SeqCst);
+    hart.load_mxcsr();
+    let exit = run_loop(hart, tr);
+    hart.sync_fflags();
+    hart.fold_counters();
+    hart.shared().in_guest.store(false, Ordering::SeqCst);
+    exit
+}
+
+fn run_loop(hart: &mut Hart, tr: &mut Translator) -> VcpuExit {
+    let mut exit = Exit::Resume;
+    loop {
+        if let Some((rd, v)) = hart.late.take()
+            && rd != 0
+        {
+            hart.s.x[usize::from(rd)] = v;
+        }
+        match exit {
+            Exit::Sbi => return VcpuExit::Sbi(sbi_call(hart)),
+            Exit::Wfi => wait(hart),
+            _ => {}
+        }
+        if hart.shared().poll.load(Ordering::SeqCst) != 0 && poll(hart) {
+            return VcpuExit::Kicked;
+        }
+        if hart.options.evict != 0 {
+            forced_eviction(hart);
+        }
+        exit = match exit {
+            Exit::Link => follow_link(hart, tr),
+            _ => step(hart, tr),
+        };
+    }
+}
+
+fn sbi_call(hart: &Hart) -> SbiCall {
+    let x = &hart.s.x;
+    SbiCall { eid: x[17], fid: x[16], args: [x[10], x[11], x[12], x[13], x[14], x[15]] }
+}
+
+/// Acts on the poll bits; `true` if the caller was asked for.
+fn poll(hart: &mut Hart) -> bool {
+    hart.stats.polls += 1;
+    let bits = hart.shared().poll.swap(0, Ordering::SeqCst);
+    if bits & POLL_CODE != 0 {
+        let seq = hart.vm.code_seq.load(Ordering::SeqCst);
+        hart.tlb.flush_writes();
+        hart.shared().code_seen.store(seq, Ordering::SeqCst);
+    }
+    if bits & POLL_MAIL != 0 {
+        let (fences, number) = hart.shared().take_mail();
+        fences.into_iter().for_each(|f| hart.perform(f));
+        hart.shared().mail_done(number);
+    }
+    if bits & POLL_IRQ != 0 {
+        hart.take_soft();
+        if let Some(cause) = trap::pending_interrupt(&hart.s, hart.mip()) {
+            let pc = hart.s.pc;
+            hart.trap(cause, 0, pc);
+        }
+    }
+    bits & POLL_KICK != 0
+}
+
+/// WFI: sleeps until an interrupt is pending and enabled, or the caller is asked for.
+fn wait(hart: &mut Hart) {
+    let shared = std::sync::Arc::clone(&hart.shared);
+    let shared = &shared.shared;
+    loop {
+        hart.take_soft();
+        if trap::wfi_wakes(&hart.s, hart.mip()) || shared.poll.load(Ordering::SeqCst) & POLL_KICK != 0 {
+            break;
+        }
+        // Fences sent meanwhile are performed before the next instruction, so their senders need not wait.
+        shared.in_guest.store(false, Ordering::SeqCst);
+        let deadline = hart.deadline();
+        shared.sleep(hart.vm.clock.until(deadline));
+        shared.in_guest.store(true, Ordering::SeqCst);
+        shared.poll.fetch_and(!POLL_IRQ, Ordering::SeqCst);
+    }
+    shared.poll.fetch_or(POLL_IRQ, Ordering::SeqCst);
+}
+
+/// The forced mode that drops a block every so often.
+fn forced_eviction(hart: &mut Hart) {
+    let n = hart.retired.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33;
+    if n.is_multiple_of(u64::from(hart.options.evict)) {
+        hart.code.evict_nth(n >> 7);
+        hart.drop_stale_jumps();
+    }
+}
+
+/// Looks the block at `s.pc` up and runs it.
+fn step(hart: &mut Hart, tr: &mut Translator) -> Exit {
+    let pc = hart.s.pc;
+    hart.page_base = pc & !0xfff;
+    if tr.backend.is_some()
+        && let Some(code) = hart.tlb.find_jump(pc)
+    {
+        return enter(hart, tr, code);
+    }
+    hart.stats.lookups += 1;
+    let fetch = match fetch(hart, pc) {
+        Ok(f) => f,
+        Err(t) => return fault(hart, t, pc),
+    };
+    if !fetch.ram {
+        return run_from_device(hart, tr, pc, fetch.walk.pa);
+    }
+    let id = match find_or_translate(hart, tr, pc, &fetch.walk) {
+        Ok(id) => id,
+        Err(t) => return fault(hart, t, pc),
+    };
+    run_block(hart, tr, id, pc, &fetch.walk)
+}
+
+fn run_block(hart: &mut Hart, tr: &mut Translator, id: BlockId, pc: u64, walk: &Walk) -> Exit {
+    let block = hart.code.block(id);
+    if tr.backend.is_none() {
+        let ir = block.ir.as_deref().expect("the interpreter keeps the IR of its blocks");
+        let ir: *const IrBlock = ir;
+        // SAFETY: nothing that runs inside a block changes it in place; a helper may drop the block
+        // (fence.i), but only as the block's last operation, after which `run` does not look at it again.
+        // The IR is freed only by the next translation or fence, on this thread.
+        return interp::run(hart, unsafe { &*ir });
+    }
+    let code = block.code;
+    if hart.options.jump_cache {
+        hart.tlb.fill_jump(pc, code, walk.global, walk.page_shift > 12);
+    }
+    enter(hart, tr, code)
+}
+
+fn enter(hart: &mut Hart, tr: &mut Translator, code: u64) -> Exit {
+    match &tr.backend {
+        Some(backend) => backend.enter(hart, code),
+        None => unreachable!("code was made without a backend"),
+    }
+}
+
+/// A direct jump in the same page that is not linked: finds its target, links it and goes there.
+fn follow_link(hart: &mut Hart, tr: &mut Translator) -> Exit {
+    let slot = hart.link;
+    let offset = hart.code.slot_offset(slot);
+    let (page, mode) = hart.code.slot_source(slot);
+    hart.s.pc = hart.page_base.wrapping_add(u64::from(offset));
+    // An interrupt was taken instead of the jump, or the mode changed: this is not the jump's way any more.
+    let found = hart.code.find(page | u64::from(offset), mode);
+    match found {
+        Some(id) if hart.code.block(id).second_page.is_none() => {
+            hart.stats.links += 1;
+            if hart.options.chain {
+                hart.code.link(slot, id);
+            }
+            let code = hart.code.block(id).code;
+            enter(hart, tr, code)
+        }
+        _ => {
+            let pc = hart.s.pc;
+            let exit = translate_at(hart, tr, pc);
+            match exit {
+                Ok((id, walk)) => {
+                    // Translating may have dropped the block the jump stands in.
+                    if hart.options.chain
+                        && hart.code.block(id).second_page.is_none()
+                        && hart.code.slot_is(slot, page, mode, offset)
+                    {
+                        hart.code.link(slot, id);
+                    }
+                    run_block(hart, tr, id, pc, &walk)
+                }
+                Err(e) => e,
+            }
+        }
+    }
+}
+
+/// Fetches and translates at `pc`; `Err` if a trap was taken or the code does not stand in RAM.
+fn translate_at(hart: &mut Hart, tr: &mut Translator, pc: u64) -> Result<(BlockId, Walk), Exit> {
+    match fetch(hart, pc) {
+        Ok(f) if f.ram => match find_or_translate(hart, tr, pc, &f.walk) {
+            Ok(id) => Ok((id, f.walk)),
+            Err(t) => Err(fault(hart, t, pc)),
+        },
+        Ok(_) => Err(Exit::Resume),
+        Err(t) => Err(fault(hart, t, pc)),
+    }
+}
+
+/// Takes a fetch fault at `pc`.
+fn fault(hart: &mut Hart, t: Trap, pc: u64) -> Exit {
+    hart.trap(t.cause, t.tval, pc);
+    Exit::Resume
+}
+
+/// Translates `pc` for execution. The page, or the word in a page that PMP divides, may be executed.
+fn fetch(hart: &Hart, pc: u64) -> Result<Fetch, Trap> {
+    let walk = walk::translate(&Regime::fetch(&hart.s, &hart.vm.isa), &hart.vm.ram, pc, Access::Fetch)?;
+    let mode = hart.s.mode;
+    let whole = pmp::page_verdict(&hart.s, &hart.vm.isa, walk.pa & !0xfff, mode).allows(Access::Fetch);
+    if !whole && !pmp::check(&hart.s, &hart.vm.isa, walk.pa, 2, Access::Fetch, mode) {
+        return Err(Access::Fetch.access_fault(pc));
+    }
+    // Where PMP divides the page, every instruction is fetched on its own.
+    Ok(Fetch { ram: whole && hart.vm.ram.host(walk.pa & !0xfff, 4096).is_some(), walk })
+}
+
+fn find_or_translate(hart: &mut Hart, tr: &mut Translator, pc: u64, walk: &Walk) -> Result<BlockId, Trap> {
+    let mode = BlockMode::of(&hart.s);
+    if let Some(id) = hart.code.find(walk.pa, mode) {
+        let Some(second) = hart.code.block(id).second_page else { return Ok(id) };
+        // The second page may be mapped elsewhere than when the block was made.
+        let next = fetch(hart, (pc | 0xfff) + 1)?;
+        if next.ram && next.walk.pa == second {
+            return Ok(id);
+        }
+        hart.code.kill(id);
+        hart.drop_stale_jumps();
+    }
+    translate_block(hart, tr, pc, walk.pa, mode)
+}
+
+fn translate_block(hart: &mut Hart, tr: &mut Translator, pc: u64, pa: u64, mode: BlockMode) -> Result<BlockId, Trap> {
+    // Room first: making it may drop blocks, and with them pages.
+    hart.code.reserve(backend::MAX_BLOCK_BYTES);
+    hart.drop_stale_jumps();
+    add_page(hart, pa & !0xfff);
+    let first = 4096 - (pa & 0xfff) as usize;
+    let mut bytes = hart.vm.ram.read_bytes(pa, first).unwrap_or_default();
+    let start = (pa & 0xfff) as u16;
+    let source = translate::Source { bytes: &bytes, start, next_page: None };
+    let limit = hart.options.block_insns;
+    let mut second_page = None;
+    if translate::translate(&mut tr.builder, &tr.decoder, mode, &source, limit).is_err() {
+        let at = (pc | 0xfff) + 1;
+        let next = fetch(hart, at)?;
+        let second = next.walk.pa & !0xfff;
+        let half = fetch_half(hart, &next, at)?;
+        if next.ram {
+            add_page(hart, second);
+            second_page = Some(second);
+        }
+        // The block is this one instruction: beyond it another page begins.
+        let source = translate::Source { bytes: &bytes, start, next_page: Some(half) };
+        let done = translate::translate(&mut tr.builder, &tr.decoder, mode, &source, 1);
+        debug_assert!(done.is_ok());
+        bytes.extend(half.to_le_bytes());
+    }
+    translate::check(&tr.builder.block);
+    let len = usize::from(tr.builder.block.end - tr.builder.block.start);
+    let hash = hash_code(&bytes[..len]);
+    let mut new =
+        NewBlock { key: (pa, mode), len: len as u16, second_page, hash, code: 0, ir: None, links: Vec::new() };
+    match &mut tr.backend {
+        Some(backend) => {
+            let compiled = backend.compile(&tr.builder.block, &mut hart.code, mode);
+            new.code = hart.code.arena.push(compiled);
+            new.links = backend.take_links();
+            log_block(hart, pc, &tr.builder.block, compiled_len(new.code, &hart.code));
+        }
+        None => new.ir = Some(Box::new(tr.builder.block.clone())),
+    }
+    Ok(hart.code.insert(new))
+}
+
+fn compiled_len(start: u64, code: &super::code_cache::CodeCache) -> u64 {
+    code.arena.cursor().wrapping_sub(start)
+}
+
+fn log_block(hart: &Hart, pc: u64, block: &IrBlock, host_bytes: u64) {
+    tracing::trace!(target: "op", hart = hart.id, pc = format_args!("{pc:#x}"), insns = block.insns, host_bytes, ops = ?block.ops);
+}
+
+/// Watches a page before its code is read for the first time.
+fn add_page(hart: &mut Hart, page: u64) {
+    if !hart.code.has_page(page) {
+        let announced = hart.watch_page(page);
+        hart.vm.ram.collect_device_write(page);
+        let version = hart.vm.ram.version(page);
+        hart.code.add_page(page, version, announced);
+    }
+}
+
+/// Reads 16 bits of code that was fetched successfully, from RAM or a device.
+fn fetch_half(hart: &mut Hart, f: &Fetch, pc: u64) -> Result<u16, Trap> {
+    let mut data = [0; 2];
+    match hart.vm.ram.read_bytes(f.walk.pa, 2) {
+        Some(v) => data.copy_from_slice(&v),
+        None => hart.vm.bus.read(f.walk.pa, &mut data).map_err(|_| Access::Fetch.access_fault(pc))?,
+    }
+    Ok(u16::from_le_bytes(data))
+}
+
+/// Runs one instruction from a ROM or flash, or from a page that PMP divides; nothing is kept.
+fn run_from_device(hart: &mut Hart, tr: &mut Translator, pc: u64, pa: u64) -> Exit {
+    let insn = (|| {
+        let here = Fetch { walk: fetch(hart, pc)?.walk, ram: false };
+        debug_assert_eq!(here.walk.pa, pa);
+        let low = fetch_half(hart, &here, pc)?;
+        if arch::isa::insn_len(low) == 2 {
+            return Ok((low, None));
+        }
+        let next = fetch(hart, pc.wrapping_add(2))?;
+        let high = fetch_half(hart, &next, pc.wrapping_add(2))?;
+        Ok((low, Some(high)))
+    })();
+    let (low, high) = match insn {
+        Ok(i) => i,
+        Err(t) => return fault(hart, t, pc),
+    };
+    let bytes = low.to_le_bytes();
+    let source = translate::Source { bytes: &bytes, start: (pa & 0xfff) as u16, next_page: high };
+    let done = translate::translate(&mut tr.builder, &tr.decoder, BlockMode::of(&hart.s), &source, 1);
+    debug_assert!(done.is_ok());
+    std::mem::swap(&mut tr.builder.block, &mut tr.scratch);
+    let exit = interp::run(hart, &tr.scratch);
+    std::mem::swap(&mut tr.builder.block, &mut tr.scratch);
+    exit
+}

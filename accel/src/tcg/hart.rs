@@ -1,0 +1,384 @@
+//! A hart of the translator: architectural state first, then what generated code reaches by fixed offsets,
+//! then the Rust side.
+//!
+//! Only the vCPU's own thread touches a [`Hart`]; other threads reach its [`HartShared`], which stands beside
+//! it in one [`HartBox`] so that generated code polls it by a fixed offset too.
+
+use std::cell::UnsafeCell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::code_cache::CodeCache;
+use super::csr::{self, CsrEffect, CsrEnv, CsrOp, Illegal};
+use super::ir::TEMPS;
+use super::mmu::tlb::{ContextKey, Tables, Tlb};
+use super::mmu::walk;
+use super::smp::{HartShared, POLL_IRQ, VmShared};
+use super::{TcgOptions, trap};
+use crate::{HartState, Mode};
+use arch::ext::IsaConfig;
+
+/// Why generated code, or a helper, went back to the run loop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Exit {
+    /// Not leaving: what helpers see while code runs.
+    None = 0,
+    /// `s.pc` holds where to go on; look the block up.
+    Resume = 1,
+    /// As `Resume`, after an indirect or cross-page jump that missed the jump cache.
+    Lookup = 2,
+    /// A direct jump in the same page that is not linked yet; `link` names it.
+    Link = 3,
+    /// A poll bit was seen; `s.pc` holds where to go on.
+    Poll = 4,
+    /// `ecall` for the built-in SBI; `s.pc` is past it.
+    Sbi = 5,
+    /// WFI; `s.pc` is past it.
+    Wfi = 6,
+}
+
+/// Offset of the reservation's host address while there is none.
+pub const NO_RESERVATION: u64 = u64::MAX;
+
+/// A hart. Generated code's base register points at the end of the first 16 guest registers, so that all of
+/// `s.x` is within a byte's displacement.
+#[repr(C)]
+pub struct Hart {
+    pub s: HartState,
+    /// Arrays of the current TLB context.
+    pub tables: *mut Tables,
+    /// Virtual address of the page in which the current block stands.
+    pub page_base: u64,
+    /// The instruction that called out: offset in the page | instructions of the block before it << 16.
+    pub cur: u32,
+    pub exit: Exit,
+    /// Instructions retired since the hart was made.
+    pub retired: u64,
+    /// Host address of the reserved word, bit 0 set for a word and bit 1 for a doubleword.
+    pub res_addr: u64,
+    pub res_value: u64,
+    /// Which direct jump wants to be linked.
+    pub link: u32,
+    /// Guest's MXCSR: rounding mode and sticky flags.
+    pub mxcsr: u32,
+    pub host_mxcsr: u32,
+    pub temps: [u64; TEMPS],
+    pub host_rsp: u64,
+
+    // The Rust side.
+    pub id: u32,
+    pub tlb: Tlb,
+    pub code: CodeCache,
+    pub vm: Arc<VmShared>,
+    pub shared: Arc<HartBox>,
+    /// A result that the run loop has to write to an x register because the block was left.
+    pub late: Option<(u8, u64)>,
+    /// `retired` when `s.csr.minstret` was last exact.
+    pub counted: u64,
+    /// `dirtied` of guest RAM at the last `fence.i`.
+    pub fenced_at: u64,
+    pub options: TcgOptions,
+    pub stats: Stats,
+}
+
+/// Counters for the log.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Stats {
+    pub lookups: u64,
+    pub links: u64,
+    pub polls: u64,
+    pub traps: u64,
+    pub slow_accesses: u64,
+    pub mmio: u64,
+    pub csr: u64,
+    pub fence_i: u64,
+}
+
+/// Memory of one hart: the shared side and the side of its thread.
+#[repr(C)]
+pub struct HartBox {
+    pub shared: HartShared,
+    /// Set while a `Vcpu` owns `hart`.
+    pub taken: AtomicBool,
+    pub hart: UnsafeCell<std::mem::MaybeUninit<Hart>>,
+}
+
+// SAFETY: `hart` is only touched through the one `TcgVcpu` that took it (`taken`); `shared` is made of atomics
+// and locks.
+unsafe impl Sync for HartBox {}
+// SAFETY: as above; raw pointers inside point to memory the hart owns.
+unsafe impl Send for HartBox {}
+
+impl Hart {
+    pub fn shared(&self) -> &HartShared {
+        &self.shared.shared
+    }
+
+    /// pc of the instruction that called out.
+    pub fn cur_pc(&self) -> u64 {
+        self.page_base.wrapping_add(u64::from(self.cur & 0xffff))
+    }
+
+    /// Leaves the block before the current instruction took effect: it does not retire.
+    fn leave_before(&mut self) {
+        self.retired += u64::from(self.cur >> 16);
+    }
+
+    /// Leaves the block after the current instruction, `len` bytes long.
+    pub fn leave_after(&mut self, len: u64, exit: Exit) {
+        self.s.pc = self.cur_pc().wrapping_add(len);
+        self.retired += u64::from(self.cur >> 16) + 1;
+        self.exit = exit;
+    }
+
+    /// Takes a synchronous trap at the current instruction and leaves the block.
+    pub fn raise(&mut self, t: trap::Trap) {
+        let pc = self.cur_pc();
+        self.leave_before();
+        self.trap(t.cause, t.tval, pc);
+        self.exit = Exit::Resume;
+    }
+
+    /// Takes a trap or an interrupt at `pc`.
+    pub fn trap(&mut self, cause: u64, tval: u64, pc: u64) {
+        self.stats.traps += 1;
+        tracing::trace!(target: "int", hart = self.id, cause, tval, pc, "trap");
+        trap::take_trap(&mut self.s, cause, tval, pc);
+        self.res_addr = NO_RESERVATION;
+        self.select_context();
+    }
+
+    /// What the current translation context depends on.
+    pub fn context_key(&self) -> ContextKey {
+        let m = self.s.csr.mstatus;
+        let data = walk::data_mode(&self.s);
+        let translated = self.s.csr.satp >> 60 != 0;
+        ContextKey {
+            mode: self.s.mode as u8,
+            data_mode: data as u8,
+            sum: translated && data == Mode::Supervisor && m & 1 << 18 != 0,
+            mxr: translated && data != Mode::Machine && m & 1 << 19 != 0,
+            satp: if translated && (self.s.mode == Mode::User || data == Mode::User) { self.s.csr.satp } else { 0 },
+        }
+    }
+
+    /// Makes the TLB context fit the state: after traps, xRET and writes to mstatus or satp.
+    pub fn select_context(&mut self) {
+        let key = self.context_key();
+        self.tables = self.tlb.select(key, self.s.csr.satp);
+    }
+
+    /// Key of blocks in this state: privilege, FS, and what the dynamic rounding mode is.
+    pub fn block_mode(&self) -> u8 {
+        BlockMode::of(&self.s).0
+    }
+
+    /// `mip` as software reads it, timers by the clock.
+    pub fn mip(&self) -> u64 {
+        trap::mip(&self.s, self.lines())
+    }
+
+    /// Brings what other threads asked for into the state. Called before `mip` is looked at.
+    pub fn take_soft(&mut self) {
+        if self.shared().ssip.load(Ordering::Relaxed) && self.shared().ssip.swap(false, Ordering::SeqCst) {
+            self.s.csr.mip |= 2;
+        }
+    }
+
+    /// Makes the run loop look at interrupts at the next poll.
+    pub fn poll_interrupts(&mut self) {
+        self.shared().poll.fetch_or(POLL_IRQ, Ordering::SeqCst);
+    }
+
+    /// Earliest deadline of a timer that could interrupt this hart.
+    pub fn deadline(&self) -> u64 {
+        let h = self.shared();
+        let s = if self.stce() { self.s.csr.stimecmp } else { u64::MAX };
+        s.min(h.mtimecmp.load(Ordering::SeqCst)).min(h.sbi_timer.load(Ordering::SeqCst))
+    }
+
+    /// Arms the timer thread if a deadline lies ahead.
+    pub fn arm_timer(&self) {
+        let now = self.vm.clock.now();
+        let h = self.shared();
+        let s = if self.stce() { self.s.csr.stimecmp } else { u64::MAX };
+        let all = [s, h.mtimecmp.load(Ordering::SeqCst), h.sbi_timer.load(Ordering::SeqCst)];
+        let next = all.into_iter().filter(|&d| d > now).min().unwrap_or(u64::MAX);
+        self.vm.timers.arm(self.id, next);
+    }
+
+    fn stce(&self) -> bool {
+        self.s.csr.menvcfg >> 63 != 0
+    }
+
+    /// Makes `s.csr.minstret` and `mcycle` exact. Rule of this machine: an instruction takes one cycle.
+    pub fn fold_counters(&mut self) {
+        let n = self.retired.wrapping_sub(self.counted);
+        self.counted = self.retired;
+        let inhibit = self.s.csr.mcountinhibit;
+        if inhibit & 1 == 0 {
+            self.s.csr.mcycle = self.s.csr.mcycle.wrapping_add(n);
+        }
+        if inhibit & 4 == 0 {
+            self.s.csr.minstret = self.s.csr.minstret.wrapping_add(n);
+        }
+    }
+
+    /// Merges the host's sticky floating-point flags into `fcsr`.
+    pub fn sync_fflags(&mut self) {
+        self.s.csr.fcsr |= mxcsr_to_fflags(self.mxcsr);
+    }
+
+    /// Makes the host's rounding mode and flags follow `fcsr`.
+    pub fn load_mxcsr(&mut self) {
+        self.mxcsr = mxcsr_for(self.s.csr.fcsr);
+    }
+}
+
+impl Hart {
+    /// Levels of the interrupt lines of chips and timers, as bits of `mip`.
+    pub fn lines(&self) -> u64 {
+        let stimecmp = if self.stce() { self.s.csr.stimecmp } else { u64::MAX };
+        self.shared().lines(&self.vm.clock, stimecmp)
+    }
+
+    /// Performs a CSR instruction on the state.
+    pub fn csr_op(&mut self, n: u16, op: CsrOp, src: u64, write: bool) -> Result<(u64, CsrEffect), Illegal> {
+        self.take_soft();
+        self.fold_counters();
+        let mut view = CsrView {
+            vm: &self.vm,
+            shared: &self.shared.shared,
+            stimecmp: if self.stce() { self.s.csr.stimecmp } else { u64::MAX },
+            // The instruction itself retires after it has read or written the counters; those before it in
+            // its block are not in `retired` yet.
+            pending: u64::from(self.cur >> 16),
+            cycle: self.s.csr.mcycle,
+            instret: self.s.csr.minstret,
+            inhibit: self.s.csr.mcountinhibit,
+            set_cycle: None,
+            set_instret: None,
+            counters: false,
+            timer: false,
+        };
+        let result = csr::csr_op(&mut self.s, &mut view, n, op, src, write)?;
+        let CsrView { set_cycle, set_instret, counters, timer, pending, inhibit, .. } = view;
+        if counters {
+            // The instructions of this block up to and including this one count under the old rule; a write
+            // sets the value that the next instruction reads.
+            let n = pending + 1;
+            self.counted = self.counted.wrapping_add(n);
+            let c = &mut self.s.csr;
+            c.mcycle = set_cycle.unwrap_or(c.mcycle.wrapping_add(if inhibit & 1 == 0 { n } else { 0 }));
+            c.minstret = set_instret.unwrap_or(c.minstret.wrapping_add(if inhibit & 4 == 0 { n } else { 0 }));
+        }
+        if timer {
+            self.arm_timer();
+        }
+        Ok(result)
+    }
+}
+
+/// What the CSRs need of the world while `HartState` is borrowed.
+struct CsrView<'a> {
+    vm: &'a VmShared,
+    shared: &'a HartShared,
+    stimecmp: u64,
+    pending: u64,
+    cycle: u64,
+    instret: u64,
+    inhibit: u64,
+    set_cycle: Option<u64>,
+    set_instret: Option<u64>,
+    counters: bool,
+    timer: bool,
+}
+
+impl CsrEnv for CsrView<'_> {
+    fn isa(&self) -> &IsaConfig {
+        &self.vm.isa
+    }
+
+    fn time(&self) -> u64 {
+        self.vm.clock.now()
+    }
+
+    fn cycle(&self) -> u64 {
+        self.cycle.wrapping_add(if self.inhibit & 1 == 0 { self.pending } else { 0 })
+    }
+
+    fn instret(&self) -> u64 {
+        self.instret.wrapping_add(if self.inhibit & 4 == 0 { self.pending } else { 0 })
+    }
+
+    fn set_instret(&mut self, v: u64) {
+        self.set_instret = Some(v);
+        self.counters = true;
+    }
+
+    fn set_cycle(&mut self, v: u64) {
+        self.set_cycle = Some(v);
+        self.counters = true;
+    }
+
+    fn lines(&self) -> u64 {
+        self.shared.lines(&self.vm.clock, self.stimecmp)
+    }
+
+    fn stimecmp_changed(&mut self) {
+        self.timer = true;
+    }
+}
+
+/// Mode of a block: bits 1:0 privilege, 3:2 FS (0 off, 1 clean or initial, 3 dirty), 5:4 class of `frm`
+/// (0 native rounding mode, 1 RMM, 2 reserved).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct BlockMode(pub u8);
+
+impl BlockMode {
+    pub fn of(s: &HartState) -> Self {
+        let fs = match s.csr.mstatus >> 13 & 3 {
+            0 => 0,
+            3 => 3,
+            _ => 1,
+        };
+        let frm = match s.csr.fcsr >> 5 & 7 {
+            0..=3 => 0,
+            4 => 1,
+            _ => 2,
+        };
+        Self(s.mode as u8 | fs << 2 | frm << 4)
+    }
+
+    pub fn mode(self) -> u8 {
+        self.0 & 3
+    }
+
+    pub fn fs(self) -> u8 {
+        self.0 >> 2 & 3
+    }
+
+    pub fn frm_class(self) -> u8 {
+        self.0 >> 4 & 3
+    }
+}
+
+/// MXCSR with all exceptions masked, the rounding mode of `fcsr` and its flags.
+pub fn mxcsr_for(fcsr: u64) -> u32 {
+    // RISC-V: RNE RTZ RDN RUP; MXCSR.RC: nearest, down, up, zero.
+    let rc = match fcsr >> 5 & 7 {
+        1 => 3,
+        2 => 1,
+        3 => 2,
+        _ => 0,
+    };
+    let f = fcsr as u32;
+    let flags = f >> 4 & 1 | (f >> 3 & 1) << 2 | (f >> 2 & 1) << 3 | (f >> 1 & 1) << 4 | (f & 1) << 5;
+    0x1f80 | rc << 13 | flags
+}
+
+/// `fflags` from the sticky bits of MXCSR (IE, ZE, OE, UE, PE; DE has no counterpart).
+pub fn mxcsr_to_fflags(m: u32) -> u64 {
+    u64::from((m & 1) << 4 | (m >> 2 & 1) << 3 | (m >> 3 & 1) << 2 | (m >> 4 & 1) << 1 | m >> 5 & 1)
+}

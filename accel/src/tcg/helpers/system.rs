@@ -1,0 +1,251 @@
+//! Helpers that work on the hart: CSRs, traps, fences, waiting, cache blocks, the run of an FP operation.
+//!
+//! On entry `hart.cur` names the calling instruction. A helper that leaves the block sets `hart.exit` (and by
+//! then `s.pc` and the counters are those after it); otherwise the code after the call goes on.
+
+use std::sync::atomic::Ordering;
+
+use super::softfloat::{self, FpOp, Rm};
+use crate::RemoteFence;
+use crate::tcg::csr::{CsrEffect, CsrOp, Illegal};
+use crate::tcg::hart::{Exit, Hart, NO_RESERVATION};
+use crate::tcg::ir::Helper;
+use crate::tcg::trap::{self, Trap};
+
+/// Performs `helper`; the result is meaningless if `hart.exit` was set.
+pub fn call(hart: &mut Hart, helper: Helper, a: u64, b: u64, c: u64) -> u64 {
+    match helper {
+        Helper::Csr | Helper::CsrFp => return csr(hart, a, b, c as u32),
+        Helper::Ecall => ecall(hart),
+        Helper::Ebreak => {
+            let pc = hart.cur_pc();
+            hart.raise(Trap::new(3, pc));
+        }
+        Helper::Mret => xret(hart, trap::mret, c as u32),
+        Helper::Sret => xret(hart, trap::sret, c as u32),
+        Helper::Wfi => match trap::check_wfi(&hart.s) {
+            Ok(()) => hart.leave_after(4, Exit::Wfi),
+            Err(Illegal) => hart.raise(Trap::illegal(c as u32)),
+        },
+        Helper::SfenceVma => sfence_vma(hart, a, b, c),
+        Helper::SfenceInval => {
+            if trap::check_sfence_inval(&hart.s).is_err() {
+                hart.raise(Trap::illegal(c as u32));
+            }
+        }
+        Helper::FenceI => {
+            hart.fence_i();
+            hart.leave_after(4, Exit::Resume);
+        }
+        Helper::Illegal => hart.raise(Trap::illegal(a as u32)),
+        Helper::CboManage => cbo_manage(hart, a, b, c as u32),
+        Helper::CboZero => cbo_zero(hart, a, c as u32),
+        Helper::Wrs => wrs(hart),
+        Helper::FsDirty => {
+            hart.s.csr.mstatus |= 3 << 13 | 1 << 63;
+            hart.s.pc = hart.cur_pc();
+            hart.retired += u64::from(hart.cur >> 16);
+            hart.exit = Exit::Resume;
+        }
+    }
+    0
+}
+
+/// Performs a floating-point operation in software; `frm` applies where `rm` is `None`.
+pub fn fp(hart: &mut Hart, op: FpOp, rm: Option<Rm>, a: u64, b: u64, c: u64) -> u64 {
+    let rm = rm.or_else(|| Rm::from_bits(hart.s.csr.fcsr >> 5)).unwrap_or_default();
+    let mut flags = 0;
+    let r = softfloat::exec(op, a, b, c, rm, &mut flags);
+    hart.s.csr.fcsr |= u64::from(flags);
+    r
+}
+
+/// `code` = CSR number, kind << 12, writes << 16.
+fn csr(hart: &mut Hart, code: u64, src: u64, raw: u32) -> u64 {
+    hart.stats.csr += 1;
+    let op = match code >> 12 & 3 {
+        0 => CsrOp::Rw,
+        1 => CsrOp::Rs,
+        _ => CsrOp::Rc,
+    };
+    let n = (code & 0xfff) as u16;
+    let floating = (1..=3).contains(&n);
+    if floating {
+        hart.sync_fflags();
+    }
+    let before = hart.block_mode();
+    let (old, effect) = match hart.csr_op(n, op, src, code >> 16 & 1 != 0) {
+        Ok(r) => r,
+        Err(Illegal) => {
+            hart.raise(Trap::illegal(raw));
+            return 0;
+        }
+    };
+    if floating {
+        hart.load_mxcsr();
+    }
+    if effect.is_empty() {
+        return old;
+    }
+    if effect.contains(CsrEffect::PMP) {
+        hart.tlb.flush_all();
+    }
+    let mut leave = false;
+    if effect.intersects(CsrEffect::TRANSLATION | CsrEffect::SATP | CsrEffect::PMP) {
+        let tables = hart.tables;
+        hart.select_context();
+        // Data accesses use the new tables at once; only a new mapping of the code itself needs a new look.
+        leave |= tables != hart.tables && effect.intersects(CsrEffect::SATP | CsrEffect::PMP);
+    }
+    leave |= hart.block_mode() != before;
+    if effect.contains(CsrEffect::INTERRUPTS) && trap::pending_interrupt(&hart.s, hart.mip()).is_some() {
+        hart.poll_interrupts();
+        leave = true;
+    }
+    if leave {
+        // The block is not there any more to write the result: the run loop does it.
+        hart.leave_after(4, Exit::Resume);
+        hart.late = Some(((raw >> 7 & 31) as u8, old));
+    }
+    old
+}
+
+fn ecall(hart: &mut Hart) {
+    if hart.vm.builtin_sbi && hart.s.mode == crate::Mode::Supervisor {
+        return hart.leave_after(4, Exit::Sbi);
+    }
+    let cause = trap::ecall_cause(hart.s.mode);
+    hart.raise(Trap::new(cause, 0));
+}
+
+fn xret(hart: &mut Hart, ret: fn(&mut crate::HartState) -> Result<(), Illegal>, raw: u32) {
+    hart.s.pc = hart.cur_pc();
+    if ret(&mut hart.s).is_err() {
+        return hart.raise(Trap::illegal(raw));
+    }
+    hart.retired += u64::from(hart.cur >> 16) + 1;
+    hart.exit = Exit::Resume;
+    hart.res_addr = NO_RESERVATION;
+    hart.select_context();
+    if trap::pending_interrupt(&hart.s, hart.mip()).is_some() {
+        hart.poll_interrupts();
+    }
+}
+
+/// `which`: bit 0 the address counts, bit 1 the ASID counts; the instruction's bits above.
+fn sfence_vma(hart: &mut Hart, va: u64, asid: u64, which: u64) {
+    if trap::check_sfence_vma(&hart.s).is_err() {
+        return hart.raise(Trap::illegal((which >> 2) as u32));
+    }
+    let asid = (which & 2 != 0).then_some(asid & 0xffff);
+    match (which & 1 != 0, asid) {
+        (true, asid) => hart.tlb.flush_page(va, asid),
+        (false, Some(asid)) => hart.tlb.flush_asid(asid),
+        (false, None) => hart.tlb.flush_all(),
+    }
+    hart.leave_after(4, Exit::Resume);
+}
+
+/// Caches are coherent here, so managing a block is checking that it may be managed.
+fn cbo_manage(hart: &mut Hart, va: u64, kind: u64, raw: u32) {
+    let legal = match kind {
+        0 => trap::check_cbo_inval(&hart.s).is_ok(),
+        _ => trap::check_cbo_clean_flush(&hart.s).is_ok(),
+    };
+    if !legal {
+        return hart.raise(Trap::illegal(raw));
+    }
+    let _ = hart.cbo_check(va);
+}
+
+fn cbo_zero(hart: &mut Hart, va: u64, raw: u32) {
+    if trap::check_cbo_zero(&hart.s).is_err() {
+        return hart.raise(Trap::illegal(raw));
+    }
+    let block = u64::from(hart.vm.isa.cboz_block);
+    // A fault reports the address in rs1, not that of the block.
+    if hart.store_check(va).is_none() {
+        return;
+    }
+    let start = va & !(block - 1);
+    for at in (start..start + block).step_by(8) {
+        if hart.store(at, 8, 0).is_none() {
+            return;
+        }
+    }
+}
+
+/// Waiting for the reservation set may end at any time (Zawrs): let others run and go on. It is bounded, so TW
+/// need not trap it.
+fn wrs(hart: &mut Hart) {
+    if hart.res_addr != NO_RESERVATION && hart.shared().poll.load(Ordering::SeqCst) == 0 {
+        std::thread::yield_now();
+    }
+}
+
+impl Hart {
+    /// `fence.i`: blocks whose guest code changed are dropped. See `ram` and `code_cache`.
+    pub fn fence_i(&mut self) {
+        self.stats.fence_i += 1;
+        let dirtied = self.vm.ram.dirtied();
+        let settled = self.vm.code_settled(self.id);
+        let mut changed = false;
+        for page in self.code.pages() {
+            self.vm.ram.collect_device_write(page);
+            let version = self.vm.ram.version(page);
+            if !self.code.suspicious(page, version, settled) {
+                continue;
+            }
+            // From here on stores are noticed again; what was stored before is seen by the comparison.
+            let announced = self.watch_page(page);
+            let version = self.vm.ram.version(page);
+            let ram = &self.vm.ram;
+            self.code.recheck(page, version, announced, |gpa, len| ram.read_bytes(gpa, len));
+            changed = true;
+        }
+        self.fenced_at = dirtied;
+        if changed {
+            self.drop_stale_jumps();
+        }
+    }
+
+    /// Marks a page as code: every hart has to ask before it stores to it. Returns the announcement to wait for.
+    pub fn watch_page(&mut self, page: u64) -> u64 {
+        if !self.vm.ram.mark_code(page) {
+            return 0;
+        }
+        if let Some(host) = self.vm.ram.host(page, 4096) {
+            self.tlb.drop_writes_to(host as u64);
+        }
+        self.vm.announce_code(self.id)
+    }
+
+    /// After blocks died: no jump cache may name them.
+    pub fn drop_stale_jumps(&mut self) {
+        if std::mem::take(&mut self.code.dropped) {
+            self.tlb.flush_jumps();
+        }
+    }
+
+    /// Performs a fence that another hart asked for.
+    pub fn perform(&mut self, fence: RemoteFence) {
+        match fence {
+            RemoteFence::Instruction => self.fence_i(),
+            RemoteFence::Address { start, size, asid } => {
+                const PAGES: u64 = 64;
+                if start == 0 && size == 0 || size == u64::MAX || size > PAGES << 12 {
+                    match asid {
+                        Some(asid) => self.tlb.flush_asid(asid & 0xffff),
+                        None => self.tlb.flush_all(),
+                    }
+                } else {
+                    let first = start & !0xfff;
+                    let last = start.saturating_add(size.max(1) - 1) & !0xfff;
+                    for page in (first..=last).step_by(4096) {
+                        self.tlb.flush_page(page, asid.map(|a| a & 0xffff));
+                    }
+                }
+            }
+        }
+    }
+}

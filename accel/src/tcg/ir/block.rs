@@ -1,0 +1,122 @@
+//! A block of IR and the builder that lowerings write to.
+
+use super::op::{BinOp, Cond, Dst, Helper, Op, Target, UnOp, Val, Width};
+
+/// The IR of one superblock: single entry, side exits at branches, all instructions in one guest page.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct IrBlock {
+    pub ops: Vec<Op>,
+    /// Offset of the first instruction in its page.
+    pub start: u16,
+    /// Offset just past the last instruction; may exceed the page when the last one crosses it.
+    pub end: u16,
+    /// Number of guest instructions.
+    pub insns: u16,
+}
+
+/// Appends operations to a block, dropping what has no effect.
+#[derive(Debug, Default)]
+pub struct Builder {
+    pub block: IrBlock,
+    /// Offset of the instruction being lowered.
+    pub offset: u16,
+    /// Its length.
+    pub len: u8,
+}
+
+/// Register operand; x0 is the constant zero.
+pub fn x(r: u8) -> Val {
+    if r == 0 { Val::C(0) } else { Val::X(r) }
+}
+
+impl Builder {
+    /// Starts a new block at `start`, keeping the buffer.
+    pub fn reset(&mut self, start: u16) {
+        self.block.ops.clear();
+        self.block.start = start;
+        self.block.end = start;
+        self.block.insns = 0;
+        self.offset = start;
+        self.len = 0;
+    }
+
+    /// Begins a guest instruction.
+    pub fn insn(&mut self, offset: u16, len: u8) {
+        self.offset = offset;
+        self.len = len;
+        self.block.insns += 1;
+        self.block.end = offset + u16::from(len);
+        self.push(Op::Insn { offset, len });
+    }
+
+    pub fn push(&mut self, op: Op) {
+        self.block.ops.push(op);
+    }
+
+    /// A destination register, `None` for x0.
+    pub fn dst(r: u8) -> Option<Dst> {
+        (r != 0).then_some(Dst::X(r))
+    }
+
+    pub fn mov(&mut self, rd: u8, s: Val) {
+        if rd != 0 && s != Val::X(rd) {
+            self.push(Op::Mov { d: Dst::X(rd), s });
+        }
+    }
+
+    pub fn bin(&mut self, op: BinOp, rd: u8, a: Val, b: Val) {
+        if rd == 0 {
+            return;
+        }
+        let s = match (op, a, b) {
+            (_, Val::C(a), Val::C(b)) => Val::C(op.eval(a as u64, b as u64) as i64),
+            (BinOp::Add | BinOp::Sub | BinOp::Or | BinOp::Xor, a, Val::C(0)) => a,
+            (BinOp::Add | BinOp::Or | BinOp::Xor, Val::C(0), b) => b,
+            (BinOp::AddW, a, Val::C(0)) => return self.un(UnOp::SextW, rd, a),
+            (BinOp::And, a, Val::C(0xff)) => return self.un(UnOp::ZextB, rd, a),
+            _ => return self.push(Op::Bin { op, d: Dst::X(rd), a, b }),
+        };
+        self.mov(rd, s);
+    }
+
+    pub fn un(&mut self, op: UnOp, rd: u8, a: Val) {
+        if rd == 0 {
+            return;
+        }
+        match a {
+            Val::C(a) => self.mov(rd, Val::C(op.eval(a as u64) as i64)),
+            _ => self.push(Op::Un { op, d: Dst::X(rd), a }),
+        }
+    }
+
+    pub fn load(&mut self, rd: u8, base: Val, offset: i32, width: Width, signed: bool) {
+        self.push(Op::Load { d: Self::dst(rd), base, offset, width, signed });
+    }
+
+    pub fn store(&mut self, base: Val, offset: i32, src: Val, width: Width) {
+        self.push(Op::Store { base, offset, src, width });
+    }
+
+    pub fn branch(&mut self, cond: Cond, a: Val, b: Val, imm: i32) {
+        let target = self.target(imm);
+        match (a, b) {
+            (Val::C(a), Val::C(b)) if !cond.eval(a as u64, b as u64) => {}
+            (Val::C(_), Val::C(_)) => self.push(Op::Jump { target }),
+            _ => self.push(Op::BranchIf { cond, a, b, target }),
+        }
+    }
+
+    /// The place `imm` bytes from this instruction.
+    pub fn target(&self, imm: i32) -> Target {
+        Target { offset: i64::from(self.offset) + i64::from(imm) }
+    }
+
+    /// Offset of the instruction after this one.
+    pub fn next(&self) -> i64 {
+        i64::from(self.offset) + i64::from(self.len)
+    }
+
+    pub fn call(&mut self, helper: Helper, rd: u8, args: [Val; 3]) {
+        self.push(Op::Call { helper, d: Self::dst(rd), args });
+    }
+}

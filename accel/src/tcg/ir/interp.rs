@@ -1,0 +1,225 @@
+//! The portable interpreter of IR: runs blocks where there is no backend, and is what backends are compared with.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+
+use super::{AmoOp, Dst, FDst, FVal, IrBlock, Op, Val, Width};
+use crate::tcg::hart::{Exit, Hart, NO_RESERVATION};
+use crate::tcg::helpers::system;
+
+fn get(h: &Hart, v: Val) -> u64 {
+    match v {
+        Val::X(r) => h.s.x[usize::from(r)],
+        Val::T(t) => h.temps[usize::from(t)],
+        Val::C(c) => c as u64,
+    }
+}
+
+fn put(h: &mut Hart, d: Dst, v: u64) {
+    match d {
+        Dst::X(r) => h.s.x[usize::from(r)] = v,
+        Dst::T(t) => h.temps[usize::from(t)] = v,
+    }
+}
+
+fn put_opt(h: &mut Hart, d: Option<Dst>, v: u64) {
+    if let Some(d) = d {
+        put(h, d, v);
+    }
+}
+
+/// Runs `block`, which stands in the page at `hart.page_base`, to its end or to the exit it takes.
+/// `s.pc` and the counters are then those of the next instruction.
+pub fn run(h: &mut Hart, block: &IrBlock) -> Exit {
+    let mut done = 0u32;
+    h.exit = Exit::None;
+    for op in &block.ops {
+        if let Op::Insn { offset, .. } = *op {
+            h.cur = u32::from(offset) | done << 16;
+            done += 1;
+            continue;
+        }
+        if let Some(exit) = step(h, op, done) {
+            return exit;
+        }
+        if h.exit != Exit::None {
+            return h.exit;
+        }
+    }
+    unreachable!("a block ends with an operation that leaves it");
+}
+
+/// Leaves to `pc` after `done` instructions.
+fn leave(h: &mut Hart, pc: u64, done: u32, exit: Exit) -> Option<Exit> {
+    h.s.pc = pc;
+    h.retired += u64::from(done);
+    Some(exit)
+}
+
+fn step(h: &mut Hart, op: &Op, done: u32) -> Option<Exit> {
+    match *op {
+        Op::Insn { .. } => {}
+        Op::Mov { d, s } => {
+            let v = get(h, s);
+            put(h, d, v);
+        }
+        Op::Bin { op, d, a, b } => {
+            let v = op.eval(get(h, a), get(h, b));
+            put(h, d, v);
+        }
+        Op::Un { op, d, a } => {
+            let v = op.eval(get(h, a));
+            put(h, d, v);
+        }
+        Op::PcRel { d, offset } => {
+            let v = h.page_base.wrapping_add(offset as u64);
+            put(h, d, v);
+        }
+        Op::Load { d, base, offset, width, signed } => {
+            let va = get(h, base).wrapping_add(offset as u64);
+            let Some(v) = h.load(va, width.bytes()) else { return Some(h.exit) };
+            put_opt(h, d, width.extend(v, signed));
+        }
+        Op::Store { base, offset, src, width } => {
+            let va = get(h, base).wrapping_add(offset as u64);
+            let v = get(h, src);
+            h.store(va, width.bytes(), v);
+        }
+        Op::LoadF { fd, base, offset, width } => {
+            let va = get(h, base).wrapping_add(offset as u64);
+            let Some(v) = h.load(va, width.bytes()) else { return Some(h.exit) };
+            h.s.f[usize::from(fd)] = boxed(width, v);
+        }
+        Op::StoreF { fs, base, offset, width } => {
+            let va = get(h, base).wrapping_add(offset as u64);
+            let v = h.s.f[usize::from(fs)];
+            h.store(va, width.bytes(), v);
+        }
+        Op::Amo { op, width, d, addr, src } => {
+            let (va, v) = (get(h, addr), get(h, src));
+            let old = amo_at(h, op, width, va, v);
+            put_unless_left(h, d, old);
+        }
+        Op::Lr { width, d, addr } => {
+            let va = get(h, addr);
+            let v = lr_at(h, width, va);
+            put_unless_left(h, d, v);
+        }
+        Op::Sc { width, d, addr, src } => {
+            let (va, v) = (get(h, addr), get(h, src));
+            let failed = sc_at(h, width, va, v);
+            put_unless_left(h, d, failed);
+        }
+        Op::FenceStoreLoad => fence(Ordering::SeqCst),
+        Op::Fp { op, rm, d, a, b, c } => {
+            let f = |v| match v {
+                FVal::F(r) => h.s.f[usize::from(r)],
+                FVal::X(r) => h.s.x[usize::from(r)],
+                FVal::C(c) => u64::from(c),
+            };
+            let (a, b, c) = (f(a), f(b), f(c));
+            let v = system::fp(h, op, rm, a, b, c);
+            match d {
+                FDst::F(r) => h.s.f[usize::from(r)] = v,
+                FDst::X(0) => {}
+                FDst::X(r) => h.s.x[usize::from(r)] = v,
+            }
+        }
+        Op::Call { helper, d, args } => {
+            let [a, b, c] = args.map(|v| get(h, v));
+            let v = system::call(h, helper, a, b, c);
+            put_unless_left(h, d, v);
+        }
+        Op::BranchIf { cond, a, b, target } => {
+            if cond.eval(get(h, a), get(h, b)) {
+                let pc = h.page_base.wrapping_add(target.offset as u64);
+                return leave(h, pc, done, Exit::Resume);
+            }
+        }
+        Op::Jump { target } => {
+            let pc = h.page_base.wrapping_add(target.offset as u64);
+            return leave(h, pc, done, Exit::Resume);
+        }
+        Op::JumpReg { addr } => {
+            let pc = get(h, addr) & !1;
+            return leave(h, pc, done, Exit::Resume);
+        }
+    }
+    None
+}
+
+fn put_unless_left(h: &mut Hart, d: Option<Dst>, v: u64) {
+    if let (Some(d), Exit::None) = (d, h.exit) {
+        put(h, d, v);
+    }
+}
+
+/// An AMO at a virtual address; returns the old value, or anything if it left the block.
+pub fn amo_at(h: &mut Hart, op: AmoOp, width: Width, va: u64, v: u64) -> u64 {
+    h.atomic_place(va, width.bytes(), true).map_or(0, |host| amo(host, op, width, v))
+}
+
+/// A load-reserved at a virtual address.
+pub fn lr_at(h: &mut Hart, width: Width, va: u64) -> u64 {
+    let Some(host) = h.atomic_place(va, width.bytes(), false) else { return 0 };
+    let v = width.extend(load_atomic(host, width), true);
+    h.res_addr = host as u64 | reservation_tag(width);
+    h.res_value = v;
+    v
+}
+
+/// A store-conditional at a virtual address; returns 1 if it failed.
+pub fn sc_at(h: &mut Hart, width: Width, va: u64, v: u64) -> u64 {
+    let Some(host) = h.atomic_place(va, width.bytes(), true) else { return 0 };
+    let reserved = h.res_addr == host as u64 | reservation_tag(width);
+    h.res_addr = NO_RESERVATION;
+    u64::from(!(reserved && swap_if(host, width, h.res_value, v)))
+}
+
+/// What a narrow floating-point load puts into the register.
+pub fn boxed(width: Width, v: u64) -> u64 {
+    match width {
+        Width::D => v,
+        Width::W => v | 0xffff_ffff_0000_0000,
+        _ => v | !0xffff,
+    }
+}
+
+/// Distinguishes reservations by size: an SC of another size than its LR fails.
+pub fn reservation_tag(width: Width) -> u64 {
+    if width == Width::D { 2 } else { 1 }
+}
+
+fn load_atomic(host: *mut u8, width: Width) -> u64 {
+    // SAFETY: `atomic_place` answered for an aligned access of this width in guest RAM.
+    unsafe {
+        match width {
+            Width::D => (*host.cast::<AtomicU64>()).load(Ordering::SeqCst),
+            _ => u64::from((*host.cast::<AtomicU32>()).load(Ordering::SeqCst)),
+        }
+    }
+}
+
+fn swap_if(host: *mut u8, width: Width, old: u64, new: u64) -> bool {
+    // SAFETY: as in `load_atomic`.
+    unsafe {
+        match width {
+            Width::D => {
+                (*host.cast::<AtomicU64>()).compare_exchange(old, new, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+            }
+            _ => (*host.cast::<AtomicU32>())
+                .compare_exchange(old as u32, new as u32, Ordering::SeqCst, Ordering::SeqCst)
+                .is_ok(),
+        }
+    }
+}
+
+/// Performs an AMO; returns the old value, sign-extended.
+fn amo(host: *mut u8, op: AmoOp, width: Width, v: u64) -> u64 {
+    let v = width.extend(v, true);
+    loop {
+        let old = width.extend(load_atomic(host, width), true);
+        if swap_if(host, width, old, op.eval(old, v)) {
+            return old;
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! The intermediate representation: what a guest instruction means, once, for the interpreter and every backend.
+
+pub mod block;
+pub mod interp;
+pub mod op;
+pub mod verify;
+
+pub use block::{Builder, IrBlock, x};
+pub use op::{AmoOp, BinOp, Cond, Dst, FDst, FVal, Helper, Op, TEMPS, Target, UnOp, Val, Width};

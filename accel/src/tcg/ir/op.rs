@@ -1,0 +1,447 @@
+//! The operations of the intermediate representation.
+//!
+//! Three-address code over the guest's registers: an operand is a guest register, a temporary or a constant.
+//! One guest instruction becomes one or a few operations, each preceded by an [`Op::Insn`] mark, and every
+//! operation takes effect in order: at a faulting operation the guest's registers are exactly those before
+//! its instruction, so traps are precise without any bookkeeping.
+//!
+//! Addresses of code are offsets from the virtual page in which the block stands, never absolute, so one
+//! translation serves every mapping of its physical page.
+
+use crate::tcg::helpers::softfloat::{FpOp, Rm};
+
+/// A source operand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Val {
+    /// Guest integer register; `X(0)` reads zero.
+    X(u8),
+    /// Temporary of the block, see [`TEMPS`].
+    T(u8),
+    /// Constant.
+    C(i64),
+}
+
+/// Where a result goes; never `X(0)` (the builder drops such results).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dst {
+    X(u8),
+    T(u8),
+}
+
+impl From<Dst> for Val {
+    fn from(d: Dst) -> Val {
+        match d {
+            Dst::X(r) => Val::X(r),
+            Dst::T(t) => Val::T(t),
+        }
+    }
+}
+
+/// Number of temporaries a block may use. Temporaries do not live past the instruction that set them.
+pub const TEMPS: usize = 4;
+
+/// Width of a memory access.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Width {
+    B,
+    H,
+    W,
+    D,
+}
+
+impl Width {
+    /// In bytes.
+    pub const fn bytes(self) -> u64 {
+        match self {
+            Width::B => 1,
+            Width::H => 2,
+            Width::W => 4,
+            Width::D => 8,
+        }
+    }
+
+    /// Extends the low `bytes()` of `v` to 64 bits.
+    pub const fn extend(self, v: u64, signed: bool) -> u64 {
+        match (self, signed) {
+            (Width::B, true) => v as i8 as u64,
+            (Width::H, true) => v as i16 as u64,
+            (Width::W, true) => v as i32 as u64,
+            (Width::B, false) => v as u8 as u64,
+            (Width::H, false) => v as u16 as u64,
+            (Width::W, false) => v as u32 as u64,
+            (Width::D, _) => v,
+        }
+    }
+}
+
+/// Comparison of two 64-bit values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cond {
+    Eq,
+    Ne,
+    Lt,
+    Ge,
+    Ltu,
+    Geu,
+}
+
+impl Cond {
+    pub const fn eval(self, a: u64, b: u64) -> bool {
+        match self {
+            Cond::Eq => a == b,
+            Cond::Ne => a != b,
+            Cond::Lt => (a as i64) < b as i64,
+            Cond::Ge => a as i64 >= b as i64,
+            Cond::Ltu => a < b,
+            Cond::Geu => a >= b,
+        }
+    }
+}
+
+macro_rules! ops {
+    ($(#[$m:meta])* $name:ident ($($arg:ident),*) { $($op:ident => $body:expr,)* }) => {
+        $(#[$m])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum $name { $($op,)* }
+        impl $name {
+            /// Every operation, for tests that sweep them.
+            pub const ALL: &'static [$name] = &[$($name::$op,)*];
+            /// The meaning of the operation: what the interpreter does and what a backend must match.
+            #[inline]
+            pub const fn eval(self, $($arg: u64),*) -> u64 {
+                match self { $($name::$op => $body,)* }
+            }
+        }
+    };
+}
+
+const fn w(v: u32) -> u64 {
+    v as i32 as u64
+}
+
+const fn clmul(a: u64, b: u64) -> u128 {
+    let mut r = 0u128;
+    let mut i = 0;
+    while i < 64 {
+        if b >> i & 1 != 0 {
+            r ^= (a as u128) << i;
+        }
+        i += 1;
+    }
+    r
+}
+
+const fn div(a: i64, b: i64) -> u64 {
+    if b == 0 { u64::MAX } else { a.wrapping_div(b) as u64 }
+}
+
+const fn rem(a: i64, b: i64) -> u64 {
+    if b == 0 { a as u64 } else { a.wrapping_rem(b) as u64 }
+}
+
+const fn divw(a: i32, b: i32) -> u64 {
+    if b == 0 { u64::MAX } else { a.wrapping_div(b) as u64 }
+}
+
+const fn remw(a: i32, b: i32) -> u64 {
+    if b == 0 { a as u64 } else { a.wrapping_rem(b) as u64 }
+}
+
+const fn orc_b(a: u64) -> u64 {
+    let mut r = 0;
+    let mut i = 0;
+    while i < 64 {
+        if a >> i & 0xff != 0 {
+            r |= 0xff << i;
+        }
+        i += 8;
+    }
+    r
+}
+
+ops! {
+    /// Operations of two operands; a `W` suffix works on 32 bits and sign-extends the result.
+    BinOp(a, b) {
+        Add => a.wrapping_add(b),
+        Sub => a.wrapping_sub(b),
+        And => a & b,
+        Or => a | b,
+        Xor => a ^ b,
+        Andn => a & !b,
+        Orn => a | !b,
+        Xnor => !(a ^ b),
+        Sll => a << (b & 63),
+        Srl => a >> (b & 63),
+        Sra => ((a as i64) >> (b & 63)) as u64,
+        Rol => a.rotate_left(b as u32 & 63),
+        Ror => a.rotate_right(b as u32 & 63),
+        AddW => w((a as u32).wrapping_add(b as u32)),
+        SubW => w((a as u32).wrapping_sub(b as u32)),
+        SllW => w((a as u32) << (b & 31)),
+        SrlW => w((a as u32) >> (b & 31)),
+        SraW => ((a as i32) >> (b & 31)) as u64,
+        RolW => w((a as u32).rotate_left(b as u32 & 31)),
+        RorW => w((a as u32).rotate_right(b as u32 & 31)),
+        Slt => ((a as i64) < b as i64) as u64,
+        Sltu => (a < b) as u64,
+        Mul => a.wrapping_mul(b),
+        Mulh => ((a as i64 as i128 * b as i64 as i128) >> 64) as u64,
+        Mulhu => ((a as u128 * b as u128) >> 64) as u64,
+        Mulhsu => ((a as i64 as i128).wrapping_mul(b as i128) >> 64) as u64,
+        MulW => w((a as u32).wrapping_mul(b as u32)),
+        Div => div(a as i64, b as i64),
+        Divu => if b == 0 { u64::MAX } else { a / b },
+        Rem => rem(a as i64, b as i64),
+        Remu => if b == 0 { a } else { a % b },
+        DivW => divw(a as i32, b as i32),
+        DivuW => if b as u32 == 0 { u64::MAX } else { w(a as u32 / b as u32) },
+        RemW => remw(a as i32, b as i32),
+        RemuW => if b as u32 == 0 { w(a as u32) } else { w(a as u32 % b as u32) },
+        Min => if (a as i64) < b as i64 { a } else { b },
+        Max => if a as i64 > b as i64 { a } else { b },
+        Minu => if a < b { a } else { b },
+        Maxu => if a > b { a } else { b },
+        Sh1add => (a << 1).wrapping_add(b),
+        Sh2add => (a << 2).wrapping_add(b),
+        Sh3add => (a << 3).wrapping_add(b),
+        AddUw => (a as u32 as u64).wrapping_add(b),
+        Sh1addUw => ((a as u32 as u64) << 1).wrapping_add(b),
+        Sh2addUw => ((a as u32 as u64) << 2).wrapping_add(b),
+        Sh3addUw => ((a as u32 as u64) << 3).wrapping_add(b),
+        SllUw => (a as u32 as u64) << (b & 63),
+        Bset => a | 1 << (b & 63),
+        Bclr => a & !(1 << (b & 63)),
+        Binv => a ^ 1 << (b & 63),
+        Bext => a >> (b & 63) & 1,
+        Clmul => clmul(a, b) as u64,
+        Clmulh => (clmul(a, b) >> 64) as u64,
+        Clmulr => (clmul(a, b) >> 63) as u64,
+        CzeroEqz => if b == 0 { 0 } else { a },
+        CzeroNez => if b != 0 { 0 } else { a },
+    }
+}
+
+ops! {
+    /// Operations of one operand.
+    UnOp(a) {
+        SextB => a as i8 as u64,
+        SextH => a as i16 as u64,
+        SextW => a as i32 as u64,
+        ZextB => a as u8 as u64,
+        ZextH => a as u16 as u64,
+        ZextW => a as u32 as u64,
+        Not => !a,
+        Clz => a.leading_zeros() as u64,
+        ClzW => (a as u32).leading_zeros() as u64,
+        Ctz => a.trailing_zeros() as u64,
+        CtzW => (a as u32).trailing_zeros() as u64,
+        Cpop => a.count_ones() as u64,
+        CpopW => (a as u32).count_ones() as u64,
+        Rev8 => a.swap_bytes(),
+        OrcB => orc_b(a),
+    }
+}
+
+ops! {
+    /// What an AMO stores, from the old value `a` and the register `b`, both already extended to its width.
+    AmoOp(a, b) {
+        Swap => b,
+        Add => a.wrapping_add(b),
+        And => a & b,
+        Or => a | b,
+        Xor => a ^ b,
+        Min => if (a as i64) < b as i64 { a } else { b },
+        Max => if a as i64 > b as i64 { a } else { b },
+        Minu => if a < b { a } else { b },
+        Maxu => if a > b { a } else { b },
+    }
+}
+
+/// Work that is done by a Rust function on the hart, see `helpers`. May trap or leave the block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Helper {
+    /// `csr | kind << 12 | write << 16`, source value -> old value. Kind: 0 rw, 1 rs, 2 rc.
+    Csr,
+    /// As `Csr`, for the floating-point CSRs, which see the sticky flags of the host.
+    CsrFp,
+    Ecall,
+    Ebreak,
+    Mret,
+    Sret,
+    Wfi,
+    /// rs1 value, rs2 value, `1` if rs1 is not x0 | `2` if rs2 is not x0.
+    SfenceVma,
+    /// Legality of the fences of Svinval that do nothing else.
+    SfenceInval,
+    FenceI,
+    /// Raises illegal instruction; argument: the instruction's bits.
+    Illegal,
+    /// address, kind (0 inval, 1 clean, 2 flush), instruction bits.
+    CboManage,
+    /// address, unused, instruction bits.
+    CboZero,
+    /// WRS.NTO / WRS.STO: may wait for the reservation set to be written.
+    Wrs,
+    /// Sets FS to Dirty and looks the block up again in its new mode.
+    FsDirty,
+}
+
+/// How control leaves a block to a place known at translation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Target {
+    /// Offset of the destination from the block's virtual page, in bytes.
+    pub offset: i64,
+}
+
+/// A floating-point operand: registers are raw 64-bit contents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FVal {
+    F(u8),
+    X(u8),
+    /// An immediate (index of `fli`) or an unused operand.
+    C(u8),
+}
+
+/// Destination of a floating-point operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FDst {
+    F(u8),
+    /// `X(0)` is allowed: the flags still count.
+    X(u8),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Op {
+    /// A guest instruction begins: offset in the block's page, length in bytes.
+    Insn {
+        offset: u16,
+        len: u8,
+    },
+    Mov {
+        d: Dst,
+        s: Val,
+    },
+    Bin {
+        op: BinOp,
+        d: Dst,
+        a: Val,
+        b: Val,
+    },
+    Un {
+        op: UnOp,
+        d: Dst,
+        a: Val,
+    },
+    /// `d` = virtual address of the page + `offset`.
+    PcRel {
+        d: Dst,
+        offset: i64,
+    },
+    Load {
+        d: Option<Dst>,
+        base: Val,
+        offset: i32,
+        width: Width,
+        signed: bool,
+    },
+    Store {
+        base: Val,
+        offset: i32,
+        src: Val,
+        width: Width,
+    },
+    /// `W` boxes the value.
+    LoadF {
+        fd: u8,
+        base: Val,
+        offset: i32,
+        width: Width,
+    },
+    StoreF {
+        fs: u8,
+        base: Val,
+        offset: i32,
+        width: Width,
+    },
+    /// Atomic read-modify-write; `width` is `W` or `D`; misaligned addresses trap.
+    Amo {
+        op: AmoOp,
+        width: Width,
+        d: Option<Dst>,
+        addr: Val,
+        src: Val,
+    },
+    Lr {
+        width: Width,
+        d: Option<Dst>,
+        addr: Val,
+    },
+    Sc {
+        width: Width,
+        d: Option<Dst>,
+        addr: Val,
+        src: Val,
+    },
+    /// Orders earlier stores before later loads; the rest the host's memory order gives.
+    FenceStoreLoad,
+    /// `rm` is `None` where the mode's `frm` (a native rounding mode) applies.
+    Fp {
+        op: FpOp,
+        rm: Option<Rm>,
+        d: FDst,
+        a: FVal,
+        b: FVal,
+        c: FVal,
+    },
+    Call {
+        helper: Helper,
+        d: Option<Dst>,
+        args: [Val; 3],
+    },
+    /// Leaves the block if the condition holds; falls through otherwise.
+    BranchIf {
+        cond: Cond,
+        a: Val,
+        b: Val,
+        target: Target,
+    },
+    /// Ends the block.
+    Jump {
+        target: Target,
+    },
+    /// Ends the block; bit 0 of the address is cleared.
+    JumpReg {
+        addr: Val,
+    },
+}
+
+impl Op {
+    /// Whether nothing can follow.
+    pub fn ends_block(&self) -> bool {
+        match self {
+            Op::Jump { .. } | Op::JumpReg { .. } => true,
+            Op::Call { helper, .. } => helper.ends_block(),
+            _ => false,
+        }
+    }
+}
+
+impl Helper {
+    /// Helpers after which control never comes back into the block.
+    pub fn ends_block(self) -> bool {
+        matches!(
+            self,
+            Helper::Ecall
+                | Helper::Ebreak
+                | Helper::Mret
+                | Helper::Sret
+                | Helper::Wfi
+                | Helper::FenceI
+                | Helper::Illegal
+                | Helper::SfenceVma
+                | Helper::FsDirty
+        )
+    }
+}

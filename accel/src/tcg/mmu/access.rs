@@ -1,0 +1,227 @@
+//! The slow path of memory accesses: translation, TLB refill, devices, misaligned and page-crossing accesses.
+//!
+//! Every function takes the trap itself and returns `None` when the access faults: the caller only has to
+//! leave the block.
+
+use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
+
+use super::walk::{self, Access, Regime, Walk};
+use super::{pmp, tlb};
+use crate::tcg::hart::Hart;
+use crate::tcg::mmu::tlb::TLB_ENTRIES;
+use crate::tcg::trap::Trap;
+
+/// Where a virtual address leads.
+enum Place {
+    Ram(*mut u8),
+    Device(u64),
+}
+
+impl Hart {
+    /// Translates `va` for loads and stores with the effective privilege.
+    fn translate(&self, va: u64, access: Access) -> Result<Walk, Trap> {
+        walk::translate(&Regime::data(&self.s, &self.vm.isa), &self.vm.ram, va, access)
+    }
+
+    /// Translates `va` (all `len` bytes in one page) and refills the TLB where the page allows it.
+    fn place(&mut self, va: u64, len: u64, access: Access) -> Result<Place, Trap> {
+        let w = self.translate(va, access)?;
+        let mode = walk::data_mode(&self.s);
+        if !pmp::check(&self.s, &self.vm.isa, w.pa, len, access, mode) {
+            return Err(access.access_fault(va));
+        }
+        let Some(host) = self.vm.ram.host(w.pa, len) else { return Ok(Place::Device(w.pa)) };
+        let store = access == Access::Store;
+        if store {
+            self.vm.ram.mark_writable(w.pa);
+        }
+        let verdict = pmp::page_verdict(&self.s, &self.vm.isa, w.pa & !0xfff, mode);
+        let whole = verdict.allows(access) && self.vm.ram.host(w.pa & !0xfff, 4096).is_some();
+        if whole {
+            let addend = (host as u64).wrapping_sub(va);
+            self.tlb.fill(va, addend, store, w.global, w.page_shift > 12);
+        }
+        Ok(Place::Ram(host))
+    }
+
+    /// Host address for `len` bytes at `va`, if they are RAM in one page and the TLB has them.
+    fn probe(&self, va: u64, len: u64, store: bool) -> Option<*mut u8> {
+        // SAFETY: `tables` are the current context's arrays, alive as long as the hart.
+        let t = unsafe { &*self.tables };
+        let e = if store { &t.write } else { &t.read }[tlb::tlb_index(va) & (TLB_ENTRIES - 1)];
+        (e.tag == va.wrapping_add(len - 1) & !0xfff).then(|| va.wrapping_add(e.addend) as *mut u8)
+    }
+
+    /// Loads `len` bytes, zero-extended.
+    pub fn load(&mut self, va: u64, len: u64) -> Option<u64> {
+        if let Some(host) = self.probe(va, len, false) {
+            return Some(read_host(host, len));
+        }
+        self.stats.slow_accesses += 1;
+        match self.load_slow(va, len) {
+            Ok(v) => Some(v),
+            Err(t) => {
+                self.raise(t);
+                None
+            }
+        }
+    }
+
+    fn load_slow(&mut self, va: u64, len: u64) -> Result<u64, Trap> {
+        if va & 0xfff > 4096 - len {
+            // Both pages are translated before anything is read; each byte then stands on its own.
+            let first = 4096 - (va & 0xfff);
+            let low = self.load_part(va, first)?;
+            let high = self.load_part(va.wrapping_add(first), len - first)?;
+            return Ok(low | high << (8 * first));
+        }
+        match self.place(va, len, Access::Load)? {
+            Place::Ram(host) => Ok(read_host(host, len)),
+            Place::Device(_) if va & (len - 1) != 0 => Err(Access::Load.misaligned(va)),
+            Place::Device(pa) => {
+                self.stats.mmio += 1;
+                let mut data = [0; 8];
+                match self.vm.bus.read(pa, &mut data[..len as usize]) {
+                    Ok(()) => Ok(u64::from_le_bytes(data)),
+                    Err(_) => Err(Access::Load.access_fault(va)),
+                }
+            }
+        }
+    }
+
+    fn load_part(&mut self, va: u64, len: u64) -> Result<u64, Trap> {
+        match self.place(va, len, Access::Load)? {
+            Place::Ram(host) => Ok((0..len).fold(0, |v, i| {
+                // SAFETY: `place` answered for `len` bytes at `host`.
+                v | read_host(unsafe { host.add(i as usize) }, 1) << (8 * i)
+            })),
+            Place::Device(_) => Err(Access::Load.misaligned(va)),
+        }
+    }
+
+    /// Stores the low `len` bytes of `v`; `None` if a trap was taken.
+    pub fn store(&mut self, va: u64, len: u64, v: u64) -> Option<()> {
+        if let Some(host) = self.probe(va, len, true) {
+            write_host(host, len, v);
+            return Some(());
+        }
+        self.stats.slow_accesses += 1;
+        match self.store_slow(va, len, v) {
+            Ok(()) => Some(()),
+            Err(t) => {
+                self.raise(t);
+                None
+            }
+        }
+    }
+
+    fn store_slow(&mut self, va: u64, len: u64, v: u64) -> Result<(), Trap> {
+        if va & 0xfff > 4096 - len {
+            let first = 4096 - (va & 0xfff);
+            let low = self.ram_place(va, first)?;
+            let high = self.ram_place(va.wrapping_add(first), len - first)?;
+            for i in 0..len {
+                let at = if i < first { low.wrapping_add(i as usize) } else { high.wrapping_add((i - first) as usize) };
+                write_host(at, 1, v >> (8 * i));
+            }
+            return Ok(());
+        }
+        match self.place(va, len, Access::Store)? {
+            Place::Ram(host) => write_host(host, len, v),
+            Place::Device(_) if va & (len - 1) != 0 => return Err(Access::Store.misaligned(va)),
+            Place::Device(pa) => {
+                self.stats.mmio += 1;
+                let data = v.to_le_bytes();
+                self.vm.bus.write(pa, &data[..len as usize]).map_err(|_| Access::Store.access_fault(va))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn ram_place(&mut self, va: u64, len: u64) -> Result<*mut u8, Trap> {
+        match self.place(va, len, Access::Store)? {
+            Place::Ram(host) => Ok(host),
+            Place::Device(_) => Err(Access::Store.misaligned(va)),
+        }
+    }
+
+    /// Host address of an aligned word for LR (`store` false), SC and AMO; `None` if a trap was taken.
+    /// Atomics on devices are access faults: the I/O regions of this board do not support them.
+    pub fn atomic_place(&mut self, va: u64, len: u64, store: bool) -> Option<*mut u8> {
+        let access = if store { Access::Store } else { Access::Load };
+        let place = if va & (len - 1) != 0 {
+            Err(access.misaligned(va))
+        } else if let Some(host) = self.probe(va, len, store) {
+            return Some(host);
+        } else {
+            self.place(va, len, access)
+        };
+        match place {
+            Ok(Place::Ram(host)) => Some(host),
+            Ok(Place::Device(_)) => {
+                self.raise(access.access_fault(va));
+                None
+            }
+            Err(t) => {
+                self.raise(t);
+                None
+            }
+        }
+    }
+
+    /// Checks that a store to `va` is permitted.
+    pub fn store_check(&mut self, va: u64) -> Option<()> {
+        match self.place(va, 1, Access::Store) {
+            Ok(_) => Some(()),
+            Err(t) => {
+                self.raise(t);
+                None
+            }
+        }
+    }
+
+    /// Checks a cache-block operation, which is permitted where a load or a store is, and faults as a store.
+    pub fn cbo_check(&mut self, va: u64) -> Option<()> {
+        if self.place(va, 1, Access::Load).is_ok() {
+            return Some(());
+        }
+        self.store_check(va)
+    }
+}
+
+/// Reads `len` (1, 2, 4, 8) bytes, in one access where they are aligned.
+fn read_host(host: *mut u8, len: u64) -> u64 {
+    if !(host as u64).is_multiple_of(len) {
+        let mut v = [0u8; 8];
+        // SAFETY: the caller translated `len` bytes at `host`; guest RAM is only ever reached by raw pointers.
+        unsafe { std::ptr::copy_nonoverlapping(host, v.as_mut_ptr(), len as usize) };
+        return u64::from_le_bytes(v);
+    }
+    // SAFETY: aligned, inside guest RAM (translated by the caller).
+    unsafe {
+        match len {
+            1 => u64::from((*host.cast::<AtomicU8>()).load(Ordering::Acquire)),
+            2 => u64::from((*host.cast::<AtomicU16>()).load(Ordering::Acquire)),
+            4 => u64::from((*host.cast::<AtomicU32>()).load(Ordering::Acquire)),
+            _ => (*host.cast::<AtomicU64>()).load(Ordering::Acquire),
+        }
+    }
+}
+
+/// Writes the low `len` bytes of `v`, in one access where they are aligned.
+fn write_host(host: *mut u8, len: u64, v: u64) {
+    if !(host as u64).is_multiple_of(len) {
+        // SAFETY: the caller translated `len` bytes at `host`; guest RAM is only ever reached by raw pointers.
+        unsafe { std::ptr::copy_nonoverlapping(v.to_le_bytes().as_ptr(), host, len as usize) };
+        return;
+    }
+    // SAFETY: aligned, inside guest RAM (translated by the caller).
+    unsafe {
+        match len {
+            1 => (*host.cast::<AtomicU8>()).store(v as u8, Ordering::Release),
+            2 => (*host.cast::<AtomicU16>()).store(v as u16, Ordering::Release),
+            4 => (*host.cast::<AtomicU32>()).store(v as u32, Ordering::Release),
+            _ => (*host.cast::<AtomicU64>()).store(v, Ordering::Release),
+        }
+    }
+}

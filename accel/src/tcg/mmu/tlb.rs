@@ -1,0 +1,365 @@
+//! The software TLB: what generated code probes at every memory access and indirect jump.
+//!
+//! A hart owns a few *contexts*. A context answers for one combination of everything that changes what a
+//! virtual address means (see [`ContextKey`]), so a privilege change, a SUM window or an `satp` switch
+//! between resident address spaces swaps a pointer instead of flushing. U-mode contexts belong to one `satp`
+//! value; S-mode contexts are shared by all address spaces and drop their non-global entries when `satp`
+//! changes (privileged spec, "Supervisor Address Translation and Protection Register").
+//!
+//! Everything here belongs to the hart's own thread. Other harts reach it only by messages (`smp`).
+
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+
+/// Entries in each of the read and write arrays.
+pub const TLB_ENTRIES: usize = 1024;
+/// Entries in the jump cache.
+pub const JUMP_ENTRIES: usize = 4096;
+/// Contexts a hart keeps; the least recently used is recycled.
+const CONTEXTS: usize = 16;
+/// A tag no probe ever computes: probes are page-aligned (data) or even (code).
+pub const INVALID: u64 = 1;
+
+/// One page: `tag` is its virtual address, `addend` what to add to a virtual address for the host address.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct TlbEntry {
+    pub tag: u64,
+    pub addend: u64,
+}
+
+/// One jump target: virtual pc and the host code of its block.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct JumpEntry {
+    pub tag: u64,
+    pub code: u64,
+}
+
+/// What makes translations differ between contexts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ContextKey {
+    /// Privilege of fetches and execution (`Mode` as a number).
+    pub mode: u8,
+    /// Privilege of loads and stores (MPRV).
+    pub data_mode: u8,
+    pub sum: bool,
+    pub mxr: bool,
+    /// Whole `satp` where U-mode translations are held, else 0.
+    pub satp: u64,
+}
+
+/// The arrays of one context; generated code addresses them from one base register.
+#[repr(C, align(64))]
+pub struct Tables {
+    pub read: [TlbEntry; TLB_ENTRIES],
+    pub write: [TlbEntry; TLB_ENTRIES],
+    pub jump: [JumpEntry; JUMP_ENTRIES],
+}
+
+/// Index of a virtual address in `read` and `write`.
+pub fn tlb_index(va: u64) -> usize {
+    (va >> 12) as usize & (TLB_ENTRIES - 1)
+}
+
+/// Index of a virtual pc in `jump`.
+pub fn jump_index(pc: u64) -> usize {
+    ((pc ^ (pc >> 12)) >> 1) as usize & (JUMP_ENTRIES - 1)
+}
+
+struct Context {
+    key: ContextKey,
+    tables: *mut Tables,
+    stamp: u64,
+    /// `satp` when entries were last added or dropped: tells when non-global entries must go.
+    satp: u64,
+    /// Slots that may hold something, so that a flush touches no more.
+    touched_read: Vec<u16>,
+    touched_write: Vec<u16>,
+    touched_jump: Vec<u16>,
+    /// Read and write slots whose translation is not global.
+    local: Vec<u16>,
+    /// Jump targets on non-global pages exist.
+    local_jumps: bool,
+    /// Entries cut from a larger page exist: a fence by address cannot find them all by index.
+    large: bool,
+}
+
+/// All contexts of a hart.
+pub struct Tlb {
+    contexts: Vec<Context>,
+    current: usize,
+    clock: u64,
+    /// Usable entries in `read` and `write`; below [`TLB_ENTRIES`] only in the forced mode `tlb-size=`.
+    mask: usize,
+    pub flushes: u64,
+    pub fills: u64,
+}
+
+// SAFETY: the tables are owned by this value alone and only reached through it or by the hart that owns it.
+unsafe impl Send for Tlb {}
+
+impl Tables {
+    fn allocate() -> *mut Tables {
+        let layout = Layout::new::<Tables>();
+        // SAFETY: the layout has a non-zero size.
+        let tables = unsafe { alloc(layout) }.cast::<Tables>();
+        if tables.is_null() {
+            handle_alloc_error(layout);
+        }
+        // SAFETY: freshly allocated for exactly these arrays; every entry is written before it is read.
+        unsafe {
+            (&raw mut (*tables).read).cast::<TlbEntry>().write(TlbEntry { tag: INVALID, addend: 0 });
+            for i in 0..TLB_ENTRIES {
+                (&raw mut (*tables).read).cast::<TlbEntry>().add(i).write(TlbEntry { tag: INVALID, addend: 0 });
+                (&raw mut (*tables).write).cast::<TlbEntry>().add(i).write(TlbEntry { tag: INVALID, addend: 0 });
+            }
+            for i in 0..JUMP_ENTRIES {
+                (&raw mut (*tables).jump).cast::<JumpEntry>().add(i).write(JumpEntry { tag: INVALID, code: 0 });
+            }
+        }
+        tables
+    }
+}
+
+impl Context {
+    fn new(key: ContextKey, satp: u64) -> Self {
+        Self {
+            key,
+            tables: Tables::allocate(),
+            stamp: 0,
+            satp,
+            touched_read: Vec::new(),
+            touched_write: Vec::new(),
+            touched_jump: Vec::new(),
+            local: Vec::new(),
+            local_jumps: false,
+            large: false,
+        }
+    }
+
+    fn tables(&mut self) -> &mut Tables {
+        // SAFETY: allocated in `new`, freed in `drop`; `&mut self` is exclusive, and generated code runs only
+        // on the thread that would have to call this.
+        unsafe { &mut *self.tables }
+    }
+
+    fn flush_writes(&mut self) {
+        let touched = std::mem::take(&mut self.touched_write);
+        for &i in &touched {
+            self.tables().write[usize::from(i)].tag = INVALID;
+        }
+        self.touched_write = touched;
+        self.touched_write.clear();
+    }
+
+    fn flush_jumps(&mut self) {
+        let touched = std::mem::take(&mut self.touched_jump);
+        for &i in &touched {
+            self.tables().jump[usize::from(i)].tag = INVALID;
+        }
+        self.touched_jump = touched;
+        self.touched_jump.clear();
+        self.local_jumps = false;
+    }
+
+    fn flush(&mut self) {
+        let touched = std::mem::take(&mut self.touched_read);
+        for &i in &touched {
+            self.tables().read[usize::from(i)].tag = INVALID;
+        }
+        self.touched_read = touched;
+        self.touched_read.clear();
+        self.flush_writes();
+        self.flush_jumps();
+        self.local.clear();
+        self.large = false;
+    }
+
+    fn drop_local(&mut self) {
+        let local = std::mem::take(&mut self.local);
+        for &i in &local {
+            self.tables().read[usize::from(i)].tag = INVALID;
+            self.tables().write[usize::from(i)].tag = INVALID;
+        }
+        self.local = local;
+        self.local.clear();
+        if self.local_jumps {
+            self.flush_jumps();
+        }
+    }
+
+    fn flush_page(&mut self, va: u64) {
+        if self.large {
+            return self.flush();
+        }
+        let page = va & !0xfff;
+        let i = tlb_index(va);
+        let t = self.tables();
+        if t.read[i].tag == page {
+            t.read[i].tag = INVALID;
+        }
+        if t.write[i].tag == page {
+            t.write[i].tag = INVALID;
+        }
+        for n in (0..self.touched_jump.len()).rev() {
+            let i = usize::from(self.touched_jump[n]);
+            if self.tables().jump[i].tag & !0xfff == page {
+                self.tables().jump[i].tag = INVALID;
+                self.touched_jump.swap_remove(n);
+            }
+        }
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        // SAFETY: allocated with this layout in `Tables::allocate`, and nothing else frees it.
+        unsafe { dealloc(self.tables.cast(), Layout::new::<Tables>()) }
+    }
+}
+
+impl Tlb {
+    /// `entries`: a power of two up to [`TLB_ENTRIES`], the number of pages the hart may keep.
+    pub fn new(key: ContextKey, entries: usize) -> Self {
+        assert!(entries.is_power_of_two() && entries <= TLB_ENTRIES, "TLB size out of range");
+        Self { contexts: vec![Context::new(key, 0)], current: 0, clock: 0, mask: entries - 1, flushes: 0, fills: 0 }
+    }
+
+    /// Makes the context for `key` current, recycling the oldest if there is none; returns its tables.
+    pub fn select(&mut self, key: ContextKey, satp: u64) -> *mut Tables {
+        self.clock += 1;
+        let found = self.contexts.iter().position(|c| c.key == key);
+        let i = match found {
+            Some(i) => i,
+            None if self.contexts.len() < CONTEXTS => {
+                self.contexts.push(Context::new(key, satp));
+                self.contexts.len() - 1
+            }
+            None => {
+                let i = (0..CONTEXTS).min_by_key(|&i| self.contexts[i].stamp).unwrap_or(0);
+                self.contexts[i].flush();
+                self.contexts[i].key = key;
+                i
+            }
+        };
+        let c = &mut self.contexts[i];
+        c.stamp = self.clock;
+        if c.satp != satp {
+            c.drop_local();
+            c.satp = satp;
+        }
+        self.current = i;
+        c.tables
+    }
+
+    /// Enters a translation of the page at `va` into the current context.
+    pub fn fill(&mut self, va: u64, addend: u64, write: bool, global: bool, large: bool) {
+        self.fills += 1;
+        let c = &mut self.contexts[self.current];
+        let entry = TlbEntry { tag: va & !0xfff, addend };
+        let t = c.tables();
+        let slot = if write { &mut t.write[tlb_index(va)] } else { &mut t.read[tlb_index(va)] };
+        let fresh = slot.tag == INVALID;
+        *slot = entry;
+        let slot = tlb_index(va) as u16;
+        // A forced small TLB lives in the same arrays: whatever else maps to the small index has to go.
+        if self.mask != TLB_ENTRIES - 1 {
+            let (mask, i) = (self.mask, usize::from(slot) & self.mask);
+            let list = if write { &mut c.touched_write } else { &mut c.touched_read };
+            let old: Vec<u16> = list.extract_if(.., |s| usize::from(*s) & mask == i && *s != slot).collect();
+            for s in old {
+                let t = c.tables();
+                let e = if write { &mut t.write[usize::from(s)] } else { &mut t.read[usize::from(s)] };
+                e.tag = INVALID;
+            }
+        }
+        if fresh {
+            let list = if write { &mut c.touched_write } else { &mut c.touched_read };
+            push_bounded(list, slot, 2 * TLB_ENTRIES);
+        }
+        if !global {
+            push_bounded(&mut c.local, slot, 4 * TLB_ENTRIES);
+        }
+        c.large |= large;
+    }
+
+    /// Remembers the code of the block at virtual `pc` in the current context.
+    pub fn fill_jump(&mut self, pc: u64, code: u64, global: bool, large: bool) {
+        let c = &mut self.contexts[self.current];
+        let i = jump_index(pc);
+        let slot = &mut c.tables().jump[i];
+        let fresh = slot.tag == INVALID;
+        *slot = JumpEntry { tag: pc, code };
+        if fresh {
+            push_bounded(&mut c.touched_jump, i as u16, 2 * JUMP_ENTRIES);
+        }
+        c.local_jumps |= !global;
+        c.large |= large;
+    }
+
+    /// The jump cache's answer for `pc` in the current context.
+    pub fn find_jump(&mut self, pc: u64) -> Option<u64> {
+        let e = self.contexts[self.current].tables().jump[jump_index(pc)];
+        (e.tag == pc).then_some(e.code)
+    }
+
+    /// Forgets everything (`sfence.vma x0, x0`; a change of PMP or of the translation mode).
+    pub fn flush_all(&mut self) {
+        self.flushes += 1;
+        self.contexts.iter_mut().for_each(Context::flush);
+    }
+
+    /// Forgets the pages of one address space; global translations may stay.
+    pub fn flush_asid(&mut self, asid: u64) {
+        self.flushes += 1;
+        for c in &mut self.contexts {
+            if c.key.satp == 0 {
+                c.drop_local();
+            } else if c.key.satp >> 44 & 0xffff == asid {
+                c.flush();
+            }
+        }
+    }
+
+    /// Forgets one page; with `asid`, in the other address spaces it may stay.
+    pub fn flush_page(&mut self, va: u64, asid: Option<u64>) {
+        for c in &mut self.contexts {
+            if c.key.satp == 0 || asid.is_none_or(|a| c.key.satp >> 44 & 0xffff == a) {
+                c.flush_page(va);
+            }
+        }
+    }
+
+    /// Takes away the writable entries that lead to the host page at `host`.
+    pub fn drop_writes_to(&mut self, host: u64) {
+        for c in &mut self.contexts {
+            for n in (0..c.touched_write.len()).rev() {
+                let i = usize::from(c.touched_write[n]);
+                let e = &mut c.tables().write[i];
+                if e.tag != INVALID && e.tag.wrapping_add(e.addend) == host {
+                    e.tag = INVALID;
+                    c.touched_write.swap_remove(n);
+                }
+            }
+        }
+    }
+
+    /// Makes every page read-only for generated code until its next store, which then asks again.
+    pub fn flush_writes(&mut self) {
+        self.contexts.iter_mut().for_each(Context::flush_writes);
+    }
+
+    /// Forgets every jump target (blocks were dropped).
+    pub fn flush_jumps(&mut self) {
+        self.contexts.iter_mut().for_each(Context::flush_jumps);
+    }
+}
+
+/// Lists only grow with fresh slots, but a slot that was invalidated in place may come again: keep them bounded.
+fn push_bounded(list: &mut Vec<u16>, slot: u16, limit: usize) {
+    if list.len() >= limit {
+        list.sort_unstable();
+        list.dedup();
+    }
+    list.push(slot);
+}

@@ -1,0 +1,164 @@
+//! Guest RAM as the translator reaches it: guest physical address to host address, and one byte a page that
+//! says who cares about stores to it.
+//!
+//! RISC-V lets instruction fetch be stale until the hart's own `fence.i` (unprivileged spec, "Zifencei"), so a
+//! store to a page that holds translated code need not be seen at once; it must only leave a mark that the
+//! next `fence.i` finds. The marks live here, shared by all harts:
+//!
+//! - `CODE`: some hart holds translations of this page, so stores must leave a mark. No hart may hold a
+//!   writable TLB entry of it (or a message that takes the entry away is under way, see `smp`).
+//! - `WRITABLE`: some hart may hold a writable TLB entry.
+//!
+//! The first store to a `CODE` page clears `CODE`, counts up the page's version and reopens the page at full
+//! speed; harts compare versions at `fence.i`. Device writes (the bitmap of guest memory) count as stores.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
+
+use crate::GuestRam;
+use crate::tcg::mmu::walk::PhysMem;
+
+const CODE: u32 = 1;
+const WRITABLE: u32 = 2;
+const FLAGS: u32 = CODE | WRITABLE;
+/// The rest of the word is the page's version.
+const VERSION: u32 = 4;
+
+struct Region {
+    gpa: u64,
+    size: u64,
+    host: *mut u8,
+    /// One word a page: flags and version. Zeroed memory from the system costs nothing until it is touched.
+    pages: Box<[AtomicU32]>,
+}
+
+/// All RAM of the machine.
+pub struct Ram {
+    regions: Vec<Region>,
+    /// Kept for its mappings and its bitmap of device writes.
+    memory: GuestRam,
+    /// Counts every store that found a `CODE` page: `fence.i` has nothing to do while it stands still.
+    dirtied: AtomicU64,
+}
+
+// SAFETY: `host` points into mappings that `memory` keeps alive; guest RAM is shared memory by nature, and all
+// access goes through raw pointers and atomics, never through references.
+unsafe impl Send for Ram {}
+// SAFETY: as above.
+unsafe impl Sync for Ram {}
+
+fn zeroed_words(n: usize) -> Box<[AtomicU32]> {
+    // SAFETY: all zeroes is a valid AtomicU32.
+    unsafe { Box::<[AtomicU32]>::new_zeroed_slice(n).assume_init() }
+}
+
+impl Ram {
+    pub fn new(memory: GuestRam) -> Self {
+        let regions = memory
+            .iter()
+            .map(|r| {
+                let size = r.len();
+                let pages = size.div_ceil(4096) as usize;
+                let host =
+                    r.get_host_address(vm_memory::MemoryRegionAddress(0)).expect("a mapped region has an address");
+                Region { gpa: r.start_addr().0, size, host, pages: zeroed_words(pages) }
+            })
+            .collect();
+        Self { regions, memory, dirtied: AtomicU64::new(0) }
+    }
+
+    fn region(&self, gpa: u64) -> Option<&Region> {
+        self.regions.iter().find(|r| gpa.wrapping_sub(r.gpa) < r.size)
+    }
+
+    /// Host address of `len` bytes at `gpa`, if all of them are RAM.
+    pub fn host(&self, gpa: u64, len: u64) -> Option<*mut u8> {
+        let r = self.region(gpa)?;
+        let offset = gpa - r.gpa;
+        // SAFETY: `offset + len <= size`, inside one mapping.
+        (r.size - offset >= len).then(|| unsafe { r.host.add(offset as usize) })
+    }
+
+    /// Copies `len` bytes at `gpa`, if all of them are RAM.
+    pub fn read_bytes(&self, gpa: u64, len: usize) -> Option<Vec<u8>> {
+        let host = self.host(gpa, len as u64)?;
+        let mut bytes = vec![0; len];
+        // SAFETY: `host` answered for `len` bytes; a guest that stores at the same time gets what it asked for.
+        unsafe { std::ptr::copy_nonoverlapping(host, bytes.as_mut_ptr(), len) };
+        Some(bytes)
+    }
+
+    fn page(&self, gpa: u64) -> Option<&AtomicU32> {
+        let r = self.region(gpa)?;
+        Some(&r.pages[((gpa - r.gpa) >> 12) as usize])
+    }
+
+    /// A hart is about to read the page in order to translate it. `true` if some hart may hold a writable TLB
+    /// entry of it, which has to be taken away.
+    #[must_use]
+    pub fn mark_code(&self, gpa: u64) -> bool {
+        let Some(word) = self.page(gpa) else { return false };
+        let old = word.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |w| Some(w & !FLAGS | CODE));
+        old.is_ok_and(|w| w & WRITABLE != 0)
+    }
+
+    /// A hart is about to hold a writable TLB entry of the page, or to store around the TLB: stores from here
+    /// on are not seen until somebody marks it as code again.
+    pub fn mark_writable(&self, gpa: u64) {
+        let Some(word) = self.page(gpa) else { return };
+        let old = word.load(Ordering::SeqCst);
+        if old & FLAGS == WRITABLE {
+            return;
+        }
+        let next = |w: u32| if w & CODE != 0 { (w & !FLAGS | WRITABLE).wrapping_add(VERSION) } else { w | WRITABLE };
+        if word.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |w| Some(next(w))).is_ok_and(|w| w & CODE != 0) {
+            self.dirtied.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    /// Version of the page's contents as far as stores after [`Ram::mark_code`] are concerned.
+    pub fn version(&self, gpa: u64) -> u32 {
+        self.page(gpa).map_or(0, |w| w.load(Ordering::SeqCst) / VERSION)
+    }
+
+    /// Counts up when a page with code was stored to.
+    pub fn dirtied(&self) -> u64 {
+        self.dirtied.load(Ordering::SeqCst)
+    }
+
+    /// Takes note of device writes to the page: they count as a store by a hart.
+    pub fn collect_device_write(&self, gpa: u64) {
+        let Some(r) = self.memory.find_region(vm_memory::GuestAddress(gpa)) else { return };
+        let offset = (gpa - r.start_addr().0) as usize & !0xfff;
+        let bitmap: &vm_memory::bitmap::AtomicBitmap = std::ops::Deref::deref(r).bitmap();
+        if bitmap.is_addr_set(offset) {
+            bitmap.reset_addr_range(offset, 4096);
+            if let Some(word) = self.page(gpa) {
+                word.fetch_add(VERSION, Ordering::SeqCst);
+            }
+        }
+    }
+}
+
+impl PhysMem for Ram {
+    fn read_pte(&self, pa: u64) -> Option<u64> {
+        let host = self.host(pa, 8)?.cast::<AtomicU64>();
+        if !host.is_aligned() {
+            return None;
+        }
+        // SAFETY: aligned, inside a live mapping of guest RAM; other threads use atomics or plain stores of
+        // generated code on it, never Rust references.
+        Some(unsafe { &*host }.load(Ordering::Acquire))
+    }
+
+    fn cas_pte(&self, pa: u64, old: u64, new: u64) -> Option<bool> {
+        let host = self.host(pa, 8)?.cast::<AtomicU64>();
+        if !host.is_aligned() {
+            return None;
+        }
+        self.mark_writable(pa);
+        // SAFETY: as in `read_pte`.
+        Some(unsafe { &*host }.compare_exchange(old, new, Ordering::SeqCst, Ordering::SeqCst).is_ok())
+    }
+}

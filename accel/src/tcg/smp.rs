@@ -1,0 +1,210 @@
+//! What harts share: the machine, and each hart's side that other threads may touch.
+//!
+//! | Field of [`HartShared`] | Written by | Read by | Rule |
+//! |---|---|---|---|
+//! | `poll` | anybody sets bits | own hart clears | checked at back edges, indirect jumps and at entry |
+//! | `lines`, `ssip`, `mtimecmp`, `sbi_timer` | devices, other harts | own hart | store, then set `POLL_IRQ` and wake |
+//! | `in_guest` | own hart | senders of fences | own: set, then check `poll`; sender: set `poll`, then read it |
+//! | `mail` | senders | own hart | lock held only to push or take |
+//! | `sleep` | own hart waits | whoever sets `poll` notifies | notified after `poll` was set, under its lock |
+//!
+//! Lock order: `mail` before `sleep`; no lock is held while guest code runs.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::Duration;
+
+use arch::ext::IsaConfig;
+
+use super::hart::HartBox;
+use super::ram::Ram;
+use super::timer::Timers;
+use crate::{Clock, GuestBus, HartIrq, HartSet, RemoteFence};
+
+/// Interrupt lines, timers or SSIP changed.
+pub const POLL_IRQ: u32 = 1;
+/// `VcpuHandle::kick`.
+pub const POLL_KICK: u32 = 2;
+/// Mail has arrived.
+pub const POLL_MAIL: u32 = 4;
+/// Some page became code: writable TLB entries have to be asked for again.
+pub const POLL_CODE: u32 = 8;
+
+/// The side of a hart that other threads may touch.
+pub struct HartShared {
+    pub poll: AtomicU32,
+    /// `mip` bits that chips drive.
+    pub lines: AtomicU64,
+    /// SSIP was set from outside and not yet taken into `mip`.
+    pub ssip: AtomicBool,
+    pub mtimecmp: AtomicU64,
+    /// SBI timer deadline for guests without Sstc.
+    pub sbi_timer: AtomicU64,
+    /// Whether the hart may be executing translated code.
+    pub in_guest: AtomicBool,
+    /// `VmShared::code_seq` that this hart has acted on.
+    pub code_seen: AtomicU64,
+    mail: Mutex<Mail>,
+    sleep: Mutex<()>,
+    wake: Condvar,
+}
+
+#[derive(Default)]
+struct Mail {
+    fences: Vec<RemoteFence>,
+    /// Fences ever sent and done.
+    sent: u64,
+    done: u64,
+}
+
+/// More fences than this at once become one that covers everything.
+const MAIL_LIMIT: usize = 64;
+
+fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
+    m.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+impl Default for HartShared {
+    fn default() -> Self {
+        Self {
+            poll: AtomicU32::new(0),
+            lines: AtomicU64::new(0),
+            ssip: AtomicBool::new(false),
+            mtimecmp: AtomicU64::new(u64::MAX),
+            sbi_timer: AtomicU64::new(u64::MAX),
+            in_guest: AtomicBool::new(false),
+            code_seen: AtomicU64::new(0),
+            mail: Mutex::default(),
+            sleep: Mutex::default(),
+            wake: Condvar::new(),
+        }
+    }
+}
+
+impl HartShared {
+    /// Sets poll bits and wakes the hart if it sleeps.
+    pub fn notify(&self, bits: u32) {
+        if self.poll.fetch_or(bits, Ordering::SeqCst) & bits != bits {
+            drop(lock(&self.sleep));
+            self.wake.notify_all();
+        }
+    }
+
+    /// Sleeps until a poll bit of `POLL_IRQ | POLL_KICK` is set or `timeout` has passed.
+    pub fn sleep(&self, timeout: Duration) {
+        let guard = lock(&self.sleep);
+        // Mail and code marks need no wake-up: they are acted on before the next guest instruction.
+        let awake = |_: &mut ()| self.poll.load(Ordering::SeqCst) & (POLL_IRQ | POLL_KICK) == 0;
+        drop(self.wake.wait_timeout_while(guard, timeout, awake));
+    }
+
+    pub fn set_line(&self, irq: HartIrq, level: bool) {
+        let old = if level {
+            self.lines.fetch_or(irq.mask(), Ordering::SeqCst)
+        } else {
+            self.lines.fetch_and(!irq.mask(), Ordering::SeqCst)
+        };
+        if level && old & irq.mask() == 0 {
+            self.notify(POLL_IRQ);
+        }
+    }
+
+    /// Levels of the lines of chips and timers, as bits of `mip`; `stimecmp` is `u64::MAX` where Sstc is off.
+    pub fn lines(&self, clock: &Clock, stimecmp: u64) -> u64 {
+        let mut lines = self.lines.load(Ordering::SeqCst);
+        let mtimecmp = self.mtimecmp.load(Ordering::SeqCst);
+        let sbi = self.sbi_timer.load(Ordering::SeqCst);
+        if mtimecmp.min(stimecmp).min(sbi) != u64::MAX {
+            let now = clock.now();
+            lines |= u64::from(now >= mtimecmp) << 7;
+            lines |= u64::from(now >= stimecmp || now >= sbi) << 5;
+        }
+        lines
+    }
+
+    pub fn raise_ssip(&self) {
+        self.ssip.store(true, Ordering::SeqCst);
+        self.notify(POLL_IRQ);
+    }
+
+    /// Queues a fence; returns its number.
+    fn post(&self, fence: RemoteFence) -> u64 {
+        let mut mail = lock(&self.mail);
+        if mail.fences.len() >= MAIL_LIMIT {
+            mail.fences.clear();
+            mail.fences.push(RemoteFence::Instruction);
+            mail.fences.push(RemoteFence::Address { start: 0, size: u64::MAX, asid: None });
+        } else {
+            mail.fences.push(fence);
+        }
+        mail.sent += 1;
+        let number = mail.sent;
+        drop(mail);
+        self.poll.fetch_or(POLL_MAIL, Ordering::SeqCst);
+        number
+    }
+
+    /// The fences to perform, and the number to report to [`HartShared::mail_done`] afterwards.
+    pub fn take_mail(&self) -> (Vec<RemoteFence>, u64) {
+        let mut mail = lock(&self.mail);
+        (std::mem::take(&mut mail.fences), mail.sent)
+    }
+
+    pub fn mail_done(&self, number: u64) {
+        lock(&self.mail).done = number;
+    }
+
+    /// Whether fence `number` is performed, or certain to be before the hart's next instruction.
+    fn settled(&self, number: u64) -> bool {
+        !self.in_guest.load(Ordering::SeqCst) || lock(&self.mail).done >= number
+    }
+}
+
+/// The machine as all its harts see it.
+pub struct VmShared {
+    pub ram: Ram,
+    pub bus: Arc<dyn GuestBus>,
+    pub clock: Arc<Clock>,
+    pub isa: IsaConfig,
+    pub builtin_sbi: bool,
+    pub harts: Vec<Arc<HartBox>>,
+    pub timers: Timers,
+    /// Counts pages that became code while a hart might have held a writable entry.
+    pub code_seq: AtomicU64,
+}
+
+impl VmShared {
+    /// Hart `own` has marked a page as code: every other hart must ask again before it stores. Returns the
+    /// number to wait for, or 0 if no hart could be storing right now.
+    pub fn announce_code(&self, own: u32) -> u64 {
+        let number = self.code_seq.fetch_add(1, Ordering::SeqCst) + 1;
+        let mut running = false;
+        for (id, hart) in self.harts.iter().enumerate() {
+            if id as u32 != own {
+                hart.shared.poll.fetch_or(POLL_CODE, Ordering::SeqCst);
+                running |= hart.shared.in_guest.load(Ordering::SeqCst);
+            }
+        }
+        if running { number } else { 0 }
+    }
+
+    /// The newest announcement that every hart but `own` has acted on.
+    pub fn code_settled(&self, own: u32) -> u64 {
+        let others = self.harts.iter().enumerate().filter(|(id, _)| *id as u32 != own);
+        others.map(|(_, h)| h.shared.code_seen.load(Ordering::SeqCst)).min().unwrap_or(u64::MAX)
+    }
+
+    /// See [`crate::Vm::remote_fence`].
+    pub fn remote_fence(&self, harts: &HartSet, fence: RemoteFence) {
+        let targets: Vec<_> = harts.0.iter().filter_map(|&id| self.harts.get(id as usize)).map(|h| &h.shared).collect();
+        let sent: Vec<_> = targets.iter().map(|h| (*h, h.post(fence))).collect();
+        for (hart, number) in sent {
+            let mut rounds = 0u32;
+            while !hart.settled(number) {
+                rounds += 1;
+                // A running hart polls within microseconds; give its thread the core if it has none.
+                if rounds < 200 { std::hint::spin_loop() } else { std::thread::yield_now() }
+            }
+        }
+    }
+}

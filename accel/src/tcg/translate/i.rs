@@ -1,0 +1,107 @@
+//! RV64I, Zifencei and Zihintpause.
+
+use arch::isa::{Insn, Op as G};
+
+use crate::tcg::ir::{BinOp::*, Builder, Cond, Dst, Helper, Op, Val, Width, x};
+
+pub(super) fn lower(b: &mut Builder, i: &Insn) -> bool {
+    let (rd, a, r2) = (i.rd, x(i.rs1), x(i.rs2));
+    let c = Val::C(i64::from(i.imm));
+    match i.op {
+        G::Lui => b.mov(rd, c),
+        G::Auipc => {
+            let offset = i64::from(b.offset).wrapping_add(i64::from(i.imm));
+            pc_rel(b, rd, offset);
+        }
+        G::Jal => {
+            let next = b.next();
+            pc_rel(b, rd, next);
+            let target = b.target(i.imm);
+            b.push(Op::Jump { target });
+        }
+        G::Jalr => jalr(b, i),
+        G::Beq => b.branch(Cond::Eq, a, r2, i.imm),
+        G::Bne => b.branch(Cond::Ne, a, r2, i.imm),
+        G::Blt => b.branch(Cond::Lt, a, r2, i.imm),
+        G::Bge => b.branch(Cond::Ge, a, r2, i.imm),
+        G::Bltu => b.branch(Cond::Ltu, a, r2, i.imm),
+        G::Bgeu => b.branch(Cond::Geu, a, r2, i.imm),
+        G::Lb => b.load(rd, a, i.imm, Width::B, true),
+        G::Lh => b.load(rd, a, i.imm, Width::H, true),
+        G::Lw => b.load(rd, a, i.imm, Width::W, true),
+        G::Ld => b.load(rd, a, i.imm, Width::D, true),
+        G::Lbu => b.load(rd, a, i.imm, Width::B, false),
+        G::Lhu => b.load(rd, a, i.imm, Width::H, false),
+        G::Lwu => b.load(rd, a, i.imm, Width::W, false),
+        G::Sb => b.store(a, i.imm, r2, Width::B),
+        G::Sh => b.store(a, i.imm, r2, Width::H),
+        G::Sw => b.store(a, i.imm, r2, Width::W),
+        G::Sd => b.store(a, i.imm, r2, Width::D),
+        G::Addi => b.bin(Add, rd, a, c),
+        G::Slti => b.bin(Slt, rd, a, c),
+        G::Sltiu => b.bin(Sltu, rd, a, c),
+        G::Xori => b.bin(Xor, rd, a, c),
+        G::Ori => b.bin(Or, rd, a, c),
+        G::Andi => b.bin(And, rd, a, c),
+        G::Slli => b.bin(Sll, rd, a, c),
+        G::Srli => b.bin(Srl, rd, a, c),
+        G::Srai => b.bin(Sra, rd, a, c),
+        G::Addiw => b.bin(AddW, rd, a, c),
+        G::Slliw => b.bin(SllW, rd, a, c),
+        G::Srliw => b.bin(SrlW, rd, a, c),
+        G::Sraiw => b.bin(SraW, rd, a, c),
+        G::Add => b.bin(Add, rd, a, r2),
+        G::Sub => b.bin(Sub, rd, a, r2),
+        G::Sll => b.bin(Sll, rd, a, r2),
+        G::Slt => b.bin(Slt, rd, a, r2),
+        G::Sltu => b.bin(Sltu, rd, a, r2),
+        G::Xor => b.bin(Xor, rd, a, r2),
+        G::Srl => b.bin(Srl, rd, a, r2),
+        G::Sra => b.bin(Sra, rd, a, r2),
+        G::Or => b.bin(Or, rd, a, r2),
+        G::And => b.bin(And, rd, a, r2),
+        G::Addw => b.bin(AddW, rd, a, r2),
+        G::Subw => b.bin(SubW, rd, a, r2),
+        G::Sllw => b.bin(SllW, rd, a, r2),
+        G::Srlw => b.bin(SrlW, rd, a, r2),
+        G::Sraw => b.bin(SraW, rd, a, r2),
+        G::Fence => fence(b, i.imm),
+        // fence.tso orders everything but stores before loads; the host's memory model does that already.
+        G::FenceTso => {}
+        // A hint that other threads of the core may use the pipeline: nothing to do for a thread of its own.
+        G::Pause => {}
+        G::FenceI => b.call(Helper::FenceI, 0, [Val::C(0); 3]),
+        G::Ecall => b.call(Helper::Ecall, 0, [Val::C(0); 3]),
+        G::Ebreak => b.call(Helper::Ebreak, 0, [Val::C(0); 3]),
+        _ => return false,
+    }
+    true
+}
+
+fn pc_rel(b: &mut Builder, rd: u8, offset: i64) {
+    if rd != 0 {
+        b.push(Op::PcRel { d: Dst::X(rd), offset });
+    }
+}
+
+fn jalr(b: &mut Builder, i: &Insn) {
+    // The target is computed before rd is written: they may be the same register.
+    let addr = if i.imm == 0 && i.rd != i.rs1 {
+        x(i.rs1)
+    } else {
+        b.push(Op::Bin { op: Add, d: Dst::T(0), a: x(i.rs1), b: Val::C(i64::from(i.imm)) });
+        Val::T(0)
+    };
+    let next = b.next();
+    pc_rel(b, i.rd, next);
+    b.push(Op::JumpReg { addr });
+}
+
+/// Only a fence from earlier writes to later reads costs anything on a host with total store order.
+/// `imm` = fm, predecessor and successor sets (I O R W each); device output counts as a write.
+fn fence(b: &mut Builder, imm: i32) {
+    let (pred, succ) = (imm >> 4 & 15, imm & 15);
+    if pred & 0b0101 != 0 && succ & 0b1010 != 0 {
+        b.push(Op::FenceStoreLoad);
+    }
+}

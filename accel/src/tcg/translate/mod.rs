@@ -1,0 +1,111 @@
+//! From decoded instructions to IR: one lowering an instruction, in the file its row stands in.
+//!
+//! A lowering writes operations to the [`Builder`] and returns `true` if it knows the instruction. What an
+//! instruction needs of the hart's mode is in the [`BlockMode`]: blocks are translated once a mode.
+
+mod a;
+mod b;
+mod f;
+mod i;
+mod m;
+mod privileged;
+mod zicbo;
+mod zicsr;
+mod zimop;
+
+use arch::isa::{Decoder, Insn};
+
+use super::hart::BlockMode;
+use super::ir::{Builder, Helper, IrBlock, Op, Val};
+
+/// Most guest instructions in a block.
+pub const MAX_INSNS: u16 = 48;
+
+/// The guest code a block is made from.
+pub struct Source<'a> {
+    /// The block's physical page, from its start to the end of the page.
+    pub bytes: &'a [u8],
+    /// Offset of the block in the page.
+    pub start: u16,
+    /// The second half of an instruction that crosses the page, if it has been translated already.
+    pub next_page: Option<u16>,
+}
+
+/// Why a block could not be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Incomplete {
+    /// The first instruction crosses the page: its second half is needed.
+    NeedsNextPage,
+}
+
+/// Translates from `source` until something ends the block, or `limit` instructions.
+pub fn translate(
+    b: &mut Builder,
+    decoder: &Decoder,
+    mode: BlockMode,
+    source: &Source,
+    limit: u16,
+) -> Result<(), Incomplete> {
+    b.reset(source.start);
+    let mut at = 0usize;
+    loop {
+        let offset = source.start + at as u16;
+        let Some(low) = source.bytes.get(at..at + 2) else { break };
+        let low = u16::from_le_bytes([low[0], low[1]]);
+        let mut raw = u32::from(low);
+        if arch::isa::insn_len(low) == 4 {
+            match source.bytes.get(at + 2..at + 4) {
+                Some(high) => raw |= u32::from(u16::from_le_bytes([high[0], high[1]])) << 16,
+                None if at > 0 => break,
+                None => match source.next_page {
+                    Some(high) => raw |= u32::from(high) << 16,
+                    None => return Err(Incomplete::NeedsNextPage),
+                },
+            }
+        }
+        let insn = decoder.decode(raw);
+        let len = insn.map_or(arch::isa::insn_len(low) as u8, |i| i.len);
+        b.insn(offset, len);
+        match insn {
+            Some(i) if lower(b, &i, mode) => {}
+            _ => illegal(b, raw),
+        }
+        if b.block.ops.last().is_some_and(Op::ends_block) {
+            return Ok(());
+        }
+        at += usize::from(len);
+        if b.block.insns >= limit {
+            break;
+        }
+    }
+    let target = super::ir::Target { offset: b.next() };
+    b.push(Op::Jump { target });
+    Ok(())
+}
+
+/// Lowers one instruction; `false` if nothing here knows it.
+fn lower(b: &mut Builder, i: &Insn, mode: BlockMode) -> bool {
+    i::lower(b, i)
+        || m::lower(b, i)
+        || b::lower(b, i)
+        || a::lower(b, i)
+        || f::lower(b, i, mode)
+        || zicsr::lower(b, i)
+        || zicbo::lower(b, i)
+        || zimop::lower(b, i)
+        || privileged::lower(b, i)
+}
+
+/// Raises illegal instruction with the instruction's bits in `mtval`.
+fn illegal(b: &mut Builder, raw: u32) {
+    b.call(Helper::Illegal, 0, [Val::C(i64::from(raw)), Val::C(0), Val::C(0)]);
+}
+
+/// Checks every block in debug builds.
+pub fn check(block: &IrBlock) {
+    if cfg!(debug_assertions)
+        && let Err(e) = super::ir::verify::verify(block)
+    {
+        panic!("malformed block: {e}");
+    }
+}

@@ -1,0 +1,253 @@
+//! The translator behind the engine contract.
+
+use std::mem::MaybeUninit;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use super::code_cache::CodeCache;
+use super::exec::{self, Translator};
+use super::hart::{Exit, Hart, HartBox, NO_RESERVATION, Stats};
+use super::ir::TEMPS;
+use super::mmu::tlb::{ContextKey, Tlb};
+use super::ram::Ram;
+use super::smp::{HartShared, POLL_IRQ, POLL_KICK, VmShared};
+use super::timer::Timers;
+use super::{TcgOptions, backend, csr};
+use crate::{
+    Accel, AccelError, HartIrq, HartSet, HartState, RemoteFence, SbiCall, Vcpu, VcpuExit, VcpuHandle, Vm, VmConfig,
+};
+
+/// `-accel tcg` and `-accel interp`.
+#[derive(Debug, Clone, Default)]
+pub struct Tcg {
+    pub options: TcgOptions,
+}
+
+impl Accel for Tcg {
+    fn name(&self) -> &'static str {
+        if self.options.jit { "tcg" } else { "interp" }
+    }
+
+    fn description(&self) -> &'static str {
+        if self.options.jit { "dynamic binary translator" } else { "interpreter of the translator's intermediate code" }
+    }
+
+    fn availability(&self) -> Result<(), AccelError> {
+        Ok(())
+    }
+
+    fn create_vm(&self, config: VmConfig) -> Result<Arc<dyn Vm>, AccelError> {
+        let harts: Vec<_> = (0..config.harts)
+            .map(|_| {
+                Arc::new(HartBox {
+                    shared: HartShared::default(),
+                    taken: AtomicBool::new(false),
+                    hart: MaybeUninit::uninit().into(),
+                })
+            })
+            .collect();
+        let timers = Timers::new(Arc::clone(&config.clock), &harts)
+            .map_err(|source| AccelError::Host { doing: "start the timer thread".into(), source })?;
+        let shared = VmShared {
+            ram: Ram::new(config.ram),
+            bus: config.bus,
+            clock: config.clock,
+            isa: config.isa,
+            builtin_sbi: config.builtin_sbi,
+            harts,
+            timers,
+            code_seq: AtomicU64::new(0),
+        };
+        Ok(Arc::new(TcgVm { shared: Arc::new(shared), options: self.options.clone() }))
+    }
+}
+
+struct TcgVm {
+    shared: Arc<VmShared>,
+    options: TcgOptions,
+}
+
+impl Vm for TcgVm {
+    fn create_vcpu(&self, hart: u32) -> Result<Box<dyn Vcpu>, AccelError> {
+        let unsupported = |what: String| AccelError::Unsupported { name: "tcg", what };
+        let hart_box = self
+            .shared
+            .harts
+            .get(hart as usize)
+            .ok_or_else(|| unsupported(format!("hart {hart} in a machine of {} harts", self.shared.harts.len())))?;
+        if hart_box.taken.swap(true, Ordering::SeqCst) {
+            return Err(unsupported(format!("a second vCPU for hart {hart}")));
+        }
+        TcgVcpu::new(Arc::clone(&self.shared), Arc::clone(hart_box), hart, self.options.clone())
+            .map(|v| Box::new(v) as Box<dyn Vcpu>)
+            .map_err(|source| AccelError::Host { doing: format!("make the code cache of hart {hart}"), source })
+    }
+
+    fn remote_fence(&self, harts: &HartSet, fence: RemoteFence) {
+        self.shared.remote_fence(harts, fence);
+    }
+}
+
+struct TcgVcpu {
+    hart_box: Arc<HartBox>,
+    translator: Translator,
+    handle: Arc<Handle>,
+}
+
+// SAFETY: the hart is only reached through this value, which one thread owns at a time.
+unsafe impl Send for TcgVcpu {}
+
+impl TcgVcpu {
+    fn new(vm: Arc<VmShared>, hart_box: Arc<HartBox>, id: u32, options: TcgOptions) -> std::io::Result<Self> {
+        let key = ContextKey { mode: 3, data_mode: 3, sum: false, mxr: false, satp: 0 };
+        let mut code = CodeCache::new(options.tb_size)?;
+        let backend = if options.jit { backend::Backend::new(&mut code) } else { None };
+        let translator = Translator::new(&vm.isa, backend);
+        let mut tlb = Tlb::new(key, options.tlb_entries);
+        let tables = tlb.select(key, 0);
+        let mut hart = Hart {
+            s: csr::reset(&vm.isa, u64::from(id)),
+            tables,
+            page_base: 0,
+            cur: 0,
+            exit: Exit::None,
+            retired: 0,
+            res_addr: NO_RESERVATION,
+            res_value: 0,
+            link: 0,
+            mxcsr: 0,
+            host_mxcsr: 0,
+            temps: [0; TEMPS],
+            host_rsp: 0,
+            id,
+            tlb,
+            code,
+            vm: Arc::clone(&vm),
+            shared: Arc::clone(&hart_box),
+            late: None,
+            counted: 0,
+            fenced_at: 0,
+            options,
+            stats: Stats::default(),
+        };
+        hart.select_context();
+        // SAFETY: `taken` made us the only one to touch `hart`.
+        unsafe { (*hart_box.hart.get()).write(hart) };
+        let handle = Arc::new(Handle { hart_box: Arc::clone(&hart_box), vm, id });
+        Ok(Self { hart_box, translator, handle })
+    }
+
+    fn hart(&mut self) -> &mut Hart {
+        // SAFETY: written in `new`; only this value reaches it, and `&mut self` is exclusive.
+        unsafe { (*self.hart_box.hart.get()).assume_init_mut() }
+    }
+}
+
+impl Drop for TcgVcpu {
+    fn drop(&mut self) {
+        let h = self.hart();
+        tracing::debug!(
+            target: "stats",
+            hart = h.id, blocks = h.code.len(), translated = h.code.translated, evicted = h.code.evicted,
+            code_bytes = h.code.arena.used(), tlb_fills = h.tlb.fills, tlb_flushes = h.tlb.flushes,
+            retired = h.retired, stats = ?h.stats,
+            "hart ends"
+        );
+        // SAFETY: written in `new`, and nobody can reach it any more; a new vCPU may be made for the hart.
+        unsafe { (*self.hart_box.hart.get()).assume_init_drop() };
+        self.hart_box.taken.store(false, Ordering::SeqCst);
+    }
+}
+
+impl Vcpu for TcgVcpu {
+    fn run(&mut self) -> Result<VcpuExit, AccelError> {
+        // SAFETY: as in `hart`; split so that the translator can be borrowed beside it.
+        let hart = unsafe { (*self.hart_box.hart.get()).assume_init_mut() };
+        Ok(exec::run(hart, &mut self.translator))
+    }
+
+    fn finish_sbi(&mut self, call: &SbiCall, error: i64, value: u64) {
+        let x = &mut self.hart().s.x;
+        x[10] = error as u64;
+        if call.eid >= 0x10 {
+            x[11] = value;
+        }
+    }
+
+    fn state(&mut self) -> HartState {
+        let h = self.hart();
+        h.take_soft();
+        h.fold_counters();
+        h.s.clone()
+    }
+
+    fn set_state(&mut self, state: &HartState) {
+        let h = self.hart();
+        h.s = state.clone();
+        h.s.x[0] = 0;
+        h.counted = h.retired;
+        h.res_addr = NO_RESERVATION;
+        h.late = None;
+        h.tlb.flush_all();
+        // Memory may have been replaced behind our back (reset, a snapshot).
+        h.code.clear();
+        h.code.dropped = false;
+        h.load_mxcsr();
+        h.select_context();
+        h.arm_timer();
+        h.poll_interrupts();
+    }
+
+    fn handle(&self) -> Arc<dyn VcpuHandle> {
+        Arc::clone(&self.handle) as Arc<dyn VcpuHandle>
+    }
+}
+
+struct Handle {
+    hart_box: Arc<HartBox>,
+    vm: Arc<VmShared>,
+    id: u32,
+}
+
+impl Handle {
+    fn shared(&self) -> &HartShared {
+        &self.hart_box.shared
+    }
+
+    /// Wakes the hart at `ticks` if it lies ahead, else at once: it decides itself what is pending.
+    fn deadline(&self, ticks: u64) {
+        if ticks != u64::MAX && ticks > self.vm.clock.now() {
+            self.vm.timers.arm_earlier(self.id, ticks);
+        }
+        self.shared().notify(POLL_IRQ);
+    }
+}
+
+impl VcpuHandle for Handle {
+    fn kick(&self) {
+        self.shared().notify(POLL_KICK);
+    }
+
+    fn set_irq(&self, irq: HartIrq, level: bool) {
+        self.shared().set_line(irq, level);
+    }
+
+    fn raise_ssip(&self) {
+        self.shared().raise_ssip();
+    }
+
+    fn set_mtimecmp(&self, ticks: u64) {
+        self.shared().mtimecmp.store(ticks, Ordering::SeqCst);
+        self.deadline(ticks);
+    }
+
+    fn set_sbi_timer(&self, ticks: u64) {
+        self.shared().sbi_timer.store(ticks, Ordering::SeqCst);
+        self.deadline(ticks);
+    }
+
+    fn clock_changed(&self) {
+        self.vm.timers.clock_changed();
+        self.shared().notify(POLL_IRQ);
+    }
+}
