@@ -1,0 +1,307 @@
+//! User-mode network: a small network behind the guest's card, made of the host's ordinary sockets. No privileges needed.
+//!
+//! The guest finds a gateway that is also the DHCP server and stands for the host (10.0.2.2 reaches the host's loopback),
+//! a name server, and the world through the host's own connections. Forwarding rules lead from host ports into the guest.
+//! It is not a router: only TCP, UDP and ICMP echo pass, and the guest's addresses are never seen outside.
+//!
+//! - `lan`: the guest's side: frames, ARP, addresses; `fragment`: reassembly.
+//! - `tcp`, `udp`, `ping`, `dns`: a table each of flows, with the host's sockets in them; every table is bounded.
+//! - `dhcp`: leases.
+//!
+//! One thread, the card's, owns it all (see [`crate::backend::net`]): no locks. All sockets sit behind one epoll descriptor.
+
+mod checksum;
+pub mod config;
+mod dhcp;
+mod dns;
+mod fragment;
+mod lan;
+mod ping;
+mod poller;
+mod ring;
+mod slab;
+mod tcp;
+mod udp;
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, listen, socket_with, sockopt};
+use smoltcp::wire::{Ipv4Packet, UdpPacket};
+
+pub use self::config::{GuestFwd, HostFwd, Ipv4Net, Limits, Resolvers, Transport, UserNetConfig, UserNetError};
+use self::dhcp::DhcpServer;
+use self::dns::Dns;
+use self::fragment::{PacketId, Reassembler};
+use self::lan::{ETHERNET, Lan, Mac, PROTO_ICMP, PROTO_TCP, PROTO_UDP};
+use self::ping::Ping;
+use self::poller::{Poller, Source};
+use self::tcp::{Listener, Tcp};
+use self::udp::Udp;
+use crate::backend::net::{NetBackend, NetCaps, NetHdr, Offloads, SendResult};
+
+/// How often idle datagram flows are looked for, while there are any.
+const SWEEP: Duration = Duration::from_secs(10);
+/// Waiting connections of a forwarded port; the host may allow fewer.
+const BACKLOG: i32 = 128;
+
+/// A running user network.
+#[derive(Debug)]
+pub struct UserNet {
+    lan: Lan,
+    tcp: Tcp,
+    udp: Udp,
+    dns: Dns,
+    ping: Ping,
+    dhcp: DhcpServer,
+    fragments: Reassembler,
+    forwarded: Vec<SocketAddrV4>,
+    paused: bool,
+    next_sweep: Option<Instant>,
+}
+
+impl UserNet {
+    /// Checks the configuration and opens the forwarded ports.
+    pub fn start(config: UserNetConfig) -> Result<Self, UserNetError> {
+        config.validate()?;
+        let setup = |what| move |error: Errno| UserNetError::Setup { what, source: error.into() };
+        let now = Instant::now();
+        let poller = Poller::new().map_err(setup("no epoll descriptor"))?;
+        let (mut listeners, mut datagrams, mut forwarded) = (Vec::new(), Vec::new(), Vec::new());
+        for rule in &config.host_fwd {
+            let refused = |error: Errno| UserNetError::Listen { rule: rule.to_string(), source: error.into() };
+            let (socket, address) = open_forward(rule).map_err(refused)?;
+            let guest = SocketAddrV4::new(config.guest_of(rule), rule.guest_port);
+            forwarded.push(address);
+            match rule.transport {
+                Transport::Tcp => listeners.push(Listener { socket, guest }),
+                Transport::Udp => datagrams.push((socket, guest)),
+            }
+        }
+        let lan = Lan::new(config, poller);
+        let watch = "cannot watch a forwarded port";
+        Ok(Self {
+            tcp: Tcp::new(listeners, &lan, now).map_err(setup(watch))?,
+            udp: Udp::new(datagrams, &lan, now).map_err(setup(watch))?,
+            dns: Dns::default(),
+            ping: Ping::default(),
+            dhcp: DhcpServer::default(),
+            fragments: Reassembler::default(),
+            forwarded,
+            paused: false,
+            next_sweep: None,
+            lan,
+        })
+    }
+
+    /// Where each `hostfwd` rule listens, in the configuration's order; tells the port a rule with port 0 got.
+    pub fn forwarded(&self) -> &[SocketAddrV4] {
+        &self.forwarded
+    }
+
+    /// Open flows: TCP, UDP, name server, echo.
+    pub fn flows(&self) -> [usize; 4] {
+        [self.tcp.len(), self.udp.len(), self.dns.len(), self.ping.len()]
+    }
+
+    fn ipv4(&mut self, mac: Mac, packet: &[u8], trusted: bool, now: Instant) {
+        let Ok(ip) = Ipv4Packet::new_checked(packet) else { return };
+        if ip.version() != 4 || !ip.verify_checksum() {
+            return;
+        }
+        let (src, dst, protocol) = (ip.src_addr(), ip.dst_addr(), u8::from(ip.next_header()));
+        // Only a client without an address yet may have none of ours.
+        if !self.lan.is_guest(src) && !src.is_unspecified() {
+            return;
+        }
+        if self.lan.learn(src, mac) {
+            self.tcp.neighbour_up(src);
+        }
+        let payload = &packet[usize::from(ip.header_len())..usize::from(ip.total_len())];
+        if !ip.more_frags() && ip.frag_offset() == 0 {
+            return self.transport(mac, (src, dst), protocol, payload, trusted, now);
+        }
+        let id = PacketId { src, dst, protocol, ident: ip.ident() };
+        let whole = self.fragments.input(id, usize::from(ip.frag_offset()), ip.more_frags(), payload, now);
+        if let Some(whole) = whole {
+            self.transport(mac, (src, dst), protocol, &whole, false, now);
+        }
+    }
+
+    fn transport(
+        &mut self,
+        mac: Mac,
+        ends: (Ipv4Addr, Ipv4Addr),
+        protocol: u8,
+        payload: &[u8],
+        trusted: bool,
+        now: Instant,
+    ) {
+        let nameless = ends.0.is_unspecified();
+        match protocol {
+            PROTO_UDP => self.udp_input(mac, ends, payload, trusted, now),
+            PROTO_TCP if !nameless => self.tcp.input(&mut self.lan, mac, ends, payload, trusted, now),
+            PROTO_ICMP if !nameless => self.ping.input(&mut self.lan, mac, ends, payload, now),
+            _ => {}
+        }
+    }
+
+    fn udp_input(&mut self, mac: Mac, ends: (Ipv4Addr, Ipv4Addr), packet: &[u8], trusted: bool, now: Instant) {
+        let (src, dst) = ends;
+        let Ok(udp) = UdpPacket::new_checked(packet) else { return };
+        if !trusted && udp.checksum() != 0 && !udp.verify_checksum(&src.into(), &dst.into()) {
+            return;
+        }
+        let (from, to) = (SocketAddrV4::new(src, udp.src_port()), SocketAddrV4::new(dst, udp.dst_port()));
+        let config = &self.lan.config;
+        if to.port() == dhcp::SERVER_PORT && (dst == config.host || dst.is_broadcast() || dst == config.net.broadcast())
+        {
+            if let Some(reply) = self.dhcp.answer(config, udp.payload()) {
+                let (server, client) =
+                    (SocketAddrV4::new(config.host, dhcp::SERVER_PORT), SocketAddrV4::new(reply.to, dhcp::CLIENT_PORT));
+                self.lan.send_udp(reply.mac, server, client, &reply.message);
+            }
+            return;
+        }
+        let group = dst.is_broadcast() || dst.is_multicast() || dst == config.net.broadcast();
+        if src.is_unspecified() || from.port() == 0 || to.port() == 0 || group {
+            return;
+        }
+        if dst == config.dns && to.port() == dns::PORT && !config.restrict {
+            self.dns.query(&mut self.lan, mac, from, udp.payload(), now);
+        } else {
+            self.udp.input(&mut self.lan, mac, from, to, udp.payload(), now);
+        }
+        self.next_sweep.get_or_insert(now + SWEEP);
+    }
+
+    /// Makes the descriptor readable exactly while frames wait that the guest can take.
+    fn update_wake(&mut self) {
+        let waiting = self.lan.has_frames() || self.tcp.has_ready();
+        self.lan.poller.set_awake(waiting && !self.paused);
+    }
+}
+
+impl NetBackend for UserNet {
+    fn describe(&self) -> String {
+        let restrict = if self.lan.config.restrict { "on" } else { "off" };
+        format!("user,net={},restrict={restrict}", self.lan.config.net)
+    }
+
+    fn caps(&self) -> NetCaps {
+        NetCaps {
+            from_guest: Offloads::CSUM | Offloads::TSO4 | Offloads::ECN,
+            to_guest: Offloads::CSUM | Offloads::TSO4,
+            mtu: (self.lan.config.mtu != 1500).then_some(self.lan.config.mtu),
+        }
+    }
+
+    fn start(&mut self, to_guest: Offloads) {
+        let mut offloads = to_guest & self.caps().to_guest;
+        // Segmentation is only defined for frames whose checksum is left open (virtio 1.3, 5.1.3.1).
+        if !offloads.contains(Offloads::CSUM) {
+            offloads = Offloads::empty();
+        }
+        self.lan.offloads = offloads;
+        self.paused = false;
+        self.update_wake();
+    }
+
+    fn send(&mut self, hdr: &NetHdr, frame: &[u8]) -> SendResult {
+        let now = Instant::now();
+        if let Some((header, packet)) = frame.split_first_chunk::<ETHERNET>()
+            && self.lan.config.ipv4
+        {
+            let group = header[0] & 1 != 0 && header[..6] != lan::BROADCAST;
+            let mac: Mac = header[6..12].try_into().expect("six bytes");
+            match header[12..14] {
+                _ if group || mac[0] & 1 != 0 => {}
+                [0x08, 0x00] => self.ipv4(mac, packet, hdr.flags & NetHdr::NEEDS_CSUM != 0, now),
+                [0x08, 0x06] => {
+                    if let Some(ip) = self.lan.arp_input(packet) {
+                        self.tcp.neighbour_up(ip);
+                    }
+                }
+                _ => {}
+            }
+        }
+        SendResult::Done
+    }
+
+    fn recv(&mut self, buf: &mut [u8]) -> Option<(NetHdr, usize)> {
+        let made = match self.lan.pop() {
+            Some((hdr, frame)) => {
+                buf[..frame.len()].copy_from_slice(&frame);
+                Some((hdr, frame.len()))
+            }
+            None => self.tcp.emit(&mut self.lan, buf, Instant::now()),
+        };
+        if made.is_none() {
+            self.update_wake();
+        }
+        made
+    }
+
+    fn pause_rx(&mut self, paused: bool) {
+        self.paused = paused;
+        self.update_wake();
+    }
+
+    fn event_fd(&self) -> BorrowedFd<'_> {
+        self.lan.poller.fd()
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        [self.tcp.deadline(), self.next_sweep].into_iter().flatten().min()
+    }
+
+    fn service(&mut self, now: Instant) {
+        for (source, ready) in self.lan.poller.take_ready() {
+            match source {
+                Source::Tcp(key) => self.tcp.on_ready(&mut self.lan, key, ready),
+                Source::Listener(index) => self.tcp.on_listener(&mut self.lan, index, now),
+                Source::Udp(key) => self.udp.on_ready(&mut self.lan, key, ready, now),
+                Source::Dns(key) => self.dns.on_ready(&mut self.lan, key, now),
+                Source::Ping(key) => self.ping.on_ready(&mut self.lan, key, now),
+                Source::Wake => {}
+            }
+        }
+        self.tcp.on_timers(self.paused, now);
+        if self.next_sweep.is_some_and(|at| at <= now) {
+            self.udp.expire(now);
+            self.dns.expire(now);
+            self.ping.expire(now);
+            let any = self.udp.len() + self.dns.len() + self.ping.len() > 0;
+            self.next_sweep = any.then_some(now + SWEEP);
+        }
+        self.update_wake();
+    }
+}
+
+/// The host's socket of a forwarding rule, and its address.
+fn open_forward(rule: &HostFwd) -> Result<(OwnedFd, SocketAddrV4), Errno> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = match rule.transport {
+        Transport::Tcp => {
+            let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;
+            // Connections of an earlier run that linger must not keep the port.
+            sockopt::set_socket_reuseaddr(&socket, true)?;
+            bind(&socket, &rule.host)?;
+            listen(&socket, BACKLOG)?;
+            socket
+        }
+        Transport::Udp => {
+            let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, flags, None)?;
+            bind(&socket, &rule.host)?;
+            udp::keep_errors(&socket);
+            socket
+        }
+    };
+    let address = SocketAddrV4::try_from(getsockname(&socket)?)?;
+    Ok((socket, address))
+}
+
+#[cfg(test)]
+mod tests;
