@@ -1,8 +1,88 @@
-//! Instructions to text.
+//! Instructions to text, as binutils' `objdump -M no-aliases` writes it: a compressed instruction keeps its name, and no
+//! instruction gets a friendlier one.
 
-use super::Insn;
+use std::fmt::Write;
 
-/// Text of `insn` at address `pc`, in the style of binutils' `objdump -M no-aliases`.
-pub fn disasm(insn: &Insn, _pc: u64) -> String {
-    insn.row().mnemonic.to_string()
+use super::insn::{Op, zfa::FLI};
+use super::{Field, Insn};
+use crate::csr::{self, fcsr};
+use crate::reg;
+
+/// Text of `insn` at address `pc`, which branch targets are relative to. A tab follows the mnemonic.
+pub fn disasm(insn: &Insn, pc: u64) -> String {
+    let row = insn.row();
+    let mut text = match row.mnemonic.strip_suffix(".n") {
+        Some(stem) if row.operands.is_empty() || insn.op == Op::MopRN || insn.op == Op::MopRrN => {
+            format!("{stem}.{}", mop_number(insn))
+        }
+        _ => row.mnemonic.to_string(),
+    };
+    if row.pattern.pieces.iter().any(|piece| piece.field == Field::Rm && piece.width == 1) {
+        text += ["", ".rl", ".aq", ".aqrl"][usize::from(insn.rm & 3)];
+    }
+    if row.operands.is_empty() {
+        return text;
+    }
+    text.push('\t');
+    let mut rest = row.operands;
+    while !rest.is_empty() {
+        let name = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_alphanumeric()).len();
+        if name == 0 {
+            text.push_str(&rest[..1]);
+            rest = &rest[1..];
+        } else {
+            operand(&mut text, &rest[..name], insn, pc);
+            rest = &rest[name..];
+        }
+    }
+    text
+}
+
+/// Appends the operand that a row calls `name`.
+fn operand(text: &mut String, name: &str, insn: &Insn, pc: u64) {
+    let x = |number: u8| reg::X[usize::from(number)];
+    let f = |number: u8| reg::F[usize::from(number)];
+    let number = |text: &mut String, value: i32| write!(text, "{value}").expect("a string takes all");
+    let hex = |text: &mut String, value: u64| write!(text, "{value:#x}").expect("a string takes all");
+    match name {
+        "rd" => text.push_str(x(insn.rd)),
+        "rs1" => text.push_str(x(insn.rs1)),
+        "rs2" => text.push_str(x(insn.rs2)),
+        "fd" => text.push_str(f(insn.rd)),
+        "fs1" => text.push_str(f(insn.rs1)),
+        "fs2" => text.push_str(f(insn.rs2)),
+        "fs3" => text.push_str(f(insn.rs3)),
+        "imm" => number(text, insn.imm),
+        "zimm" => number(text, insn.rs1.into()),
+        "shamt" => hex(text, insn.imm as u64),
+        "upper" => hex(text, (insn.imm as u32 >> 12).into()),
+        "target" => hex(text, pc.wrapping_add(insn.imm as u64)),
+        "csr" => match csr::by_number(insn.imm as u16) {
+            Some(row) => text.push_str(row.name),
+            None => hex(text, insn.imm as u64),
+        },
+        "pred" => text.push_str(&fence_set(insn.imm >> 4)),
+        "succ" => text.push_str(&fence_set(insn.imm)),
+        "fli" => text.push_str(FLI[usize::from(insn.rs1)]),
+        // The usual mode is not written: dynamic, or for a conversion that never rounds, to nearest.
+        "rm" if insn.rm == fcsr::DYN => drop(text.pop()),
+        "exact" if insn.rm == fcsr::RNE => drop(text.pop()),
+        "rm" | "exact" => {
+            text.push_str(["rne", "rtz", "rdn", "rup", "rmm", "unknown", "unknown", "dyn"][usize::from(insn.rm)])
+        }
+        literal => text.push_str(literal),
+    }
+}
+
+/// The number in the name of a may-be-operation.
+fn mop_number(insn: &Insn) -> i32 {
+    // c.mop.n expands to an instruction that has no place for it.
+    if insn.len == 2 { (insn.raw >> 7 & 0xf) as i32 } else { insn.imm }
+}
+
+/// What a fence orders: device input and output, memory reads and writes.
+fn fence_set(bits: i32) -> String {
+    let set: String =
+        "iorw".chars().zip([8, 4, 2, 1]).filter(|(_, bit)| bits & bit != 0).map(|(name, _)| name).collect();
+    if set.is_empty() { "unknown".into() } else { set }
 }

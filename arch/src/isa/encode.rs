@@ -76,3 +76,62 @@ pub fn encode_row(row: &Row, operands: &Operands) -> Result<u32, EncodeError> {
         None => Ok(word),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ext::{EXTENSIONS, IsaConfig};
+    use crate::isa::{Decoder, rows};
+
+    /// A hart with every extension, so that every row is reachable.
+    fn everything() -> Decoder {
+        let exts = EXTENSIONS.iter().map(|row| row.ext).collect();
+        Decoder::new(&IsaConfig { exts, ..IsaConfig::default() })
+    }
+
+    /// Words of a row: its fixed bits with the others as `fill` has them.
+    fn words(row: &Row) -> impl Iterator<Item = u32> + '_ {
+        let width = if row.pattern.len == 4 { u32::MAX } else { 0xffff };
+        let fills = [0, u32::MAX, 0x5555_5555, 0xaaaa_aaaa, 0x0f0f_0f0f, 0x1248_1248, 0x8421_8421, 0x9e37_79b9];
+        fills.into_iter().map(move |fill| (fill & !row.pattern.mask | row.pattern.bits) & width)
+    }
+
+    #[test]
+    fn every_row_goes_there_and_back() {
+        let decoder = everything();
+        for row in rows() {
+            let mut seen = 0;
+            for word in words(row) {
+                let Some(insn) = decoder.decode(word).filter(|insn| std::ptr::eq(insn.row(), row)) else { continue };
+                seen += 1;
+                assert_eq!((insn.op, insn.len, insn.raw), (row.op, row.pattern.len, word), "{}", row.mnemonic);
+                let ignored = !row.pattern.mask & !row.pattern.pieces.iter().fold(0, |all, piece| all | piece.mask());
+                assert_eq!(encode_row(row, &Operands::from(&insn)), Ok(word & !ignored), "{}", row.mnemonic);
+            }
+            assert!(seen > 0, "no word of {} decodes to it", row.mnemonic);
+        }
+    }
+
+    #[test]
+    fn an_expanded_word_means_the_same() {
+        let decoder = everything();
+        for row in &rows()[Op::COUNT..] {
+            for word in words(row) {
+                let Some(short) = decoder.decode(word).filter(|insn| std::ptr::eq(insn.row(), row)) else { continue };
+                let full = encode(short.op, &Operands::from(&short)).expect(row.mnemonic);
+                let full = decoder.decode(full).expect(row.mnemonic);
+                assert_eq!((full.op, Operands::from(&full)), (short.op, Operands::from(&short)), "{}", row.mnemonic);
+            }
+        }
+    }
+
+    #[test]
+    fn operands_that_do_not_fit_are_refused() {
+        let operands = Operands { rd: 1, imm: 2048, ..Operands::default() };
+        assert!(encode(Op::Addi, &operands).is_err());
+        assert_eq!(encode(Op::Addi, &Operands { imm: -2048, ..operands }), Ok(0x8000_0093));
+        assert!(encode(Op::Beq, &Operands { imm: 3, ..Operands::default() }).is_err());
+        assert!(encode(Op::Add, &Operands { rd: 32, ..Operands::default() }).is_err());
+        assert!(encode(Op::Add, &operands).is_err(), "add has no immediate");
+    }
+}

@@ -62,3 +62,89 @@ impl Op {
         self.row().mnemonic
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rows that are a special form of a more general one, which the decoder tries after them.
+    const SPECIAL: &[(&str, &str)] = &[
+        ("fence.tso", "fence"),
+        ("pause", "fence"),
+        ("zext.h", "packw"),
+        ("prefetch.i", "ori"),
+        ("prefetch.r", "ori"),
+        ("prefetch.w", "ori"),
+        ("ntl.p1", "add"),
+        ("ntl.pall", "add"),
+        ("ntl.s1", "add"),
+        ("ntl.all", "add"),
+        ("c.ntl.p1", "c.add"),
+        ("c.ntl.pall", "c.add"),
+        ("c.ntl.s1", "c.add"),
+        ("c.ntl.all", "c.add"),
+    ];
+
+    fn overlap(a: &Pattern, b: &Pattern) -> bool {
+        // Patterns that differ in a bit both fix have no word in common, nor have those whose common words are excluded.
+        let excluded = |a: &Pattern, b: &Pattern| a.excluded.iter().any(|(m, v)| b.mask & m == *m && b.bits & m == *v);
+        a.len == b.len && (a.bits ^ b.bits) & a.mask & b.mask == 0 && !excluded(a, b) && !excluded(b, a)
+    }
+
+    #[test]
+    fn no_row_hides_another_unless_declared() {
+        let mut found = Vec::new();
+        for (index, a) in rows().iter().enumerate() {
+            for b in &rows()[index + 1..] {
+                if !overlap(&a.pattern, &b.pattern) {
+                    continue;
+                }
+                let (special, general) =
+                    if a.pattern.mask.count_ones() > b.pattern.mask.count_ones() { (a, b) } else { (b, a) };
+                assert_eq!(
+                    special.pattern.mask & general.pattern.mask,
+                    general.pattern.mask,
+                    "{} and {} overlap",
+                    special.mnemonic,
+                    general.mnemonic
+                );
+                found.push((special.mnemonic, general.mnemonic));
+            }
+        }
+        found.sort();
+        let mut declared = SPECIAL.to_vec();
+        declared.sort();
+        assert_eq!(found, declared);
+    }
+
+    #[test]
+    fn the_row_of_an_op_is_its_own() {
+        for (index, op) in Op::ALL.iter().enumerate() {
+            assert_eq!((op.row().op, *op as usize), (*op, index));
+            assert_eq!(op.row().pattern.len, 4, "{}", op.name());
+        }
+    }
+
+    #[test]
+    fn mnemonics_are_unique() {
+        let mut names: Vec<&str> = rows().iter().map(|row| row.mnemonic).collect();
+        names.sort();
+        let count = names.len();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
+
+    #[test]
+    fn every_row_covers_each_bit_once() {
+        for row in rows() {
+            let both = |field| row.pattern.pieces.iter().filter(move |piece| piece.field == field);
+            for field in [super::super::Field::Rd, super::super::Field::Rs1, super::super::Field::Imm] {
+                let mut seen = 0;
+                for piece in both(field) {
+                    assert_eq!(piece.mask() & (seen | row.pattern.mask), 0, "{}", row.mnemonic);
+                    seen |= piece.mask();
+                }
+            }
+        }
+    }
+}

@@ -1,5 +1,5 @@
 //! Compressed instructions (Zca, Zcd, Zcb, Zcmop) by the operation they expand to (unprivileged specification,
-//! chapters "C" and "Zc"). Hints are expanded as any other word; reserved words have no row.
+//! chapters "C" and "Zc"). `c.nop` is `c.addi` to x0. Hints are expanded as any other word; reserved words have no row.
 
 use super::Op;
 use crate::ext::Ext;
@@ -19,8 +19,7 @@ pub(in crate::isa) static ROWS: &[RowText] = rows! {
     Sw     Zca,         "c.sw rs2,imm(rs1)"    "110 uimm[5:3] rs1' uimm[2|6] rs2' 00"
     Sd     Zca,         "c.sd rs2,imm(rs1)"    "111 uimm[5:3] rs1' uimm[7:6] rs2' 00"
 
-    Addi   Zca,         "c.nop imm"            "000 imm[5] 00000 imm[4:0] 01"
-    Addi   Zca,         "c.addi rd,imm"        "000 imm[5] rd/rs1 imm[4:0] 01, rd!=0"
+    Addi   Zca,         "c.addi rd,imm"        "000 imm[5] rd/rs1 imm[4:0] 01"
     Addiw  Zca,         "c.addiw rd,imm"       "001 imm[5] rd/rs1 imm[4:0] 01, rd!=0"
     Addi   Zca,         "c.li rd,imm"          "010 imm[5] rd imm[4:0] 01"
     Addi   Zca,         "c.addi16sp sp,imm"    "011 imm[9] 00010 imm[4|6|8:7|5] 01, rd=2, rs1=2, imm!=0"

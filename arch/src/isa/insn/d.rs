@@ -29,14 +29,14 @@ macro_rules! d_rows {
         FcvtWuD D, "fcvt.wu.d rd,fs1,rm"        "1100001 00001 rs1 rm rd 1010011"
         FcvtLD  D, "fcvt.l.d rd,fs1,rm"         "1100001 00010 rs1 rm rd 1010011"
         FcvtLuD D, "fcvt.lu.d rd,fs1,rm"        "1100001 00011 rs1 rm rd 1010011"
-        FcvtDW  D, "fcvt.d.w fd,rs1,rm"         "1101001 00000 rs1 rm rd 1010011"
-        FcvtDWu D, "fcvt.d.wu fd,rs1,rm"        "1101001 00001 rs1 rm rd 1010011"
+        FcvtDW  D, "fcvt.d.w fd,rs1,exact"      "1101001 00000 rs1 rm rd 1010011"
+        FcvtDWu D, "fcvt.d.wu fd,rs1,exact"     "1101001 00001 rs1 rm rd 1010011"
         FcvtDL  D, "fcvt.d.l fd,rs1,rm"         "1101001 00010 rs1 rm rd 1010011"
         FcvtDLu D, "fcvt.d.lu fd,rs1,rm"        "1101001 00011 rs1 rm rd 1010011"
         FmvXD   D, "fmv.x.d rd,fs1"             "1110001 00000 rs1 000 rd 1010011"
         FmvDX   D, "fmv.d.x fd,rs1"             "1111001 00000 rs1 000 rd 1010011"
 
         FcvtSD  D, "fcvt.s.d fd,fs1,rm"         "0100000 00001 rs1 rm rd 1010011"
-        FcvtDS  D, "fcvt.d.s fd,fs1,rm"         "0100001 00000 rs1 rm rd 1010011"
+        FcvtDS  D, "fcvt.d.s fd,fs1,exact"      "0100001 00000 rs1 rm rd 1010011"
     } };
 }

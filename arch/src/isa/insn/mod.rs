@@ -49,7 +49,7 @@ mod d;
 #[macro_use]
 mod zfh;
 #[macro_use]
-mod zfa;
+pub(super) mod zfa;
 #[macro_use]
 mod b;
 #[macro_use]

@@ -29,3 +29,10 @@ macro_rules! zfa_rows {
         FcvtmodWD Zfa & D,   "fcvtmod.w.d rd,fs1,rtz" "1100001 01000 rs1 001 rd 1010011"
     } };
 }
+
+/// The constants of `fli`, by index, as the disassembler writes them. `min` is the smallest normal number of the format.
+pub(in crate::isa) const FLI: [&str; 32] = [
+    "-0x1p+0", "min", "0x1p-16", "0x1p-15", "0x1p-8", "0x1p-7", "0x1p-4", "0x1p-3", "0x1p-2", "0x1.4p-2", "0x1.8p-2",
+    "0x1.cp-2", "0x1p-1", "0x1.4p-1", "0x1.8p-1", "0x1.cp-1", "0x1p+0", "0x1.4p+0", "0x1.8p+0", "0x1.cp+0", "0x1p+1",
+    "0x1.4p+1", "0x1.8p+1", "0x1p+2", "0x1p+3", "0x1p+4", "0x1p+7", "0x1p+8", "0x1p+15", "0x1p+16", "inf", "nan",
+];

@@ -6,9 +6,9 @@ macro_rules! zfh_rows {
         Fsh     Zfhmin,     "fsh fs2,imm(rs1)"           "imm[11:5] rs2 rs1 001 imm[4:0] 0100111"
         FmvXH   Zfhmin,     "fmv.x.h rd,fs1"             "1110010 00000 rs1 000 rd 1010011"
         FmvHX   Zfhmin,     "fmv.h.x fd,rs1"             "1111010 00000 rs1 000 rd 1010011"
-        FcvtSH  Zfhmin,     "fcvt.s.h fd,fs1,rm"         "0100000 00010 rs1 rm rd 1010011"
+        FcvtSH  Zfhmin,     "fcvt.s.h fd,fs1,exact"      "0100000 00010 rs1 rm rd 1010011"
         FcvtHS  Zfhmin,     "fcvt.h.s fd,fs1,rm"         "0100010 00000 rs1 rm rd 1010011"
-        FcvtDH  Zfhmin & D, "fcvt.d.h fd,fs1,rm"         "0100001 00010 rs1 rm rd 1010011"
+        FcvtDH  Zfhmin & D, "fcvt.d.h fd,fs1,exact"      "0100001 00010 rs1 rm rd 1010011"
         FcvtHD  Zfhmin & D, "fcvt.h.d fd,fs1,rm"         "0100010 00001 rs1 rm rd 1010011"
 
         FmaddH  Zfh,        "fmadd.h fd,fs1,fs2,fs3,rm"  "rs3 10 rs2 rs1 rm rd 1000011"
