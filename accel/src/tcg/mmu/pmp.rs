@@ -161,6 +161,7 @@ mod tests {
         let s = hart(&[(NAPOT | R, 0x1000 >> 2), (NAPOT | R, 0x2000 >> 2 | 0b11)]);
         assert!(allowed(&s, 0x1000, 8, Access::Load, Mode::User));
         assert!(!allowed(&s, 0x1008, 1, Access::Load, Mode::User));
+        assert!(!allowed(&s, 0x1001, 8, Access::Load, Mode::User), "the last byte is outside");
         assert!(allowed(&s, 0x2018, 8, Access::Load, Mode::User));
         assert!(!allowed(&s, 0x2020, 1, Access::Load, Mode::User));
     }
