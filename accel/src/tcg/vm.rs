@@ -23,6 +23,12 @@ pub struct Tcg {
     pub options: TcgOptions,
 }
 
+impl Tcg {
+    pub fn new(options: TcgOptions) -> Self {
+        Self { options }
+    }
+}
+
 impl Accel for Tcg {
     fn name(&self) -> &'static str {
         if self.options.jit { "tcg" } else { "interp" }

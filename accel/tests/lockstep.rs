@@ -1,0 +1,163 @@
+//! Random programs: the interpreter of the IR against generated code in every forced mode.
+
+mod common;
+
+use accel::HartState;
+use accel::tcg::TcgOptions;
+use arch::isa::{Decoder, Insn, Op, rows};
+use common::{Machine, RAM, Rng, forced_modes};
+
+const DATA: u64 = RAM + (2 << 20);
+const DATA_SIZE: usize = 16 << 10;
+const HANDLER: u64 = RAM + 0x8000;
+const ECALL: u32 = 0x73;
+
+/// Registers that hold addresses: the program may not write them.
+const BASE: u8 = 30;
+const RESERVED: [u8; 3] = [28, 29, 30];
+
+fn is_memory(op: Op) -> bool {
+    use Op::*;
+    matches!(op, Lb | Lh | Lw | Ld | Lbu | Lhu | Lwu | Sb | Sh | Sw | Sd | Flw | Fld | Fsw | Fsd)
+}
+
+fn is_atomic(op: Op) -> bool {
+    let name = op.name();
+    name.starts_with("amo") || name.starts_with("lr.") || name.starts_with("sc.")
+}
+
+/// Instructions that random programs leave out: they end the program or depend on time.
+fn is_control(op: Op) -> bool {
+    use Op::*;
+    matches!(
+        op,
+        Jal | Jalr | Ecall | Ebreak | Mret | Sret | Wfi | Csrrw | Csrrs | Csrrc | Csrrwi | Csrrsi | Csrrci | WrsNto | WrsSto
+    )
+}
+
+/// An instruction of a random row with random operands, made harmless.
+fn random_insn(rng: &mut Rng, decoder: &Decoder) -> (u32, u8) {
+    loop {
+        let row = &rows()[rng.below(rows().len() as u64) as usize];
+        let len = row.pattern.len;
+        let limit = if len == 2 { 0xffff } else { u32::MAX };
+        let mut raw = (row.pattern.bits | rng.next() as u32 & !row.pattern.mask) & limit;
+        let Some(mut i) = decoder.decode(raw) else { continue };
+        if is_control(i.op) || i.len != len || RESERVED.contains(&i.rd) {
+            continue;
+        }
+        if is_memory(i.op) || is_atomic(i.op) || matches!(i.op, Op::CboZero | Op::CboClean | Op::CboFlush | Op::CboInval) {
+            if len == 2 {
+                continue;
+            }
+            let base = if is_memory(i.op) { BASE } else { RESERVED[rng.below(2) as usize] };
+            raw = raw & !(31 << 15) | u32::from(base) << 15;
+        }
+        i = decoder.decode(raw).expect("only a register changed");
+        let branch = matches!(i.op, Op::Beq | Op::Bne | Op::Blt | Op::Bge | Op::Bltu | Op::Bgeu);
+        if branch {
+            if len == 2 {
+                continue;
+            }
+            // Over the next instruction, which may be 2 or 4 bytes: the caller pads.
+            raw = raw & !0xfe00_0f80 | 4 << 8;
+        }
+        return (raw, len);
+    }
+}
+
+struct Program {
+    code: Vec<u8>,
+    start: HartState,
+    data: Vec<u8>,
+    listing: Vec<Insn>,
+}
+
+fn random_program(rng: &mut Rng, m: &Machine) -> Program {
+    let decoder = Decoder::new(&m.isa);
+    let mut code = Vec::new();
+    let mut listing = Vec::new();
+    for _ in 0..1 + rng.below(60) {
+        let (raw, len) = random_insn(rng, &decoder);
+        let i = decoder.decode(raw).expect("it was decoded before");
+        code.extend(&raw.to_le_bytes()[..usize::from(len)]);
+        listing.push(i);
+        if matches!(i.op, Op::Beq | Op::Bne | Op::Blt | Op::Bge | Op::Bltu | Op::Bgeu) {
+            code.extend(0x0000_0013u32.to_le_bytes());
+        }
+    }
+    for _ in 0..4 {
+        code.extend(ECALL.to_le_bytes());
+    }
+    let mut start = m.supervisor(0);
+    // Anywhere in the page, also so that the program crosses into the next.
+    start.pc = RAM + rng.below(4096) / 2 * 2;
+    for r in 1..32 {
+        start.x[r] = rng.corner();
+        start.f[r] = rng.corner();
+    }
+    start.f[0] = rng.corner();
+    start.x[28] = DATA + 4096 + rng.below(4096) / 8 * 8;
+    start.x[29] = DATA + 4096 + rng.below(64);
+    start.x[30] = DATA + 4096 + rng.below(8192);
+    start.csr.mstatus |= 3 << 13 | 1 << 63;
+    start.csr.fcsr = rng.below(5) << 5 | rng.below(32);
+    start.csr.medeleg = 0xb3ff;
+    start.csr.stvec = HANDLER;
+    let data = (0..DATA_SIZE / 8).flat_map(|_| rng.corner().to_le_bytes()).collect();
+    Program { code, start, data, listing }
+}
+
+fn run(m: &mut Machine, p: &Program) -> (HartState, Vec<u8>) {
+    m.write(DATA, &p.data);
+    m.write(HANDLER, &ECALL.to_le_bytes());
+    m.write(p.start.pc, &p.code);
+    let end = m.run(&p.start);
+    (end, m.read(DATA, DATA_SIZE))
+}
+
+fn difference(a: &HartState, b: &HartState) -> String {
+    let mut out = String::new();
+    for r in 0..32 {
+        if a.x[r] != b.x[r] {
+            out += &format!("x{r}: {:#x} / {:#x}\n", a.x[r], b.x[r]);
+        }
+        if a.f[r] != b.f[r] {
+            out += &format!("f{r}: {:#x} / {:#x}\n", a.f[r], b.f[r]);
+        }
+    }
+    if a.pc != b.pc {
+        out += &format!("pc: {:#x} / {:#x}\n", a.pc, b.pc);
+    }
+    if a.csr != b.csr {
+        out += &format!("csr: {:?}\n /   {:?}\n", a.csr, b.csr);
+    }
+    out
+}
+
+fn listing(p: &Program) -> String {
+    p.listing.iter().map(|i| format!("  {:08x} {}\n", i.raw, arch::isa::disasm(i, 0))).collect()
+}
+
+/// `VIREO_LOCKSTEP_ROUNDS` programs, 3,000 unless told.
+#[test]
+fn generated_code_does_what_the_interpreter_does() {
+    let rounds: u64 = std::env::var("VIREO_LOCKSTEP_ROUNDS").ok().and_then(|v| v.parse().ok()).unwrap_or(3_000);
+    let mut reference = Machine::new(TcgOptions { jit: false, ..TcgOptions::default() });
+    let mut others: Vec<_> = forced_modes().into_iter().map(|(n, o)| (n, Machine::new(o))).collect();
+    for seed in 1..=rounds {
+        let mut rng = Rng(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let program = random_program(&mut rng, &reference);
+        let (expected, data) = run(&mut reference, &program);
+        for (name, m) in &mut others {
+            let (got, memory) = run(m, &program);
+            if got != expected || memory != data {
+                let at = (0..DATA_SIZE).find(|&i| memory[i] != data[i]);
+                panic!(
+                    "{name}, seed {seed}: interpreter / generated code differ\n{}memory differs at {at:x?}\nfrom pc {:#x}, fcsr {:#x}:\n{}",
+                    difference(&expected, &got), program.start.pc, program.start.csr.fcsr, listing(&program),
+                );
+            }
+        }
+    }
+}
