@@ -1,0 +1,116 @@
+//! The lists that `help` prints.
+
+use std::fmt::Write;
+
+use super::{chardev, device, log, net};
+use crate::board;
+
+/// Two columns.
+fn table<'a>(title: &str, rows: impl IntoIterator<Item = (&'a str, String)>) -> String {
+    let rows: Vec<_> = rows.into_iter().collect();
+    let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    let mut text = format!("{title}\n");
+    for (name, what) in rows {
+        let _ = writeln!(text, "  {name:width$}  {what}");
+    }
+    text
+}
+
+pub fn machines() -> String {
+    let rows = board::MACHINES.iter().flat_map(|m| {
+        let aliases = m.aliases.iter().map(|a| (*a, format!("{} (alias of {})", m.description, m.name)));
+        let default = if m.default { " (default)" } else { "" };
+        aliases.chain([(m.name, format!("{}{default}", m.description))])
+    });
+    table("Machines:", rows)
+}
+
+pub fn machine_properties() -> String {
+    table(
+        "Properties of -machine virt:",
+        [
+            ("accel", "engines in order of preference, such as kvm:tcg".to_owned()),
+            ("aclint", "on|off: ACLINT instead of the CLINT; with -bios FILE or none (default: off)".to_owned()),
+            ("dumpdtb", "FILE: write the device tree there and exit".to_owned()),
+            ("pflash0", "ID: the -drive or -blockdev in the first flash bank".to_owned()),
+            ("pflash1", "ID: the -drive or -blockdev in the second flash bank".to_owned()),
+            ("timebase", "HZ: ticks of the time CSR a second, 1000 to 1000000000 (default: 10000000)".to_owned()),
+        ],
+    )
+}
+
+pub fn accels() -> String {
+    let rows = accel::select::engines().into_iter().map(|e| {
+        let state = match e.availability {
+            Ok(()) => String::new(),
+            Err(reason) => format!(" (not here: {reason})"),
+        };
+        (e.name, format!("{}{state}", e.description))
+    });
+    table("Accelerators:", rows)
+}
+
+pub fn cpus() -> String {
+    let models = arch::model::MODELS.iter().map(|m| {
+        let state = if m.missing().is_empty() { "" } else { " (not supported by vireo yet)" };
+        (m.name, format!("{}{state}", m.doc))
+    });
+    let extensions = arch::ext::EXTENSIONS.iter().filter(|e| e.ext.is_ready()).map(|e| e.ext.name());
+    let mut text = table("CPU models:", models);
+    text.push('\n');
+    text.push_str("Extensions, switched by NAME=on, NAME=off, +NAME or -NAME:\n");
+    text.push_str(&wrap(extensions));
+    text.push('\n');
+    let properties = arch::model::PROPERTIES.iter().map(|p| (p.name, format!("{}: {}", p.allowed, p.doc)));
+    text.push_str(&table("Other properties:", properties));
+    text
+}
+
+fn wrap<'a>(words: impl Iterator<Item = &'a str>) -> String {
+    let mut text = String::new();
+    let mut column = 0;
+    for word in words {
+        if column == 0 || column + word.len() > 100 {
+            text.push_str(if column == 0 { " " } else { "\n " });
+            column = 1;
+        }
+        text.push(' ');
+        text.push_str(word);
+        column += word.len() + 1;
+    }
+    text.push('\n');
+    text
+}
+
+pub fn devices() -> String {
+    table("Devices:", device::TYPES.iter().map(|t| (t.name, t.description.to_owned())))
+}
+
+/// The properties of one device, if there is such a device.
+pub fn device_properties(name: &str) -> Option<String> {
+    let t = device::TYPES.iter().find(|t| t.name == name)?;
+    let common = [("id", "ID", "its name")].into_iter();
+    let bus = if name.starts_with("virtio-") {
+        ("bus", "virtio-mmio-bus.0..7", "its transport (default: the highest free one)")
+    } else {
+        ("bus", "ID.0", "the virtio-serial-device (default: the last one)")
+    };
+    let rows = common.chain([bus]).chain(t.properties.iter().copied());
+    Some(table(&format!("Properties of {name}:"), rows.map(|(n, kind, what)| (n, format!("<{kind}> {what}")))))
+}
+
+pub fn netdevs() -> String {
+    table("Network types:", net::TYPES.iter().map(|(n, d)| (*n, (*d).to_owned())))
+}
+
+pub fn chardevs() -> String {
+    table("Character device types:", chardev::TYPES.iter().map(|(n, d)| (*n, (*d).to_owned())))
+}
+
+pub fn log_items() -> String {
+    table("Items of -d:", log::ITEMS.iter().map(|(n, d, _)| (*n, (*d).to_owned())))
+}
+
+pub fn short(option: &str, what: &str) -> String {
+    format!("{option}: {what}\n")
+}

@@ -1,0 +1,81 @@
+//! `-d` and `-D`: what is logged, and where.
+
+use super::error::{CliError, Result, did_you_mean};
+use crate::config::LogConfig;
+
+/// Items of `-d`: name, meaning, and the parts of the program whose debug messages it turns on.
+pub const ITEMS: &[(&str, &str, &[&str])] = &[
+    ("guest_errors", "what the guest does wrong", &["devices=debug", "vmm::board=debug", "firmware=debug"]),
+    ("sbi", "SBI calls", &["firmware::sbi=trace", "vmm::sbi_host=debug"]),
+    ("boot", "what is loaded where", &["firmware::boot=debug", "firmware::load=debug", "vmm::machine=debug"]),
+    ("accel", "the engine: choice, translation, exits", &["accel=debug"]),
+    ("int", "traps and interrupts", &["accel::tcg::trap=trace"]),
+    ("mmu", "address translation", &["accel::tcg::mmu=trace"]),
+    ("vcpu", "vCPU threads: start, stop, exits", &["vmm::vcpu_thread=debug"]),
+    ("irq", "interrupt controllers", &["devices::intc=trace"]),
+    ("virtio", "virtio devices", &["devices::virtio=debug"]),
+    ("block", "disks", &["devices::backend=debug", "devices::virtio::blk=debug"]),
+    ("net", "networks", &["devices::netuser=debug", "devices::virtio::net=debug"]),
+    ("chardev", "consoles", &["devices::chardev=debug", "devices::serial=debug"]),
+    ("all", "all of these", &["debug"]),
+];
+
+const ELSEWHERE: &[&str] = &[
+    "out_asm",
+    "in_asm",
+    "op",
+    "op_opt",
+    "op_ind",
+    "op_plugin",
+    "exec",
+    "cpu",
+    "fpu",
+    "cpu_reset",
+    "unimp",
+    "nochain",
+    "page",
+    "plugin",
+    "strace",
+    "tid",
+    "vpu",
+    "pcall",
+    "invalid_mem",
+    "ioport",
+    "trace:",
+];
+
+/// Every `-d`, and the last `-D`.
+pub fn parse(items: &[String], files: &[String]) -> Result<LogConfig> {
+    let mut directives: Vec<String> = Vec::new();
+    for text in items {
+        for item in text.split(',').filter(|i| !i.is_empty()) {
+            let error = |message: String| CliError::new(format!("-d {text}"), message);
+            let row = ITEMS.iter().find(|(name, ..)| *name == item).ok_or_else(|| {
+                if ELSEWHERE.iter().any(|e| item == *e || (e.ends_with(':') && item.starts_with(e))) {
+                    return error(format!("item '{item}' is not supported by vireo yet; -d help lists what is"));
+                }
+                let hint = did_you_mean(item, ITEMS.iter().map(|(n, ..)| *n));
+                error(format!("unknown item '{item}'{hint}; -d help lists them"))
+            })?;
+            directives.extend(row.2.iter().map(|d| (*d).to_owned()));
+        }
+    }
+    let file = files.last().map(std::path::PathBuf::from);
+    Ok(LogConfig { directives, file })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn items() {
+        let v = |t: &str| vec![t.to_owned()];
+        let log = parse(&v("sbi,vcpu"), &v("x")).unwrap();
+        assert!(log.directives.contains(&"vmm::vcpu_thread=debug".to_owned()));
+        assert_eq!(log.file.as_deref(), Some(std::path::Path::new("x")));
+        assert!(parse(&v("in_asm"), &[]).unwrap_err().to_string().contains("not supported by vireo yet"));
+        assert!(parse(&v("sbii"), &[]).unwrap_err().to_string().contains("did you mean 'sbi'"));
+        assert!(parse(&v("trace:foo"), &[]).unwrap_err().to_string().contains("not supported"));
+    }
+}

@@ -1,0 +1,378 @@
+//! Options about the machine as a whole: `-M`, `-accel`, `-m`, `-name`, `-rtc`, `-global`.
+
+use std::path::PathBuf;
+
+use super::error::{CliError, Result, did_you_mean};
+use super::optlist::{OptList, on_off};
+use super::size;
+use crate::board::{self, MachineType};
+use crate::config::{AccelChoice, BoardOptions, RAM_MAX, RAM_MIN, RtcBase, TcgConfig};
+
+/// What the `-machine` options said together.
+#[derive(Debug)]
+pub struct Machine {
+    pub machine: &'static MachineType,
+    pub board: BoardOptions,
+    /// `accel=`.
+    pub accel: Option<String>,
+    pub pflash: [Option<String>; 2],
+    /// QEMU's other way of writing -kernel, -initrd, -append, -dtb and -bios.
+    pub boot: [Option<String>; 5],
+}
+
+pub fn parse_machine(values: &[String]) -> Result<Machine> {
+    let mut m = Machine {
+        machine: board::default_machine(),
+        board: BoardOptions::default(),
+        accel: None,
+        pflash: [None, None],
+        boot: Default::default(),
+    };
+    for text in values {
+        let mut o = OptList::parse("-machine", text)?;
+        if let Some(name) = o.head("type")? {
+            m.machine = board::find_machine(&name).ok_or_else(|| {
+                let names = board::MACHINES.iter().flat_map(|m| m.names());
+                let hint = did_you_mean(&name, names);
+                o.error(format!("unknown machine '{name}'{hint}; -M help lists them"))
+            })?;
+        }
+        m.accel = o.text("accel")?.or(m.accel);
+        m.board.aclint = o.flag("aclint")?.unwrap_or(m.board.aclint);
+        m.board.timebase = o.number("timebase", 1_000..=1_000_000_000)?.or(m.board.timebase);
+        m.board.dumpdtb = o.text("dumpdtb")?.map(PathBuf::from).or(m.board.dumpdtb);
+        m.pflash[0] = o.text("pflash0")?.or(m.pflash[0].take());
+        m.pflash[1] = o.text("pflash1")?.or(m.pflash[1].take());
+        for (value, key) in m.boot.iter_mut().zip(["kernel", "initrd", "append", "dtb", "firmware"]) {
+            *value = o.text(key)?.or(value.take());
+        }
+        refuse_others(&mut o)?;
+        o.finish()?;
+    }
+    Ok(m)
+}
+
+/// Properties that QEMU's board has: accepted where the value asks for what is so anyway.
+fn refuse_others(o: &mut OptList) -> Result<()> {
+    for (key, only) in [("aia", "none"), ("kernel-irqchip", "off"), ("aia-guests", "0")] {
+        if let Some(value) = o.text(key)?
+            && value != only
+        {
+            return Err(o.error(format!("{key}={value} is not supported by vireo yet; it must be {only}")));
+        }
+    }
+    for key in ["usb", "acpi", "graphics", "iommu-sys", "mem-merge", "dump-guest-core", "smbios"] {
+        // KSM and core dumps change nothing that a guest sees; the others ask for hardware.
+        if o.flag(key)? == Some(true) && !["mem-merge", "dump-guest-core"].contains(&key) {
+            return Err(o.error(format!("{key}=on is not supported by vireo yet")));
+        }
+    }
+    o.unsupported(&[
+        "memory-backend",
+        "memory-encryption",
+        "dt-compatible",
+        "phandle-start",
+        "hmat",
+        "nvdimm",
+        "smp",
+        "memory",
+    ])
+}
+
+/// `-accel` (several), `-machine accel=a:b` and `-enable-kvm`, in order of preference.
+pub fn parse_accel(values: &[String], machine: Option<&str>, enable_kvm: bool) -> Result<Vec<AccelChoice>> {
+    let given = usize::from(!values.is_empty()) + usize::from(machine.is_some()) + usize::from(enable_kvm);
+    if given > 1 && !(values.is_empty() && machine == Some("kvm")) {
+        return Err(CliError::new("-accel", "only one of -accel, -machine accel= and -enable-kvm may be given"));
+    }
+    if enable_kvm {
+        return Ok(vec![AccelChoice::Kvm]);
+    }
+    let mut choices = Vec::new();
+    for text in values {
+        choices.extend(parse_one_accel("-accel", text)?);
+    }
+    if let Some(text) = machine {
+        choices.extend(parse_one_accel("-machine accel", text)?);
+    }
+    Ok(choices)
+}
+
+fn parse_one_accel(option: &str, text: &str) -> Result<Vec<AccelChoice>> {
+    let mut o = OptList::parse(option, text)?;
+    let names = o.head("accel")?.ok_or_else(|| o.error("needs an accelerator: kvm, tcg or interp"))?;
+    let mut choices = Vec::new();
+    let mut tcg_given = false;
+    for name in names.split(':') {
+        choices.push(match name {
+            "kvm" => AccelChoice::Kvm,
+            "tcg" | "interp" => {
+                let jit = [name == "tcg"];
+                tcg_given |= jit[0];
+                AccelChoice::Tcg(TcgConfig { jit: jit[0], ..TcgConfig::default() })
+            }
+            "hvf" | "xen" | "nvmm" | "whpx" | "qtest" | "mshv" | "nitro" => {
+                return Err(
+                    o.error(format!("accelerator '{name}' is not supported by vireo yet; use kvm, tcg or interp"))
+                );
+            }
+            _ => {
+                let hint = did_you_mean(name, ["kvm", "tcg", "interp"]);
+                return Err(o.error(format!("unknown accelerator '{name}'{hint}; -accel help lists them")));
+            }
+        });
+    }
+    let has_tcg = choices.iter().any(|c| matches!(c, AccelChoice::Tcg(_)));
+    let has_kvm = choices.contains(&AccelChoice::Kvm);
+    if has_kvm {
+        o.unsupported(&["kvm-shadow-mem", "dirty-ring-size", "notify-vmexit", "eager-split-size", "device"])?;
+        if let Some(mode) = o.text("kernel-irqchip")?
+            && mode != "off"
+        {
+            return Err(o.error(format!("kernel-irqchip={mode} is not supported by vireo yet; it must be off")));
+        }
+    }
+    if has_tcg {
+        let jit = o.flag("jit")?;
+        let cache = o.number("tb-size", 1..=2048)?;
+        let one = o.flag("one-insn-per-tb")?;
+        o.unsupported(&["split-wx"])?;
+        if o.choice("thread", &[("multi", true), ("single", false)])? == Some(false) {
+            return Err(o.error("thread=single is not supported by vireo yet; every hart has a thread of its own"));
+        }
+        if jit == Some(true) && !tcg_given {
+            return Err(o.error("jit=on contradicts interp; use tcg"));
+        }
+        for choice in &mut choices {
+            if let AccelChoice::Tcg(tcg) = choice {
+                tcg.jit = jit.unwrap_or(tcg.jit);
+                tcg.code_cache_mib = cache;
+                tcg.one_insn_per_block = one.unwrap_or(false);
+            }
+        }
+    }
+    o.finish()?;
+    Ok(choices)
+}
+
+/// Bytes.
+pub fn parse_memory(values: &[String]) -> Result<u64> {
+    let mut ram = 128 << 20;
+    for text in values {
+        let mut o = OptList::parse("-m", text)?;
+        o.unsupported(&["slots", "maxmem"])?;
+        if let Some(text) = o.head("size")? {
+            let range = format!("must be from {} to {}", size::show(RAM_MIN), size::show(RAM_MAX));
+            let bytes = size::parse(&text, 1 << 20).map_err(|e| o.error(format!("RAM size {e}")))?;
+            // Pages are 4 KiB.
+            ram = match bytes.checked_next_multiple_of(4096) {
+                Some(bytes) if (RAM_MIN..=RAM_MAX).contains(&bytes) => bytes,
+                _ => return Err(o.error(format!("RAM size {range}"))),
+            };
+        }
+        o.finish()?;
+    }
+    Ok(ram)
+}
+
+/// The guest's and the process's name.
+pub fn parse_name(values: &[String]) -> Result<(Option<String>, Option<String>)> {
+    let (mut guest, mut process) = (None, None);
+    for text in values {
+        let mut o = OptList::parse("-name", text)?;
+        guest = o.head("guest")?.or(guest);
+        process = o.text("process")?.or(process);
+        // Threads always have names.
+        o.flag("debug-threads")?;
+        o.finish()?;
+    }
+    Ok((guest, process))
+}
+
+pub fn parse_rtc(values: &[String]) -> Result<RtcBase> {
+    let mut base = RtcBase::Utc;
+    for text in values {
+        let mut o = OptList::parse_headless("-rtc", text)?;
+        if let Some(text) = o.text("base")? {
+            base = match text.as_str() {
+                "utc" => RtcBase::Utc,
+                "localtime" => RtcBase::LocalTime,
+                date => RtcBase::Fixed(parse_date(date).ok_or_else(|| {
+                    o.error(format!(
+                        "base={date}: must be utc, localtime, or a date such as 2030-01-31T12:00:00 or 2030-01-31"
+                    ))
+                })?),
+            };
+        }
+        if let Some(clock) = o.text("clock")?
+            && clock != "host"
+        {
+            return Err(o.error(format!("clock={clock} is not supported by vireo yet; it must be host")));
+        }
+        if let Some(fix) = o.text("driftfix")?
+            && fix != "none"
+        {
+            return Err(o.error(format!("driftfix={fix} is not supported by vireo yet; it must be none")));
+        }
+        o.finish()?;
+    }
+    Ok(base)
+}
+
+/// `YYYY-MM-DD` or `YYYY-MM-DDTHH:MM:SS`, UTC, as seconds since 1970.
+fn parse_date(text: &str) -> Option<i64> {
+    let (date, time) = text.split_once('T').unwrap_or((text, "00:00:00"));
+    let numbers = |text: &str, separator| -> Option<[i64; 3]> {
+        let mut parts = text
+            .split(separator)
+            .map(|p| p.bytes().all(|b| b.is_ascii_digit()).then(|| p.parse::<u16>().ok()).flatten().map(i64::from));
+        let all = [parts.next()??, parts.next()??, parts.next()??];
+        parts.next().is_none().then_some(all)
+    };
+    let [year, month, day] = numbers(date, '-')?;
+    let [hour, minute, second] = numbers(time, ':')?;
+    let leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
+    let days = match month {
+        4 | 6 | 9 | 11 => 30,
+        2 => 28 + i64::from(leap),
+        1..=12 => 31,
+        _ => return None,
+    };
+    if !(1970..=9999).contains(&year) || !(1..=days).contains(&day) || hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    // Days from the civil calendar: years begin in March, so that the leap day is the last one.
+    let (y, m) = if month <= 2 { (year - 1, month + 9) } else { (year, month - 3) };
+    let days = 365 * y + y / 4 - y / 100 + y / 400 + (153 * m + 2) / 5 + day - 1 - 719_468;
+    Some(((days * 24 + hour) * 60 + minute) * 60 + second)
+}
+
+/// `-global`: whether virtio-mmio is legacy.
+pub fn parse_global(values: &[String]) -> Result<bool> {
+    let mut legacy = false;
+    for text in values {
+        let error = |message: String| CliError::new(format!("-global {text}"), message);
+        match text.split_once('=') {
+            Some(("virtio-mmio.force-legacy", value)) => {
+                legacy = on_off(value).ok_or_else(|| error("must be 'on' or 'off'".to_owned()))?;
+            }
+            Some((name, _)) => {
+                return Err(error(format!(
+                    "'{name}' is not supported by vireo yet; only virtio-mmio.force-legacy=on|off is"
+                )));
+            }
+            None => return Err(error("must be DRIVER.PROPERTY=VALUE".to_owned())),
+        }
+    }
+    Ok(legacy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn v(text: &str) -> Vec<String> {
+        vec![text.to_owned()]
+    }
+
+    #[test]
+    fn memory() {
+        assert_eq!(parse_memory(&[]), Ok(128 << 20));
+        assert_eq!(parse_memory(&v("512M")), Ok(512 << 20));
+        assert_eq!(parse_memory(&v("4G")), Ok(4 << 30));
+        assert_eq!(parse_memory(&v("size=1G")), Ok(1 << 30));
+        assert_eq!(parse_memory(&v("3000000B")), Ok(3_002_368));
+        for text in ["0", "1T", "1", "0x0", "512.5G", "513G"] {
+            let e = parse_memory(&v(text)).unwrap_err().to_string();
+            assert_eq!(e, format!("-m {text}: RAM size must be from 2M to 512G"));
+        }
+        for text in ["abc", "-1", "16E", "4G,slots=2,maxmem=8G", "1G,foo=1", "1Q"] {
+            let e = parse_memory(&v(text)).unwrap_err().to_string();
+            assert!(e.starts_with(&format!("-m {text}: ")), "{e}");
+        }
+    }
+
+    #[test]
+    fn accels() {
+        let tcg = |jit| AccelChoice::Tcg(TcgConfig { jit, ..TcgConfig::default() });
+        let accel = |text: &str| parse_accel(&v(text), None, false);
+        assert_eq!(accel("kvm:tcg").unwrap(), [AccelChoice::Kvm, tcg(true)]);
+        assert_eq!(accel("interp").unwrap(), [tcg(false)]);
+        assert_eq!(accel("tcg,jit=off").unwrap(), [tcg(false)]);
+        assert_eq!(
+            accel("tcg,tb-size=64,thread=multi,one-insn-per-tb=on").unwrap(),
+            [AccelChoice::Tcg(TcgConfig { jit: true, code_cache_mib: Some(64), one_insn_per_block: true })]
+        );
+        assert_eq!(parse_accel(&[], Some("kvm:tcg"), false).unwrap(), [AccelChoice::Kvm, tcg(true)]);
+        assert_eq!(parse_accel(&[], None, true).unwrap(), [AccelChoice::Kvm]);
+        assert_eq!(parse_accel(&[], None, false).unwrap(), []);
+        assert_eq!(parse_accel(&["kvm".into(), "tcg".into()], None, false).unwrap(), [AccelChoice::Kvm, tcg(true)]);
+        for text in [
+            "",
+            "foo",
+            "tgc",
+            "hvf",
+            "tcg:",
+            "tcg,jit=7",
+            "tcg,tb-size=0",
+            "tcg,thread=single",
+            "kvm,jit=on",
+            "interp,jit=on",
+            "tcg,x=1",
+        ] {
+            let e = accel(text).expect_err(text).to_string();
+            assert!(e.starts_with(&format!("-accel {text}")), "{e}");
+        }
+        assert!(parse_accel(&v("tcg"), Some("kvm"), false).is_err());
+    }
+
+    #[test]
+    fn machines() {
+        let m = parse_machine(&v("virt,aclint=on,timebase=1000000,dumpdtb=a,accel=tcg,pflash0=f")).unwrap();
+        assert!(m.board.aclint);
+        assert_eq!((m.board.timebase, m.accel.as_deref()), (Some(1_000_000), Some("tcg")));
+        assert_eq!(m.pflash[0].as_deref(), Some("f"));
+        assert_eq!(parse_machine(&v("virt-1.0")).unwrap().machine.name, parse_machine(&[]).unwrap().machine.name);
+        assert!(!parse_machine(&v("virt,aia=none,usb=off,acpi=off")).unwrap().board.aclint);
+        for (text, what) in [
+            ("virtt", "did you mean 'virt'"),
+            ("spike", "unknown machine"),
+            ("virt,aia=aplic", "not supported by vireo yet"),
+            ("virt,acpi=on", "not supported by vireo yet"),
+            ("virt,timebase=0", "timebase=0"),
+            ("virt,aclnt=on", "did you mean 'aclint'"),
+            ("virt,aclint=maybe", "'on' or 'off'"),
+        ] {
+            let e = parse_machine(&v(text)).expect_err(text).to_string();
+            assert!(e.contains(what), "{text}: {e}");
+        }
+    }
+
+    #[test]
+    fn dates() {
+        assert_eq!(parse_date("1970-01-01"), Some(0));
+        assert_eq!(parse_date("2000-02-29T12:34:56"), Some(951_827_696));
+        assert_eq!(parse_date("2038-01-19T03:14:08"), Some(1 << 31));
+        for bad in [
+            "",
+            "2023-02-29",
+            "2023-13-01",
+            "2023-1",
+            "1969-12-31",
+            "2023-01-01T24:00:00",
+            "2023-01-01 00:00:00",
+            "+2023-01-01",
+        ] {
+            assert_eq!(parse_date(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn globals() {
+        assert_eq!(parse_global(&v("virtio-mmio.force-legacy=on")), Ok(true));
+        assert_eq!(parse_global(&v("virtio-mmio.force-legacy=false")), Ok(false));
+        for bad in ["", "virtio-mmio.force-legacy", "virtio-mmio.force-legacy=2", "e1000.mac=1"] {
+            assert!(parse_global(&v(bad)).is_err(), "{bad}");
+        }
+    }
+}

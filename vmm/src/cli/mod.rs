@@ -1,0 +1,412 @@
+//! The command line: QEMU's options to a [`MachineConfig`].
+//!
+//! `argv` gives clap what it can read, one file an option family checks the values, and this file puts them
+//! together. Nothing is opened or started here, apart from looking whether two drives are one file.
+
+mod argv;
+mod chardev;
+mod device;
+mod drive;
+mod error;
+mod help;
+mod log;
+mod machine;
+mod net;
+mod options;
+mod optlist;
+mod size;
+mod smp;
+mod unsupported;
+
+use std::path::PathBuf;
+
+use ::devices::chardev::{BackendConfig, ChardevConfig};
+
+use crate::config::{Bios, BootConfig, MachineConfig, NetdevConfig, OnReboot, OnShutdown, VirtioKind};
+use argv::Occurrence;
+use chardev::Serial;
+use device::{Devices, Objects};
+use drive::{Drive, Interface};
+pub use error::CliError;
+use error::Result;
+use options::Options;
+use optlist::OptList;
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub enum Command {
+    Run(Box<MachineConfig>),
+    /// A text for standard output.
+    Print(String),
+}
+
+/// Parses the words after the program's name.
+pub fn parse(words: &[String]) -> Result<Command> {
+    let (options, order) = argv::parse(words)?;
+    if let Some(text) = information(&options)? {
+        return Ok(Command::Print(text));
+    }
+    build(&options, &order).map(|c| Command::Run(Box::new(c)))
+}
+
+/// `-h`, `-version` and every `help`: looked at before anything is checked.
+fn information(o: &Options) -> Result<Option<String>> {
+    if o.help > 0 {
+        return Ok(Some(argv::help()));
+    }
+    if o.version > 0 {
+        return Ok(Some(format!("vireo {}\n", env!("CARGO_PKG_VERSION"))));
+    }
+    let asks = |values: &[String]| values.iter().any(|v| v == "help" || v == "?");
+    let lists: [(&[String], fn() -> String); 13] = [
+        (&o.machine, help::machines),
+        (&o.accel, help::accels),
+        (&o.cpu, help::cpus),
+        (&o.device, help::devices),
+        (&o.netdev, help::netdevs),
+        (&o.nic, help::netdevs),
+        (&o.chardev, help::chardevs),
+        (&o.serial, help::chardevs),
+        (&o.log, help::log_items),
+        (&o.object, || help::short("-object", "rng-builtin,id=ID or rng-random,id=ID[,filename=FILE]")),
+        (&o.monitor, || help::short("-monitor", "none")),
+        (&o.display, || help::short("-display", "none")),
+        (&o.smp, || help::short("-smp", "[cpus=]N[,sockets=S][,clusters=C][,cores=C][,threads=T]")),
+    ];
+    if let Some((_, list)) = lists.iter().find(|(values, _)| asks(values)) {
+        return Ok(Some(list()));
+    }
+    for text in &o.machine {
+        let list = OptList::parse("-machine", text)?;
+        if list.asks_help() {
+            return Ok(Some(help::machine_properties()));
+        }
+    }
+    for text in &o.device {
+        let mut list = OptList::parse("-device", text)?;
+        if list.asks_help() {
+            let name = list.head("driver")?.unwrap_or_default();
+            // An unknown name falls through to the error of the real parse.
+            return Ok(help::device_properties(&name));
+        }
+    }
+    Ok(None)
+}
+
+fn build(o: &Options, order: &[Occurrence]) -> Result<MachineConfig> {
+    let machine = machine::parse_machine(&o.machine)?;
+    let accel = machine::parse_accel(&o.accel, machine.accel.as_deref(), o.enable_kvm > 0)?;
+    let (name, process_name) = machine::parse_name(&o.name)?;
+    let boot = parse_boot(o, &machine.boot)?;
+    let isa = parse_cpu(&o.cpu)?;
+    check_words("-monitor", &o.monitor, &["none"])?;
+    check_words("-display", &o.display, &["none"])?;
+
+    let mut drives = drive::parse_blockdevs(&o.blockdev)?;
+    drives.extend(o.drive.iter().enumerate().map(|(n, d)| drive::parse_drive(d, n)).collect::<Result<Vec<_>>>()?);
+    if o.snapshot > 0 {
+        drives.iter_mut().for_each(|d| d.config.snapshot = true);
+    }
+    let flash = parse_flash(&drives, machine.pflash, &boot)?;
+    let mut netdevs = o.netdev.iter().map(|n| net::parse_netdev(n)).collect::<Result<Vec<_>>>()?;
+    let devices = parse_devices(o, order, &drives, &mut netdevs)?;
+    let contexts: Vec<_> = devices.requests.iter().map(|r| r.context.clone()).collect();
+    let virtio = devices.place()?;
+    let (chardevs, serial) = parse_consoles(o)?;
+
+    let config = MachineConfig {
+        name,
+        process_name,
+        machine: machine.machine,
+        board: machine.board,
+        accel,
+        isa,
+        ram_size: machine::parse_memory(&o.memory)?,
+        topology: smp::parse(&o.smp)?,
+        boot,
+        drives: Vec::new(),
+        flash,
+        chardevs,
+        serial,
+        netdevs,
+        virtio,
+        force_legacy: machine::parse_global(&o.global)?,
+        rtc: machine::parse_rtc(&o.rtc)?,
+        on_reboot: if o.no_reboot > 0 { OnReboot::Exit } else { OnReboot::Reset },
+        on_shutdown: if o.no_shutdown > 0 { OnShutdown::Pause } else { OnShutdown::Exit },
+        pidfile: o.pidfile.last().map(PathBuf::from),
+        log: log::parse(&o.log, &o.log_file)?,
+    };
+    check_references(&config, &contexts, &drives)?;
+    check_contract(&config)?;
+    let drives = drives.into_iter().map(|d| d.config).collect();
+    Ok(MachineConfig { drives, ..config })
+}
+
+fn parse_cpu(values: &[String]) -> Result<arch::ext::IsaConfig> {
+    match values.last() {
+        None => Ok(arch::ext::IsaConfig::default()),
+        Some(text) => arch::model::parse(text).map_err(|e| CliError::new(format!("-cpu {text}"), e.to_string())),
+    }
+}
+
+fn parse_boot(o: &Options, machine: &[Option<String>; 5]) -> Result<BootConfig> {
+    let pick = |option: &str, values: &[String], other: &Option<String>| {
+        let text = values.last().cloned().or(other.clone());
+        match text {
+            Some(text) if text.is_empty() => Err(CliError::new(option, "the file's name is empty")),
+            text => Ok(text.map(PathBuf::from)),
+        }
+    };
+    let bios = match o.bios.last().or(machine[4].as_ref()).map(String::as_str) {
+        None | Some("default") => Bios::Default,
+        Some("none") => Bios::None,
+        Some("") => return Err(CliError::new("-bios", "must be default, none or a file's name")),
+        Some(file) => Bios::File(file.into()),
+    };
+    let boot = BootConfig {
+        bios,
+        kernel: pick("-kernel", &o.kernel, &machine[0])?,
+        initrd: pick("-initrd", &o.initrd, &machine[1])?,
+        append: o.append.last().or(machine[2].as_ref()).cloned().unwrap_or_default(),
+        dtb: pick("-dtb", &o.dtb, &machine[3])?,
+    };
+    if boot.kernel.is_none() {
+        if boot.initrd.is_some() {
+            return Err(CliError::new("-initrd", "needs -kernel"));
+        }
+        if !boot.append.is_empty() {
+            return Err(CliError::new("-append", "needs -kernel"));
+        }
+    }
+    Ok(boot)
+}
+
+/// What may only be one word.
+fn check_words(option: &str, values: &[String], allowed: &[&str]) -> Result<()> {
+    match values.iter().find(|v| !allowed.contains(&v.as_str())) {
+        None => Ok(()),
+        Some(v) => Err(CliError::new(
+            format!("{option} {v}"),
+            format!("'{v}' is not supported by vireo yet; it must be {}", allowed.join(" or ")),
+        )),
+    }
+}
+
+/// The flash banks: `-machine pflash0=ID` and `-drive if=pflash`.
+fn parse_flash(drives: &[Drive], ids: [Option<String>; 2], boot: &BootConfig) -> Result<[Option<String>; 2]> {
+    let mut banks = ids;
+    for (n, id) in banks.iter().enumerate() {
+        if let Some(id) = id
+            && !drives.iter().any(|d| d.config.id == *id)
+        {
+            return Err(CliError::new(format!("-machine pflash{n}={id}"), "no -drive or -blockdev has this id"));
+        }
+    }
+    for d in drives.iter().filter(|d| d.interface == Interface::Flash) {
+        let free = banks.iter().position(Option::is_none).unwrap_or(banks.len());
+        let bank = d.index.map_or(free, |i| i as usize);
+        match banks.get_mut(bank) {
+            Some(slot @ None) => *slot = Some(d.config.id.clone()),
+            Some(Some(other)) => {
+                return Err(CliError::new(&d.context, format!("flash bank {bank} already holds drive '{other}'")));
+            }
+            None => return Err(CliError::new(&d.context, "the board has two flash banks, 0 and 1")),
+        }
+    }
+    let m_mode = boot.bios != Bios::Default;
+    if banks[0].is_some() && !m_mode {
+        let message = "code in flash runs in M-mode; give -bios none to start there, or -bios FILE";
+        return Err(CliError::new("pflash0", message));
+    }
+    Ok(banks)
+}
+
+/// Everything that takes a virtio transport, in the order of the command line.
+fn parse_devices(
+    o: &Options,
+    order: &[Occurrence],
+    drives: &[Drive],
+    netdevs: &mut Vec<NetdevConfig>,
+) -> Result<Devices> {
+    let objects = parse_objects(&o.object)?;
+    let mut devices = Devices::default();
+    let mut disks: Vec<_> = drives.iter().filter(|d| d.interface == Interface::Virtio).collect();
+    // `index=` reorders the disks among themselves.
+    disks.sort_by_key(|d| d.index.unwrap_or(u32::MAX));
+    let mut disks = disks.into_iter();
+    let mut drives_seen = drives.iter().skip(o.blockdev.len());
+    let mut nics = 0;
+    for occurrence in order {
+        match occurrence.name.as_str() {
+            "device" => devices.add(&occurrence.value, &objects)?,
+            "drive" if drives_seen.next().is_some_and(|d| d.interface == Interface::Virtio) => {
+                let d = disks.next().expect("as many disks as drives that are disks");
+                devices.add_disk(&d.config.id, &d.context)?;
+            }
+            "nic" => {
+                nics += 1;
+                if let Some(nic) = net::parse_nic(&occurrence.value, nics - 1)? {
+                    let context = format!("-nic {}", occurrence.value);
+                    devices.add_nic(&nic.netdev.id, nic.mac, &context)?;
+                    netdevs.push(nic.netdev);
+                }
+            }
+            _ => {}
+        }
+    }
+    for (i, n) in netdevs.iter().enumerate() {
+        if netdevs[..i].iter().any(|other| other.id == n.id) {
+            return Err(CliError::new(format!("-netdev id={}", n.id), "another network has this id"));
+        }
+    }
+    Ok(devices)
+}
+
+fn parse_objects(values: &[String]) -> Result<Objects> {
+    let mut objects = Objects::default();
+    for text in values {
+        let mut o = OptList::parse("-object", text)?;
+        let kind = o.head("qom-type")?.ok_or_else(|| o.error("needs a type: rng-builtin or rng-random"))?;
+        let id = o.text("id")?;
+        let id = drive::check_id(&o, id)?.ok_or_else(|| o.error("needs id=ID"))?;
+        let source = match kind.as_str() {
+            "rng-builtin" => None,
+            "rng-random" => Some(o.text("filename")?.unwrap_or_else(|| "/dev/urandom".into()).into()),
+            other => {
+                return Err(o.error(format!(
+                    "type '{other}' is not supported by vireo yet; it must be rng-builtin or rng-random"
+                )));
+            }
+        };
+        if objects.rngs.iter().any(|(other, _)| *other == id) {
+            return Err(o.error(format!("the id '{id}' is already that of another object")));
+        }
+        o.finish()?;
+        objects.rngs.push((id, source));
+    }
+    Ok(objects)
+}
+
+/// Character devices, and the one behind the UART.
+fn parse_consoles(o: &Options) -> Result<(Vec<ChardevConfig>, Option<String>)> {
+    let mut chardevs = o.chardev.iter().map(|c| chardev::parse_chardev(c)).collect::<Result<Vec<_>>>()?;
+    if o.serial.len() > 1 && o.serial[1..].iter().any(|s| s != "none") {
+        return Err(CliError::new(format!("-serial {}", o.serial[1]), "the board has one serial port"));
+    }
+    // Without a display there is no other place for a console than the terminal; only who says "no display"
+    // and nothing about serial ports means silence.
+    let silent = o.nodefaults > 0 || (!o.display.is_empty() && o.nographic == 0);
+    let wanted = match o.serial.first() {
+        Some(text) => chardev::parse_serial(text, "serial0")?,
+        None if silent => Serial::None,
+        None => chardev::parse_serial("mon:stdio", "serial0")?,
+    };
+    let serial = match wanted {
+        Serial::None => None,
+        Serial::Existing(id) => {
+            if !chardevs.iter().any(|c| c.id == id) {
+                return Err(CliError::new(format!("-serial chardev:{id}"), "no -chardev has this id"));
+            }
+            Some(id)
+        }
+        Serial::New(config) => {
+            let id = config.id.clone();
+            let terminal_taken = chardevs.iter().any(|c| matches!(c.backend, BackendConfig::Stdio { .. }));
+            if o.serial.is_empty() && terminal_taken {
+                // The default gives way to a -chardev that wants the terminal.
+                None
+            } else {
+                chardevs.push(config);
+                Some(id)
+            }
+        }
+    };
+    for (i, c) in chardevs.iter().enumerate() {
+        let context = || CliError::new(format!("-chardev id={}", c.id), "another character device has this id");
+        if chardevs[..i].iter().any(|other| other.id == c.id) {
+            return Err(context());
+        }
+        let is_stdio = |c: &ChardevConfig| matches!(c.backend, BackendConfig::Stdio { .. });
+        if let Some(other) = chardevs[..i].iter().find(|other| is_stdio(c) && is_stdio(other)) {
+            let message = format!("the terminal is already used by character device '{}'", other.id);
+            return Err(CliError::new(format!("character device '{}'", c.id), message));
+        }
+    }
+    Ok((chardevs, serial))
+}
+
+/// Every id that a device names exists, and is used once.
+fn check_references(config: &MachineConfig, contexts: &[String], drives: &[Drive]) -> Result<()> {
+    let mut used_drives: Vec<&str> = config.flash.iter().flatten().map(String::as_str).collect();
+    let mut used_nets: Vec<&str> = Vec::new();
+    let mut used_chardevs: Vec<&str> = config.serial.iter().map(String::as_str).collect();
+    for (v, context) in config.virtio.iter().zip(contexts) {
+        let error = |message: String| CliError::new(context, message);
+        match &v.kind {
+            VirtioKind::Block(b) => {
+                if !drives.iter().any(|d| d.config.id == b.drive) {
+                    return Err(error(format!("drive={}: no -drive or -blockdev has this id", b.drive)));
+                }
+                if used_drives.contains(&b.drive.as_str()) {
+                    return Err(error(format!("drive={}: another device uses it", b.drive)));
+                }
+                used_drives.push(&b.drive);
+            }
+            VirtioKind::Net(n) => {
+                if !config.netdevs.iter().any(|d| d.id == n.netdev) {
+                    return Err(error(format!("netdev={}: no -netdev has this id", n.netdev)));
+                }
+                if used_nets.contains(&n.netdev.as_str()) {
+                    return Err(error(format!("netdev={}: another device uses it", n.netdev)));
+                }
+                used_nets.push(&n.netdev);
+            }
+            VirtioKind::Console(c) => {
+                for port in &c.ports {
+                    let device = config.chardevs.iter().find(|d| d.id == port.chardev);
+                    let device =
+                        device.ok_or_else(|| error(format!("chardev={}: no -chardev has this id", port.chardev)))?;
+                    if used_chardevs.contains(&port.chardev.as_str()) && !device.mux {
+                        return Err(error(format!(
+                            "chardev={}: another device uses it (mux=on shares it)",
+                            port.chardev
+                        )));
+                    }
+                    used_chardevs.push(&port.chardev);
+                }
+            }
+            VirtioKind::Rng(_) => {}
+        }
+    }
+    drive::check_all(drives, &used_drives)
+}
+
+/// What goes together with which kind of boot.
+fn check_contract(config: &MachineConfig) -> Result<()> {
+    if config.board.aclint && config.boot.bios == Bios::Default {
+        let message =
+            "the ACLINT belongs to M-mode, which the built-in SBI takes the place of; give -bios FILE or -bios none";
+        return Err(CliError::new("-machine aclint=on", message));
+    }
+    if config.boot.bios != Bios::Default
+        && config.accel.iter().all(|a| *a == crate::config::AccelChoice::Kvm)
+        && !config.accel.is_empty()
+    {
+        let message = "M-mode firmware does not run under KVM; use -accel tcg, or -bios default";
+        return Err(CliError::new("-bios", message));
+    }
+    if config.boot.bios == Bios::None && config.boot.kernel.is_none() && config.flash[0].is_none() {
+        return Err(CliError::new("-bios none", "needs code to run: -kernel FILE or a pflash drive"));
+    }
+    if let Some(kernel_less) =
+        config.boot.dtb.as_ref().filter(|_| config.boot.kernel.is_none() && config.boot.bios == Bios::Default)
+    {
+        let message = "needs -kernel or -bios; the demo guest reads the machine's own device tree";
+        return Err(CliError::new(format!("-dtb {}", kernel_less.display()), message));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,133 @@
+//! The options themselves: names, values and the text of `-h`.
+
+use clap::{ArgAction, Parser};
+
+/// Every option, as clap knows it. QEMU's single dash is [`super::argv`]'s business.
+#[derive(Debug, Parser)]
+#[command(
+    name = "vireo",
+    about = "Runs RISC-V virtual machines: the board `virt`, under KVM or the built-in translator (tcg).",
+    override_usage = "vireo [options]\n       Without options the built-in demo guest starts.",
+    after_help = "Most options accept `help` as their value. A comma inside a value is written `,,`.\n\
+                  On the terminal: Ctrl-A X ends the machine, Ctrl-A H lists the other keys.",
+    disable_help_flag = true,
+    disable_version_flag = true,
+    max_term_width = 120
+)]
+pub struct Options {
+    // Machine
+    /// The machine (-M help). Properties: accel=, aclint=on|off, timebase=HZ, dumpdtb=FILE, pflash0=ID, pflash1=ID
+    #[arg(long = "machine", alias = "M", value_name = "NAME[,PROP=VALUE...]", help_heading = "Machine")]
+    pub machine: Vec<String>,
+    /// The engine (-accel help): kvm, tcg[,jit=off][,tb-size=MIB], interp; several, or a:b, are tried in order
+    #[arg(long = "accel", value_name = "NAME[,PROP=VALUE...]", help_heading = "Machine")]
+    pub accel: Vec<String>,
+    /// Same as -accel kvm
+    #[arg(long = "enable-kvm", action = ArgAction::Count, help_heading = "Machine")]
+    pub enable_kvm: u8,
+    /// The CPU model (-cpu help), with extensions switched by EXT=on|off, +EXT or -EXT
+    #[arg(long = "cpu", value_name = "MODEL[,EXT=on|off...]", help_heading = "Machine")]
+    pub cpu: Vec<String>,
+    /// RAM, in MiB unless a suffix says otherwise [default: 128M]
+    #[arg(long = "m", value_name = "SIZE", help_heading = "Machine")]
+    pub memory: Vec<String>,
+    /// Harts and their grouping [default: 1]
+    #[arg(long = "smp", value_name = "N[,sockets=S][,clusters=C][,cores=C][,threads=T]", help_heading = "Machine")]
+    pub smp: Vec<String>,
+    /// The guest's name; process=NAME and debug-threads=on name the process and its threads
+    #[arg(long = "name", value_name = "NAME", help_heading = "Machine")]
+    pub name: Vec<String>,
+    /// What the real-time clock starts from: base=utc|localtime|2030-01-31T12:00:00
+    #[arg(long = "rtc", value_name = "base=WHEN", help_heading = "Machine")]
+    pub rtc: Vec<String>,
+    /// A default of a device class: virtio-mmio.force-legacy=on|off
+    #[arg(long = "global", value_name = "DRIVER.PROP=VALUE", help_heading = "Machine")]
+    pub global: Vec<String>,
+
+    // Boot
+    /// default (built-in SBI, S-mode entry), none (M-mode entry), or M-mode firmware (tcg only)
+    #[arg(long = "bios", value_name = "default|none|FILE", help_heading = "Boot")]
+    pub bios: Vec<String>,
+    /// Kernel: raw Image, ELF, gzip of these, or EFI zboot image
+    #[arg(long = "kernel", value_name = "FILE", help_heading = "Boot")]
+    pub kernel: Vec<String>,
+    /// Initial RAM disk
+    #[arg(long = "initrd", value_name = "FILE", help_heading = "Boot")]
+    pub initrd: Vec<String>,
+    /// The kernel's command line
+    #[arg(long = "append", value_name = "TEXT", help_heading = "Boot")]
+    pub append: Vec<String>,
+    /// A device tree to use instead of the machine's own
+    #[arg(long = "dtb", value_name = "FILE", help_heading = "Boot")]
+    pub dtb: Vec<String>,
+
+    // Disks
+    /// A disk image: file=, if=virtio|none|pflash, format=raw, id=, readonly=on, snapshot=on, cache=, aio=, discard=
+    #[arg(long = "drive", value_name = "file=FILE[,PROP=VALUE...]", help_heading = "Disks and devices")]
+    pub drive: Vec<String>,
+    /// A block node: driver=file|raw, node-name=, filename= or file=NODE, read-only=on
+    #[arg(long = "blockdev", value_name = "driver=DRIVER,node-name=ID[,...]", help_heading = "Disks and devices")]
+    pub blockdev: Vec<String>,
+    /// Writes to all disks are forgotten at exit
+    #[arg(long = "snapshot", action = ArgAction::Count, help_heading = "Disks and devices")]
+    pub snapshot: u8,
+    /// A device (-device help, -device NAME,help)
+    #[arg(long = "device", value_name = "NAME[,PROP=VALUE...]", help_heading = "Disks and devices")]
+    pub device: Vec<String>,
+    /// A helper object: rng-random,id=,filename= or rng-builtin,id=
+    #[arg(long = "object", value_name = "TYPE,id=ID[,...]", help_heading = "Disks and devices")]
+    pub object: Vec<String>,
+    /// No serial port on the terminal unless asked for
+    #[arg(long = "nodefaults", action = ArgAction::Count, help_heading = "Disks and devices")]
+    pub nodefaults: u8,
+
+    // Network
+    /// A network's host side (-netdev help): user[,hostfwd=tcp::2222-:22] or tap[,ifname=NAME]
+    #[arg(long = "netdev", value_name = "TYPE,id=ID[,...]", help_heading = "Network")]
+    pub netdev: Vec<String>,
+    /// A network with its card in one option: user[,...], tap[,...] or none
+    #[arg(long = "nic", value_name = "TYPE[,mac=MAC][,...]", help_heading = "Network")]
+    pub nic: Vec<String>,
+
+    // Console
+    /// A character device (-chardev help)
+    #[arg(long = "chardev", value_name = "TYPE,id=ID[,...]", help_heading = "Console")]
+    pub chardev: Vec<String>,
+    /// What the serial port is connected to: stdio, mon:stdio, null, none, pty, file:PATH, pipe:PATH,
+    /// unix:PATH[,server=on][,wait=off], tcp:HOST:PORT[,server=on][,wait=off], chardev:ID
+    #[arg(long = "serial", value_name = "DEV", help_heading = "Console")]
+    pub serial: Vec<String>,
+    /// none
+    #[arg(long = "monitor", value_name = "none", help_heading = "Console")]
+    pub monitor: Vec<String>,
+    /// none
+    #[arg(long = "display", value_name = "none", help_heading = "Console")]
+    pub display: Vec<String>,
+    /// Serial port on the terminal, Ctrl-A as the escape key (the default here)
+    #[arg(long = "nographic", action = ArgAction::Count, help_heading = "Console")]
+    pub nographic: u8,
+
+    // Running
+    /// A guest's reboot ends the program
+    #[arg(long = "no-reboot", action = ArgAction::Count, help_heading = "Running")]
+    pub no_reboot: u8,
+    /// A guest's power-off stops the machine but not the program
+    #[arg(long = "no-shutdown", action = ArgAction::Count, help_heading = "Running")]
+    pub no_shutdown: u8,
+    /// Write the process id here
+    #[arg(long = "pidfile", value_name = "FILE", help_heading = "Running")]
+    pub pidfile: Vec<String>,
+    /// What to log (-d help)
+    #[arg(long = "d", value_name = "ITEM[,...]", help_heading = "Running")]
+    pub log: Vec<String>,
+    /// Where to log [default: standard error]
+    #[arg(long = "D", value_name = "FILE", help_heading = "Running")]
+    pub log_file: Vec<String>,
+
+    /// This text
+    #[arg(long = "help", alias = "h", action = ArgAction::Count, help_heading = "Information")]
+    pub help: u8,
+    /// The version
+    #[arg(long = "version", action = ArgAction::Count, help_heading = "Information")]
+    pub version: u8,
+}

@@ -1,0 +1,183 @@
+//! Whole command lines.
+
+use super::*;
+use crate::config::{AccelChoice, VirtioConfig};
+
+/// Splits at spaces.
+fn words(line: &str) -> Vec<String> {
+    line.split(' ').filter(|w| !w.is_empty()).map(str::to_owned).collect()
+}
+
+fn config(line: &str) -> MachineConfig {
+    match parse(&words(line)) {
+        Ok(Command::Run(c)) => *c,
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+fn error(line: &str) -> String {
+    match parse(&words(line)) {
+        Err(e) => e.to_string(),
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+fn printed(line: &str) -> String {
+    match parse(&words(line)) {
+        Ok(Command::Print(text)) => text,
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+fn slots(config: &MachineConfig) -> Vec<(String, u8)> {
+    config.virtio.iter().map(|VirtioConfig { id, slot, .. }| (id.clone(), *slot)).collect()
+}
+
+#[test]
+fn no_options_is_the_demo_machine() {
+    let c = config("");
+    assert_eq!((c.ram_size, c.topology.harts()), (128 << 20, 1));
+    assert_eq!((c.boot, c.accel), (BootConfig::default(), vec![]));
+    assert_eq!((c.serial.as_deref(), c.chardevs.len()), (Some("serial0"), 1));
+    assert!(c.chardevs[0].mux);
+    assert!(c.virtio.is_empty() && c.drives.is_empty() && c.netdevs.is_empty());
+}
+
+#[test]
+fn a_usual_linux_line() {
+    let line = "-M virt -accel tcg -m 1G -smp 2 -nographic -kernel Image -initrd rd.gz -append console=ttyS0 \
+                -drive file=/nonexistent/root.img,format=raw,if=none,id=hd0 -device virtio-blk-device,drive=hd0 \
+                -netdev user,id=n0,hostfwd=tcp::0-:22 -device virtio-net-device,netdev=n0 -device virtio-rng-device -no-reboot";
+    let c = config(line);
+    assert_eq!((c.ram_size, c.topology.harts()), (1 << 30, 2));
+    assert_eq!(c.boot.kernel.as_deref(), Some(std::path::Path::new("Image")));
+    assert_eq!(c.boot.append, "console=ttyS0");
+    assert_eq!(c.on_reboot, OnReboot::Exit);
+    assert_eq!(c.virtio.iter().map(|v| v.slot).collect::<Vec<_>>(), [7, 6, 5]);
+    assert_eq!(c.drives.len(), 1);
+    assert!(matches!(c.accel[..], [AccelChoice::Tcg(_)]));
+}
+
+#[test]
+fn order_across_options_decides_the_slots() {
+    let c = config(
+        "-nic user -drive file=/nonexistent/a,id=a -device virtio-rng-device,id=r -drive file=/nonexistent/b,id=b",
+    );
+    let want = [("virtio-nic0", 7), ("virtio-a", 6), ("r", 5), ("virtio-b", 4)];
+    assert_eq!(slots(&c), want.map(|(n, s)| (n.to_owned(), s)));
+    let c = config("-drive file=/nonexistent/a,id=a,index=1 -drive file=/nonexistent/b,id=b,index=0");
+    assert_eq!(slots(&c), [("virtio-b", 7), ("virtio-a", 6)].map(|(n, s)| (n.to_owned(), s)));
+}
+
+#[test]
+fn serial_defaults() {
+    assert_eq!(config("-nodefaults").serial, None);
+    assert_eq!(config("-display none").serial, None);
+    assert_eq!(config("-display none -serial stdio").serial.as_deref(), Some("serial0"));
+    assert_eq!(config("-nographic").serial.as_deref(), Some("serial0"));
+    assert_eq!(config("-chardev stdio,id=c -serial chardev:c").serial.as_deref(), Some("c"));
+    assert_eq!(config("-serial none -serial none").serial, None);
+}
+
+#[test]
+fn flash() {
+    let c = config("-bios none -drive if=pflash,file=/nonexistent/a -drive if=pflash,file=/nonexistent/b");
+    assert_eq!(c.flash, [Some("drive0".to_owned()), Some("drive1".to_owned())]);
+    let c = config("-bios fw.bin -blockdev file,node-name=f,filename=/nonexistent/a -machine pflash1=f");
+    assert_eq!(c.flash, [None, Some("f".to_owned())]);
+}
+
+#[test]
+fn lists() {
+    assert!(printed("-M help").contains("virt-1.0"));
+    assert!(printed("-cpu help").contains("rv64"));
+    assert!(printed("-accel help").contains("tcg"));
+    assert!(printed("-device help").contains("virtio-blk-device"));
+    assert!(printed("-device virtio-blk-device,help").contains("num-queues"));
+    assert!(printed("-machine virt,help").contains("aclint"));
+    assert!(printed("-netdev help").contains("user"));
+    assert!(printed("-chardev help").contains("socket"));
+    assert!(printed("-d help").contains("guest_errors"));
+    assert!(printed("-version").starts_with("vireo 0."));
+    assert!(printed("-h").contains("-kernel"));
+    assert!(error("-device foo,help").contains("unknown device"));
+}
+
+/// Each line and what its one-line error contains.
+#[test]
+fn bad_lines() {
+    for (line, what) in [
+        ("-m 0", "-m 0: RAM size must be from 2M to 512G"),
+        ("-m 1T", "-m 1T: RAM size must be from"),
+        ("-m abc", "-m abc: RAM size must be a size"),
+        ("-smp 0", "-smp 0: 0: must be a number from 1 to 512"),
+        ("-smp 100000", "from 1 to 512"),
+        ("-cpu foo", "-cpu foo: unknown CPU model 'foo'"),
+        ("-devic x", "did you mean -device?"),
+        ("-device foo", "unknown device 'foo'"),
+        ("-device virtio-blk-pci,drive=a", "use virtio-blk-device"),
+        ("-device virtio-blk-device,drive=a", "no -drive or -blockdev has this id"),
+        ("-device virtio-net-device,netdev=a", "no -netdev has this id"),
+        ("-drive file=/x,id=a -device virtio-blk-device,drive=a", "another device uses it"),
+        ("-drive file=/x -drive file=/x", "already in use"),
+        ("-drive file=/x,id=a -drive file=/y,id=a", "already"),
+        ("-netdev user,id=a -netdev user,id=a", "another network has this id"),
+        (
+            "-netdev user,id=a -device virtio-net-device,netdev=a -device virtio-net-device,netdev=a",
+            "another device uses it",
+        ),
+        ("-chardev stdio,id=a -serial stdio", "already used"),
+        ("-chardev null,id=a -chardev null,id=a", "another character device"),
+        ("-serial chardev:a", "no -chardev has this id"),
+        ("-serial stdio -serial pty", "one serial port"),
+        ("-monitor stdio", "not supported by vireo yet"),
+        ("-display gtk", "not supported by vireo yet"),
+        ("-initrd x", "-initrd: needs -kernel"),
+        ("-append x", "-append: needs -kernel"),
+        ("-dtb x", "needs -kernel"),
+        ("-bios none", "needs code to run"),
+        ("-accel kvm -bios fw.bin", "does not run under KVM"),
+        ("-M virt,aclint=on", "-bios FILE"),
+        ("-drive if=pflash,file=/a", "-bios none"),
+        ("-bios none -drive if=pflash,file=/a,unit=2", "two flash banks"),
+        ("-machine pflash0=x -bios none", "has this id"),
+        ("-object rng-egd,id=a", "not supported by vireo yet"),
+        ("-object rng-builtin,id=a -object rng-builtin,id=a", "already"),
+        ("-global foo", "DRIVER.PROPERTY=VALUE"),
+        ("-vga std", "not supported by vireo yet"),
+        ("-gdb tcp::1234", "not supported by vireo yet"),
+        ("-S", "not supported by vireo yet"),
+        ("-d nothing", "unknown item"),
+        ("-rtc base=soon", "must be utc"),
+        ("-chardev null,id=a -device virtio-serial-device -device virtconsole,chardev=b", "no -chardev has this id"),
+        ("disk.img", "-drive file="),
+    ] {
+        let e = error(line);
+        assert!(e.contains(what), "{line}\n  gives: {e}\n  wants: {what}");
+        assert!(!e.contains('\n'), "{e:?}");
+    }
+}
+
+proptest::proptest! {
+    /// Whatever the words, the answer is a configuration, a text or one line.
+    #[test]
+    fn no_command_line_panics(
+        line in proptest::collection::vec(
+            proptest::prop_oneof![
+                proptest::sample::select(vec![
+                    "-m", "-smp", "-M", "-machine", "-cpu", "-accel", "-drive", "-blockdev", "-device", "-netdev", "-nic", "-chardev",
+                    "-serial", "-rtc", "-global", "-object", "-d", "-bios", "-kernel", "-name", "-nographic", "-snapshot", "--", "",
+                ]).prop_map(str::to_owned),
+                "[a-z0-9=,:.{\\-]{0,24}",
+                "(user|virt|rv64|file=/nonexistent/x|virtio-blk-device|stdio|tcp:|unix:|1G|512),[a-z=,0-9-]{0,16}",
+            ],
+            0..8,
+        )
+    ) {
+        if let Err(e) = parse(&line) {
+            proptest::prop_assert!(!e.to_string().contains('\n'));
+        }
+    }
+}
+
+use proptest::strategy::Strategy;

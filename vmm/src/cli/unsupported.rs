@@ -1,0 +1,109 @@
+//! Options that QEMU has and vireo does not: named, so that nobody takes them for typing errors.
+
+/// Names without dash, and what they are about.
+pub const OPTIONS: &[(&str, &str)] = &[
+    ("action", "choosing actions for guest events"),
+    ("add-fd", "passing descriptor sets"),
+    ("audio", "sound"),
+    ("audiodev", "sound"),
+    ("async-teardown", "asynchronous teardown"),
+    ("boot", "a boot order"),
+    ("cdrom", "a CD-ROM drive"),
+    ("chroot", "changing the root directory"),
+    ("compat", "a compatibility policy"),
+    ("cpr-exec-command", "live update"),
+    ("daemonize", "running in the background"),
+    ("debugcon", "a debug console"),
+    ("dfilter", "filtering the log by address"),
+    ("dump-vmstate", "saving machine state"),
+    ("echr", "another escape character"),
+    ("enable-sync-profile", "profiling of locks"),
+    ("fda", "a floppy disk"),
+    ("fdb", "a floppy disk"),
+    ("fsdev", "a shared directory"),
+    ("full-screen", "graphics"),
+    ("fw_cfg", "the fw_cfg device"),
+    ("gdb", "the gdb server"),
+    ("hda", "the short form of -drive file=FILE"),
+    ("hdb", "the short form of -drive file=FILE"),
+    ("hdc", "the short form of -drive file=FILE"),
+    ("hdd", "the short form of -drive file=FILE"),
+    ("icount", "instruction counting"),
+    ("incoming", "migration"),
+    ("iscsi", "iSCSI"),
+    ("k", "a keyboard layout"),
+    ("L", "a data directory"),
+    ("loadvm", "loading a snapshot"),
+    ("mem-path", "RAM backed by a file"),
+    ("mem-prealloc", "preallocated RAM"),
+    ("mon", "the monitor"),
+    ("msg", "message formats"),
+    ("mtdblock", "on-board flash"),
+    ("net", "the old network syntax (use -netdev and -device, or -nic)"),
+    ("no-fd-bootchk", "a boot check of other boards"),
+    ("no-user-config", "configuration files"),
+    ("numa", "NUMA"),
+    ("only-migratable", "migration"),
+    ("option-rom", "an option ROM"),
+    ("overcommit", "memory locking"),
+    ("parallel", "a parallel port"),
+    ("perfmap", "a perf map"),
+    ("jitdump", "a perf dump"),
+    ("pflash", "the short form of -drive if=pflash"),
+    ("plugin", "TCG plugins"),
+    ("portrait", "graphics"),
+    ("preconfig", "starting before configuration"),
+    ("qmp", "the QMP monitor"),
+    ("qmp-pretty", "the QMP monitor"),
+    ("qtest", "the qtest protocol"),
+    ("qtest-log", "the qtest protocol"),
+    ("readconfig", "configuration files"),
+    ("rotate", "graphics"),
+    ("run-with", "changing how the process runs"),
+    ("runas", "changing the user"),
+    ("s", "the gdb server"),
+    ("S", "starting paused"),
+    ("sandbox", "a sandbox"),
+    ("sd", "an SD card"),
+    ("seed", "a seed for random numbers"),
+    ("semihosting", "semihosting"),
+    ("semihosting-config", "semihosting"),
+    ("set", "changing a device's property afterwards"),
+    ("shim", "a shim image"),
+    ("singlestep", "single steps (use -accel tcg,one-insn-per-tb=on)"),
+    ("smbios", "SMBIOS tables"),
+    ("acpitable", "ACPI tables"),
+    ("spice", "SPICE"),
+    ("teardown", "asynchronous teardown"),
+    ("tpmdev", "a TPM"),
+    ("trace", "event tracing (use -d)"),
+    ("usb", "USB"),
+    ("usbdevice", "USB"),
+    ("uuid", "a machine UUID"),
+    ("vga", "graphics"),
+    ("virtfs", "a shared directory"),
+    ("vnc", "VNC"),
+    ("watchdog-action", "a watchdog"),
+    ("win2k-hack", "an option for other boards"),
+    ("writeconfig", "configuration files"),
+    ("xen-attach", "Xen"),
+    ("xen-domid", "Xen"),
+];
+
+/// What the option is about, if QEMU has it and vireo does not.
+pub fn find(name: &str) -> Option<&'static str> {
+    OPTIONS.iter().find(|(n, _)| *n == name).map(|(_, what)| *what)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique() {
+        for (i, (name, what)) in OPTIONS.iter().enumerate() {
+            assert!(!what.is_empty());
+            assert!(OPTIONS[i + 1..].iter().all(|(n, _)| n != name), "-{name} twice");
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! The machine as the user asked for it: plain, validated, and all that the rest of the program sees of the
+//! command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use arch::ext::IsaConfig;
+use devices::chardev::ChardevConfig;
+use devices::netuser::UserNetConfig;
+
+use crate::board::MachineType;
+
+/// The least and the most RAM of a machine, in bytes. The most is what an Sv39 kernel can address with
+/// room to spare for devices.
+pub const RAM_MIN: u64 = 2 << 20;
+pub const RAM_MAX: u64 = 512 << 30;
+/// The most harts the board's interrupt controllers have room for.
+pub const HARTS_MAX: u32 = 512;
+/// virtio-mmio transports of the board.
+pub const VIRTIO_SLOTS: u8 = 8;
+
+/// Everything about one machine.
+#[derive(Debug, Clone)]
+pub struct MachineConfig {
+    /// `-name`: shown in messages.
+    pub name: Option<String>,
+    /// `-name process=`: what the process is called in `ps`.
+    pub process_name: Option<String>,
+    pub machine: &'static MachineType,
+    pub board: BoardOptions,
+    /// Engines in order of preference; empty: the best one that works.
+    pub accel: Vec<AccelChoice>,
+    pub isa: IsaConfig,
+    /// Bytes, a multiple of 4 KiB.
+    pub ram_size: u64,
+    pub topology: Topology,
+    pub boot: BootConfig,
+    pub drives: Vec<DriveConfig>,
+    /// `pflash0` and `pflash1`: ids of drives.
+    pub flash: [Option<String>; 2],
+    pub chardevs: Vec<ChardevConfig>,
+    /// The character device behind the UART; `None`: nobody listens.
+    pub serial: Option<String>,
+    pub netdevs: Vec<NetdevConfig>,
+    /// In slot order as the user gave them.
+    pub virtio: Vec<VirtioConfig>,
+    /// virtio-mmio transports speak the legacy interface (version 1).
+    pub force_legacy: bool,
+    pub rtc: RtcBase,
+    /// What a guest's request to reboot does.
+    pub on_reboot: OnReboot,
+    /// What a guest's request to power off does.
+    pub on_shutdown: OnShutdown,
+    pub pidfile: Option<PathBuf>,
+    pub log: LogConfig,
+}
+
+/// `-M virt,...`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct BoardOptions {
+    /// MSWI, MTIMER and SSWI instead of the CLINT; M-mode machines only.
+    pub aclint: bool,
+    /// Ticks of the `time` CSR a second; `None`: the engine's.
+    pub timebase: Option<u32>,
+    /// Write the device tree here and exit.
+    pub dumpdtb: Option<PathBuf>,
+}
+
+/// One engine of `-accel`, with its options.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AccelChoice {
+    Kvm,
+    Tcg(TcgConfig),
+}
+
+/// `-accel tcg,...`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TcgConfig {
+    /// Compile to host code; otherwise the intermediate code is interpreted.
+    pub jit: bool,
+    /// `tb-size=`: room for translated code, in MiB; `None`: the engine's choice.
+    pub code_cache_mib: Option<u32>,
+    /// `one-insn-per-tb=on`: blocks of a single instruction, to find translator bugs.
+    pub one_insn_per_block: bool,
+}
+
+impl Default for TcgConfig {
+    fn default() -> Self {
+        Self { jit: true, code_cache_mib: None, one_insn_per_block: false }
+    }
+}
+
+/// How the harts are grouped. The product is the number of harts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Topology {
+    pub sockets: u32,
+    /// In a socket.
+    pub clusters: u32,
+    /// In a cluster.
+    pub cores: u32,
+    /// In a core.
+    pub threads: u32,
+}
+
+impl Default for Topology {
+    fn default() -> Self {
+        Self { sockets: 1, clusters: 1, cores: 1, threads: 1 }
+    }
+}
+
+impl Topology {
+    pub fn harts(&self) -> u32 {
+        self.sockets * self.clusters * self.cores * self.threads
+    }
+}
+
+/// What the guest meets first.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct BootConfig {
+    pub bios: Bios,
+    pub kernel: Option<PathBuf>,
+    pub initrd: Option<PathBuf>,
+    /// The kernel's command line.
+    pub append: String,
+    /// A device tree to use instead of the machine's own.
+    pub dtb: Option<PathBuf>,
+}
+
+/// `-bios`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Bios {
+    /// The built-in SBI; the guest starts in S-mode.
+    #[default]
+    Default,
+    /// Nothing: the guest starts in M-mode at the start of RAM or flash.
+    None,
+    /// M-mode firmware.
+    File(PathBuf),
+}
+
+/// An image file that devices refer to by `id`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DriveConfig {
+    pub id: String,
+    pub file: PathBuf,
+    pub readonly: bool,
+    /// Writes go to a temporary file and are forgotten at exit.
+    pub snapshot: bool,
+    pub cache: CacheMode,
+    /// Discard requests free space in the image.
+    pub discard: bool,
+    pub aio: Aio,
+}
+
+/// `cache=`: what a write that the guest sees as done has reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CacheMode {
+    /// The host's page cache; the guest flushes.
+    #[default]
+    WriteBack,
+    /// The disk, after every write.
+    WriteThrough,
+    /// Past the host's page cache (`O_DIRECT`); the guest flushes.
+    None,
+    /// Past the host's page cache, and the disk after every write.
+    DirectSync,
+    /// The host's page cache; flushes are ignored.
+    Unsafe,
+}
+
+/// `aio=`: how requests reach the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Aio {
+    /// io_uring where the host has it, else threads.
+    #[default]
+    Auto,
+    Threads,
+    IoUring,
+}
+
+/// A network's host side.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetdevConfig {
+    pub id: String,
+    pub backend: NetBackendConfig,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NetBackendConfig {
+    User(Box<UserNetConfig>),
+    Tap(TapConfig),
+}
+
+/// `-netdev tap`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TapConfig {
+    /// The interface; `None`: the kernel chooses a name.
+    pub ifname: Option<String>,
+    /// A descriptor that was opened by the caller.
+    pub fd: Option<i32>,
+    /// Programs run with the interface's name when it comes up and goes down.
+    pub script: Option<PathBuf>,
+    pub downscript: Option<PathBuf>,
+    /// Leave checksums and segmentation to the host.
+    pub vnet_hdr: bool,
+}
+
+/// A device on a virtio-mmio transport.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VirtioConfig {
+    /// `id=`, or one made up for messages.
+    pub id: String,
+    /// 0..8: transport `virtio-mmio-bus.N`.
+    pub slot: u8,
+    pub kind: VirtioKind,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VirtioKind {
+    Block(BlockConfig),
+    Net(NetConfig),
+    Rng(RngConfig),
+    Console(ConsoleConfig),
+}
+
+/// `-device virtio-blk-device`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlockConfig {
+    /// A drive's id.
+    pub drive: String,
+    /// At most 20 bytes.
+    pub serial: String,
+    /// `None`: as many as suit the machine.
+    pub num_queues: Option<u16>,
+    pub queue_size: u16,
+    pub discard: bool,
+    pub write_zeroes: bool,
+    /// Whether the guest sees a volatile write cache; `None`: as the drive's cache mode has it.
+    pub write_cache: Option<bool>,
+    /// Bytes; `None`: 512.
+    pub logical_block_size: Option<u32>,
+}
+
+/// `-device virtio-net-device`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetConfig {
+    /// A netdev's id.
+    pub netdev: String,
+    pub mac: [u8; 6],
+    pub mergeable_buffers: bool,
+    pub queue_size: u16,
+    pub mtu: Option<u16>,
+}
+
+/// `-device virtio-rng-device`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RngConfig {
+    /// `None`: the host's getrandom(2).
+    pub source: Option<PathBuf>,
+    /// At most this many bytes in each period.
+    pub limit: Option<(u64, Duration)>,
+}
+
+/// `-device virtio-serial-device` with its ports.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ConsoleConfig {
+    pub ports: Vec<ConsolePort>,
+}
+
+/// `-device virtconsole` or `-device virtserialport`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConsolePort {
+    pub chardev: String,
+    /// Shown to the guest, for ports.
+    pub name: String,
+    /// A console (hvc) rather than a plain port.
+    pub console: bool,
+}
+
+/// What the real-time clock starts from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RtcBase {
+    #[default]
+    Utc,
+    LocalTime,
+    /// Seconds since 1970-01-01 00:00 UTC, at the machine's start.
+    Fixed(i64),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnReboot {
+    #[default]
+    Reset,
+    /// `-no-reboot`.
+    Exit,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnShutdown {
+    #[default]
+    Exit,
+    /// `-no-shutdown`.
+    Pause,
+}
+
+/// `-d` and `-D`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LogConfig {
+    /// What to log, as tracing directives.
+    pub directives: Vec<String>,
+    /// Where; standard error if `None`.
+    pub file: Option<PathBuf>,
+}
