@@ -7,6 +7,7 @@ pub mod device;
 pub mod fdt;
 pub mod intc;
 pub mod irq;
+pub mod misc;
 pub mod netuser;
 pub mod regmap;
 pub mod serial;

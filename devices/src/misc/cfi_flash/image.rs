@@ -1,0 +1,331 @@
+//! What a flash bank holds: a file, a private copy of one, or nothing yet.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::ptr::{self, NonNull};
+
+use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
+
+use super::BANK_SIZE;
+use super::chip::Contents;
+
+const SIZE: usize = BANK_SIZE as usize;
+
+/// Why a file cannot be a flash bank.
+#[derive(Debug, thiserror::Error)]
+pub enum FlashError {
+    #[error("cannot open flash image '{}'", path.display())]
+    Open { path: PathBuf, source: io::Error },
+    #[error("cannot map flash image '{}'", path.display())]
+    Map { path: PathBuf, source: io::Error },
+    #[error("flash image '{}' is in use by another process", path.display())]
+    InUse { path: PathBuf },
+    #[error(
+        "flash image '{}' has {size} bytes, a bank has {SIZE} (truncate -s 32M would extend it; a read-only or \
+         snapshot image may be smaller)",
+        path.display()
+    )]
+    Small { path: PathBuf, size: u64 },
+    #[error("flash image '{}' has {size} bytes, more than a bank's {SIZE}", path.display())]
+    Big { path: PathBuf, size: u64 },
+}
+
+/// Memory of the size of a bank.
+struct Memory(NonNull<u8>);
+
+// SAFETY: the memory belongs to this value; whoever holds it exclusively may write, and other readers
+// are the guest's, which no reference of ours ever overlaps.
+unsafe impl Send for Memory {}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours, has this size, and nobody may use it any more.
+        let _ = unsafe { munmap(self.0.as_ptr().cast(), SIZE) };
+    }
+}
+
+impl Memory {
+    fn of_file(file: &File, protection: ProtFlags, flags: MapFlags) -> io::Result<Self> {
+        // SAFETY: a new mapping, placed by the kernel; the result is checked.
+        let at = unsafe { mmap(ptr::null_mut(), SIZE, protection, flags, file, 0)? };
+        NonNull::new(at.cast()).map(Self).ok_or_else(|| io::Error::other("mapped at zero"))
+    }
+
+    /// Erased memory; touches all of it.
+    fn erased() -> io::Result<Self> {
+        let protection = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: a new mapping, placed by the kernel; the result is checked.
+        let at = unsafe { mmap_anonymous(ptr::null_mut(), SIZE, protection, MapFlags::PRIVATE)? };
+        let memory = NonNull::new(at.cast()).map(Self).ok_or_else(|| io::Error::other("mapped at zero"))?;
+        // SAFETY: the mapping is writable, ours alone, and has this size.
+        unsafe { memory.0.as_ptr().write_bytes(0xff, SIZE) };
+        Ok(memory)
+    }
+
+    fn read(&self, offset: usize, data: &mut [u8]) {
+        assert!(offset <= SIZE && data.len() <= SIZE - offset);
+        // SAFETY: inside the mapping, as just checked; `data` is elsewhere.
+        unsafe { ptr::copy_nonoverlapping(self.0.as_ptr().add(offset), data.as_mut_ptr(), data.len()) };
+    }
+
+    /// Only for memory that was mapped writable.
+    fn write(&mut self, offset: usize, data: &[u8]) {
+        assert!(offset <= SIZE && data.len() <= SIZE - offset);
+        // SAFETY: inside the mapping, as just checked; `data` is elsewhere.
+        unsafe { ptr::copy_nonoverlapping(data.as_ptr(), self.0.as_ptr().add(offset), data.len()) };
+    }
+}
+
+enum Store {
+    /// Nothing was ever written, and there is no file.
+    Erased,
+    /// Changes stay in memory.
+    Private { memory: Memory, _lock: Option<File> },
+    /// Changes are refused.
+    ReadOnly { memory: Memory, _lock: Option<File> },
+    /// Changes go to the file; the mapping shows them.
+    Shared(Memory, File),
+}
+
+/// The contents of a bank.
+pub struct FlashImage(Store);
+
+impl std::fmt::Debug for FlashImage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self.0 {
+            Store::Erased => "FlashImage(erased)",
+            Store::Private { .. } => "FlashImage(private)",
+            Store::ReadOnly { .. } => "FlashImage(read-only)",
+            Store::Shared(..) => "FlashImage(file)",
+        })
+    }
+}
+
+impl FlashImage {
+    /// An erased bank whose contents are lost at the end.
+    pub fn erased() -> Self {
+        Self(Store::Erased)
+    }
+
+    /// A file that keeps what the guest programs, as it happens.
+    pub fn read_write(path: &Path) -> Result<Self, FlashError> {
+        let (file, size) = open(path, true)?;
+        if size < BANK_SIZE {
+            return Err(FlashError::Small { path: path.to_owned(), size });
+        }
+        let memory = Memory::of_file(&file, ProtFlags::READ, MapFlags::SHARED).map_err(map_error(path))?;
+        Ok(Self(Store::Shared(memory, file)))
+    }
+
+    /// A file that the guest cannot change. What a smaller file lacks is erased.
+    pub fn read_only(path: &Path) -> Result<Self, FlashError> {
+        let (file, size) = open(path, false)?;
+        if size < BANK_SIZE {
+            return Ok(Self(Store::ReadOnly { memory: copy(file, path)?, _lock: None }));
+        }
+        let memory = Memory::of_file(&file, ProtFlags::READ, MapFlags::SHARED).map_err(map_error(path))?;
+        Ok(Self(Store::ReadOnly { memory, _lock: Some(file) }))
+    }
+
+    /// A file that stays as it is; what the guest programs is lost at the end. What a smaller file lacks is
+    /// erased.
+    pub fn snapshot(path: &Path) -> Result<Self, FlashError> {
+        let (file, size) = open(path, false)?;
+        if size < BANK_SIZE {
+            return Ok(Self(Store::Private { memory: copy(file, path)?, _lock: None }));
+        }
+        let protection = ProtFlags::READ | ProtFlags::WRITE;
+        let memory = Memory::of_file(&file, protection, MapFlags::PRIVATE).map_err(map_error(path))?;
+        Ok(Self(Store::Private { memory, _lock: Some(file) }))
+    }
+
+    pub(super) fn memory(&self) -> Option<(NonNull<u8>, usize)> {
+        match &self.0 {
+            Store::Erased => None,
+            Store::Private { memory, .. } | Store::ReadOnly { memory, .. } | Store::Shared(memory, _) => {
+                Some((memory.0, SIZE))
+            }
+        }
+    }
+
+    /// Bytes beyond the bank read as erased.
+    pub(super) fn read(&self, offset: u64, data: &mut [u8]) {
+        let inside = (BANK_SIZE.saturating_sub(offset) as usize).min(data.len());
+        let (data, beyond) = data.split_at_mut(inside);
+        beyond.fill(0xff);
+        match &self.0 {
+            Store::Private { memory, .. } | Store::ReadOnly { memory, .. } | Store::Shared(memory, _) if inside > 0 => {
+                memory.read(offset as usize, data);
+            }
+            _ => data.fill(0xff),
+        }
+    }
+
+    /// Changes the contents; the range lies inside the bank.
+    fn write(&mut self, offset: u64, data: &[u8]) -> io::Result<()> {
+        if matches!(self.0, Store::Erased) {
+            self.0 = Store::Private { memory: Memory::erased()?, _lock: None };
+        }
+        match &mut self.0 {
+            Store::Private { memory, .. } => memory.write(offset as usize, data),
+            Store::Shared(_, file) => file.write_all_at(data, offset)?,
+            Store::Erased | Store::ReadOnly { .. } => return Err(io::ErrorKind::ReadOnlyFilesystem.into()),
+        }
+        Ok(())
+    }
+}
+
+fn map_error(path: &Path) -> impl FnOnce(io::Error) -> FlashError {
+    |source| FlashError::Map { path: path.to_owned(), source }
+}
+
+/// Opens and locks an image that is not too large.
+fn open(path: &Path, writable: bool) -> Result<(File, u64), FlashError> {
+    let failed = |source| FlashError::Open { path: path.to_owned(), source };
+    let file = OpenOptions::new().read(true).write(writable).open(path).map_err(failed)?;
+    let size = file.metadata().map_err(failed)?.len();
+    if size > BANK_SIZE {
+        return Err(FlashError::Big { path: path.to_owned(), size });
+    }
+    let locked = if writable { file.try_lock() } else { file.try_lock_shared() };
+    match locked {
+        Ok(()) => Ok((file, size)),
+        Err(TryLockError::WouldBlock) => Err(FlashError::InUse { path: path.to_owned() }),
+        // File systems without locks cannot tell.
+        Err(TryLockError::Error(error)) => {
+            tracing::debug!(%error, path = %path.display(), "flash image is not locked");
+            Ok((file, size))
+        }
+    }
+}
+
+/// The contents of a file in memory, erased to the end.
+fn copy(file: File, path: &Path) -> Result<Memory, FlashError> {
+    let mut memory = Memory::erased().map_err(map_error(path))?;
+    let mut bytes = Vec::new();
+    file.take(BANK_SIZE).read_to_end(&mut bytes).map_err(map_error(path))?;
+    memory.write(0, &bytes);
+    Ok(memory)
+}
+
+/// One chip's half of every word of the bank.
+pub(super) struct Lane<'a> {
+    pub image: &'a mut FlashImage,
+    pub lane: u64,
+}
+
+impl Contents for Lane<'_> {
+    fn program(&mut self, address: u32, words: &[u16]) -> io::Result<()> {
+        let offset = u64::from(address) * 4;
+        let mut bytes = vec![0; words.len() * 4];
+        self.image.read(offset, &mut bytes);
+        for (slot, word) in bytes.chunks_exact_mut(4).zip(words) {
+            let half = &mut slot[self.lane as usize * 2..][..2];
+            half.iter_mut().zip(word.to_le_bytes()).for_each(|(old, new)| *old &= new);
+        }
+        self.image.write(offset, &bytes)
+    }
+
+    fn erase(&mut self, address: u32, count: u32) -> io::Result<()> {
+        if matches!(self.image.0, Store::Erased) {
+            return Ok(());
+        }
+        let offset = u64::from(address) * 4;
+        let mut bytes = vec![0; count as usize * 4];
+        self.image.read(offset, &mut bytes);
+        bytes.chunks_exact_mut(4).for_each(|slot| slot[self.lane as usize * 2..][..2].fill(0xff));
+        self.image.write(offset, &bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::CfiFlash;
+    use super::*;
+    use crate::MmioDevice;
+
+    fn file(size: u64, head: &[u8]) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(size).unwrap();
+        file.as_file().write_all_at(head, 0).unwrap();
+        file
+    }
+
+    /// Programs a word and reads status, word and the file's bytes.
+    fn program(image: FlashImage, path: &Path) -> (u8, [u8; 4], Vec<u8>) {
+        let flash = CfiFlash::new("flash", image, 0);
+        flash.write(0, &[0x40, 0, 0x40, 0]);
+        flash.write(0, &[0x0f, 0xff, 0xff, 0xf0]);
+        let (mut status, mut word) = ([0; 4], [0; 4]);
+        flash.read(0, &mut status);
+        assert_eq!(status[..2], status[2..]);
+        flash.reset();
+        flash.read(0, &mut word);
+        let mut on_disk = std::fs::read(path).unwrap();
+        on_disk.truncate(4);
+        (status[0], word, on_disk)
+    }
+
+    #[test]
+    fn a_written_file_keeps_changes_at_once() {
+        let file = file(BANK_SIZE, &[0xaa; 8]);
+        let image = FlashImage::read_write(file.path()).unwrap();
+        let want = [0x0a, 0xaa, 0xaa, 0xa0];
+        assert_eq!(program(image, file.path()), (0x80, want, want.to_vec()));
+    }
+
+    #[test]
+    fn a_read_only_file_refuses_and_a_snapshot_forgets() {
+        for size in [BANK_SIZE, 4096] {
+            let file = file(size, &[0xaa; 8]);
+            let image = FlashImage::read_only(file.path()).unwrap();
+            assert_eq!(program(image, file.path()), (0x90, [0xaa; 4], vec![0xaa; 4]));
+            let image = FlashImage::snapshot(file.path()).unwrap();
+            assert_eq!(program(image, file.path()), (0x80, [0x0a, 0xaa, 0xaa, 0xa0], vec![0xaa; 4]));
+        }
+    }
+
+    #[test]
+    fn erasing_a_read_only_file_is_an_error() {
+        let file = file(BANK_SIZE, &[]);
+        let flash = CfiFlash::new("flash", FlashImage::read_only(file.path()).unwrap(), 0);
+        flash.write(0, &[0x20, 0, 0x20, 0]);
+        flash.write(0, &[0xd0, 0, 0xd0, 0]);
+        let mut status = [0; 4];
+        flash.read(0, &mut status);
+        assert_eq!(status, [0xa0, 0, 0xa0, 0]);
+    }
+
+    #[test]
+    fn a_small_image_is_erased_beyond_its_end() {
+        let file = file(10, &[0xaa; 10]);
+        let image = FlashImage::read_only(file.path()).unwrap();
+        let mut data = [0; 4];
+        image.read(8, &mut data);
+        assert_eq!(data, [0xaa, 0xaa, 0xff, 0xff]);
+        image.read(BANK_SIZE - 2, &mut data);
+        assert_eq!(data, [0xff; 4]);
+        image.read(u64::MAX, &mut data);
+        assert_eq!(data, [0xff; 4]);
+    }
+
+    #[test]
+    fn sizes_and_locks_are_checked() {
+        let small = file(4096, &[]);
+        assert!(matches!(FlashImage::read_write(small.path()), Err(FlashError::Small { size: 4096, .. })));
+        let big = file(BANK_SIZE + 1, &[]);
+        assert!(matches!(FlashImage::read_only(big.path()), Err(FlashError::Big { .. })));
+        let missing = Path::new("/nonexistent/flash");
+        assert!(matches!(FlashImage::read_only(missing), Err(FlashError::Open { .. })));
+
+        let shared = file(BANK_SIZE, &[]);
+        let writer = FlashImage::read_write(shared.path()).unwrap();
+        assert!(matches!(FlashImage::read_write(shared.path()), Err(FlashError::InUse { .. })));
+        assert!(matches!(FlashImage::read_only(shared.path()), Err(FlashError::InUse { .. })));
+        drop(writer);
+        let _reader = FlashImage::read_only(shared.path()).unwrap();
+        FlashImage::read_only(shared.path()).unwrap();
+    }
+}

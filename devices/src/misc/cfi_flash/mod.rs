@@ -1,0 +1,352 @@
+//! A bank of CFI flash (Intel command set): two 16-bit chips side by side on a 32-bit bus, 32 MiB together.
+//!
+//! [`chip`] is one chip's command machine, [`image`] what the bank holds. This file joins them and attaches
+//! the bank to its board: even half-words belong to the first chip, odd ones to the second, and each chip
+//! sees only its own half of the bus, as on real boards.
+
+mod chip;
+mod image;
+
+use std::ptr::NonNull;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::MmioDevice;
+use crate::fdt::{FdtNode, FdtValue, Placement};
+
+pub use chip::Chip;
+pub use image::{FlashError, FlashImage};
+
+/// Bytes of a bank.
+pub const BANK_SIZE: u64 = 32 << 20;
+/// Bytes of an erase block of the bank: one block of each chip.
+pub const SECTOR_SIZE: u64 = 2 * chip::BLOCK_WORDS as u64 * 2;
+
+/// Bytes of the bus.
+const WIDTH: u32 = 4;
+
+struct Bank {
+    chips: [Chip; 2],
+    image: FlashImage,
+}
+
+/// A bank on its board.
+pub struct CfiFlash {
+    name: String,
+    banks_in_node: u64,
+    bank: Mutex<Bank>,
+}
+
+/// The bytes of an access that one chip sees: a half-word with the bytes that are not written as ones.
+struct HalfWord {
+    lane: usize,
+    address: u32,
+    value: u16,
+    low_byte: bool,
+}
+
+fn half_words(offset: u64, data: &[u8]) -> impl Iterator<Item = HalfWord> {
+    let (first, last) = (offset / 2, (offset + data.len() as u64).div_ceil(2));
+    (first..last).map(move |unit| {
+        let byte = |at: u64| at.checked_sub(offset).and_then(|i| data.get(i as usize)).copied();
+        let (low, high) = (byte(unit * 2), byte(unit * 2 + 1));
+        HalfWord {
+            lane: (unit % 2) as usize,
+            address: (unit / 2) as u32,
+            value: u16::from_le_bytes([low.unwrap_or(0xff), high.unwrap_or(0xff)]),
+            low_byte: low.is_some(),
+        }
+    })
+}
+
+impl CfiFlash {
+    /// A bank that holds `image`. `banks_in_node` banks, this one the first of them, are described by one
+    /// node of the device tree; 0: another bank's node describes this one.
+    pub fn new(name: impl Into<String>, image: FlashImage, banks_in_node: u32) -> Self {
+        let bank = Bank { chips: [Chip::default(), Chip::default()], image };
+        Self { name: name.into(), banks_in_node: banks_in_node.into(), bank: Mutex::new(bank) }
+    }
+
+    fn bank(&self) -> MutexGuard<'_, Bank> {
+        self.bank.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether reads give the contents: then, and only then, the bank may be mapped as read-only memory.
+    pub fn in_read_array(&self) -> bool {
+        self.bank().chips.iter().all(Chip::in_read_array)
+    }
+
+    /// Where the contents lie in this process, and how many bytes of the bank. Valid as long as the bank is;
+    /// `None` while it was never programmed and has no file. Guests may be given it to read.
+    pub fn contents(&self) -> Option<(NonNull<u8>, usize)> {
+        self.bank().image.memory()
+    }
+
+    /// Reads the contents, whatever mode the chips are in. Beyond the bank everything is erased.
+    pub fn read_contents(&self, offset: u64, data: &mut [u8]) {
+        self.bank().image.read(offset, data);
+    }
+
+    /// A copy of the chips' state, without the contents.
+    pub fn state(&self) -> [Chip; 2] {
+        self.bank().chips.clone()
+    }
+
+    /// Puts back a copied state.
+    pub fn set_state(&self, state: [Chip; 2]) {
+        self.bank().chips = state;
+    }
+}
+
+impl MmioDevice for CfiFlash {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn size(&self) -> u64 {
+        BANK_SIZE
+    }
+
+    fn read(&self, offset: u64, data: &mut [u8]) {
+        let bank = self.bank();
+        // Both chips at once, as a rule.
+        bank.image.read(offset, data);
+        if bank.chips.iter().all(Chip::in_read_array) {
+            return;
+        }
+        for (at, byte) in (offset..).zip(data) {
+            let chip = &bank.chips[(at / 2 % 2) as usize];
+            if let Some(word) = chip.read((at / u64::from(WIDTH)) as u32) {
+                *byte = word.to_le_bytes()[(at % 2) as usize];
+            }
+        }
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) {
+        if offset.checked_add(data.len() as u64).is_none_or(|end| end > BANK_SIZE) {
+            return;
+        }
+        let mut bank = self.bank();
+        let Bank { chips, image } = &mut *bank;
+        for half in half_words(offset, data) {
+            // Commands come on the lower byte; nothing there is no command.
+            let command = if half.low_byte { half.value as u8 } else { 0 };
+            let mut lane = image::Lane { image, lane: half.lane as u64 };
+            chips[half.lane].write(half.address, half.value, command, &mut lane);
+        }
+    }
+
+    fn reset(&self) {
+        self.bank().chips.iter_mut().for_each(Chip::reset);
+    }
+
+    fn fdt(&self, at: &Placement) -> Vec<FdtNode> {
+        if self.banks_in_node == 0 {
+            return Vec::new();
+        }
+        let banks: Vec<(u64, u64)> = (0..self.banks_in_node).map(|i| (at.base + i * at.size, at.size)).collect();
+        let node = FdtNode::new(format!("flash@{:x}", at.base))
+            .with("bank-width", FdtValue::U32(WIDTH))
+            .with("reg", FdtValue::reg(&banks))
+            .with("compatible", FdtValue::Str("cfi-flash".into()));
+        vec![node]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn erased() -> CfiFlash {
+        CfiFlash::new("virt.flash0", FlashImage::erased(), 2)
+    }
+
+    fn read(flash: &CfiFlash, offset: u64) -> u32 {
+        let mut data = [0; 4];
+        flash.read(offset, &mut data);
+        u32::from_le_bytes(data)
+    }
+
+    fn write(flash: &CfiFlash, offset: u64, value: u32) {
+        flash.write(offset, &value.to_le_bytes());
+    }
+
+    /// The same command to both chips.
+    fn command(flash: &CfiFlash, offset: u64, command: u32) {
+        write(flash, offset, command | command << 16);
+    }
+
+    fn program(flash: &CfiFlash, offset: u64, value: u32) {
+        command(flash, offset, 0x40);
+        write(flash, offset, value);
+    }
+
+    #[test]
+    fn starts_erased_and_readable() {
+        let flash = erased();
+        assert!(flash.in_read_array());
+        assert_eq!(read(&flash, 0), u32::MAX);
+        assert_eq!(read(&flash, BANK_SIZE - 4), u32::MAX);
+        assert!(flash.contents().is_none(), "an unused bank costs nothing");
+    }
+
+    #[test]
+    fn query_describes_the_bank() {
+        let flash = erased();
+        command(&flash, 0x55 * 4, 0x98);
+        let byte = |address: u64| {
+            let word = read(&flash, address * 4);
+            assert_eq!(word & 0xffff, word >> 16, "both chips answer");
+            word & 0xffff
+        };
+        assert_eq!([byte(0x10), byte(0x11), byte(0x12)], [b'Q', b'R', b'Y'].map(u32::from));
+        assert_eq!([byte(0x13), byte(0x14)], [1, 0], "Intel command set");
+        assert_eq!(2 * (1 << byte(0x27)), BANK_SIZE, "two chips make the bank");
+        assert_eq!(byte(0x2c), 1, "one region");
+        let blocks = (byte(0x2d) | byte(0x2e) << 8) + 1;
+        let block = (byte(0x2f) | byte(0x30) << 8) * 256;
+        assert_eq!((blocks, u64::from(block) * 2), (128, SECTOR_SIZE));
+        assert_eq!(SECTOR_SIZE, 256 << 10);
+        let extended = u64::from(byte(0x15) | byte(0x16) << 8);
+        assert_eq!([0, 1, 2].map(|i| byte(extended + i)), [b'P', b'R', b'I'].map(u32::from));
+        command(&flash, 0, 0xff);
+        assert_eq!(read(&flash, 0x40), u32::MAX);
+    }
+
+    #[test]
+    fn identifies_itself() {
+        let flash = erased();
+        command(&flash, 0, 0x90);
+        assert_eq!((read(&flash, 0), read(&flash, 4), read(&flash, 8)), (0x0089_0089, 0x0018_0018, 0));
+    }
+
+    #[test]
+    fn programming_only_clears_bits_and_erasing_sets_a_sector() {
+        let flash = erased();
+        let at = SECTOR_SIZE + 16;
+        program(&flash, at, 0x1234_5678);
+        assert_eq!(read(&flash, at), 0x0080_0080, "status follows");
+        assert!(!flash.in_read_array());
+        command(&flash, at, 0xff);
+        assert_eq!(read(&flash, at), 0x1234_5678);
+        program(&flash, at, 0xff00_ff0f);
+        program(&flash, SECTOR_SIZE - 4, 7);
+        program(&flash, 2 * SECTOR_SIZE, 8);
+        command(&flash, 0, 0xff);
+        assert_eq!(read(&flash, at), 0x1200_5608);
+        command(&flash, SECTOR_SIZE, 0x20);
+        command(&flash, SECTOR_SIZE, 0xd0);
+        assert_eq!(read(&flash, 0), 0x0080_0080);
+        command(&flash, 0, 0xff);
+        assert_eq!([at, SECTOR_SIZE - 4, 2 * SECTOR_SIZE].map(|o| read(&flash, o)), [u32::MAX, 7, 8]);
+    }
+
+    #[test]
+    fn buffered_program() {
+        let flash = erased();
+        command(&flash, 0x100, 0xe8);
+        assert_eq!(read(&flash, 0x100) & 0x0080_0080, 0x0080_0080, "the buffer is free");
+        command(&flash, 0x100, 3);
+        for i in 0..4u32 {
+            write(&flash, 0x100 + 4 * u64::from(i), 0xa000_b000 + i);
+        }
+        let mut data = [0; 4];
+        flash.read_contents(0x100, &mut data);
+        assert_eq!(data, [0xff; 4], "nothing is programmed before it is confirmed");
+        command(&flash, 0x100, 0xd0);
+        assert_eq!(read(&flash, 0), 0x0080_0080);
+        command(&flash, 0, 0xff);
+        let words: Vec<u32> = (0..5).map(|i| read(&flash, 0x100 + 4 * i)).collect();
+        assert_eq!(words, [0xa000_b000, 0xa000_b001, 0xa000_b002, 0xa000_b003, u32::MAX]);
+    }
+
+    #[test]
+    fn wrong_sequences_are_reported_and_cleared() {
+        let flash = erased();
+        command(&flash, 0, 0x20);
+        command(&flash, 0, 0x55);
+        assert_eq!(read(&flash, 0), 0x00b0_00b0);
+        command(&flash, 0, 0x50);
+        command(&flash, 0, 0x70);
+        assert_eq!(read(&flash, 0), 0x0080_0080);
+        // More words than the buffer holds.
+        command(&flash, 0, 0xe8);
+        command(&flash, 0, 0x7fff);
+        assert_eq!(read(&flash, 0), 0x00b0_00b0);
+        command(&flash, 0, 0x50);
+        // Words of a buffer in two blocks.
+        command(&flash, 0, 0xe8);
+        command(&flash, 0, 1);
+        write(&flash, 0, 1);
+        write(&flash, SECTOR_SIZE, 2);
+        assert_eq!(read(&flash, 0), 0x0090_0090);
+        command(&flash, 0, 0xff);
+        assert_eq!((read(&flash, 0), read(&flash, SECTOR_SIZE)), (u32::MAX, u32::MAX));
+    }
+
+    #[test]
+    fn each_chip_sees_its_own_half() {
+        let flash = erased();
+        flash.write(2, &[0x90, 0]);
+        assert_eq!(read(&flash, 0), 0x0089_ffff);
+        assert!(!flash.in_read_array());
+        flash.write(2, &[0xff]);
+        assert!(flash.in_read_array());
+        flash.write(4, &[0x40]);
+        flash.write(5, &[0x12]);
+        flash.write(4, &[0xff]);
+        assert_eq!(read(&flash, 4), 0xffff_12ff, "a byte leaves its neighbour");
+    }
+
+    #[test]
+    fn locking_is_accepted_and_reset_reads_again() {
+        let flash = erased();
+        for second in [0x01, 0xd0, 0x2f] {
+            command(&flash, 0, 0x60);
+            command(&flash, 0, second);
+            assert_eq!(read(&flash, 0), 0x0080_0080);
+        }
+        program(&flash, 0, 0);
+        flash.reset();
+        assert!(flash.in_read_array());
+        assert_eq!(read(&flash, 0), 0, "contents survive");
+    }
+
+    #[test]
+    fn device_tree_of_both_banks() {
+        let at = Placement {
+            base: 0x2000_0000,
+            size: BANK_SIZE,
+            interrupt: vec![],
+            interrupt_parent: 0,
+            phandle: None,
+            interrupts_extended: vec![],
+        };
+        let nodes = erased().fdt(&at);
+        let reg = FdtValue::reg(&[(0x2000_0000, BANK_SIZE), (0x2200_0000, BANK_SIZE)]);
+        assert_eq!(nodes[0].properties[1], ("reg".to_owned(), reg));
+        assert!(CfiFlash::new("virt.flash1", FlashImage::erased(), 0).fdt(&at).is_empty());
+    }
+
+    proptest! {
+        // Each case touches the whole bank's memory.
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        #[test]
+        fn no_access_panics(accesses in prop::collection::vec((0u64..64, 0usize..4, any::<u64>(), any::<bool>(), prop::sample::select(vec![0u8, 0x10, 0x20, 0x40, 0x50, 0x60, 0x70, 0x90, 0x98, 0xd0, 0xe8, 0xff])), 200)) {
+            let flash = erased();
+            for (place, width, value, load, code) in accesses {
+                let len = 1u64 << width;
+                // Both ends of the bank and places in between.
+                let offset = (place * (BANK_SIZE / 60 & !7)).min(BANK_SIZE - len);
+                let mut data = value.to_le_bytes();
+                if load {
+                    flash.read(offset, &mut data[..len as usize]);
+                } else {
+                    if value % 2 == 0 { data = [code; 8]; }
+                    flash.write(offset, &data[..len as usize]);
+                }
+            }
+        }
+    }
+}
