@@ -1,6 +1,8 @@
 //! Words to instructions.
 
 use super::Insn;
+use std::collections::HashMap;
+
 use super::insn::Op;
 use super::pattern::{Field, Pattern, Piece};
 use super::table::rows;
@@ -12,8 +14,22 @@ pub const fn insn_len(low: u16) -> u8 {
     if low & 3 == 3 { 4 } else { 2 }
 }
 
-/// Longest list of pieces in a row: `c.j` has eight of the immediate.
-const MAX_PIECES: usize = 10;
+/// The most pieces of an immediate in a row: those of `c.j`.
+const MAX_PIECES: usize = 8;
+
+/// A register, or another field that is one run of bits: `(word >> shift & mask) + add`.
+#[derive(Debug, Clone, Copy, Default)]
+struct Run {
+    shift: u8,
+    mask: u8,
+    add: u8,
+}
+
+impl Run {
+    fn get(self, raw: u32) -> u8 {
+        ((raw >> self.shift) as u8 & self.mask) + self.add
+    }
+}
 
 /// A row in the form the decoder reads.
 #[derive(Debug, Clone)]
@@ -21,11 +37,20 @@ struct Candidate {
     mask: u32,
     bits: u32,
     excluded: [(u32, u32); 2],
-    pieces: [Piece; MAX_PIECES],
-    piece_count: u8,
+    op: Op,
+    row: u16,
+    len: u8,
+    rd: Run,
+    rs1: Run,
+    rs2: Run,
+    rs3: Run,
+    rm: Run,
+    /// What the immediate is without its pieces.
+    imm: i32,
     sign_shift: u8,
-    /// Operands that are the same for every word of the row.
-    template: Insn,
+    piece_count: u8,
+    /// Of the immediate: lowest bit and mask in the word, lowest bit in the value.
+    pieces: [(u8, u32, u8); MAX_PIECES],
 }
 
 /// Decodes the instructions of one ISA. Words of extensions it lacks decode to nothing.
@@ -67,12 +92,20 @@ impl Decoder {
 
     /// Sorts the candidates of length `len` into buckets. Buckets of equal content share one list.
     fn buckets(&mut self, len: u8, key: u32, bucket_of: impl Fn(u32) -> usize) -> Vec<u16> {
-        let mut members = vec![Vec::new(); 1 << key.count_ones()];
-        for (index, candidate) in self.candidates.iter().enumerate().filter(|(_, c)| c.template.len == len) {
+        let mut members = vec![0u16; 1 << key.count_ones()];
+        // A list is a node: its last candidate and the list before that. Node 0 is the empty list.
+        let mut nodes: Vec<(u16, u16)> = vec![(END, 0)];
+        let mut extended: HashMap<u16, u16> = HashMap::new();
+        for (index, candidate) in self.candidates.iter().enumerate().filter(|(_, c)| c.len == len) {
+            extended.clear();
             let free = key & !candidate.mask;
             let mut filling = 0u32;
             loop {
-                members[bucket_of(candidate.bits | filling)].push(index as u16);
+                let list = &mut members[bucket_of(candidate.bits | filling)];
+                *list = *extended.entry(*list).or_insert_with_key(|list| {
+                    nodes.push((index as u16, *list));
+                    (nodes.len() - 1) as u16
+                });
                 // The next subset of the free bits, in counting order.
                 filling = filling.wrapping_sub(free) & free;
                 if filling == 0 {
@@ -80,17 +113,16 @@ impl Decoder {
                 }
             }
         }
-        let mut known = std::collections::HashMap::new();
-        members
-            .into_iter()
+        let starts: Vec<u16> = (0..nodes.len())
             .map(|list| {
-                *known.entry(list).or_insert_with_key(|list| {
-                    let start = self.lists.len() as u16;
-                    self.lists.extend(list.iter().copied().chain([END]));
-                    start
-                })
+                let chain = std::iter::successors(Some(nodes[list]), |node| Some(nodes[usize::from(node.1)]));
+                let mut list: Vec<u16> = chain.map(|node| node.0).take_while(|index| *index != END).collect();
+                list.reverse();
+                self.lists.extend(list.iter().chain([&END]));
+                (self.lists.len() - 1 - list.len()) as u16
             })
-            .collect()
+            .collect();
+        members.into_iter().map(|list| starts[usize::from(list)]).collect()
     }
 
     /// Decodes `raw`; the upper half is ignored if the lower one is a compressed instruction.
@@ -112,30 +144,27 @@ impl Decoder {
 
 impl Candidate {
     fn new(row: usize) -> Self {
-        let Pattern { len, mask, bits, ref pieces, ref fixed, ref excluded, sign_shift } = rows()[row].pattern;
-        let nothing = Piece { field: Field::Imm, lsb: 0, width: 0, at: 0, bias: 0 };
-        let mut template =
-            Insn { op: Op::Addi, rd: 0, rs1: 0, rs2: 0, rs3: 0, rm: 0, imm: 0, len, raw: 0, row: row as u16 };
-        template.op = rows()[row].op;
-        for (field, value) in fixed {
-            match field {
-                Field::Rd => template.rd = *value as u8,
-                Field::Rs1 => template.rs1 = *value as u8,
-                Field::Rs2 => template.rs2 = *value as u8,
-                Field::Rs3 => template.rs3 = *value as u8,
-                Field::Rm => template.rm = *value as u8,
-                Field::Imm => template.imm = *value,
-            }
-        }
+        let pattern = &rows()[row].pattern;
+        let imm: Vec<&Piece> = pattern.pieces.iter().filter(|piece| piece.field == Field::Imm).collect();
+        let fixed = |field| pattern.fixed.iter().find(|(fixed, _)| *fixed == field).map_or(0, |(_, value)| *value);
+        let run = |field| run_of(pattern, field, fixed(field) as u8);
         Self {
-            mask,
-            bits,
+            mask: pattern.mask,
+            bits: pattern.bits,
             // A pair that no word has: nothing is excluded.
-            excluded: std::array::from_fn(|i| excluded.get(i).copied().unwrap_or((0, 1))),
-            pieces: std::array::from_fn(|i| pieces.get(i).copied().unwrap_or(nothing)),
-            piece_count: pieces.len() as u8,
-            sign_shift,
-            template,
+            excluded: std::array::from_fn(|i| pattern.excluded.get(i).copied().unwrap_or((0, 1))),
+            op: rows()[row].op,
+            row: row as u16,
+            len: pattern.len,
+            rd: run(Field::Rd),
+            rs1: run(Field::Rs1),
+            rs2: run(Field::Rs2),
+            rs3: run(Field::Rs3),
+            rm: run(Field::Rm),
+            imm: fixed(Field::Imm),
+            sign_shift: pattern.sign_shift,
+            piece_count: imm.len() as u8,
+            pieces: std::array::from_fn(|i| imm.get(i).map_or((0, 0, 0), |p| (p.lsb, (1 << p.width) - 1, p.at))),
         }
     }
 
@@ -144,24 +173,32 @@ impl Candidate {
     }
 
     fn extract(&self, raw: u32) -> Insn {
-        let mut insn = self.template;
-        insn.raw = raw;
-        let mut imm = 0u32;
-        for piece in &self.pieces[..usize::from(self.piece_count)] {
-            let value = raw >> piece.lsb & ((1 << piece.width) - 1);
-            let register = value as u8 + piece.bias;
-            match piece.field {
-                Field::Rd => insn.rd = register,
-                Field::Rs1 => insn.rs1 = register,
-                Field::Rs2 => insn.rs2 = register,
-                Field::Rs3 => insn.rs3 = register,
-                Field::Rm => insn.rm |= register << piece.at,
-                Field::Imm => imm |= value << piece.at,
-            }
+        let pieces = &self.pieces[..usize::from(self.piece_count)];
+        let imm = pieces.iter().fold(0, |imm, (lsb, mask, at)| imm | (raw >> lsb & mask) << at);
+        Insn {
+            op: self.op,
+            rd: self.rd.get(raw),
+            rs1: self.rs1.get(raw),
+            rs2: self.rs2.get(raw),
+            rs3: self.rs3.get(raw),
+            rm: self.rm.get(raw),
+            imm: self.imm | (imm << self.sign_shift) as i32 >> self.sign_shift,
+            len: self.len,
+            raw,
+            row: self.row,
         }
-        insn.imm |= (imm << self.sign_shift) as i32 >> self.sign_shift;
-        insn
     }
+}
+
+/// The run of a field other than the immediate; `fixed` if it has no bits in the word.
+fn run_of(pattern: &Pattern, field: Field, fixed: u8) -> Run {
+    let pieces = pattern.pieces.iter().filter(|piece| piece.field == field);
+    let run = pieces.map(|p| (p.lsb - p.at, p.mask() >> (p.lsb - p.at), p.bias)).reduce(|a, b| {
+        // `aq` and `rl` stand side by side.
+        assert_eq!(a.0, b.0, "the pieces of {field:?} are not one run");
+        (a.0, a.1 | b.1, a.2)
+    });
+    run.map_or(Run { add: fixed, ..Run::default() }, |(shift, mask, add)| Run { shift, mask: mask as u8, add })
 }
 
 #[cfg(test)]
