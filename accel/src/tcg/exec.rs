@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::code_cache::{BlockId, NewBlock, hash_code};
+use super::code_cache::{BlockId, NewBlock, SlotId, hash_code};
 use super::hart::{BlockMode, Exit, Hart};
 use super::ir::{Builder, IrBlock, interp};
 use super::mmu::pmp;
@@ -62,17 +62,40 @@ fn run_loop(hart: &mut Hart, tr: &mut Translator) -> VcpuExit {
             Exit::Wfi => wait(hart),
             _ => {}
         }
-        if hart.shared().poll.load(Ordering::SeqCst) != 0 && poll(hart) {
-            return VcpuExit::Kicked;
+        let mut link = (exit == Exit::Link).then(|| wanted_link(hart));
+        if hart.shared().poll.load(Ordering::SeqCst) != 0 {
+            // Whatever happens here, the way of the jump may not be the way any more.
+            link = None;
+            if poll(hart) {
+                return VcpuExit::Kicked;
+            }
         }
         if hart.options.evict != 0 {
+            link = None;
             forced_eviction(hart);
         }
-        exit = match exit {
-            Exit::Link => follow_link(hart, tr),
-            _ => step(hart, tr),
+        exit = match link {
+            Some(link) => follow_link(hart, tr, &link),
+            None => step(hart, tr),
         };
     }
+}
+
+/// A direct jump in the same page that is not linked: its slot, where it stands and where it leads.
+struct WantedLink {
+    slot: SlotId,
+    page: u64,
+    mode: BlockMode,
+    offset: u16,
+}
+
+/// Names the jump that left, and makes its target the pc.
+fn wanted_link(hart: &mut Hart) -> WantedLink {
+    let slot = hart.link;
+    let offset = hart.code.slot_offset(slot);
+    let (page, mode) = hart.code.slot_source(slot);
+    hart.s.pc = hart.page_base.wrapping_add(u64::from(offset));
+    WantedLink { slot, page, mode, offset }
 }
 
 fn sbi_call(hart: &Hart) -> SbiCall {
@@ -180,13 +203,9 @@ fn enter(hart: &mut Hart, tr: &mut Translator, code: u64) -> Exit {
     }
 }
 
-/// A direct jump in the same page that is not linked: finds its target, links it and goes there.
-fn follow_link(hart: &mut Hart, tr: &mut Translator) -> Exit {
-    let slot = hart.link;
-    let offset = hart.code.slot_offset(slot);
-    let (page, mode) = hart.code.slot_source(slot);
-    hart.s.pc = hart.page_base.wrapping_add(u64::from(offset));
-    // An interrupt was taken instead of the jump, or the mode changed: this is not the jump's way any more.
+/// Finds the target of a jump that is not linked, links it and goes there.
+fn follow_link(hart: &mut Hart, tr: &mut Translator, link: &WantedLink) -> Exit {
+    let &WantedLink { slot, page, mode, offset } = link;
     let found = hart.code.find(page | u64::from(offset), mode);
     match found {
         Some(id) if hart.code.block(id).second_page.is_none() => {

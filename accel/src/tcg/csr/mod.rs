@@ -102,8 +102,8 @@ fn find(s: &HartState, isa: &IsaConfig, n: u16, write: bool) -> Result<&'static 
     if (s.mode as u8) < arch::csr::lowest_privilege(n) || write && arch::csr::is_read_only(n) {
         return Err(Illegal);
     }
-    let (csr, row) = table::find(n).ok_or(Illegal)?;
-    if csr.available(isa) && (row.access)(s, isa, n) { Ok(row) } else { Err(Illegal) }
+    let entry = table::find(n).ok_or(Illegal)?;
+    if entry.available(isa) && (entry.row.access)(s, isa, n) { Ok(entry.row) } else { Err(Illegal) }
 }
 
 /// The value of CSR `n` as an instruction reads it.
@@ -289,6 +289,19 @@ mod tests {
             s.csr.mstatus |= csr::mstatus::FS;
             assert!(read(&s, &Env::default(), n).is_ok(), "{n:#x}");
             assert_eq!(read(&s, &Env::without(&[ext]), n), Err(Illegal), "{n:#x} without {ext:?}");
+        }
+    }
+
+    #[test]
+    fn availability_is_that_of_the_facts() {
+        let full = Env::default();
+        let bare = Env { isa: IsaConfig { pmp_entries: 0, ..full.isa.clone() }, ..Env::default() };
+        let without: Vec<Env> = full.isa.exts.iter().map(|ext| Env::without(&[ext])).collect();
+        for env in without.iter().chain([&full, &bare]) {
+            for row in csr::all() {
+                let Some(entry) = table::find(row.number) else { continue };
+                assert_eq!(entry.available(&env.isa), row.available(&env.isa), "{}", row.name);
+            }
         }
     }
 

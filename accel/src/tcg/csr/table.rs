@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use arch::csr::{self, Csr};
-use arch::ext::IsaConfig;
+use arch::ext::{ExtSet, IsaConfig};
 
 use super::{CsrEffect, CsrEnv, counter, envcfg, fp, interrupt, pmp, status, translation, trap_setup};
 use crate::HartState;
@@ -135,21 +135,54 @@ static ROWS: &[Row] = &[
     row(csr::MHPMCOUNTER3).to(csr::MHPMCOUNTER31),
 ];
 
-/// The fact and the behaviour of each CSR, by number.
-static INDEX: LazyLock<Vec<Option<(&Csr, &Row)>>> = LazyLock::new(|| {
-    let mut index = vec![None; 1 << 12];
-    for row in ROWS {
-        for n in row.first..=row.last {
-            debug_assert!(index[usize::from(n)].is_none(), "two rows for CSR {n:#x}");
-            index[usize::from(n)] = csr::by_number(n).map(|csr| (csr, row));
+/// A CSR that is known, and what it does.
+pub(super) struct Entry {
+    csr: &'static Csr,
+    pub(super) row: &'static Row,
+    /// The extensions it takes, where there is only one way to have it and nothing but extensions counts.
+    needs: Option<ExtSet>,
+}
+
+impl Entry {
+    /// Whether a hart with this ISA has the CSR: the same as [`Csr::available`], in a few instructions.
+    pub(super) fn available(&self, isa: &IsaConfig) -> bool {
+        match &self.needs {
+            Some(needs) => needs.difference(&isa.exts).is_empty(),
+            None => self.csr.available(isa),
         }
     }
-    index
+}
+
+/// All entries, and by number the index of one plus one, or zero.
+struct Table {
+    entries: Vec<Entry>,
+    index: Box<[u16; 1 << 12]>,
+}
+
+static TABLE: LazyLock<Table> = LazyLock::new(|| {
+    let mut entries = Vec::new();
+    let mut index = Box::new([0; 1 << 12]);
+    for row in ROWS {
+        for csr in (row.first..=row.last).filter_map(csr::by_number) {
+            let slot = &mut index[usize::from(csr.number)];
+            assert!(*slot == 0, "two rows for {}", csr.name);
+            let is_pmp = (csr::PMPCFG0..=csr::PMPADDR63).contains(&csr.number);
+            let needs = match csr.exts {
+                [one] if !is_pmp => Some(ExtSet::of(one)),
+                _ => None,
+            };
+            entries.push(Entry { csr, row, needs });
+            *slot = entries.len() as u16;
+        }
+    }
+    Table { entries, index }
 });
 
 /// CSR `n`, if it is known at all.
-pub(super) fn find(n: u16) -> Option<(&'static Csr, &'static Row)> {
-    *INDEX.get(usize::from(n))?
+pub(super) fn find(n: u16) -> Option<&'static Entry> {
+    let table = &*TABLE;
+    let i = *table.index.get(usize::from(n))?;
+    table.entries.get(usize::from(i).checked_sub(1)?)
 }
 
 /// Whether some row stands for the number, known CSR or not.
