@@ -156,6 +156,11 @@ fn require(legal: bool) -> Result<(), Illegal> {
     if legal { Ok(()) } else { Err(Illegal) }
 }
 
+/// Whether the hart has an S-mode at all.
+fn has_supervisor(s: &HartState) -> bool {
+    s.csr.misa & misa::letter('S') != 0
+}
+
 /// Illegal in S-mode if `bit` of `mstatus` is set, always in U-mode, never in M-mode.
 fn trapped_by(s: &HartState, bit: u64) -> Result<(), Illegal> {
     require(match s.mode {
@@ -173,8 +178,8 @@ pub fn check_sret(s: &HartState) -> Result<(), Illegal> {
 /// Whether WFI may execute (`mstatus.TW`). The time limit of TW is zero here, and so is that of U-mode where there is
 /// an S-mode to trap to.
 pub fn check_wfi(s: &HartState) -> Result<(), Illegal> {
-    let above_user = if s.csr.misa & misa::letter('S') != 0 { Mode::Supervisor } else { Mode::User };
-    let waits = s.mode >= above_user && s.csr.mstatus & mstatus::TW == 0;
+    let may_wait = s.mode != Mode::User || !has_supervisor(s);
+    let waits = may_wait && s.csr.mstatus & mstatus::TW == 0;
     require(s.mode == Mode::Machine || waits)
 }
 
@@ -194,7 +199,7 @@ fn env_enabled(s: &HartState, bits: u64) -> bool {
     match s.mode {
         Mode::Machine => true,
         Mode::Supervisor => c.menvcfg & bits != 0,
-        Mode::User => c.menvcfg & bits != 0 && c.senvcfg & bits != 0,
+        Mode::User => c.menvcfg & bits != 0 && (c.senvcfg & bits != 0 || !has_supervisor(s)),
     }
 }
 
@@ -442,7 +447,7 @@ mod tests {
     }
 
     #[test]
-    fn user_mode_may_wait_where_there_is_no_supervisor_mode() {
+    fn without_supervisor_mode_only_machine_mode_restricts_user_mode() {
         let mut isa = IsaConfig::default();
         isa.exts.remove(Ext::S);
         let mut s = csr::reset(&isa, 0);
@@ -450,6 +455,10 @@ mod tests {
         assert!(check_wfi(&s).is_ok());
         s.csr.mstatus |= TW;
         assert!(check_wfi(&s).is_err());
+        s.csr.menvcfg = 0;
+        assert!(check_cbo_zero(&s).is_err());
+        s.csr.menvcfg = envcfg::CBZE;
+        assert!(check_cbo_zero(&s).is_ok());
     }
 
     #[test]
