@@ -148,6 +148,13 @@ const NOT_READY: &[&str] = &[
     "xventanacondops",
 ];
 
+/// Extensions that are the name of others: without the name, the model's parts do not stay behind.
+const FAMILIES: &[(Ext, &[Ext])] = &[
+    (Ext::M, &[Ext::Zmmul]),
+    (Ext::A, &[Ext::Zaamo, Ext::Zalrsc]),
+    (Ext::C, &[Ext::Zca, Ext::Zcb, Ext::Zcd, Ext::Zcmop, Ext::Zcmp, Ext::Zcmt, Ext::Zclsd]),
+];
+
 /// Parses the argument of `-cpu`.
 pub fn parse(argument: &str) -> Result<IsaConfig, CpuError> {
     let mut parts = argument.split(',').map(str::trim);
@@ -247,12 +254,12 @@ impl Options {
         if self.off.contains(Ext::I) {
             return Err(CpuError::NoBase);
         }
-        let mut base = model.difference(&self.off);
-        if self.off.contains(Ext::C) {
-            // C is the name of the family: its parts do not stay behind.
-            base = base.iter().filter(|ext| !ext.name().starts_with("zc")).collect();
+        let mut off = self.off;
+        for (_, parts) in FAMILIES.iter().filter(|(name, _)| self.off.contains(*name)) {
+            off = off.union(&ExtSet::of(parts).difference(&self.on.closure()));
         }
-        while let Some(off) = base.union(&self.on).closure().iter().find(|ext| self.off.contains(*ext)) {
+        let mut base = model.difference(&off);
+        while let Some(off) = base.union(&self.on).closure().iter().find(|ext| off.contains(*ext)) {
             let needs_it = |ext: &Ext| ExtSet::of(&[*ext]).closure().contains(off);
             if let Some(ext) = self.on.iter().find(needs_it) {
                 return Err(CpuError::Requires { ext, needs: off });
@@ -364,6 +371,11 @@ mod tests {
         assert!(isa.has(Ext::Zca) && isa.has(Ext::Zcb));
         let isa = parse("rv64,c=off").unwrap();
         assert!(![Ext::C, Ext::Zca, Ext::Zcb, Ext::Zcd].iter().any(|ext| isa.has(*ext)));
+        let isa = parse("rv64,a=off").unwrap();
+        assert!(![Ext::A, Ext::Zaamo, Ext::Zalrsc, Ext::Zawrs, Ext::Zabha].iter().any(|ext| isa.has(*ext)));
+        assert!(!parse("rv64,m=off").unwrap().has(Ext::Zmmul));
+        let isa = parse("rv64,c=off,zcb=on").unwrap();
+        assert!(isa.has(Ext::Zca) && isa.has(Ext::Zcb) && !isa.has(Ext::C) && !isa.has(Ext::Zcd));
         let isa = parse("rv64,s=off").unwrap();
         assert!(!isa.has(Ext::Sstc) && isa.has(Ext::U));
         assert_eq!(isa.satp_mode, SatpMode::Bare);

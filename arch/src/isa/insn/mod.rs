@@ -71,5 +71,7 @@ pub(super) mod hint;
 use super::table::RowText;
 use crate::ext::Ext;
 
-i_rows! { [m_rows a_rows f_rows d_rows zfh_rows zfa_rows b_rows k_rows zicond_rows zimop_rows zicbo_rows zicsr_rows
-privileged_rows define_ops] }
+i_rows! {
+    [m_rows a_rows f_rows d_rows zfh_rows zfa_rows b_rows k_rows
+    zicond_rows zimop_rows zicbo_rows zicsr_rows privileged_rows define_ops]
+}
