@@ -9,7 +9,7 @@
 //! - Input: the event loop queues it and calls [`ChardevClient::input_ready`]; the user fetches as much as it
 //!   has room for with [`Endpoint::read`], on any thread. When the queue is full, the far end is not read.
 //!
-//! The event loop calls [`Chardev::process`] when [`Chardev::poll_fd`] is readable; [`Chardev`] is also an
+//! The event loop calls [`Chardev::service`] when [`Chardev::poll_fd`] is readable; [`Chardev`] is also an
 //! `event_manager` subscriber that does just this.
 //!
 //! Locks: `io` before `queues`. Users take neither while a client is called; a client may call its
@@ -24,6 +24,8 @@ mod queues;
 mod ring;
 mod source;
 mod terminal;
+#[cfg(test)]
+mod tests;
 
 use std::fs::File;
 use std::io::Write;
@@ -180,13 +182,13 @@ impl Chardev {
         }
     }
 
-    /// Becomes readable when [`Chardev::process`] has work.
+    /// Becomes readable when [`Chardev::service`] has work.
     pub fn poll_fd(&self) -> BorrowedFd<'_> {
         self.poll.fd()
     }
 
     /// Does what there is to do without blocking. On the event loop's thread.
-    pub fn process(&self) {
+    pub fn service(&self) {
         let mut io = locked(&self.io);
         let ready = match self.poll.take() {
             Ok(ready) => ready,
@@ -352,7 +354,7 @@ impl Io {
 
 impl EventSubscriber for Chardev {
     fn process(&self, _: Events, _: &mut EventOps) {
-        Chardev::process(self);
+        self.service();
     }
 
     fn init(&self, ops: &mut EventOps) {

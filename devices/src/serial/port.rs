@@ -118,3 +118,232 @@ impl MmioDevice for SerialPort {
         vec![node]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::IrqSink;
+    use crate::chardev::{BackendConfig, ChardevConfig, SocketAddress};
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    const LSR: u64 = 5;
+
+    #[derive(Default)]
+    struct Wire(AtomicBool);
+
+    impl IrqSink for Wire {
+        fn set_level(&self, source: u32, level: bool) {
+            assert_eq!(source, 10);
+            let was = self.0.swap(level, Ordering::SeqCst);
+            assert_ne!(was, level);
+        }
+    }
+
+    /// A port, the far end of its line, and a thread that runs the event loop while the test is the guest.
+    struct Bench {
+        _dir: tempfile::TempDir,
+        chardev: Arc<Chardev>,
+        port: Arc<SerialPort>,
+        wire: Arc<Wire>,
+        peer: UnixStream,
+    }
+
+    fn bench() -> Bench {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let address = SocketAddress::Unix(path.clone());
+        let backend = BackendConfig::Socket { address, server: true, wait: false, reconnect: None, nodelay: false };
+        let chardev = Chardev::open(&ChardevConfig::new("serial0", backend)).unwrap();
+        let wire = Arc::new(Wire::default());
+        let port = SerialPort::new(&chardev, IrqLine::new(wire.clone(), 10)).unwrap();
+        let peer = UnixStream::connect(path).unwrap();
+        while !chardev.is_connected() {
+            chardev.service();
+        }
+        Bench { _dir: dir, chardev, port, wire, peer }
+    }
+
+    impl Bench {
+        fn r(&self, offset: u64) -> u8 {
+            let mut data = [0];
+            self.port.read(offset, &mut data);
+            data[0]
+        }
+        fn w(&self, offset: u64, value: u8) {
+            self.port.write(offset, &[value]);
+        }
+        fn irq(&self) -> bool {
+            self.wire.0.load(Ordering::SeqCst)
+        }
+        /// Lets the event loop and the kernel settle.
+        fn settle(&self) {
+            use rustix::event::{PollFd, PollFlags, Timespec, poll};
+            let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+            while poll(&mut [PollFd::new(&self.chardev.poll_fd(), PollFlags::IN)], Some(&now)).unwrap() > 0 {
+                self.chardev.service();
+            }
+        }
+    }
+
+    #[test]
+    fn output_reaches_the_peer_and_interrupts_at_once() {
+        let mut b = bench();
+        b.w(2, 1);
+        b.w(1, 2);
+        for _ in 0..3 {
+            assert!(b.irq());
+            assert_eq!(b.r(2), 0xc2);
+            assert!(!b.irq());
+            for byte in b"sixteen bytes..." {
+                b.w(0, *byte);
+            }
+            assert_eq!(b.r(LSR), 0x60);
+        }
+        b.settle();
+        let mut got = [0; 48];
+        b.peer.read_exact(&mut got).unwrap();
+        assert_eq!(&got, b"sixteen bytes...sixteen bytes...sixteen bytes...");
+    }
+
+    #[test]
+    fn a_blocked_peer_holds_thre_and_loses_nothing() {
+        let mut b = bench();
+        b.w(2, 1);
+        let mut sent = Vec::new();
+        // A guest that polls THRE before each byte.
+        while b.r(LSR) & 0x20 != 0 {
+            let byte = (sent.len() / 3) as u8;
+            b.w(0, byte);
+            sent.push(byte);
+            if sent.len() % 1000 == 0 {
+                b.settle();
+            }
+            assert!(sent.len() < 16 << 20, "output is bounded");
+        }
+        b.settle();
+        assert_eq!(b.r(LSR) & 0x60, 0);
+        b.w(1, 2);
+        assert!(!b.irq());
+        let mut got = vec![0; sent.len()];
+        for chunk in got.chunks_mut(4096) {
+            b.peer.read_exact(chunk).unwrap();
+            b.settle();
+        }
+        assert_eq!(got, sent);
+        assert!(b.irq(), "the transmitter is empty again");
+        assert_eq!(b.r(LSR) & 0x60, 0x60);
+    }
+
+    #[test]
+    fn input_waits_while_the_fifo_is_full() {
+        let b = bench();
+        let data: Vec<u8> = (0..100_000u32).map(|i| (i * 13 / 8) as u8).collect();
+        let writer = std::thread::spawn({
+            let (data, mut peer) = (data.clone(), b.peer.try_clone().unwrap());
+            move || peer.write_all(&data)
+        });
+        b.w(2, 0xc1);
+        b.w(1, 5);
+        let mut got = Vec::new();
+        while got.len() < data.len() {
+            b.settle();
+            while b.r(LSR) & 1 != 0 {
+                assert!(b.irq());
+                got.push(b.r(0));
+                assert_eq!(b.r(LSR) & 2, 0, "no overrun");
+            }
+        }
+        assert_eq!(got, data);
+        assert!(!b.irq());
+        writer.join().unwrap().unwrap();
+    }
+
+    #[test]
+    fn loopback_keeps_the_host_waiting() {
+        let mut b = bench();
+        b.w(4, 0x10);
+        b.peer.write_all(b"k").unwrap();
+        b.settle();
+        assert_eq!(b.r(LSR) & 1, 0);
+        b.w(0, b'l');
+        assert_eq!(b.r(0), b'l');
+        b.w(4, 0);
+        b.settle();
+        assert_eq!(b.r(0), b'k');
+    }
+
+    #[test]
+    fn reset_and_state() {
+        let mut b = bench();
+        b.w(1, 1);
+        b.peer.write_all(b"x").unwrap();
+        b.settle();
+        assert!(b.irq());
+        let state = b.port.state();
+        b.port.reset();
+        assert!(!b.irq());
+        assert_eq!(b.r(1), 0);
+        // The interrupt controller's own state comes back with its input high.
+        b.wire.0.store(true, Ordering::SeqCst);
+        b.port.set_state(state.clone());
+        assert_eq!(b.port.state(), state);
+        assert_eq!(b.r(0), b'x');
+        assert!(!b.irq());
+    }
+
+    #[test]
+    fn guest_and_event_loop_race_without_loss() {
+        let b = bench();
+        let stop = AtomicBool::new(false);
+        let len = 200_000;
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stop.load(Ordering::SeqCst) {
+                    b.chardev.service();
+                }
+            });
+            let mut echo = b.peer.try_clone().unwrap();
+            let peer = scope.spawn(move || {
+                let mut all = vec![0; len];
+                echo.read_exact(&mut all).unwrap();
+                all
+            });
+            b.w(2, 1);
+            b.w(1, 2);
+            let mut next = 0;
+            while next < len {
+                // Interrupt driven: one FIFO a THRE.
+                if b.irq() && b.r(2) & 0xf == 2 {
+                    for _ in 0..16 {
+                        b.w(0, next as u8);
+                        next += 1;
+                    }
+                } else {
+                    std::thread::yield_now();
+                }
+            }
+            let all = peer.join().unwrap();
+            stop.store(true, Ordering::SeqCst);
+            assert!(all.iter().enumerate().all(|(i, &byte)| byte == i as u8));
+        });
+    }
+
+    #[test]
+    fn device_tree_node() {
+        let at = Placement {
+            base: 0x1000_0000,
+            size: 0x100,
+            interrupt: vec![10],
+            interrupt_parent: 3,
+            phandle: None,
+            interrupts_extended: vec![],
+        };
+        let node = &bench().port.fdt(&at)[0];
+        assert_eq!(node.name, "serial@10000000");
+        let names: Vec<&str> = node.properties.iter().map(|p| p.0.as_str()).collect();
+        assert_eq!(names, ["interrupts", "interrupt-parent", "clock-frequency", "reg", "compatible"]);
+        assert_eq!(node.properties[2].1, FdtValue::U32(u32::from_be_bytes(*b"\x008@\0")));
+    }
+}

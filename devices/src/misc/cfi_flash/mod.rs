@@ -338,7 +338,7 @@ mod tests {
             for (place, width, value, load, code) in accesses {
                 let len = 1u64 << width;
                 // Both ends of the bank and places in between.
-                let offset = (place * (BANK_SIZE / 60 & !7)).min(BANK_SIZE - len);
+                let offset = (place * (BANK_SIZE / 480 * 8)).min(BANK_SIZE - len);
                 let mut data = value.to_le_bytes();
                 if load {
                     flash.read(offset, &mut data[..len as usize]);
