@@ -2,4 +2,5 @@
 //!
 //! A back end knows files, sockets and threads of the host; it knows neither guest queues nor registers.
 
+pub mod block;
 pub mod net;

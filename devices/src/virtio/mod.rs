@@ -7,6 +7,7 @@
 //! which take none that is held for long. A device's worker owns queues and back end and never takes the transport's
 //! lock; it reaches the driver through [`DeviceEvents`] only.
 
+pub mod blk;
 pub mod device;
 pub mod mmio;
 pub mod net;

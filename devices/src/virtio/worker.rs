@@ -71,8 +71,10 @@ pub trait Task: Send + 'static {
     fn ready(&mut self, _token: u64, _poller: &Poller) -> bool {
         false
     }
-    /// After each round of events: hand over what was collected.
-    fn round_done(&mut self, _poller: &Poller) {}
+    /// After each round of events: hand over what was collected. Returns the queues to look at again, a bit each.
+    fn round_done(&mut self, _poller: &Poller) -> u64 {
+        0
+    }
     /// When `round_done` wants to be called at the latest.
     fn deadline(&self) -> Option<Instant> {
         None
@@ -162,7 +164,7 @@ fn run<T: Task>(mut task: T, poller: &Poller, queues: u64, bell: &Doorbell) -> T
                 again |= queues;
             }
         }
-        task.round_done(poller);
+        again |= task.round_done(poller);
         if again != 0 {
             bell.kicked.fetch_or(again, Ordering::SeqCst);
         }

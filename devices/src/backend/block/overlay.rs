@@ -1,0 +1,193 @@
+//! `snapshot=on`: an image that is only read, and a temporary file that takes the writes.
+//!
+//! The file is sparse, as large as the image, and has no name, so it is gone however the program ends. A bit a cluster
+//! says which of the two holds the cluster. The bit of a cluster is set once its bytes are in the file, and never cleared.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustix::fs::{FallocateFlags, fallocate};
+use rustix::rand::{GetRandomFlags, getrandom};
+
+use super::buffers::GuestBuffers;
+use super::{BlockError, BlockImage};
+
+/// Bytes that move from image to file at once. A bit for each: 2 MiB of bits for a 1 TiB image.
+const CLUSTER: u64 = 64 * 1024;
+
+/// A base image with temporary changes.
+pub struct Overlay {
+    base: Arc<dyn BlockImage>,
+    file: File,
+    present: Vec<AtomicU64>,
+    /// Held while clusters move into the file. Clusters that are present need no lock.
+    filling: Mutex<()>,
+}
+
+impl Overlay {
+    /// Over `base`, in `$TMPDIR` or `/var/tmp`.
+    pub fn new(base: Arc<dyn BlockImage>) -> Result<Self, BlockError> {
+        let dir = std::env::var_os("TMPDIR").map_or_else(|| PathBuf::from("/var/tmp"), PathBuf::from);
+        Self::in_dir(base, &dir)
+    }
+
+    fn in_dir(base: Arc<dyn BlockImage>, dir: &Path) -> Result<Self, BlockError> {
+        let fail = |source| BlockError::Snapshot { dir: dir.to_owned(), source };
+        let file = nameless_file(dir).map_err(fail)?;
+        file.set_len(base.len()).map_err(fail)?;
+        let words = base.len().div_ceil(CLUSTER).div_ceil(64);
+        let present = (0..words).map(|_| AtomicU64::new(0)).collect();
+        Ok(Self { base, file, present, filling: Mutex::new(()) })
+    }
+
+    fn is_present(&self, cluster: u64) -> bool {
+        self.present[(cluster / 64) as usize].load(Ordering::Acquire) >> (cluster % 64) & 1 != 0
+    }
+
+    fn set_present(&self, cluster: u64) {
+        self.present[(cluster / 64) as usize].fetch_or(1 << (cluster % 64), Ordering::Release);
+    }
+
+    /// Calls `f` with (offset in the image, range in the request, whether it is in the file) for each cluster's part.
+    fn each_cluster(
+        &self,
+        offset: u64,
+        len: usize,
+        mut f: impl FnMut(u64, Range<usize>, bool) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let mut done = 0;
+        while done < len {
+            let at = offset + done as u64;
+            let cluster = at / CLUSTER;
+            let end = len.min(done + ((cluster + 1) * CLUSTER - at) as usize);
+            f(at, done..end, self.is_present(cluster))?;
+            done = end;
+        }
+        Ok(())
+    }
+
+    /// Copies a cluster of the base into the file.
+    fn fill(&self, cluster: u64) -> io::Result<()> {
+        let start = cluster * CLUSTER;
+        let len = CLUSTER.min(self.base.len() - start);
+        let mut bytes = vec![0; len as usize];
+        self.base.read_bytes(start, &mut bytes)?;
+        self.file.write_all_at(&bytes, start)
+    }
+
+    /// Makes `change` to the file at `offset..offset + len`, so that afterwards all of it is present.
+    fn change(&self, offset: u64, len: u64, change: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        if len == 0 {
+            return Ok(());
+        }
+        let end = offset + len;
+        let clusters = offset / CLUSTER..end.div_ceil(CLUSTER);
+        if clusters.clone().all(|c| self.is_present(c)) {
+            return change();
+        }
+        // Two writers that both find a cluster missing: the second must not copy the base over what the first wrote.
+        let _filling = self.filling.lock().unwrap_or_else(PoisonError::into_inner);
+        for c in clusters.clone() {
+            let covered = offset <= c * CLUSTER && ((c + 1) * CLUSTER).min(self.base.len()) <= end;
+            if !covered && !self.is_present(c) {
+                self.fill(c)?;
+                self.set_present(c);
+            }
+        }
+        change()?;
+        clusters.for_each(|c| self.set_present(c));
+        Ok(())
+    }
+}
+
+impl BlockImage for Overlay {
+    fn len(&self) -> u64 {
+        self.base.len()
+    }
+
+    fn read(&self, offset: u64, data: &GuestBuffers) -> io::Result<()> {
+        self.each_cluster(offset, data.len(), |at, range, present| {
+            if !present {
+                let mut bytes = vec![0; range.len()];
+                self.base.read_bytes(at, &mut bytes)?;
+                data.copy_in(range, &bytes);
+                return Ok(());
+            }
+            let mut done = range.start;
+            while done < range.end {
+                match data.read_from(self.file.as_fd(), done..range.end, at + (done - range.start) as u64)? {
+                    0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                    n => done += n,
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn read_bytes(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+        self.each_cluster(offset, bytes.len(), |at, range, present| match present {
+            true => self.file.read_exact_at(&mut bytes[range], at),
+            false => self.base.read_bytes(at, &mut bytes[range]),
+        })
+    }
+
+    fn write(&self, offset: u64, data: &GuestBuffers, _durable: bool) -> io::Result<()> {
+        self.change(offset, data.len() as u64, || {
+            let mut done = 0;
+            while done < data.len() {
+                done += data.write_to(self.file.as_fd(), done..data.len(), offset + done as u64, false)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        // Nothing here outlives the program.
+        Ok(())
+    }
+
+    fn discard(&self, _offset: u64, _len: u64) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn write_zeroes(&self, offset: u64, len: u64, _unmap: bool, _durable: bool) -> io::Result<()> {
+        self.change(offset, len, || {
+            match fallocate(&self.file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, offset, len) {
+                Err(rustix::io::Errno::OPNOTSUPP) => write_zeros(&self.file, offset, len),
+                other => Ok(other?),
+            }
+        })
+    }
+}
+
+fn write_zeros(file: &File, mut offset: u64, len: u64) -> io::Result<()> {
+    let zeros = vec![0; CLUSTER as usize];
+    let end = offset + len;
+    while offset < end {
+        let n = (end - offset).min(CLUSTER);
+        file.write_all_at(&zeros[..n as usize], offset)?;
+        offset += n;
+    }
+    Ok(())
+}
+
+/// A file that has no name, or loses it before anybody can use it.
+fn nameless_file(dir: &Path) -> io::Result<File> {
+    let open = || File::options().read(true).write(true).mode(0o600).custom_flags(libc::O_CLOEXEC).clone();
+    match open().custom_flags(libc::O_TMPFILE | libc::O_CLOEXEC).open(dir) {
+        Err(e) if matches!(e.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EISDIR)) => {}
+        other => return other,
+    }
+    let mut random = [0; 8];
+    getrandom(&mut random, GetRandomFlags::empty())?;
+    let path = dir.join(format!("vireo-{:016x}.tmp", u64::from_ne_bytes(random)));
+    let file = open().create_new(true).open(&path)?;
+    std::fs::remove_file(&path)?;
+    Ok(file)
+}

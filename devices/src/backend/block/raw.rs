@@ -1,0 +1,229 @@
+//! A raw image: a file or a block device whose bytes are the disk's.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::Path;
+
+use rustix::fs::{AtFlags, FallocateFlags, StatxFlags, fallocate, fdatasync, statx};
+
+use super::buffers::GuestBuffers;
+use super::{BlockError, BlockImage, BlockOptions, SECTOR, lock};
+
+/// Zeroes to write where a file system cannot make them itself.
+const ZERO_CHUNK: usize = 64 * 1024;
+
+/// Alignment that direct I/O asks for.
+#[derive(Debug, Clone, Copy)]
+struct Direct {
+    memory: usize,
+    offset: u64,
+}
+
+/// An open raw image. All methods may be called from several threads at once.
+#[derive(Debug)]
+pub struct RawImage {
+    file: File,
+    /// With direct I/O: the same file through the host's cache, for requests that are not aligned.
+    /// The kernel keeps the two views coherent.
+    cached: Option<(File, Direct)>,
+    /// Bytes, rounded up to whole sectors.
+    len: u64,
+    discard: bool,
+    /// Flushes do nothing (cache=unsafe).
+    volatile: bool,
+}
+
+impl RawImage {
+    /// Opens and locks the image. A size that is no multiple of 512 is rounded up, so that no byte is out of the guest's
+    /// reach: the missing bytes read as zero, and a write to the last sector completes it in the file.
+    pub fn open(path: &Path, options: &BlockOptions) -> Result<Self, BlockError> {
+        let fail = |source| BlockError::Open { path: path.to_owned(), source };
+        let file = open_file(path, options.read_only, options.cache.direct()).map_err(|source| {
+            if options.cache.direct() && source.raw_os_error() == Some(libc::EINVAL) {
+                return BlockError::NoDirect { path: path.to_owned() };
+            }
+            fail(source)
+        })?;
+        let kind = file.metadata().map_err(fail)?.file_type();
+        if !kind.is_file() && !kind.is_block_device() {
+            return Err(BlockError::NotAnImage { path: path.to_owned() });
+        }
+        if options.locking {
+            take_lock(&file, path, !options.read_only)?;
+        }
+        // Works for block devices as well, whose metadata has no length.
+        let real = io::Seek::seek(&mut &file, io::SeekFrom::End(0)).map_err(fail)?;
+        let len = real.next_multiple_of(SECTOR);
+        if len != real {
+            let path = path.display();
+            tracing::warn!("image '{path}' of {real} bytes ends inside a sector; the guest sees {len} bytes");
+        }
+        let cached = if options.cache.direct() {
+            let direct = direct_alignment(&file).ok_or_else(|| BlockError::NoDirect { path: path.to_owned() })?;
+            Some((open_file(path, options.read_only, false).map_err(fail)?, direct))
+        } else {
+            None
+        };
+        Ok(Self { file, cached, len, discard: options.discard, volatile: options.cache.volatile() })
+    }
+
+    /// The descriptors: the image's, and for direct I/O the one for unaligned requests.
+    pub fn files(&self) -> (BorrowedFd<'_>, Option<BorrowedFd<'_>>) {
+        (self.file.as_fd(), self.cached.as_ref().map(|c| c.0.as_fd()))
+    }
+
+    /// Whether a request must go through the second descriptor of [`Self::files`].
+    pub fn is_unaligned(&self, offset: u64, data: &GuestBuffers) -> bool {
+        let Some((_, direct)) = &self.cached else { return false };
+        !(offset.is_multiple_of(direct.offset)
+            && (data.len() as u64).is_multiple_of(direct.offset)
+            && data.is_aligned(direct.memory))
+    }
+
+    fn file_for(&self, offset: u64, data: &GuestBuffers) -> BorrowedFd<'_> {
+        match &self.cached {
+            Some((cached, _)) if self.is_unaligned(offset, data) => cached.as_fd(),
+            _ => self.file.as_fd(),
+        }
+    }
+
+    /// How zeroes are made without writing them; `None` if the image was opened without `discard` and only
+    /// discarding is asked for.
+    pub fn hole_flags(&self, zeroes: bool, unmap: bool) -> Option<FallocateFlags> {
+        if self.discard && (unmap || !zeroes) {
+            Some(FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE)
+        } else if zeroes {
+            Some(FallocateFlags::ZERO_RANGE | FallocateFlags::KEEP_SIZE)
+        } else {
+            None
+        }
+    }
+
+    /// Whether flushes and durable writes mean anything.
+    pub fn is_volatile(&self) -> bool {
+        self.volatile
+    }
+
+    /// Zeroes by writing them.
+    pub fn write_zero_bytes(&self, mut offset: u64, len: u64) -> io::Result<()> {
+        let zeros = vec![0; ZERO_CHUNK];
+        let end = offset + len;
+        let file = self.cached.as_ref().map_or(&self.file, |c| &c.0);
+        while offset < end {
+            let n = (end - offset).min(ZERO_CHUNK as u64);
+            std::os::unix::fs::FileExt::write_all_at(file, &zeros[..n as usize], offset)?;
+            offset += n;
+        }
+        Ok(())
+    }
+}
+
+impl BlockImage for RawImage {
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn read(&self, offset: u64, data: &GuestBuffers) -> io::Result<()> {
+        let mut file = self.file_for(offset, data);
+        let mut done = 0;
+        while done < data.len() {
+            let n = data.read_from(file, done..data.len(), offset + done as u64)?;
+            if n == 0 {
+                data.zero(done..data.len());
+                break;
+            }
+            done += n;
+            // What a short transfer leaves may not be aligned any more.
+            file = self.cached.as_ref().map_or(file, |c| c.0.as_fd());
+        }
+        Ok(())
+    }
+
+    fn read_bytes(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+        let file = self.cached.as_ref().map_or(&self.file, |c| &c.0);
+        let mut done = 0;
+        while done < bytes.len() {
+            match std::os::unix::fs::FileExt::read_at(file, &mut bytes[done..], offset + done as u64) {
+                // Past the end of the file lies the rest of its last sector.
+                Ok(0) => break,
+                Ok(n) => done += n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        bytes[done..].fill(0);
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &GuestBuffers, durable: bool) -> io::Result<()> {
+        let mut file = self.file_for(offset, data);
+        let mut done = 0;
+        while done < data.len() {
+            let at = offset + done as u64;
+            let n = data.write_to(file, done..data.len(), at, durable && !self.volatile)?;
+            if n == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            done += n;
+            file = self.cached.as_ref().map_or(file, |c| c.0.as_fd());
+        }
+        Ok(())
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        if !self.volatile {
+            fdatasync(&self.file)?;
+        }
+        Ok(())
+    }
+
+    fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
+        let Some(flags) = self.hole_flags(false, true) else { return Ok(()) };
+        match fallocate(&self.file, flags, offset, len) {
+            // Discarding is a hint.
+            Err(rustix::io::Errno::OPNOTSUPP) => Ok(()),
+            other => Ok(other?),
+        }
+    }
+
+    fn write_zeroes(&self, offset: u64, len: u64, unmap: bool, durable: bool) -> io::Result<()> {
+        let flags = self.hole_flags(true, unmap).unwrap_or(FallocateFlags::ZERO_RANGE);
+        match fallocate(&self.file, flags, offset, len) {
+            Err(rustix::io::Errno::OPNOTSUPP) => self.write_zero_bytes(offset, len)?,
+            other => other?,
+        }
+        if durable { self.flush() } else { Ok(()) }
+    }
+}
+
+fn open_file(path: &Path, read_only: bool, direct: bool) -> io::Result<File> {
+    let flags = if direct { libc::O_DIRECT } else { 0 };
+    File::options().read(true).write(!read_only).custom_flags(flags | libc::O_CLOEXEC).open(path)
+}
+
+fn take_lock(file: &File, path: &Path, write: bool) -> Result<(), BlockError> {
+    match lock::lock(file, write) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(BlockError::InUse { path: path.to_owned(), access: if write { "write" } else { "read" } }),
+        Err(error) => {
+            tracing::warn!(
+                "image '{}' cannot be locked ({error}); take care that nothing else writes it",
+                path.display()
+            );
+            Ok(())
+        }
+    }
+}
+
+/// What the file system asks of direct I/O; `None` if it has none.
+fn direct_alignment(file: &File) -> Option<Direct> {
+    let careful = Direct { memory: 4096, offset: 4096 };
+    let Ok(s) = statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN) else { return Some(careful) };
+    if s.stx_mask & StatxFlags::DIOALIGN.bits() == 0 {
+        return Some(careful);
+    }
+    let (memory, offset) = (s.stx_dio_mem_align as usize, u64::from(s.stx_dio_offset_align));
+    (memory != 0 && offset != 0).then_some(Direct { memory, offset })
+}

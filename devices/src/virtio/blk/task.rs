@@ -1,0 +1,141 @@
+//! The disk's worker: chains in, requests to the image, answers out.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::config::{BlkConfig, SERIAL_LEN};
+use super::request::{Action, Limits, Status, decode};
+use crate::backend::block::{BlockBackend, Completion, Op, Request};
+use crate::virtio::queue::{Chain, VirtQueue};
+use crate::virtio::worker::{Poller, Task};
+
+/// Requests taken from a queue before other events have their turn.
+const BUDGET: usize = 256;
+/// Token of the image's descriptor.
+const IMAGE: u64 = 0;
+
+/// A chain whose request is with the image.
+struct Pending {
+    queue: usize,
+    chain: Chain,
+    op: Op,
+}
+
+pub struct BlkTask {
+    queues: Vec<Option<VirtQueue>>,
+    backend: Box<dyn BlockBackend>,
+    limits: Limits,
+    /// `None`: the driver knows no caches, so every write is durable.
+    write_cache: Option<Arc<AtomicBool>>,
+    /// By token.
+    pending: Vec<Option<Pending>>,
+    free_tokens: Vec<usize>,
+    /// Queues that wait for the image to have room, a bit each.
+    starved: u64,
+    finished: Vec<Completion>,
+}
+
+impl BlkTask {
+    pub fn new(
+        queues: Vec<Option<VirtQueue>>,
+        backend: Box<dyn BlockBackend>,
+        config: &BlkConfig,
+        write_cache: Option<Arc<AtomicBool>>,
+    ) -> Self {
+        let mut serial = [0; SERIAL_LEN];
+        serial[..config.serial.len()].copy_from_slice(config.serial.as_bytes());
+        let (capacity, block) = (backend.len(), u64::from(config.logical_block_size));
+        let limits = Limits { capacity, block, read_only: config.read_only, serial };
+        let (pending, free_tokens, finished) = (Vec::new(), Vec::new(), Vec::new());
+        Self { queues, backend, limits, write_cache, pending, free_tokens, starved: 0, finished }
+    }
+
+    pub fn into_parts(self) -> (Vec<Option<VirtQueue>>, Box<dyn BlockBackend>) {
+        (self.queues, self.backend)
+    }
+
+    fn begin(&mut self, queue: usize, chain: Chain) {
+        let durable = self.write_cache.as_ref().is_none_or(|c| !c.load(Ordering::Relaxed));
+        let Some(q) = &mut self.queues[queue] else { return };
+        match decode(&chain, q, &self.limits, durable) {
+            Ok(Action::Submit(op, offset, data)) => {
+                let pending = Some(Pending { queue, chain, op });
+                let token = self.free_tokens.pop().unwrap_or(self.pending.len());
+                match self.pending.get_mut(token) {
+                    Some(slot) => *slot = pending,
+                    None => self.pending.push(pending),
+                }
+                self.backend.submit(Request { token: token as u64, op, offset, data });
+            }
+            Ok(Action::Answer(status, written)) => answer(q, chain, status, written),
+            Err(fault) => q.fail(fault),
+        }
+    }
+
+    fn collect(&mut self) {
+        self.backend.completions(&mut self.finished);
+        self.finish_requests();
+    }
+
+    fn finish_requests(&mut self) {
+        for Completion { token, result } in self.finished.drain(..) {
+            let Some(done) = self.pending.get_mut(token as usize).and_then(Option::take) else { continue };
+            self.free_tokens.push(token as usize);
+            let Some(q) = &mut self.queues[done.queue] else { continue };
+            let status = match result {
+                Ok(()) => Status::Ok,
+                Err(error) => {
+                    tracing::warn!(op = ?done.op, %error, "disk request failed");
+                    Status::IoError
+                }
+            };
+            let data = if done.op == Op::Read { done.chain.write_len() - 1 } else { 0 };
+            answer(q, done.chain, status, data);
+        }
+    }
+
+    fn announce(&mut self) {
+        self.queues.iter_mut().flatten().for_each(VirtQueue::announce);
+    }
+}
+
+fn answer(queue: &mut VirtQueue, chain: Chain, status: Status, written: usize) {
+    chain.write_last_byte(queue.mem(), status as u8);
+    queue.push(chain, written as u32 + 1);
+}
+
+impl Task for BlkTask {
+    fn start(&mut self, poller: &Poller) -> io::Result<()> {
+        poller.add(IMAGE, self.backend.event_fd())
+    }
+
+    fn kicked(&mut self, queue: u16, _: &Poller) -> bool {
+        let queue = usize::from(queue);
+        for _ in 0..BUDGET {
+            if self.backend.room() == 0 {
+                self.starved |= 1 << queue;
+                return false;
+            }
+            let Some(q) = self.queues.get_mut(queue).and_then(Option::as_mut) else { return false };
+            let Some(chain) = q.pop() else {
+                return q.enable_kicks();
+            };
+            self.begin(queue, chain);
+        }
+        true
+    }
+
+    fn round_done(&mut self, _: &Poller) -> u64 {
+        self.backend.commit();
+        self.collect();
+        self.announce();
+        if self.backend.room() > 0 { std::mem::take(&mut self.starved) } else { 0 }
+    }
+
+    fn finish(&mut self) {
+        self.backend.drain(&mut self.finished);
+        self.finish_requests();
+        self.announce();
+    }
+}
