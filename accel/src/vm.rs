@@ -57,6 +57,9 @@ pub trait Vm: Send + Sync {
 pub trait Vcpu: Send {
     /// Runs the guest until something needs the caller. WFI sleeps inside.
     fn run(&mut self) -> Result<VcpuExit, AccelError>;
+    /// Sleeps as WFI would, without executing anything: `true` once an interrupt is pending and enabled in `mie`,
+    /// `false` after a kick. For SBI's suspend calls.
+    fn wait_for_interrupt(&mut self) -> bool;
     /// Writes the answer to the last [`VcpuExit::Sbi`] into a0 and a1; legacy calls (`eid` < 0x10) write a0 only.
     fn finish_sbi(&mut self, call: &SbiCall, error: i64, value: u64);
     fn state(&mut self) -> HartState;

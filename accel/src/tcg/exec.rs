@@ -146,6 +146,18 @@ fn wait(hart: &mut Hart) {
     shared.poll.fetch_or(POLL_IRQ, Ordering::SeqCst);
 }
 
+/// WFI on behalf of the caller; whether it was an interrupt that ended it. Takes the kick that ends it otherwise.
+pub fn wait_for_interrupt(hart: &mut Hart) -> bool {
+    hart.shared().in_guest.store(true, Ordering::SeqCst);
+    wait(hart);
+    let woken = trap::wfi_wakes(&hart.s, hart.mip());
+    if !woken {
+        hart.shared().poll.fetch_and(!POLL_KICK, Ordering::SeqCst);
+    }
+    hart.shared().in_guest.store(false, Ordering::SeqCst);
+    woken
+}
+
 /// The forced mode that drops a block every so often.
 fn forced_eviction(hart: &mut Hart) {
     let n = hart.retired.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33;

@@ -153,12 +153,14 @@ impl Hart {
     pub fn context_key(&self) -> ContextKey {
         let m = self.s.csr.mstatus;
         let data = walk::data_mode(&self.s);
-        let translated = self.s.csr.satp >> 60 != 0;
+        let paging = if self.s.mode.min(data) == Mode::Machine { 0 } else { (self.s.csr.satp >> 60) as u8 };
+        let translated = paging != 0;
         ContextKey {
             mode: self.s.mode as u8,
             data_mode: data as u8,
             sum: translated && data == Mode::Supervisor && m & 1 << 18 != 0,
             mxr: translated && data != Mode::Machine && m & 1 << 19 != 0,
+            paging,
             satp: if translated && (self.s.mode == Mode::User || data == Mode::User) { self.s.csr.satp } else { 0 },
         }
     }

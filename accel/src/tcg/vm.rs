@@ -105,7 +105,7 @@ unsafe impl Send for TcgVcpu {}
 
 impl TcgVcpu {
     fn new(vm: Arc<VmShared>, hart_box: Arc<HartBox>, id: u32, options: TcgOptions) -> std::io::Result<Self> {
-        let key = ContextKey { mode: 3, data_mode: 3, sum: false, mxr: false, satp: 0 };
+        let key = ContextKey { mode: 3, data_mode: 3, sum: false, mxr: false, paging: 0, satp: 0 };
         let mut code = CodeCache::new(options.tb_size)?;
         let backend = if options.jit { backend::Backend::new(&mut code) } else { None };
         let translator = Translator::new(&vm.isa, backend);
@@ -170,6 +170,10 @@ impl Vcpu for TcgVcpu {
         // SAFETY: as in `hart`; split so that the translator can be borrowed beside it.
         let hart = unsafe { (*self.hart_box.hart.get()).assume_init_mut() };
         Ok(exec::run(hart, &mut self.translator))
+    }
+
+    fn wait_for_interrupt(&mut self) -> bool {
+        exec::wait_for_interrupt(self.hart())
     }
 
     fn finish_sbi(&mut self, call: &SbiCall, error: i64, value: u64) {

@@ -90,12 +90,10 @@ fn csr(hart: &mut Hart, code: u64, src: u64, raw: u32) -> u64 {
     if effect.contains(CsrEffect::PMP) {
         hart.tlb.flush_all();
     }
-    let mut leave = false;
-    if effect.intersects(CsrEffect::TRANSLATION | CsrEffect::SATP | CsrEffect::PMP) {
-        let tables = hart.tables;
+    // Data accesses use new tables at once; a new mapping of the code itself needs a new look.
+    let mut leave = effect.intersects(CsrEffect::SATP | CsrEffect::PMP);
+    if leave || effect.contains(CsrEffect::TRANSLATION) {
         hart.select_context();
-        // Data accesses use the new tables at once; only a new mapping of the code itself needs a new look.
-        leave |= tables != hart.tables && effect.intersects(CsrEffect::SATP | CsrEffect::PMP);
     }
     leave |= hart.block_mode() != before;
     if effect.contains(CsrEffect::INTERRUPTS) && trap::pending_interrupt(&hart.s, hart.mip()).is_some() {

@@ -44,6 +44,8 @@ pub struct ContextKey {
     pub data_mode: u8,
     pub sum: bool,
     pub mxr: bool,
+    /// `satp.MODE`, where any of the two is translated: a switch to or from Bare takes effect without a fence.
+    pub paging: u8,
     /// Whole `satp` where U-mode translations are held, else 0.
     pub satp: u64,
 }
