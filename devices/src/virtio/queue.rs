@@ -6,7 +6,7 @@
 //! by the queue's size and [`MAX_SEGMENTS`].
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{Ordering, fence};
 
 use virtio_queue::{Queue, QueueOwnedT, QueueT};
 use vm_memory::{Address, ByteValued, Bytes, GuestAddress, GuestMemory, Permissions};
@@ -244,8 +244,9 @@ pub struct VirtQueue {
     events: Arc<dyn DeviceEvents>,
     /// Chains popped and not yet pushed.
     in_flight: u16,
-    /// Chains pushed since the driver was last told.
-    unannounced: bool,
+    event_idx: bool,
+    /// Used index when the driver's wish for interrupts was last looked at.
+    announced: u16,
     broken: bool,
     /// Chains to reuse, so that a request costs no allocation.
     spare: Vec<Chain>,
@@ -275,8 +276,8 @@ impl VirtQueue {
         if layout.avail == 0 || !queue.is_valid(&*mem) {
             return Err(QueueFault::BadRing);
         }
-        let spare = Vec::new();
-        Ok(Self { queue, mem, index, events, in_flight: 0, unannounced: false, broken: false, spare })
+        let (announced, spare) = (layout.next_used, Vec::new());
+        Ok(Self { queue, mem, index, events, in_flight: 0, event_idx, announced, broken: false, spare })
     }
 
     /// Number of the queue in its device.
@@ -382,33 +383,52 @@ impl VirtQueue {
     /// Gives a chain back with the number of bytes written to it. The driver hears of it at [`Self::announce`].
     pub fn push(&mut self, chain: Chain, written: u32) {
         self.in_flight -= 1;
-        if !self.broken {
-            if self.queue.add_used(&*self.mem, chain.head, written).is_err() {
-                self.fail(QueueFault::BadUsed);
-            }
-            self.unannounced = true;
+        if !self.broken && self.queue.add_used(&*self.mem, chain.head, written).is_err() {
+            self.fail(QueueFault::BadUsed);
         }
         self.spare.push(chain);
     }
 
+    /// Gives several chains back in one step: the driver sees all of them or none.
+    pub fn push_together(&mut self, chains: &mut Vec<(Chain, u32)>) {
+        // All but the last go into the ring behind its index; giving back the last moves the index over all of them.
+        let Some((last, written)) = chains.pop() else { return };
+        for (chain, written) in chains.drain(..) {
+            let next = self.queue.next_used();
+            let slot = self.queue.used_ring() + 4 + 8 * u64::from(next % self.queue.size());
+            let entry = u64::from(chain.head) | u64::from(written) << 32;
+            if !self.broken && self.mem.write_obj(entry.to_le(), GuestAddress(slot)).is_err() {
+                self.fail(QueueFault::BadUsed);
+            }
+            self.queue.set_next_used(next.wrapping_add(1));
+            self.in_flight -= 1;
+            self.spare.push(chain);
+        }
+        self.push(last, written);
+    }
+
     /// Interrupts the driver if chains were given back and it wants to know. Once after a batch.
     pub fn announce(&mut self) {
-        if self.unannounced && !self.broken {
-            self.unannounced = false;
-            if self.wants_interrupt() {
+        let used = self.queue.next_used();
+        if used != self.announced && !self.broken {
+            let old = std::mem::replace(&mut self.announced, used);
+            if self.wants_interrupt(old, used) {
                 self.events.used(self.index);
             }
         }
     }
 
-    fn wants_interrupt(&mut self) -> bool {
-        // Orders the used index before the look at the driver's wishes, both ways of asking.
-        let needed = self.queue.needs_notification(&*self.mem).unwrap_or(true);
-        if self.queue.event_idx_enabled() {
-            return needed;
+    /// The driver's wish (virtio 1.3, 2.7.7): by event index if that was negotiated, else by flag.
+    fn wants_interrupt(&self, old: u16, new: u16) -> bool {
+        // The used index must be out before we look whether the driver waits for it.
+        fence(Ordering::SeqCst);
+        let avail = self.queue.avail_ring();
+        let word = |at: u64| self.mem.load::<u16>(GuestAddress(at), Ordering::Relaxed).map(u16::from_le);
+        if self.event_idx {
+            let event = word(avail + 4 + 2 * u64::from(self.queue.size()));
+            return event.is_ok_and(|e| new.wrapping_sub(e).wrapping_sub(1) < new.wrapping_sub(old));
         }
-        let flags: u16 = self.mem.load(GuestAddress(self.queue.avail_ring()), Ordering::Relaxed).unwrap_or(0);
-        u16::from_le(flags) & AVAIL_NO_INTERRUPT == 0
+        word(avail).is_ok_and(|flags| flags & AVAIL_NO_INTERRUPT == 0)
     }
 
     /// Asks the driver for kicks. `true`: requests came in meanwhile and a kick may never come, so look again.
