@@ -13,6 +13,8 @@ const NOP: u32 = 4;
 pub struct Fdt {
     structure: &'static [u8],
     strings: &'static [u8],
+    /// Bytes of the whole blob.
+    pub len: usize,
 }
 
 /// One step of a walk.
@@ -37,7 +39,7 @@ impl Fdt {
     /// # Safety
     /// A readable blob is at `address`, and stays.
     pub unsafe fn at(address: usize) -> Option<Self> {
-        if address == 0 || address % 4 != 0 {
+        if address == 0 || !address.is_multiple_of(4) {
             return None;
         }
         // SAFETY: the header is there.
@@ -49,7 +51,7 @@ impl Fdt {
         // SAFETY: the header gives the blob's length.
         let blob = unsafe { core::slice::from_raw_parts(address as *const u8, total) };
         let (structure, strings) = (word(blob, 8)? as usize, word(blob, 12)? as usize);
-        Some(Self { structure: blob.get(structure..)?, strings: blob.get(strings..)? })
+        Some(Self { structure: blob.get(structure..)?, strings: blob.get(strings..)?, len: total })
     }
 
     /// Walks the whole tree; stops at its end or at the first thing that makes no sense.

@@ -74,11 +74,12 @@ pub fn context() -> usize {
 
 /// Lets a source reach the boot hart, or no more.
 pub fn enable(source: u32, on: bool) {
-    plic_write(4 * source as usize, u32::from(on));
     let at = 0x2000 + 0x80 * context() + 4 * (source as usize / 32);
     let bit = 1 << (source % 32);
     let old = plic_read(at);
     plic_write(at, if on { old | bit } else { old & !bit });
+    // Last, as QEMU 7.2 looks at its inputs again only when a priority changes.
+    plic_write(4 * source as usize, u32::from(on));
 }
 
 pub fn set_threshold(threshold: u32) {

@@ -52,6 +52,8 @@ pub struct Machine {
     devices: [Device; DEVICES_MAX],
     device_count: usize,
     pub cboz_block: usize,
+    /// Where the device tree is; it stays in use.
+    pub fdt: core::ops::Range<usize>,
 }
 
 /// What is known of the node that is being walked through.
@@ -66,9 +68,7 @@ struct Node {
 }
 
 impl Machine {
-    pub const fn unknown() -> Self {
-        let device =
-            Device { name: "", compatible: "", base: 0, size: 0, irq: 0, reg_shift: 0, interrupts_extended: &[] };
+    pub fn unknown() -> Self {
         Self {
             model: "",
             isa: "",
@@ -77,11 +77,12 @@ impl Machine {
             bootargs: "",
             memory_base: 0,
             memory_size: 0,
-            harts: [HartInfo { id: 0, intc: 0 }; HARTS_MAX],
+            harts: [HartInfo::default(); HARTS_MAX],
             hart_count: 0,
-            devices: [device; DEVICES_MAX],
+            devices: [Device::default(); DEVICES_MAX],
             device_count: 0,
             cboz_block: 0,
+            fdt: 0..0,
         }
     }
 
@@ -102,7 +103,7 @@ impl Machine {
     pub fn has(&self, extension: &str) -> bool {
         if extension.len() == 1 {
             let letters = self.isa.split('_').next().unwrap_or("");
-            return letters.get(4..).is_some_and(|l| l.contains(extension));
+            return letters.bytes().skip(4).any(|l| [l] == extension.as_bytes());
         }
         self.isa.split('_').any(|e| e == extension)
     }

@@ -8,33 +8,39 @@
 #![no_std]
 #![no_main]
 
+mod bench;
 mod console;
 mod csr;
 mod fdt;
 mod hart;
+mod harts;
 mod info;
 mod irq;
 mod machine;
 mod memory;
+mod page_table;
 mod rtc;
 mod sbi;
+mod selftest;
 mod shell;
 mod start;
 mod trap;
 
+use core::mem::MaybeUninit;
 use core::panic::PanicInfo;
 
 use console::println;
 use csr::csr_set;
 use hart::Hart;
 use machine::Machine;
+use memory::Global;
 
-static mut MACHINE: Machine = Machine::unknown();
+/// Filled in before anything looks at it and before any other hart runs, and never changed after.
+static MACHINE: Global<MaybeUninit<Machine>> = Global::new(MaybeUninit::uninit());
 
-/// The machine; filled in before any other hart runs, and never changed after.
 pub fn machine() -> &'static Machine {
     // SAFETY: see above.
-    unsafe { &*(&raw const MACHINE) }
+    unsafe { (*MACHINE.pointer()).assume_init_ref() }
 }
 
 const TRAP_STACK_PAGES: usize = 4;
@@ -62,9 +68,10 @@ extern "C" fn boot_main(id: usize, fdt: usize) -> ! {
     csr_set!("sstatus", csr::FS);
 
     // SAFETY: the boot protocol passes a device tree; the other harts do not run yet.
-    let (tree, m) = unsafe { (fdt::Fdt::at(fdt), &mut *(&raw mut MACHINE)) };
+    let (tree, m) = unsafe { (fdt::Fdt::at(fdt), (*MACHINE.pointer()).write(Machine::unknown())) };
     if let Some(tree) = tree {
         m.read(&tree);
+        m.fdt = fdt..fdt + tree.len;
     }
     if let Some(uart) = m.find("ns16550a") {
         console::init(uart.base, uart.reg_shift as usize);
@@ -85,15 +92,28 @@ extern "C" fn boot_main(id: usize, fdt: usize) -> ! {
     if tree.is_none() {
         println!("there is no device tree at {fdt:#x}");
     }
+    let online = harts::start_all();
+    if online != m.hart_count {
+        println!("{online} harts are online");
+    }
+    if m.bootargs.split(' ').any(|word| word == "selftest") {
+        selftest_and_poweroff();
+    }
     println!("Type 'help' for commands.");
     shell::run_forever()
 }
 
 /// Any other hart.
 #[unsafe(no_mangle)]
-extern "C" fn hart_main(_id: usize, hart: &'static mut Hart) -> ! {
-    trap::init(hart);
-    csr_set!("sstatus", csr::FS);
+extern "C" fn hart_main(_id: usize, hart: &'static Hart) -> ! {
+    harts::work(hart)
+}
+
+/// Tests the machine, then switches it off; a failure is the reason it gives.
+fn selftest_and_poweroff() -> ! {
+    let passed = selftest::run("");
+    sbi::reset(0, usize::from(!passed));
+    println!("the SBI cannot power off");
     loop {
         irq::wfi();
     }

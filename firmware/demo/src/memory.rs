@@ -1,8 +1,25 @@
 //! Pages from behind the image: handed out, never taken back.
 
+use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 pub const PAGE: usize = 4096;
+
+/// A variable that its owner alone keeps from being used twice at a time.
+pub struct Global<T>(UnsafeCell<T>);
+
+// SAFETY: every use of the pointer says why it is alone.
+unsafe impl<T> Sync for Global<T> {}
+
+impl<T> Global<T> {
+    pub const fn new(value: T) -> Self {
+        Self(UnsafeCell::new(value))
+    }
+
+    pub const fn pointer(&self) -> *mut T {
+        self.0.get()
+    }
+}
 
 static NEXT: AtomicUsize = AtomicUsize::new(0);
 

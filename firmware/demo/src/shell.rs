@@ -15,6 +15,14 @@ struct Command {
 const COMMANDS: &[Command] = &[
     Command { name: "help", help: "this list", run: |_| help() },
     Command { name: "info", help: "the machine", run: |_| crate::info::print_machine() },
+    Command {
+        name: "selftest",
+        help: "test the machine; a word selects tests by name",
+        run: |rest| {
+            crate::selftest::run(rest);
+        },
+    },
+    Command { name: "bench", help: "measure the machine; a word selects one benchmark", run: crate::bench::run },
     Command { name: "echo", help: "print the rest of the line", run: |rest| println!("{rest}") },
     Command { name: "reboot", help: "start the machine again", run: |_| reset(1) },
     Command { name: "poweroff", help: "switch the machine off", run: |_| reset(0) },
@@ -33,13 +41,13 @@ fn reset(kind: usize) {
 
 /// Runs one command line.
 fn run(line: &str) {
-    let line = line.trim();
+    let line = line.trim_ascii();
     let (name, rest) = line.split_once(' ').unwrap_or((line, ""));
     if name.is_empty() {
         return;
     }
     match COMMANDS.iter().find(|c| c.name == name) {
-        Some(command) => (command.run)(rest.trim_start()),
+        Some(command) => (command.run)(rest.trim_ascii_start()),
         None => println!("unknown command '{name}'; try 'help'"),
     }
 }

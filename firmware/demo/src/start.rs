@@ -37,18 +37,33 @@ boot:
     sd      zero, 0(t0)
     addi    t0, t0, 8
     j       1b
-    // Every relocation is R_RISCV_RELATIVE: *(base + offset) = base + addend.
-2:  lla     t0, _rela_start
-    lla     t1, _rela_end
+    // Relocations, packed (RELR): an even word is the address of a pointer, an odd one a bit map of the 63 words
+    // behind the last one. The image was linked at 0, so that its base is added to each.
+2:  lla     t0, _relr_start
+    lla     t1, _relr_end
     lla     t2, _start
 3:  bgeu    t0, t1, 4f
     ld      t3, 0(t0)
-    ld      t4, 16(t0)
-    add     t3, t3, t2
-    add     t4, t4, t2
-    sd      t4, 0(t3)
-    addi    t0, t0, 24
+    addi    t0, t0, 8
+    andi    t4, t3, 1
+    bnez    t4, 5f
+    add     t5, t3, t2
+    ld      t6, 0(t5)
+    add     t6, t6, t2
+    sd      t6, 0(t5)
+    addi    t5, t5, 8
     j       3b
+5:  mv      a2, t5
+    addi    t5, t5, 63 * 8
+6:  srli    t3, t3, 1
+    beqz    t3, 3b
+    andi    t4, t3, 1
+    beqz    t4, 7f
+    ld      t6, 0(a2)
+    add     t6, t6, t2
+    sd      t6, 0(a2)
+7:  addi    a2, a2, 8
+    j       6b
 4:  lla     sp, boot_stack
     li      t0, {boot_stack_len}
     add     sp, sp, t0

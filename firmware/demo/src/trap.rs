@@ -16,9 +16,7 @@ pub const EXTERNAL: usize = 9;
 pub const FETCH_ACCESS: usize = 1;
 pub const ILLEGAL: usize = 2;
 pub const BREAKPOINT: usize = 3;
-pub const LOAD_MISALIGNED: usize = 4;
 pub const LOAD_ACCESS: usize = 5;
-pub const STORE_MISALIGNED: usize = 6;
 pub const STORE_ACCESS: usize = 7;
 pub const USER_ECALL: usize = 8;
 pub const FETCH_PAGE: usize = 12;
@@ -163,9 +161,12 @@ fn handle_interrupt(hart: &Hart, cause: usize) {
     hart.interrupts[cause & 15].fetch_add(1, Ordering::AcqRel);
 }
 
+/// A leaf function in assembly that may trap.
+pub type Probe = unsafe extern "C" fn(usize, usize) -> usize;
+
 /// Calls `f`, a leaf function in assembly that keeps its return address in `ra`, and says which exception it
 /// met, if any.
-pub fn guarded(f: unsafe extern "C" fn(usize, usize) -> usize, a: usize, b: usize) -> Result<usize, Trap> {
+pub fn guarded(f: Probe, a: usize, b: usize) -> Result<usize, Trap> {
     let hart = crate::hart::this();
     hart.caught.store(false, Ordering::Release);
     hart.catching.store(true, Ordering::Release);
