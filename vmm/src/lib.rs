@@ -1,8 +1,30 @@
 //! The program `vireo`: command line, machine, board, vCPU threads, event loop.
 //!
 //! The way data takes: argv -> [`cli`] -> [`config::MachineConfig`] -> [`board`] (RAM, bus, chips, wiring) ->
-//! engine and firmware -> one thread a hart and the event loop.
+//! engine and firmware -> one thread a hart ([`vcpu_thread`]) and the event loop ([`event_loop`]).
 
 pub mod board;
 pub mod cli;
 pub mod config;
+pub mod control;
+pub mod event_loop;
+pub mod machine;
+mod open;
+mod sbi_host;
+pub mod vcpu_thread;
+
+/// An error with its causes, on one line.
+pub fn error_chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        // Some errors repeat their cause in their own message.
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text.replace('\n', " ")
+}

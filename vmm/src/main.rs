@@ -1,8 +1,14 @@
 //! `vireo`.
 
+use std::fs::File;
+use std::io::Write;
 use std::process::ExitCode;
 
+use devices::chardev::restore_terminal;
+use tracing_subscriber::EnvFilter;
 use vmm::cli::{self, Command};
+use vmm::config::{LogConfig, MachineConfig};
+use vmm::machine::{self, Ending};
 
 fn main() -> ExitCode {
     let mut words = Vec::new();
@@ -14,15 +20,11 @@ fn main() -> ExitCode {
     }
     match cli::parse(&words) {
         Ok(Command::Print(text)) => {
-            use std::io::Write;
             // A reader that has seen enough (`| head`) is no failure.
             let _ = std::io::stdout().write_all(text.as_bytes());
             ExitCode::SUCCESS
         }
-        Ok(Command::Run(config)) => {
-            let _ = config;
-            fail("running machines is not there yet")
-        }
+        Ok(Command::Run(config)) => run(*config),
         Err(e) => fail(&e.to_string()),
     }
 }
@@ -30,4 +32,84 @@ fn main() -> ExitCode {
 fn fail(message: &str) -> ExitCode {
     eprintln!("vireo: {message}");
     ExitCode::FAILURE
+}
+
+fn run(config: MachineConfig) -> ExitCode {
+    if let Err(message) = start_log(&config.log) {
+        return fail(&message);
+    }
+    restore_terminal_on_panic();
+    if let Some(name) = &config.process_name {
+        name_process(name);
+    }
+    let _pidfile = match config.pidfile.as_ref().map(Pidfile::write).transpose() {
+        Ok(pidfile) => pidfile,
+        Err(message) => return fail(&message),
+    };
+    let label = config.name.clone();
+    let ending = machine::run(config);
+    restore_terminal();
+    match ending {
+        Ok(Ending::Code(code)) => ExitCode::from(code),
+        Ok(Ending::Signal(signal)) => {
+            eprintln!("vireo: ended by signal {signal}");
+            ExitCode::from(128u8.saturating_add(signal as u8))
+        }
+        Err(e) => {
+            let of = label.map(|l| format!("{l}: ")).unwrap_or_default();
+            fail(&format!("{of}{}", vmm::error_chain(&e)))
+        }
+    }
+}
+
+/// Warnings always; what `-d` names besides.
+fn start_log(config: &LogConfig) -> Result<(), String> {
+    let mut filter = EnvFilter::new("warn");
+    for directive in &config.directives {
+        let directive = directive.parse().map_err(|e| format!("-d: {directive}: {e}"))?;
+        filter = filter.add_directive(directive);
+    }
+    let builder = tracing_subscriber::fmt().with_env_filter(filter);
+    match &config.file {
+        Some(path) => {
+            let file = File::create(path).map_err(|e| format!("-D {}: cannot write the log: {e}", path.display()))?;
+            builder.with_writer(file).with_ansi(false).init();
+        }
+        None => builder.with_writer(std::io::stderr).with_ansi(false).init(),
+    }
+    Ok(())
+}
+
+/// Any thread's panic must leave a usable terminal behind, and be readable on it.
+fn restore_terminal_on_panic() {
+    let default = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        restore_terminal();
+        default(info);
+    }));
+}
+
+/// What `ps` shows for the main thread; the kernel keeps 15 bytes.
+fn name_process(name: &str) {
+    let mut bytes: Vec<u8> = name.bytes().filter(|b| *b != 0).take(15).collect();
+    bytes.push(0);
+    // SAFETY: the bytes are a C string that outlives the call.
+    unsafe { libc::prctl(libc::PR_SET_NAME, bytes.as_ptr()) };
+}
+
+/// `-pidfile`; removed at the end.
+struct Pidfile(std::path::PathBuf);
+
+impl Pidfile {
+    fn write(path: &std::path::PathBuf) -> Result<Self, String> {
+        let text = format!("{}\n", std::process::id());
+        std::fs::write(path, text).map_err(|e| format!("-pidfile {}: cannot write: {e}", path.display()))?;
+        Ok(Self(path.clone()))
+    }
+}
+
+impl Drop for Pidfile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
 }

@@ -1,4 +1,8 @@
-//! Boards: which machines there are.
+//! Boards: which machines there are, what they consist of, and what joins their chips to the engine.
+
+pub mod memory;
+pub mod virt;
+pub mod wires;
 
 /// A machine that `-M` names.
 #[derive(Debug)]

@@ -28,6 +28,7 @@ use chardev::Serial;
 use device::{Devices, Objects};
 use drive::{Drive, Interface};
 pub use error::CliError;
+pub use size::show as show_size;
 use error::Result;
 use options::Options;
 use optlist::OptList;

@@ -1,0 +1,7 @@
+//! The board `virt`: QEMU's memory map and interrupt numbers, so that its guests run unchanged.
+
+pub mod irq;
+pub mod map;
+mod wire;
+
+pub use wire::{Backends, Board, BoardError, Chips, Services};

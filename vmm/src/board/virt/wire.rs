@@ -1,0 +1,304 @@
+//! The wiring: which chip stands where and drives which line, and the device tree that says so.
+
+use std::sync::Arc;
+
+use accel::{Clock, GuestRam};
+use devices::chardev::{Chardev, ChardevError};
+use devices::fdt::{FdtNode, FdtValue, Placement};
+use devices::intc::{Clint, Mswi, Mtimer, Plic, PlicContext, Sswi};
+use devices::misc::{CfiFlash, Finisher, FlashImage, GoldfishRtc, MachineControl, Mrom, RtcBase, RtcClock, TimerService};
+use devices::serial::SerialPort;
+use devices::virtio::{VirtioDevice, VirtioMmio};
+use devices::{IrqLine, IrqSink, MmioBus, MmioDevice};
+use firmware::fdt::{DeviceTree, Node};
+use firmware::machine_tree::{BoardDescription, Chosen, HartDescription, IsaDescription, Phandles};
+
+use super::map::Window;
+use super::{irq, map};
+use crate::board::wires::{BoardBus, HartWires};
+use crate::config::{self, MachineConfig, Topology};
+
+/// Why a board cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum BoardError {
+    #[error("cannot make the real-time clock's timer")]
+    Rtc(#[source] std::io::Error),
+    #[error("cannot connect the serial port")]
+    Serial(#[source] ChardevError),
+    #[error("cannot put a device on the bus")]
+    Bus(#[from] devices::bus::BusError),
+    #[error("cannot make the transport of device '{id}'")]
+    Virtio { id: String, source: std::io::Error },
+}
+
+/// What the board's chips are connected to outside of it.
+pub struct Backends {
+    /// Behind the UART.
+    pub serial: Arc<Chardev>,
+    /// By bank.
+    pub flash: [FlashImage; 2],
+    /// Id, slot and device.
+    pub virtio: Vec<(String, u8, Box<dyn VirtioDevice>)>,
+}
+
+/// The services a board takes from the machine around it.
+pub struct Services<'a> {
+    pub control: Arc<dyn MachineControl>,
+    pub timers: &'a dyn TimerService,
+}
+
+/// The chips that somebody besides the bus wants to reach.
+pub struct Chips {
+    pub serial: Arc<SerialPort>,
+    pub mrom: Arc<Mrom>,
+}
+
+/// A board with everything on it.
+pub struct Board {
+    pub ram: Arc<GuestRam>,
+    pub bus: Arc<BoardBus>,
+    pub wires: Arc<HartWires>,
+    pub clock: Arc<Clock>,
+    pub chips: Chips,
+    /// All of the bus, for resets.
+    devices: Vec<Arc<dyn MmioDevice>>,
+    description: BoardDescription,
+    phandles: Phandles,
+}
+
+/// A bus under construction.
+struct Wiring {
+    bus: MmioBus,
+    devices: Vec<Arc<dyn MmioDevice>>,
+    plic_phandle: u32,
+    soc: Vec<Node>,
+}
+
+impl Wiring {
+    /// Puts a device at its place and its nodes into `/soc`.
+    fn attach(&mut self, device: Arc<dyn MmioDevice>, at: Placement) -> Result<(), BoardError> {
+        self.soc.extend(device.fdt(&at).into_iter().map(node));
+        self.attach_silently(device, at.base)
+    }
+
+    /// A device that the device tree does not tell of, or not in `/soc`.
+    fn attach_silently(&mut self, device: Arc<dyn MmioDevice>, base: u64) -> Result<(), BoardError> {
+        self.bus.insert(base, Arc::clone(&device))?;
+        self.devices.push(device);
+        Ok(())
+    }
+
+    /// A place wired to input `source` of the PLIC; 0 is none.
+    fn at(&self, window: Window, source: u32) -> Placement {
+        Placement {
+            base: window.base,
+            size: window.size,
+            interrupt: if source == 0 { Vec::new() } else { vec![source] },
+            interrupt_parent: self.plic_phandle,
+            phandle: None,
+            interrupts_extended: Vec::new(),
+        }
+    }
+}
+
+impl Board {
+    /// Builds it. `m_mode` machines have what M-mode software expects below the kernel.
+    pub fn new(
+        config: &MachineConfig,
+        m_mode: bool,
+        clock: Arc<Clock>,
+        ram: Arc<GuestRam>,
+        backends: Backends,
+        services: &Services<'_>,
+    ) -> Result<Self, BoardError> {
+        let harts = config.topology.harts();
+        let wires = Arc::new(HartWires::new(Arc::clone(&clock)));
+        let mut phandles = Phandles::new(harts);
+        let plic_phandle = phandles.allocate();
+        let finisher_phandle = phandles.allocate();
+        let mut w = Wiring { bus: MmioBus::new(), devices: Vec::new(), plic_phandle, soc: Vec::new() };
+
+        let contexts =
+            if m_mode { PlicContext::machine_and_supervisor(0..harts) } else { PlicContext::supervisor(0..harts) };
+        let plic_wires = contexts.iter().flat_map(|c| [phandles.intc(c.hart), u32::from(c.irq)]).collect();
+        let plic = Arc::new(Plic::new(irq::SOURCES, contexts, map::PLIC.size, Arc::clone(&wires) as _));
+        let line = |source| IrqLine::new(Arc::clone(&plic) as Arc<dyn IrqSink>, source);
+
+        let rtc = GoldfishRtc::new(rtc_base(config.rtc), RtcClock::Host, line(irq::RTC), services.timers);
+        let rtc = rtc.map_err(BoardError::Rtc)?;
+        w.attach(rtc, w.at(map::RTC, irq::RTC))?;
+        let serial = SerialPort::new(&backends.serial, line(irq::UART)).map_err(BoardError::Serial)?;
+        w.attach(Arc::clone(&serial) as _, w.at(map::UART, irq::UART))?;
+        let at = Placement { phandle: Some(finisher_phandle), ..w.at(map::FINISHER, 0) };
+        w.attach(Arc::new(Finisher::new(Arc::clone(&services.control))), at)?;
+        attach_virtio(&mut w, backends.virtio, config.force_legacy, &ram, &line)?;
+        let at = Placement {
+            phandle: Some(plic_phandle),
+            interrupts_extended: plic_wires,
+            ..w.at(map::PLIC, 0)
+        };
+        w.attach(plic, at)?;
+        if m_mode {
+            attach_timers(&mut w, config.board.aclint, harts, &phandles, &wires)?;
+        }
+        let mrom = Arc::new(Mrom::new(map::MROM.size));
+        w.attach_silently(Arc::clone(&mrom) as _, map::MROM.base)?;
+        let flash = attach_flash(&mut w, backends.flash)?;
+
+        let mut root_nodes = vec![
+            syscon_node("poweroff", 0x5555, finisher_phandle),
+            syscon_node("reboot", 0x7777, finisher_phandle),
+        ];
+        root_nodes.extend(flash);
+        let description = BoardDescription {
+            ram_base: map::RAM_BASE,
+            ram_size: config.ram_size,
+            harts: hart_descriptions(config.topology),
+            isa: isa_description(&config.isa),
+            timebase_frequency: clock.frequency() as u32,
+            chosen: Chosen::default(),
+            root_nodes,
+            soc_nodes: w.soc,
+            aliases: vec![("serial0".into(), serial_path())],
+        };
+        let chips = Chips { serial, mrom };
+        let bus = Arc::new(BoardBus(w.bus));
+        Ok(Self { ram, bus, wires, clock, chips, devices: w.devices, description, phandles })
+    }
+
+    /// The machine's device tree with these contents of `/chosen`; the console is the UART.
+    pub fn tree(&self, chosen: Chosen) -> DeviceTree {
+        let chosen = Chosen { stdout_path: Some(serial_path()), ..chosen };
+        BoardDescription { chosen, ..self.description.clone() }.tree(&self.phandles)
+    }
+
+    /// Every chip to its power-on state. The harts are stopped.
+    pub fn reset(&self) {
+        self.devices.iter().for_each(|d| d.reset());
+    }
+}
+
+fn serial_path() -> String {
+    format!("/soc/serial@{:x}", map::UART.base)
+}
+
+/// Transports from the last one down, as QEMU's tree has them: Linux numbers disks in this order.
+fn attach_virtio(
+    w: &mut Wiring,
+    mut devices: Vec<(String, u8, Box<dyn VirtioDevice>)>,
+    legacy: bool,
+    ram: &Arc<GuestRam>,
+    line: &dyn Fn(u32) -> IrqLine,
+) -> Result<(), BoardError> {
+    for slot in (0..map::VIRTIO_COUNT).rev() {
+        let name = format!("virtio-mmio.{slot}");
+        let device = devices.iter().position(|(_, s, _)| *s == slot).map(|i| devices.swap_remove(i));
+        let transport = match device {
+            Some((id, _, device)) => VirtioMmio::new(name, device, legacy, Arc::clone(ram), line(irq::virtio(slot)))
+                .map_err(|source| BoardError::Virtio { id, source })?,
+            None => VirtioMmio::empty(name, legacy),
+        };
+        let at = w.at(map::virtio(slot), irq::virtio(slot));
+        w.attach(Arc::new(transport), at)?;
+    }
+    Ok(())
+}
+
+/// The CLINT, or its parts under other names with `aclint=on`.
+fn attach_timers(
+    w: &mut Wiring,
+    aclint: bool,
+    harts: u32,
+    phandles: &Phandles,
+    wires: &Arc<HartWires>,
+) -> Result<(), BoardError> {
+    let lines = || Arc::clone(wires) as _;
+    let to = |irqs: &[u32]| {
+        (0..harts).flat_map(|h| irqs.iter().flat_map(move |irq| [phandles.intc(h), *irq])).collect::<Vec<_>>()
+    };
+    let mut attach = |device: Arc<dyn MmioDevice>, window, irqs: &[u32]| {
+        let at = Placement { interrupts_extended: to(irqs), ..w.at(window, 0) };
+        w.attach(device, at)
+    };
+    const MSIP: u32 = 3;
+    const MTIP: u32 = 7;
+    const SSIP: u32 = 1;
+    if !aclint {
+        return attach(Arc::new(Clint::new(0, harts, lines())), map::CLINT, &[MSIP, MTIP]);
+    }
+    attach(Arc::new(Mswi::new(0, harts, lines())), map::MSWI, &[MSIP])?;
+    attach(Arc::new(Mtimer::new(0, harts, lines())), map::MTIMER, &[MTIP])?;
+    attach(Arc::new(Sswi::new(0, harts, lines())), map::SSWI, &[SSIP])
+}
+
+/// Both banks; their common node is not in `/soc`.
+fn attach_flash(w: &mut Wiring, images: [FlashImage; 2]) -> Result<Vec<Node>, BoardError> {
+    let mut nodes = Vec::new();
+    for (n, image) in (0u32..).zip(images) {
+        let base = map::FLASH.base + u64::from(n) * map::FLASH.size;
+        // The first bank's node tells of both.
+        let flash = Arc::new(CfiFlash::new(format!("virt.flash{n}"), image, if n == 0 { 2 } else { 0 }));
+        nodes.extend(flash.fdt(&w.at(Window { base, ..map::FLASH }, 0)).into_iter().map(node));
+        w.attach_silently(flash, base)?;
+    }
+    Ok(nodes)
+}
+
+fn syscon_node(name: &str, value: u32, finisher: u32) -> Node {
+    Node::new(name)
+        .with("value", &value)
+        .with("offset", &0u32)
+        .with("regmap", &finisher)
+        .with("compatible", format!("syscon-{name}").as_str())
+}
+
+/// Hart ids count threads first, then cores, clusters and sockets.
+fn hart_descriptions(t: Topology) -> Vec<HartDescription> {
+    let describe = |id| {
+        let (core, thread) = (id / t.threads, id % t.threads);
+        let (cluster, core) = (core / t.cores, core % t.cores);
+        let (socket, cluster) = (cluster / t.clusters, cluster % t.clusters);
+        HartDescription { id, socket, cluster, core, thread }
+    };
+    (0..t.harts()).map(describe).collect()
+}
+
+fn isa_description(isa: &arch::ext::IsaConfig) -> IsaDescription {
+    use arch::ext::Ext;
+    let block = |ext, size: u16| isa.has(ext).then_some(u32::from(size));
+    IsaDescription {
+        isa: isa.isa_string(),
+        base: isa.isa_base().to_owned(),
+        extensions: isa.isa_extensions().into_iter().map(str::to_owned).collect(),
+        mmu_type: isa.mmu_type().to_owned(),
+        cbom_block_size: block(Ext::Zicbom, isa.cbom_block),
+        cbop_block_size: block(Ext::Zicbop, isa.cbop_block),
+        cboz_block_size: block(Ext::Zicboz, isa.cboz_block),
+    }
+}
+
+fn rtc_base(base: config::RtcBase) -> RtcBase {
+    match base {
+        config::RtcBase::Utc => RtcBase::Utc,
+        config::RtcBase::LocalTime => RtcBase::LocalTime,
+        config::RtcBase::Fixed(seconds) => RtcBase::Date(seconds),
+    }
+}
+
+/// A device's plain node as firmware writes it.
+fn node(plain: FdtNode) -> Node {
+    let mut node = Node::new(plain.name);
+    for (name, value) in plain.properties {
+        match value {
+            FdtValue::Empty => node.set(&name, &()),
+            FdtValue::U32(v) => node.set(&name, &v),
+            FdtValue::U64(v) => node.set(&name, &v),
+            FdtValue::Cells(v) => node.set(&name, &v[..]),
+            FdtValue::Str(v) => node.set(&name, v.as_str()),
+            FdtValue::Strs(v) => node.set(&name, &v[..]),
+            FdtValue::Bytes(v) => node.set_bytes(&name, v),
+        }
+    }
+    node.children = plain.children.into_iter().map(self::node).collect();
+    node
+}

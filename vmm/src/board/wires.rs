@@ -1,0 +1,97 @@
+//! What joins devices and engine: the bus as the engine sees it, and the harts as devices see them.
+
+use std::sync::{Arc, OnceLock};
+
+use accel::{BusFault, Clock, GuestBus, HartIrq, VcpuHandle};
+use devices::{HartLines, MmioBus};
+
+/// The board's bus behind the engine's loads and stores.
+pub struct BoardBus(pub MmioBus);
+
+impl GuestBus for BoardBus {
+    fn read(&self, gpa: u64, data: &mut [u8]) -> Result<(), BusFault> {
+        if self.0.read(gpa, data) {
+            return Ok(());
+        }
+        tracing::debug!("load of {} bytes at {gpa:#x}: nothing is there", data.len());
+        Err(BusFault)
+    }
+
+    fn write(&self, gpa: u64, data: &[u8]) -> Result<(), BusFault> {
+        if self.0.write(gpa, data) {
+            return Ok(());
+        }
+        tracing::debug!("store of {} bytes at {gpa:#x}: nothing is there", data.len());
+        Err(BusFault)
+    }
+}
+
+/// The harts' input side. Chips hold it from the start; the vCPUs are bound when the engine has made them.
+pub struct HartWires {
+    clock: Arc<Clock>,
+    handles: OnceLock<Vec<Arc<dyn VcpuHandle>>>,
+}
+
+impl HartWires {
+    pub fn new(clock: Arc<Clock>) -> Self {
+        Self { clock, handles: OnceLock::new() }
+    }
+
+    /// By hart id; once.
+    pub fn bind(&self, handles: Vec<Arc<dyn VcpuHandle>>) {
+        assert!(self.handles.set(handles).is_ok(), "the harts are bound once");
+    }
+
+    /// By hart id; empty before [`Self::bind`].
+    pub fn handles(&self) -> &[Arc<dyn VcpuHandle>] {
+        self.handles.get().map_or(&[], Vec::as_slice)
+    }
+
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Every deadline has to be looked at again.
+    pub fn clock_changed(&self) {
+        self.handles().iter().for_each(|h| h.clock_changed());
+    }
+
+    /// A hart that does not exist has no wires: nothing on the board names one.
+    fn with(&self, hart: u32, f: impl FnOnce(&dyn VcpuHandle)) {
+        if let Some(handle) = self.handles().get(hart as usize) {
+            f(&**handle);
+        }
+    }
+}
+
+impl HartLines for HartWires {
+    fn set_irq(&self, hart: u32, irq: u8, level: bool) {
+        let irq = match irq {
+            1 => HartIrq::SupervisorSoftware,
+            3 => HartIrq::MachineSoftware,
+            5 => HartIrq::SupervisorTimer,
+            7 => HartIrq::MachineTimer,
+            9 => HartIrq::SupervisorExternal,
+            11 => HartIrq::MachineExternal,
+            _ => unreachable!("no chip drives line {irq}"),
+        };
+        self.with(hart, |h| h.set_irq(irq, level));
+    }
+
+    fn raise_ssip(&self, hart: u32) {
+        self.with(hart, |h| h.raise_ssip());
+    }
+
+    fn set_mtimecmp(&self, hart: u32, ticks: u64) {
+        self.with(hart, |h| h.set_mtimecmp(ticks));
+    }
+
+    fn mtime(&self) -> u64 {
+        self.clock.now()
+    }
+
+    fn set_mtime(&self, ticks: u64) {
+        self.clock.set(ticks);
+        self.clock_changed();
+    }
+}

@@ -1,0 +1,119 @@
+//! What the guest and the host ask of the machine: one pending request, taken by the event loop.
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use devices::misc::MachineControl;
+use vmm_sys_util::eventfd::EventFd;
+
+use crate::vcpu_thread::Harts;
+
+/// Something that only the event loop may do, because it has to stop the harts first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// The guest wants to start again.
+    Reset,
+    /// The guest is done; the code becomes the program's.
+    PowerOff(u8),
+    /// The user ends the program.
+    Quit,
+    /// A signal ends the program.
+    Signal(i32),
+    /// The machine cannot go on.
+    Failure(String),
+}
+
+impl Request {
+    /// Who asks more urgently wins over what was asked before.
+    fn rank(&self) -> u8 {
+        match self {
+            Self::Reset => 0,
+            Self::PowerOff(_) => 1,
+            Self::Quit | Self::Signal(_) => 2,
+            Self::Failure(_) => 3,
+        }
+    }
+}
+
+/// Takes requests from any thread, and never blocks.
+pub struct Control {
+    pending: Mutex<Option<Request>>,
+    /// Readable while a request waits.
+    event: EventFd,
+    /// Stopped at once, so that a guest does not run on behind its own power-off.
+    harts: OnceLock<Arc<Harts>>,
+}
+
+impl Control {
+    pub fn new() -> std::io::Result<Self> {
+        let event = EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC)?;
+        Ok(Self { pending: Mutex::new(None), event, harts: OnceLock::new() })
+    }
+
+    /// The harts that a request stops; once.
+    pub fn bind(&self, harts: Arc<Harts>) {
+        assert!(self.harts.set(harts).is_ok(), "the harts are bound once");
+    }
+
+    pub fn request(&self, request: Request) {
+        tracing::debug!(?request, "asked of the machine");
+        {
+            let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+            if pending.as_ref().is_none_or(|p| p.rank() < request.rank()) {
+                *pending = Some(request);
+            }
+        }
+        if let Some(harts) = self.harts.get() {
+            harts.ask_stop();
+        }
+        // The counter cannot overflow: `take` clears it, and 2^64 requests do not come before.
+        let _ = self.event.write(1);
+    }
+
+    pub fn take(&self) -> Option<Request> {
+        let _ = self.event.read();
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    pub fn event(&self) -> &EventFd {
+        &self.event
+    }
+}
+
+/// The finisher's side.
+impl MachineControl for Control {
+    fn poweroff(&self, code: u16) {
+        // Exit codes have eight bits; a failure must not become a success.
+        let code = if code != 0 && code & 0xff == 0 { 1 } else { code as u8 };
+        self.request(Request::PowerOff(code));
+    }
+
+    fn reset(&self) {
+        self.request(Request::Reset);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_most_urgent_request_is_kept() {
+        let c = Control::new().unwrap();
+        assert_eq!(c.take(), None);
+        c.poweroff(7);
+        c.reset();
+        assert_eq!(c.take(), Some(Request::PowerOff(7)));
+        c.reset();
+        c.request(Request::Signal(15));
+        c.request(Request::Quit);
+        assert_eq!(c.take(), Some(Request::Signal(15)));
+        assert_eq!(c.take(), None);
+    }
+
+    #[test]
+    fn failures_stay_failures() {
+        let c = Control::new().unwrap();
+        c.poweroff(0x100);
+        assert_eq!(c.take(), Some(Request::PowerOff(1)));
+    }
+}

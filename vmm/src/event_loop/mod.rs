@@ -1,0 +1,75 @@
+//! The main thread's loop: consoles, timers, signals and requests, on epoll.
+
+mod signals;
+
+use std::io;
+use std::sync::Arc;
+
+use devices::misc::EventLoopTimers;
+use event_manager::{EventManager, EventOps, EventSet, EventSubscriber, Events, SubscriberOps};
+
+use crate::control::{Control, Request};
+use signals::Signals;
+
+/// Why the loop cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum EventLoopError {
+    #[error("cannot set up the event loop")]
+    Setup(#[source] event_manager::Error),
+    #[error("cannot watch for signals")]
+    Signals(#[source] io::Error),
+    #[error("the event loop failed")]
+    Run(#[source] event_manager::Error),
+}
+
+/// Anything with a descriptor.
+pub type Subscriber = Arc<dyn EventSubscriber + Send + Sync>;
+
+pub struct EventLoop {
+    manager: EventManager<Subscriber>,
+    control: Arc<Control>,
+}
+
+/// Wakes the loop when a request waits; the loop takes it itself.
+struct RequestBell(Arc<Control>);
+
+impl EventSubscriber for RequestBell {
+    fn process(&self, _: Events, _: &mut EventOps) {}
+
+    fn init(&self, ops: &mut EventOps) {
+        if let Err(error) = ops.add(Events::new(self.0.event(), EventSet::IN)) {
+            tracing::error!(%error, "the event loop does not take requests");
+        }
+    }
+}
+
+impl EventLoop {
+    /// Signals are caught from now on.
+    pub fn new(control: Arc<Control>, timers: &Arc<EventLoopTimers>) -> Result<Self, EventLoopError> {
+        let manager = EventManager::new().map_err(EventLoopError::Setup)?;
+        let signals = Signals::catch(Arc::clone(&control)).map_err(EventLoopError::Signals)?;
+        let mut new = Self { manager, control: Arc::clone(&control) };
+        new.add(Arc::new(RequestBell(control)));
+        new.add(Arc::new(signals));
+        new.add(Arc::clone(timers) as Subscriber);
+        Ok(new)
+    }
+
+    pub fn add(&mut self, subscriber: Subscriber) {
+        self.manager.add_subscriber(subscriber);
+    }
+
+    /// Serves everything until somebody asks something of the machine.
+    pub fn next_request(&mut self) -> Result<Request, EventLoopError> {
+        loop {
+            if let Some(request) = self.control.take() {
+                return Ok(request);
+            }
+            match self.manager.run() {
+                Ok(_) => {}
+                Err(event_manager::Error::Epoll(e)) if e.errno() == libc::EINTR => {}
+                Err(e) => return Err(EventLoopError::Run(e)),
+            }
+        }
+    }
+}

@@ -1,0 +1,381 @@
+//! A machine: built from its configuration, started, reset as often as it asks, and ended.
+//!
+//! States: running; stopped (while a request is answered, and for good after a power-off under `-no-shutdown`);
+//! ended. Everything that changes the state happens on the main thread; others send a
+//! [`Request`](crate::control::Request). A reset stops the harts, puts every chip into its power-on state, loads the images
+//! again and starts the harts as at power-on: the guest really runs again.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use accel::select::{Choice, select};
+use accel::tcg::TcgOptions;
+use accel::tcg::csr::{reset, reset_supervisor};
+use accel::{Accel, AccelError, Clock, VmConfig};
+use devices::chardev::HostRequest;
+use devices::misc::EventLoopTimers;
+use firmware::boot::{BootError, BootMode, BootPlan, BootRequest, KernelSource, LoadError};
+use firmware::fdt::{DeviceTree, FdtError};
+use firmware::machine_tree::Chosen;
+use firmware::sbi::HartStatus;
+
+use crate::board::memory::{self, MemoryError};
+use crate::board::virt::{Board, BoardError, Services, map};
+use crate::config::{AccelChoice, Bios, MachineConfig, OnReboot, OnShutdown};
+use crate::control::{Control, Request};
+use crate::event_loop::{EventLoop, EventLoopError, Subscriber};
+use crate::open::{self, Chardevs, OpenError};
+use crate::sbi_host::SbiMachine;
+use crate::vcpu_thread::{Harts, Threads};
+
+/// Ticks of the `time` CSR a second, unless the machine asks for another number.
+const TIMEBASE: u32 = 10_000_000;
+
+/// How long the last output may take to leave when the program ends.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// Why a machine cannot be built or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum MachineError {
+    #[error("cannot start accelerator")]
+    Accel(#[source] AccelError),
+    #[error("no accelerator works here: {0}")]
+    NoAccel(String),
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error(transparent)]
+    Board(#[from] BoardError),
+    #[error(transparent)]
+    Boot(#[from] BootError),
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error("cannot make the device tree")]
+    Tree(#[from] FdtError),
+    #[error("device tree '{}'", path.display())]
+    Dtb { path: PathBuf, source: FdtError },
+    #[error("cannot {what} '{}'", path.display())]
+    File { what: &'static str, path: PathBuf, source: std::io::Error },
+    #[error("the boot ROM's contents do not fit")]
+    Rom(#[from] devices::misc::mrom::MromFull),
+    #[error("cannot get random numbers from the host")]
+    Random(#[source] std::io::Error),
+    #[error(transparent)]
+    EventLoop(#[from] EventLoopError),
+    #[error("cannot {what}")]
+    Host { what: &'static str, source: std::io::Error },
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// With this exit code.
+    Code(u8),
+    /// A signal asked for it.
+    Signal(i32),
+}
+
+/// A machine that is ready to run. Fields drop in order: the harts first, then what they use.
+pub struct Machine {
+    threads: Threads,
+    harts: Arc<Harts>,
+    board: Board,
+    plan: BootPlan,
+    event_loop: EventLoop,
+    chardevs: Chardevs,
+    config: MachineConfig,
+}
+
+/// Builds a machine and runs it to its end.
+pub fn run(config: MachineConfig) -> Result<Ending, MachineError> {
+    let dumpdtb = config.board.dumpdtb.clone();
+    let (engine, m_mode) = choose_engine(&config)?;
+    if let Some(path) = dumpdtb {
+        return dump_tree(config, m_mode, path);
+    }
+    Machine::new(config, &*engine, m_mode)?.run()
+}
+
+fn m_mode(config: &MachineConfig) -> bool {
+    config.boot.bios != Bios::Default
+}
+
+/// The engine, and whether the guest starts in M-mode.
+fn choose_engine(config: &MachineConfig) -> Result<(Box<dyn Accel>, bool), MachineError> {
+    let m_mode = m_mode(config);
+    let mut choices: Vec<Choice> = config.accel.iter().map(choice).collect();
+    if choices.is_empty() && m_mode {
+        // Only the translator has an M-mode.
+        choices.push(Choice::Tcg(TcgOptions::default()));
+    }
+    let selection = select(&choices).map_err(|mut refused| match (refused.len(), refused.pop()) {
+        (1, Some(only)) => MachineError::Accel(only),
+        (_, last) => {
+            refused.extend(last);
+            let reasons: Vec<_> = refused.iter().map(ToString::to_string).collect();
+            MachineError::NoAccel(reasons.join("; "))
+        }
+    })?;
+    for reason in &selection.refused {
+        // A list that the user gave falls back audibly; the default does so quietly.
+        let engine = selection.engine.name();
+        match choices.is_empty() {
+            true => tracing::info!("{reason}; using {engine}"),
+            false => tracing::warn!("{reason}; using {engine}"),
+        }
+    }
+    Ok((selection.engine, m_mode))
+}
+
+fn choice(choice: &AccelChoice) -> Choice {
+    match choice {
+        AccelChoice::Kvm => Choice::Kvm,
+        AccelChoice::Tcg(tcg) => {
+            let mut options = TcgOptions { jit: tcg.jit, ..TcgOptions::default() };
+            if let Some(mib) = tcg.code_cache_mib {
+                options.tb_size = (mib as usize) << 20;
+            }
+            if tcg.one_insn_per_block {
+                options.block_insns = 1;
+            }
+            Choice::Tcg(options)
+        }
+    }
+}
+
+/// Chips, wires and memory, without anything that runs them.
+fn build_board(
+    config: &MachineConfig,
+    m_mode: bool,
+    chardevs: &Chardevs,
+    control: &Arc<Control>,
+    timers: &Arc<EventLoopTimers>,
+) -> Result<Board, MachineError> {
+    let clock = Arc::new(Clock::new(u64::from(config.board.timebase.unwrap_or(TIMEBASE))));
+    let ram = Arc::new(memory::allocate(map::RAM_BASE, config.ram_size)?);
+    let backends = open::backends(config, chardevs)?;
+    let services = Services { control: Arc::clone(control) as _, timers: timers };
+    Ok(Board::new(config, m_mode, clock, ram, backends, &services)?)
+}
+
+/// Decides what is loaded where.
+fn plan_boot(config: &MachineConfig, board: &Board) -> Result<BootPlan, MachineError> {
+    let bios = match &config.boot.bios {
+        Bios::Default => firmware::boot::Bios::Builtin,
+        Bios::None => firmware::boot::Bios::None,
+        Bios::File(path) => firmware::boot::Bios::File(path.clone()),
+    };
+    let demo = || KernelSource::Embedded { name: firmware::demo::DEMO_NAME, bytes: firmware::demo::DEMO };
+    let kernel = match &config.boot.kernel {
+        Some(path) => Some(KernelSource::File(path.clone())),
+        // Nothing to run was named: show what the machine can do.
+        None if bios == firmware::boot::Bios::Builtin && config.flash[0].is_none() => Some(demo()),
+        None => None,
+    };
+    let request = BootRequest {
+        ram: map::RAM_BASE..map::RAM_BASE + config.ram_size,
+        bios,
+        kernel,
+        initrd: config.boot.initrd.clone(),
+        flash: config.flash[0].is_some().then_some(map::FLASH.base),
+    };
+    let users_tree = config.boot.dtb.as_ref().map(read_tree).transpose()?;
+    let mut make_tree = |initrd| {
+        let chosen = Chosen {
+            bootargs: config.boot.append.clone(),
+            initrd,
+            // A place; every boot gets its own numbers.
+            rng_seed: Some([0; 32]),
+            ..Chosen::default()
+        };
+        Ok(match &users_tree {
+            Some(tree) => {
+                let mut tree = tree.clone();
+                chosen.apply(&mut tree);
+                tree
+            }
+            None => board.tree(chosen),
+        })
+    };
+    Ok(BootPlan::new(&request, &mut make_tree)?)
+}
+
+fn read_tree(path: &PathBuf) -> Result<DeviceTree, MachineError> {
+    let file = |source| MachineError::File { what: "read device tree", path: path.clone(), source };
+    let blob = std::fs::read(path).map_err(file)?;
+    DeviceTree::parse(&blob).map_err(|source| MachineError::Dtb { path: path.clone(), source })
+}
+
+/// `-M dumpdtb=`: no guest runs, and no console is opened.
+fn dump_tree(mut config: MachineConfig, m_mode: bool, path: PathBuf) -> Result<Ending, MachineError> {
+    config.chardevs.clear();
+    config.serial = None;
+    let host = |what| move |source| MachineError::Host { what, source };
+    let control = Arc::new(Control::new().map_err(host("make an event descriptor"))?);
+    let timers = EventLoopTimers::new().map_err(host("make a timer"))?;
+    let chardevs = Chardevs::open(&config)?;
+    let board = build_board(&config, m_mode, &chardevs, &control, &timers)?;
+    let mut plan = plan_boot(&config, &board)?;
+    plan.reseed(random_seed()?)?;
+    std::fs::write(&path, &plan.dtb).map_err(|source| MachineError::File {
+        what: "write device tree",
+        path: path.clone(),
+        source,
+    })?;
+    println!("vireo: device tree written to '{}'", path.display());
+    Ok(Ending::Code(0))
+}
+
+fn random_seed() -> Result<[u8; 32], MachineError> {
+    let mut seed = [0; 32];
+    let mut filled = 0;
+    while filled < seed.len() {
+        // SAFETY: writes at most the slice's length into the slice.
+        let n = unsafe { libc::getrandom(seed[filled..].as_mut_ptr().cast(), seed.len() - filled, 0) };
+        match usize::try_from(n) {
+            Ok(n) => filled += n,
+            Err(_) => {
+                let error = std::io::Error::last_os_error();
+                if error.kind() != std::io::ErrorKind::Interrupted {
+                    return Err(MachineError::Random(error));
+                }
+            }
+        }
+    }
+    Ok(seed)
+}
+
+impl Machine {
+    pub fn new(config: MachineConfig, engine: &dyn Accel, m_mode: bool) -> Result<Self, MachineError> {
+        let host = |what| move |source| MachineError::Host { what, source };
+        let control = Arc::new(Control::new().map_err(host("make an event descriptor"))?);
+        let timers = EventLoopTimers::new().map_err(host("make a timer"))?;
+        let chardevs = Chardevs::open(&config)?;
+        let board = build_board(&config, m_mode, &chardevs, &control, &timers)?;
+        let plan = plan_boot(&config, &board)?;
+
+        let hart_count = config.topology.harts();
+        let vm = engine
+            .create_vm(VmConfig {
+                ram: (*board.ram).clone(),
+                bus: Arc::clone(&board.bus) as _,
+                clock: Arc::clone(&board.clock),
+                harts: hart_count,
+                isa: config.isa.clone(),
+                builtin_sbi: !m_mode,
+            })
+            .map_err(MachineError::Accel)?;
+        let vcpus = (0..hart_count).map(|h| vm.create_vcpu(h)).collect::<Result<Vec<_>, _>>();
+        let vcpus = vcpus.map_err(MachineError::Accel)?;
+        board.wires.bind(vcpus.iter().map(|v| v.handle()).collect());
+
+        let harts = Arc::new(Harts::new(hart_count, Arc::clone(&board.wires)));
+        control.bind(Arc::clone(&harts));
+        let sbi = Arc::new(SbiMachine {
+            ram: Arc::clone(&board.ram),
+            vm,
+            wires: Arc::clone(&board.wires),
+            harts: Arc::clone(&harts),
+            isa: config.isa.clone(),
+            hart_count,
+            console: Arc::clone(&board.chips.serial),
+        });
+        let threads = Threads::spawn(&harts, vcpus, &sbi, &control).map_err(host("start the vCPU threads"))?;
+
+        let mut event_loop = EventLoop::new(Arc::clone(&control), &timers)?;
+        for chardev in chardevs.iter() {
+            let control = Arc::clone(&control);
+            chardev.set_host_handler(move |request| match request {
+                HostRequest::Exit => control.request(Request::Quit),
+                // Changes of snapshot disks are forgotten at the end; there is nothing to save them to.
+                HostRequest::SaveDisks => tracing::warn!("writing snapshot disks back is not supported by vireo yet"),
+            });
+            event_loop.add(Arc::clone(chardev) as Subscriber);
+            if let Some(notice) = chardev.notice() {
+                eprintln!("vireo: {notice}");
+            }
+        }
+        Ok(Self { threads, harts, board, plan, event_loop, chardevs, config })
+    }
+
+    /// Runs to the end.
+    pub fn run(mut self) -> Result<Ending, MachineError> {
+        for chardev in self.chardevs.iter() {
+            chardev.wait_for_peer().map_err(|source| OpenError::Chardev { id: chardev.id().to_owned(), source })?;
+        }
+        self.power_on()?;
+        let ending = self.serve();
+        // The harts end before the last output is written, so that it is the last.
+        drop(self.threads);
+        for chardev in self.chardevs.iter() {
+            chardev.drain(DRAIN);
+        }
+        ending
+    }
+
+    /// Answers requests until one ends the machine.
+    fn serve(&mut self) -> Result<Ending, MachineError> {
+        loop {
+            match self.event_loop.next_request()? {
+                Request::Reset if self.config.on_reboot == OnReboot::Exit => return Ok(Ending::Code(0)),
+                Request::Reset => {
+                    self.harts.stop();
+                    self.power_on()?;
+                }
+                Request::PowerOff(code) => match self.config.on_shutdown {
+                    OnShutdown::Exit => return Ok(Ending::Code(code)),
+                    OnShutdown::Pause => {
+                        self.harts.stop();
+                        self.board.clock.pause();
+                        tracing::info!("the guest has powered off; the machine is stopped");
+                    }
+                },
+                Request::Quit => return Ok(Ending::Code(0)),
+                Request::Signal(signal) => return Ok(Ending::Signal(signal)),
+                Request::Failure(what) => return Err(MachineError::Failed(what)),
+            }
+        }
+    }
+
+    /// Power-on: everything as if the machine had just been built, then the harts run. They are stopped.
+    fn power_on(&mut self) -> Result<(), MachineError> {
+        self.board.reset();
+        self.board.clock.set(0);
+        for handle in self.board.wires.handles() {
+            handle.set_sbi_timer(u64::MAX);
+        }
+        self.board.wires.clock_changed();
+        self.plan.reseed(random_seed()?)?;
+        if let Some(rom) = &self.plan.rom {
+            self.board.chips.mrom.load(rom.clone())?;
+        }
+        self.plan.load(&*self.board.ram)?;
+        self.load_harts();
+        self.harts.run();
+        Ok(())
+    }
+
+    fn load_harts(&self) {
+        let isa = &self.config.isa;
+        self.harts.states.reset(0);
+        for hart in 0..self.config.topology.harts() {
+            let r = self.plan.registers(hart);
+            match self.plan.mode {
+                BootMode::Supervisor if hart == 0 => {
+                    self.harts.load(hart, reset_supervisor(isa, u64::from(hart), r.pc, r.a1));
+                }
+                BootMode::Supervisor => {}
+                BootMode::Machine => {
+                    let mut state = reset(isa, u64::from(hart));
+                    (state.pc, state.x[10], state.x[11], state.x[12]) = (r.pc, r.a0, r.a1, r.a2);
+                    self.harts.states.set(hart, HartStatus::Started);
+                    self.harts.load(hart, state);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! From configuration to open files: character devices, disks, flash images, networks.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use devices::backend::block::{self, AioMode, BlockError, BlockOptions};
+use devices::chardev::{BackendConfig, Chardev, ChardevConfig, ChardevError};
+use devices::misc::{FlashError, FlashImage};
+use devices::virtio::VirtioDevice;
+use devices::virtio::blk::{BlkConfig, BlkConfigError, VirtioBlk};
+use devices::virtio::rng::{RngSource, VirtioRng};
+
+use crate::board::virt::Backends;
+use crate::config::{Aio, BlockConfig, CacheMode, DriveConfig, MachineConfig, RngConfig, VirtioKind};
+
+/// Why something outside of the machine cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("cannot open character device '{id}'")]
+    Chardev { id: String, source: ChardevError },
+    #[error("cannot open drive '{id}'")]
+    Drive { id: String, source: BlockError },
+    #[error("cannot open flash drive '{id}'")]
+    Flash { id: String, source: FlashError },
+    #[error("device '{id}'")]
+    Block { id: String, source: BlkConfigError },
+    #[error("cannot open entropy source '{}'", path.display())]
+    Rng { path: PathBuf, source: std::io::Error },
+    #[error("device '{id}' is not supported by vireo yet: {what}")]
+    NotYet { id: String, what: &'static str },
+}
+
+/// All character devices of a machine.
+pub struct Chardevs {
+    all: Vec<Arc<Chardev>>,
+    /// Behind the UART.
+    pub serial: Arc<Chardev>,
+}
+
+impl Chardevs {
+    pub fn open(config: &MachineConfig) -> Result<Self, OpenError> {
+        let open = |c: &ChardevConfig| {
+            Chardev::open(c).map_err(|source| OpenError::Chardev { id: c.id.clone(), source })
+        };
+        let mut all = config.chardevs.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+        let wanted = config.serial.as_deref();
+        let serial = match wanted.and_then(|id| all.iter().find(|c| c.id() == id)) {
+            Some(serial) => Arc::clone(serial),
+            None => {
+                let null = open(&ChardevConfig::new("null", BackendConfig::Null))?;
+                all.push(Arc::clone(&null));
+                null
+            }
+        };
+        Ok(Self { all, serial })
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Chardev>> {
+        self.all.iter()
+    }
+}
+
+/// Everything the board is connected to.
+pub fn backends(config: &MachineConfig, chardevs: &Chardevs) -> Result<Backends, OpenError> {
+    let flash = |bank: usize| match &config.flash[bank] {
+        Some(id) => flash_image(drive(config, id)),
+        None => Ok(FlashImage::erased()),
+    };
+    let mut virtio = Vec::new();
+    for v in &config.virtio {
+        let id = v.id.clone();
+        let device: Box<dyn VirtioDevice> = match &v.kind {
+            VirtioKind::Block(b) => Box::new(disk(&id, b, drive(config, &b.drive), config.topology.harts())?),
+            VirtioKind::Rng(r) => Box::new(rng(&id, r)?),
+            VirtioKind::Net(_) => return Err(OpenError::NotYet { id, what: "virtio-net" }),
+            VirtioKind::Console(_) => return Err(OpenError::NotYet { id, what: "virtio-console" }),
+        };
+        virtio.push((id, v.slot, device));
+    }
+    Ok(Backends { serial: Arc::clone(&chardevs.serial), flash: [flash(0)?, flash(1)?], virtio })
+}
+
+/// The configuration was checked: every id that is used is there.
+fn drive<'a>(config: &'a MachineConfig, id: &str) -> &'a DriveConfig {
+    config.drives.iter().find(|d| d.id == id).expect("drives that devices name exist")
+}
+
+fn block_options(d: &DriveConfig) -> BlockOptions {
+    BlockOptions {
+        read_only: d.readonly,
+        cache: match d.cache {
+            CacheMode::WriteBack => block::CacheMode::Writeback,
+            CacheMode::WriteThrough => block::CacheMode::Writethrough,
+            CacheMode::None => block::CacheMode::None,
+            CacheMode::DirectSync => block::CacheMode::Directsync,
+            CacheMode::Unsafe => block::CacheMode::Unsafe,
+        },
+        aio: match d.aio {
+            Aio::Auto => AioMode::Auto,
+            Aio::Threads => AioMode::Threads,
+            Aio::IoUring => AioMode::IoUring,
+        },
+        discard: d.discard,
+        snapshot: d.snapshot,
+        ..BlockOptions::default()
+    }
+}
+
+fn disk(id: &str, b: &BlockConfig, d: &DriveConfig, harts: u32) -> Result<VirtioBlk, OpenError> {
+    let options = block_options(d);
+    let backend = block::open_raw(&d.file, &options).map_err(|source| OpenError::Drive { id: d.id.clone(), source })?;
+    let block_size = b.logical_block_size.unwrap_or(512);
+    let config = BlkConfig {
+        serial: b.serial.clone(),
+        read_only: d.readonly,
+        // More queues than harts are never used, and one worker serves them all.
+        queues: b.num_queues.unwrap_or(harts.clamp(1, 4) as u16),
+        queue_size: b.queue_size,
+        logical_block_size: block_size,
+        physical_block_size: block_size,
+        write_cache: b.write_cache.unwrap_or(options.cache.write_cache()),
+        discard: b.discard,
+        write_zeroes: b.write_zeroes,
+        ..BlkConfig::default()
+    };
+    VirtioBlk::new(id, backend, config).map_err(|source| OpenError::Block { id: id.to_owned(), source })
+}
+
+fn rng(id: &str, r: &RngConfig) -> Result<VirtioRng, OpenError> {
+    if r.limit.is_some() {
+        return Err(OpenError::NotYet { id: id.to_owned(), what: "a rate limit (max-bytes)" });
+    }
+    let source = match &r.source {
+        None => RngSource::Host,
+        Some(path) => RngSource::File(File::open(path).map_err(|source| OpenError::Rng { path: path.clone(), source })?),
+    };
+    Ok(VirtioRng::new(id, source))
+}
+
+fn flash_image(d: &DriveConfig) -> Result<FlashImage, OpenError> {
+    let image = match (d.snapshot, d.readonly) {
+        (true, _) => FlashImage::snapshot(&d.file),
+        (false, true) => FlashImage::read_only(&d.file),
+        (false, false) => FlashImage::read_write(&d.file),
+    };
+    image.map_err(|source| OpenError::Flash { id: d.id.clone(), source })
+}

@@ -1,0 +1,170 @@
+//! The machine as the built-in SBI sees it.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use accel::tcg::csr::reset_supervisor;
+use accel::tcg::mmu::walk::{Access, PhysMem, Regime, translate};
+use accel::tcg::trap::Trap;
+use accel::{GuestRam, HartSet, HartState, Mode, RemoteFence, Vcpu, Vm};
+use arch::ext::IsaConfig;
+use devices::HartLines;
+use devices::serial::SerialPort;
+use firmware::sbi::{ConsoleError, Entry, Fence, GuestFault, HartStatus, MachineIds, SbiError, SbiHost};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
+
+use crate::board::wires::HartWires;
+use crate::vcpu_thread::Harts;
+
+/// SSIP in `mip`.
+const SSIP: u64 = 1 << 1;
+
+/// What all harts' calls have in common.
+pub struct SbiMachine {
+    pub ram: Arc<GuestRam>,
+    pub vm: Arc<dyn Vm>,
+    pub wires: Arc<HartWires>,
+    pub harts: Arc<Harts>,
+    pub isa: IsaConfig,
+    pub hart_count: u32,
+    /// The console of DBCN and of the legacy calls is the UART's.
+    pub console: Arc<SerialPort>,
+}
+
+impl SbiMachine {
+    /// Puts a hart to where HSM lets it enter S-mode: the rest of its state stays.
+    pub fn enter_supervisor(&self, state: &mut HartState, hart: u32, entry: Entry) {
+        state.pc = entry.address;
+        state.mode = Mode::Supervisor;
+        state.x[10] = u64::from(hart);
+        state.x[11] = entry.opaque;
+        state.csr.satp = 0;
+        state.csr.mstatus &= !arch::csr::mstatus::SIE;
+    }
+}
+
+/// Page tables to look at: a call that reads memory for the guest leaves A bits as they are.
+struct PageTables<'a>(&'a GuestRam);
+
+impl PhysMem for PageTables<'_> {
+    fn read_pte(&self, pa: u64) -> Option<u64> {
+        self.0.load(GuestAddress(pa), Ordering::Relaxed).ok()
+    }
+
+    fn cas_pte(&self, _: u64, _: u64, _: u64) -> Option<bool> {
+        Some(true)
+    }
+}
+
+/// One call: the machine, and the vCPU that makes it.
+pub struct SbiCallHost<'a> {
+    machine: &'a SbiMachine,
+    hart: u32,
+    vcpu: RefCell<&'a mut dyn Vcpu>,
+}
+
+impl<'a> SbiCallHost<'a> {
+    pub fn new(machine: &'a SbiMachine, hart: u32, vcpu: &'a mut dyn Vcpu) -> Self {
+        Self { machine, hart, vcpu: RefCell::new(vcpu) }
+    }
+}
+
+impl SbiHost for SbiCallHost<'_> {
+    fn hart_count(&self) -> u32 {
+        self.machine.hart_count
+    }
+
+    fn machine_ids(&self) -> MachineIds {
+        let isa = &self.machine.isa;
+        MachineIds { mvendorid: isa.mvendorid, marchid: isa.marchid, mimpid: isa.mimpid }
+    }
+
+    fn hart_status(&self, hart: u32) -> HartStatus {
+        self.machine.harts.states.get(hart)
+    }
+
+    fn hart_start(&self, hart: u32, address: u64, opaque: u64) -> Result<(), SbiError> {
+        self.machine.harts.states.begin_start(hart)?;
+        self.machine.harts.load(hart, reset_supervisor(&self.machine.isa, u64::from(hart), address, opaque));
+        Ok(())
+    }
+
+    fn is_executable(&self, address: u64) -> bool {
+        self.machine.ram.address_in_range(GuestAddress(address))
+    }
+
+    fn send_ipi(&self, hart: u32) {
+        self.machine.wires.raise_ssip(hart);
+    }
+
+    fn clear_ipi(&self, hart: u32) -> bool {
+        debug_assert_eq!(hart, self.hart, "a hart clears its own");
+        let mut vcpu = self.vcpu.borrow_mut();
+        let mut state = vcpu.state();
+        let was = state.csr.mip & SSIP != 0;
+        state.csr.mip &= !SSIP;
+        vcpu.set_state(&state);
+        was
+    }
+
+    fn remote_fence(&self, harts: &[u32], fence: Fence) {
+        let fence = match fence {
+            Fence::Instruction => RemoteFence::Instruction,
+            Fence::Address { start, size, asid } => RemoteFence::Address { start, size, asid },
+        };
+        self.machine.vm.remote_fence(&HartSet(harts.to_vec()), fence);
+    }
+
+    fn set_timer(&self, hart: u32, deadline: u64) {
+        if let Some(handle) = self.machine.wires.handles().get(hart as usize) {
+            handle.set_sbi_timer(deadline);
+        }
+    }
+
+    fn console_write(&self, bytes: &[u8]) -> Result<usize, ConsoleError> {
+        Ok(self.machine.console.console_write(bytes))
+    }
+
+    fn console_write_byte(&self, byte: u8) -> Result<(), ConsoleError> {
+        // A far end that takes nothing must not keep the machine from stopping.
+        while self.machine.console.console_write(&[byte]) == 0 {
+            if self.machine.harts.is_stopping() {
+                return Err(ConsoleError);
+            }
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
+    fn console_read(&self, buf: &mut [u8]) -> Result<usize, ConsoleError> {
+        Ok(self.machine.console.console_read(buf))
+    }
+
+    fn is_ram(&self, address: u64, len: u64) -> bool {
+        usize::try_from(len).is_ok_and(|len| self.machine.ram.check_range(GuestAddress(address), len))
+    }
+
+    fn read_guest(&self, address: u64, buf: &mut [u8]) -> bool {
+        self.machine.ram.read_slice(buf, GuestAddress(address)).is_ok()
+    }
+
+    fn write_guest(&self, address: u64, bytes: &[u8]) -> bool {
+        self.machine.ram.write_slice(bytes, GuestAddress(address)).is_ok()
+    }
+
+    fn read_virtual(&self, hart: u32, address: u64, buf: &mut [u8]) -> Result<(), GuestFault> {
+        debug_assert_eq!(hart, self.hart, "a call reads its own hart's memory");
+        let state = self.vcpu.borrow_mut().state();
+        let regime = Regime::data(&state, &self.machine.isa);
+        let tables = PageTables(&self.machine.ram);
+        for (i, byte) in buf.iter_mut().enumerate() {
+            let va = address.wrapping_add(i as u64);
+            let fault = |trap: Trap| GuestFault { cause: trap.cause, tval: trap.tval };
+            let walk = translate(&regime, &tables, va, Access::Load).map_err(fault)?;
+            let read = self.machine.ram.read_obj(GuestAddress(walk.pa));
+            *byte = read.map_err(|_| fault(Access::Load.access_fault(va)))?;
+        }
+        Ok(())
+    }
+}
