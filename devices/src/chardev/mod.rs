@@ -381,12 +381,24 @@ impl Endpoint {
 
     /// Queues output; returns how many bytes were taken. After less than all, `output_ready` follows.
     pub fn write(&self, data: &[u8]) -> usize {
+        self.queue(data, Poll::wake)
+    }
+
+    /// The same for those who send single bytes: it is written a moment later, together with what follows, as
+    /// waking the event loop for each byte would cost more than all else.
+    pub fn write_collecting(&self, data: &[u8]) -> usize {
+        self.queue(data, Poll::wake_soon)
+    }
+
+    fn queue(&self, data: &[u8], wake: fn(&Poll)) -> usize {
         if self.chardev.discards || data.is_empty() {
             return data.len();
         }
-        let (taken, wake) = locked(&self.chardev.queues).push_output(self.index, data);
-        if wake {
+        let (taken, idle) = locked(&self.chardev.queues).push_output(self.index, data);
+        if taken < data.len() {
             self.chardev.poll.wake();
+        } else if idle {
+            wake(&self.chardev.poll);
         }
         taken
     }

@@ -7,9 +7,15 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::event::{EventfdFlags, Timespec, eventfd};
+
+use crate::misc::timer::TimerFd;
+
+/// How long output of single bytes is collected before it is written.
+const SOON: Duration = Duration::from_micros(500);
 
 /// What an event is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,14 +40,19 @@ pub(super) struct Ready {
 pub(super) struct Poll {
     epoll: OwnedFd,
     wake: OwnedFd,
+    soon: TimerFd,
 }
 
 impl Poll {
     pub fn new() -> io::Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        epoll::add(&epoll, &wake, EventData::new_u64(Token::Wake as u64), EventFlags::IN)?;
-        Ok(Self { epoll, wake })
+        let soon = TimerFd::new()?;
+        // Edge-triggered: each signal is reported once, and nobody has to read the descriptors.
+        for fd in [wake.as_fd(), soon.as_fd()] {
+            epoll::add(&epoll, fd, EventData::new_u64(Token::Wake as u64), EventFlags::IN | EventFlags::ET)?;
+        }
+        Ok(Self { epoll, wake, soon })
     }
 
     /// The descriptor to watch for input.
@@ -51,8 +62,15 @@ impl Poll {
 
     /// Makes the descriptor readable. From any thread.
     pub fn wake(&self) {
-        // Fails only when the counter is full, and then it is readable already.
+        // The counter would have to be written for centuries to be full.
         let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
+    }
+
+    /// Makes the descriptor readable in a moment. From any thread.
+    pub fn wake_soon(&self) {
+        if self.soon.arm(SOON).is_err() {
+            self.wake();
+        }
     }
 
     /// What happened since the last call; does not block.
@@ -63,9 +81,6 @@ impl Poll {
         let (events, _) = epoll::wait(&self.epoll, &mut events, Some(&now))?;
         for event in events {
             let token = event.data.u64();
-            if token == Token::Wake as u64 {
-                let _ = rustix::io::read(&self.wake, &mut [0; 8]);
-            }
             ready.input |= token == Token::Input as u64;
             ready.source |= token == Token::Source as u64;
         }

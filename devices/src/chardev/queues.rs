@@ -64,7 +64,7 @@ struct User {
 
 pub(super) struct Queues {
     output: VecDeque<u8>,
-    /// The event loop knows of the output and will not stop before it is gone.
+    /// The event loop was told of the output and will not stop before it is gone.
     draining: bool,
     /// The far end is not read, for lack of room.
     paused: bool,
@@ -112,13 +112,13 @@ impl Queues {
         }
     }
 
-    /// Bytes taken, and whether the event loop has to be woken.
+    /// Bytes taken, and whether the event loop has to be told of them.
     pub fn push_output(&mut self, user: usize, data: &[u8]) -> (usize, bool) {
         let taken = data.len().min(OUTPUT_MAX.saturating_sub(self.output.len()));
         self.append_output(&data[..taken]);
         self.users[user].starved |= taken < data.len();
-        let wake = taken > 0 && !std::mem::replace(&mut self.draining, true);
-        (taken, wake)
+        let idle = taken > 0 && !std::mem::replace(&mut self.draining, true);
+        (taken, idle)
     }
 
     fn append_output(&mut self, data: &[u8]) {

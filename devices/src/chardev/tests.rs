@@ -149,6 +149,8 @@ fn pair(mux: bool) -> (Dir, Bench, UnixStream) {
     config.mux = mux;
     let bench = Bench::with(config);
     let peer = UnixStream::connect(dir.path("s")).unwrap();
+    // Only so that a failure is not a hang.
+    peer.set_read_timeout(Some(PATIENCE)).unwrap();
     bench.until("connection", |b| b.chardev.is_connected());
     bench.settle();
     (dir, bench, peer)

@@ -135,13 +135,12 @@ pub struct Mtimer {
 }
 
 impl Mtimer {
-    /// `mtimecmp` starts at zero, so MTIP is pending from power-on.
+    /// `mtimecmp` starts at zero, so MTIP is pending from power-on. The board resets all devices before the
+    /// harts run, and so the engine learns of it.
     pub fn new(first: u32, count: u32, harts: Arc<dyn HartLines>) -> Self {
         check(count);
         let map = RegMap::new(MTIMER_SIZE).array(0, 8, count, 8, TimerReg::Compare).reg(MTIME, 8, TimerReg::Time);
-        let new = Self { map, first, harts, compare: (0..count).map(|_| Mutex::new(0)).collect() };
-        new.reset();
-        new
+        Self { map, first, harts, compare: (0..count).map(|_| Mutex::new(0)).collect() }
     }
 
     fn set(&self, index: u32, ticks: u64) {
@@ -378,7 +377,9 @@ mod tests {
 
     #[test]
     fn timers_are_pending_from_power_on() {
-        let (harts, _) = clint(0, 2);
+        let (harts, clint) = clint(0, 2);
+        assert_eq!(harts.take(), [], "nobody is called before the machine is complete");
+        clint.reset();
         assert_eq!(harts.take(), [Call::Compare(0, 0), Call::Compare(1, 0)]);
     }
 

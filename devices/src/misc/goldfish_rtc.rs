@@ -3,7 +3,8 @@
 //! [`RtcCore`] is the register machine, told the time on each call. [`GoldfishRtc`] attaches it to a clock of
 //! the host, to a timer and to a wire.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::timer::{Timer, TimerService};
@@ -210,20 +211,18 @@ pub struct GoldfishRtc {
 }
 
 impl GoldfishRtc {
-    pub fn new(base: RtcBase, clock: RtcClock, irq: IrqLine, timers: &dyn TimerService) -> Arc<Self> {
+    /// Fails only if there is no timer to be had.
+    pub fn new(base: RtcBase, clock: RtcClock, irq: IrqLine, timers: &dyn TimerService) -> io::Result<Arc<Self>> {
         let core = RtcCore::new(base.now(), clock.now());
-        Arc::new_cyclic(|this: &Weak<Self>| {
-            let this = this.clone();
-            let expired = move || this.upgrade().iter().for_each(|rtc| rtc.expired());
-            Self {
-                map: map(),
-                clock,
-                core: Mutex::new(core),
-                irq,
-                timer: timers.timer(Box::new(expired)),
-                arming: Mutex::new(()),
-            }
-        })
+        // The timer's callback needs the chip, which needs the timer: so it gets there by way of a cell.
+        let this: Arc<OnceLock<Weak<Self>>> = Arc::default();
+        let chip = this.clone();
+        let expired = move || chip.get().and_then(Weak::upgrade).iter().for_each(|rtc| rtc.expired());
+        let timer = timers.timer(Box::new(expired))?;
+        let rtc = Self { map: map(), clock, core: Mutex::new(core), irq, timer, arming: Mutex::new(()) };
+        let rtc = Arc::new(rtc);
+        this.get_or_init(|| Arc::downgrade(&rtc));
+        Ok(rtc)
     }
 
     fn core(&self) -> MutexGuard<'_, RtcCore> {
@@ -312,9 +311,9 @@ mod tests {
     struct HandTimer(Arc<Hand>);
 
     impl TimerService for Arc<Hand> {
-        fn timer(&self, expired: Box<dyn Fn() + Send + Sync>) -> Box<dyn Timer> {
+        fn timer(&self, expired: Box<dyn Fn() + Send + Sync>) -> io::Result<Box<dyn Timer>> {
             *self.expired.lock().unwrap() = Some(expired);
-            Box::new(HandTimer(self.clone()))
+            Ok(Box::new(HandTimer(self.clone())))
         }
     }
 
@@ -349,7 +348,7 @@ mod tests {
         let wire = Arc::new(Wire::default());
         let read = now.clone();
         let clock = RtcClock::Machine(Arc::new(move || read.load(Ordering::SeqCst)));
-        let rtc = GoldfishRtc::new(RtcBase::Date(base), clock, IrqLine::new(wire.clone(), 11), &hand);
+        let rtc = GoldfishRtc::new(RtcBase::Date(base), clock, IrqLine::new(wire.clone(), 11), &hand).unwrap();
         Bench { now, hand, wire, rtc }
     }
 
@@ -465,7 +464,8 @@ mod tests {
     #[test]
     fn utc_follows_the_host() {
         let hand = Arc::new(Hand::default());
-        let rtc = GoldfishRtc::new(RtcBase::Utc, RtcClock::Host, IrqLine::new(Arc::new(Wire::default()), 11), &hand);
+        let rtc =
+            GoldfishRtc::new(RtcBase::Utc, RtcClock::Host, IrqLine::new(Arc::new(Wire::default()), 11), &hand).unwrap();
         let before = unix_now().as_nanos() as u64;
         let mut data = [0; 8];
         rtc.read(0, &mut data);

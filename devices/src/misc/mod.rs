@@ -10,4 +10,4 @@ pub use cfi_flash::{CfiFlash, FlashError, FlashImage};
 pub use finisher::{Finisher, MachineControl};
 pub use goldfish_rtc::{GoldfishRtc, RtcBase, RtcClock};
 pub use mrom::Mrom;
-pub use timer::{Timer, TimerService};
+pub use timer::{EventLoopTimers, Timer, TimerService};

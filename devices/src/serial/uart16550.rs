@@ -187,6 +187,11 @@ impl Uart16550 {
         self.push(Received { data, errors: 0 });
     }
 
+    /// Takes the oldest received character away, for firmware that reads the console on the guest's behalf.
+    pub fn take_received(&mut self) -> Option<u8> {
+        self.rx.pop_front().map(|r| r.data)
+    }
+
     /// The host holds the line low.
     pub fn receive_break(&mut self) {
         if !self.looped() {
@@ -216,6 +221,11 @@ impl Uart16550 {
         let taken = sink(waiting).min(waiting.len());
         self.tx.drain(..taken);
         self.thr_emptied |= self.tx.is_empty();
+    }
+
+    /// Whether characters wait in the transmitter.
+    pub fn is_transmitting(&self) -> bool {
+        !self.tx.is_empty()
     }
 
     fn write_thr(&mut self, data: u8) {

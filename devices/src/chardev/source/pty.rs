@@ -4,7 +4,7 @@
 //! opens it. So an inotify watch on its name tells of that; where there is none to be had, a timer asks.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -18,17 +18,31 @@ use super::{Opened, Source};
 use crate::chardev::ChardevError;
 use crate::chardev::link::{Link, Stream};
 use crate::chardev::poll::{Poll, Token, Watch};
-use crate::chardev::source::socket::{arm_timer, timer};
+use crate::misc::timer::TimerFd;
 
 /// How often to ask without inotify.
 const ASK: Duration = Duration::from_secs(1);
 
 struct Pty {
     master: OwnedFd,
-    /// Readable when somebody may have opened the other side.
-    opened: OwnedFd,
+    opened: Opens,
     watch: Watch,
     link: Option<SymbolicLink>,
+}
+
+/// Readable when somebody may have opened the other side.
+enum Opens {
+    Reported(OwnedFd),
+    Asked(TimerFd),
+}
+
+impl Opens {
+    fn fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Reported(inotify) => inotify.as_fd(),
+            Self::Asked(timer) => timer.as_fd(),
+        }
+    }
 }
 
 /// Removed with the device.
@@ -68,10 +82,10 @@ fn create() -> io::Result<(Pty, String)> {
     settings.make_raw();
     tcsetattr(&slave, OptionalActions::Now, &settings)?;
     let opened = match watch_opens(&name) {
-        Ok(inotify) => inotify,
+        Ok(inotify) => Opens::Reported(inotify),
         Err(error) => {
             tracing::debug!(%error, "no inotify for a pseudo terminal: asking every second");
-            timer()?
+            Opens::Asked(TimerFd::new()?)
         }
     };
     Ok((Pty { master, opened, watch: Watch::new(Token::Source), link: None }, name))
@@ -99,7 +113,7 @@ impl Pty {
         let stream = self.master.try_clone().and_then(Stream::owned);
         match stream {
             Ok(stream) => {
-                let _ = self.watch.set(poll, self.opened.as_fd(), EventFlags::empty());
+                let _ = self.watch.set(poll, self.opened.fd(), EventFlags::empty());
                 Some(Link::duplex(stream))
             }
             Err(error) => {
@@ -110,9 +124,12 @@ impl Pty {
     }
 
     fn listen(&mut self, poll: &Poll) {
-        // Arming fails on an inotify descriptor, which needs none.
-        let _ = arm_timer(&self.opened, ASK);
-        if let Err(error) = self.watch.set(poll, self.opened.as_fd(), EventFlags::IN) {
+        let armed = match &self.opened {
+            Opens::Reported(_) => Ok(()),
+            Opens::Asked(timer) => timer.arm(ASK),
+        };
+        let watched = armed.and_then(|()| self.watch.set(poll, self.opened.fd(), EventFlags::IN));
+        if let Err(error) = watched {
             tracing::warn!(%error, "a pseudo terminal will not notice who opens it");
         }
     }
@@ -125,7 +142,7 @@ impl Source for Pty {
 
     fn ready(&mut self, poll: &Poll) -> Option<Link> {
         // Empties the queue of events, or the timer's count.
-        while rustix::io::read(&self.opened, &mut [0; 512]).is_ok_and(|n| n > 0) {}
+        while rustix::io::read(self.opened.fd(), &mut [0; 512]).is_ok_and(|n| n > 0) {}
         self.link(poll)
     }
 

@@ -11,28 +11,12 @@ use std::time::Duration;
 use rustix::event::Timespec;
 use rustix::event::epoll::EventFlags;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
-use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags};
 
 use super::{Opened, Source};
 use crate::chardev::link::{Link, Stream};
 use crate::chardev::poll::{Poll, Token, Watch};
 use crate::chardev::{ChardevError, SocketAddress};
-
-/// A one-shot timer as a descriptor.
-pub(super) fn timer() -> io::Result<OwnedFd> {
-    let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
-    Ok(rustix::time::timerfd_create(TimerfdClockId::Monotonic, flags)?)
-}
-
-pub(super) fn arm_timer(timer: &OwnedFd, after: Duration) -> io::Result<()> {
-    let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
-    // Zero would disarm it.
-    let after = after.max(Duration::from_nanos(1));
-    let value = Timespec { tv_sec: after.as_secs() as i64, tv_nsec: after.subsec_nanos().into() };
-    let spec = Itimerspec { it_interval: zero, it_value: value };
-    rustix::time::timerfd_settime(timer, TimerfdTimerFlags::empty(), &spec)?;
-    Ok(())
-}
+use crate::misc::timer::TimerFd;
 
 fn resolve(id: &str, host: &str, port: u16, any: &str) -> Result<Vec<SocketAddr>, ChardevError> {
     let host = if host.is_empty() { any } else { host };
@@ -189,7 +173,7 @@ struct Client {
     first: Option<Link>,
     /// How long to wait before the next attempt; `None`: there is none.
     reconnect: Option<Duration>,
-    timer: OwnedFd,
+    timer: TimerFd,
     timer_watch: Watch,
     /// A connection on its way.
     pending: Option<(OwnedFd, Watch)>,
@@ -213,7 +197,7 @@ pub(super) fn connect(
         nodelay,
         first,
         reconnect,
-        timer: timer().map_err(failed)?,
+        timer: TimerFd::new().map_err(failed)?,
         timer_watch: Watch::new(Token::Source),
         pending: None,
         attempts: 0,
@@ -273,8 +257,7 @@ impl Client {
     fn retry(&mut self, poll: &Poll, error: &io::Error) {
         let Some(delay) = self.reconnect else { return };
         tracing::debug!(%error, ?delay, "character device will connect again");
-        let armed =
-            arm_timer(&self.timer, delay).and_then(|()| self.timer_watch.set(poll, self.timer.as_fd(), EventFlags::IN));
+        let armed = self.timer.arm(delay).and_then(|()| self.timer_watch.set(poll, self.timer.as_fd(), EventFlags::IN));
         if let Err(error) = armed {
             tracing::warn!(%error, "character device cannot connect again");
         }
@@ -309,7 +292,7 @@ impl Source for Client {
     }
 
     fn ready(&mut self, poll: &Poll) -> Option<Link> {
-        if rustix::io::read(&self.timer, &mut [0; 8]).is_ok() {
+        if self.timer.take() {
             let _ = self.timer_watch.set(poll, self.timer.as_fd(), EventFlags::empty());
             self.attempt(poll);
         }
