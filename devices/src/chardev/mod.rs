@@ -303,23 +303,29 @@ impl Chardev {
         }
     }
 
-    /// Writes out what is queued, for at most `timeout`; `false` if something is left. For the end of the
-    /// program, from any thread, when the machine has stopped.
+    /// Writes out what is queued, and what users held back because the queue was full, for at most `timeout`;
+    /// `false` if something is left. For the end of the program, when the machine and the event loop have
+    /// stopped: clients are called on this thread.
     pub fn drain(&self, timeout: Duration) -> bool {
         let end = Instant::now() + timeout;
-        let mut io = locked(&self.io);
         loop {
+            let mut io = locked(&self.io);
             self.pump_output(&mut io);
-            if !io.blocked {
+            if io.blocked {
+                let left = end.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    return false;
+                }
+                if let Some(Err(error)) = io.link.as_mut().map(|link| link.wait_writable(left)) {
+                    tracing::debug!(id = self.id, %error, "cannot wait for the far end");
+                    return false;
+                }
+            }
+            let blocked = io.blocked;
+            drop(io);
+            self.deliver();
+            if !blocked && locked(&self.queues).is_drained() {
                 return true;
-            }
-            let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return false;
-            }
-            if let Some(Err(error)) = io.link.as_mut().map(|link| link.wait_writable(left)) {
-                tracing::debug!(id = self.id, %error, "cannot wait for the far end");
-                return false;
             }
         }
     }

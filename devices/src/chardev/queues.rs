@@ -139,6 +139,10 @@ impl Queues {
         }
     }
 
+    pub fn is_drained(&self) -> bool {
+        self.output.is_empty()
+    }
+
     /// Copies output to write; 0 says that there is none, and that new output wakes the event loop again.
     pub fn peek_output(&mut self, chunk: &mut [u8]) -> usize {
         let (head, _) = self.output.as_slices();

@@ -287,6 +287,25 @@ mod tests {
     }
 
     #[test]
+    fn draining_the_device_empties_the_fifo_too() {
+        let b = bench();
+        b.w(2, 1);
+        let mut sent = 0;
+        while b.r(LSR) & 0x20 != 0 {
+            b.w(0, b'.');
+            sent += 1;
+            if sent % 1000 == 0 {
+                b.settle();
+            }
+        }
+        let mut peer = b.peer.try_clone().unwrap();
+        let reader = std::thread::spawn(move || peer.read_exact(&mut vec![0; sent]));
+        assert!(b.chardev.drain(std::time::Duration::from_secs(20)));
+        reader.join().unwrap().unwrap();
+        assert_eq!(b.r(LSR) & 0x60, 0x60);
+    }
+
+    #[test]
     fn input_waits_while_the_fifo_is_full() {
         let b = bench();
         let data: Vec<u8> = (0..100_000u32).map(|i| (i * 13 / 8) as u8).collect();
