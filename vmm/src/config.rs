@@ -247,8 +247,10 @@ pub struct NetConfig {
     /// A netdev's id.
     pub netdev: String,
     pub mac: [u8; 6],
-    pub mergeable_buffers: bool,
-    pub queue_size: u16,
+    /// Feature bits not to offer, as the specification numbers them.
+    pub without: u64,
+    pub rx_queue_size: u16,
+    pub tx_queue_size: u16,
     pub mtu: Option<u16>,
 }
 

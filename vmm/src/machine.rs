@@ -25,7 +25,7 @@ use crate::board::virt::{Board, BoardError, Services, map};
 use crate::config::{AccelChoice, Bios, MachineConfig, OnReboot, OnShutdown};
 use crate::control::{Control, Request};
 use crate::event_loop::{EventLoop, EventLoopError, Subscriber};
-use crate::open::{self, Chardevs, OpenError};
+use crate::open::{self, Chardevs, DownScript, OpenError};
 use crate::sbi_host::SbiMachine;
 use crate::vcpu_thread::{Harts, Threads};
 
@@ -88,6 +88,7 @@ pub struct Machine {
     event_loop: EventLoop,
     chardevs: Chardevs,
     config: MachineConfig,
+    _down_scripts: Vec<DownScript>,
 }
 
 /// Builds a machine and runs it to its end.
@@ -154,12 +155,12 @@ fn build_board(
     chardevs: &Chardevs,
     control: &Arc<Control>,
     timers: &Arc<EventLoopTimers>,
-) -> Result<Board, MachineError> {
+) -> Result<(Board, Vec<DownScript>), MachineError> {
     let clock = Arc::new(Clock::new(u64::from(config.board.timebase.unwrap_or(TIMEBASE))));
     let ram = Arc::new(memory::allocate(map::RAM_BASE, config.ram_size)?);
-    let backends = open::backends(config, chardevs)?;
-    let services = Services { control: Arc::clone(control) as _, timers: timers };
-    Ok(Board::new(config, m_mode, clock, ram, backends, &services)?)
+    let (backends, down_scripts) = open::backends(config, chardevs)?;
+    let services = Services { control: Arc::clone(control) as _, timers };
+    Ok((Board::new(config, m_mode, clock, ram, backends, &services)?, down_scripts))
 }
 
 /// Decides what is loaded where.
@@ -214,11 +215,13 @@ fn read_tree(path: &PathBuf) -> Result<DeviceTree, MachineError> {
 fn dump_tree(mut config: MachineConfig, m_mode: bool, path: PathBuf) -> Result<Ending, MachineError> {
     config.chardevs.clear();
     config.serial = None;
+    // Nor are disks and networks: an empty transport looks the same.
+    config.virtio.clear();
     let host = |what| move |source| MachineError::Host { what, source };
     let control = Arc::new(Control::new().map_err(host("make an event descriptor"))?);
     let timers = EventLoopTimers::new().map_err(host("make a timer"))?;
     let chardevs = Chardevs::open(&config)?;
-    let board = build_board(&config, m_mode, &chardevs, &control, &timers)?;
+    let (board, _) = build_board(&config, m_mode, &chardevs, &control, &timers)?;
     let mut plan = plan_boot(&config, &board)?;
     plan.reseed(random_seed()?)?;
     std::fs::write(&path, &plan.dtb).map_err(|source| MachineError::File {
@@ -255,7 +258,7 @@ impl Machine {
         let control = Arc::new(Control::new().map_err(host("make an event descriptor"))?);
         let timers = EventLoopTimers::new().map_err(host("make a timer"))?;
         let chardevs = Chardevs::open(&config)?;
-        let board = build_board(&config, m_mode, &chardevs, &control, &timers)?;
+        let (board, down_scripts) = build_board(&config, m_mode, &chardevs, &control, &timers)?;
         let plan = plan_boot(&config, &board)?;
 
         let hart_count = config.topology.harts();
@@ -299,7 +302,7 @@ impl Machine {
                 eprintln!("vireo: {notice}");
             }
         }
-        Ok(Self { threads, harts, board, plan, event_loop, chardevs, config })
+        Ok(Self { threads, harts, board, plan, event_loop, chardevs, config, _down_scripts: down_scripts })
     }
 
     /// Runs to the end.

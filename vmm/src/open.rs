@@ -1,18 +1,27 @@
 //! From configuration to open files: character devices, disks, flash images, networks.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use devices::backend::block::{self, AioMode, BlockError, BlockOptions};
+use devices::backend::net::NetBackend;
+use devices::backend::tap::{Tap, TapError};
 use devices::chardev::{BackendConfig, Chardev, ChardevConfig, ChardevError};
 use devices::misc::{FlashError, FlashImage};
-use devices::virtio::VirtioDevice;
+use devices::netuser::{UserNet, UserNetError};
 use devices::virtio::blk::{BlkConfig, BlkConfigError, VirtioBlk};
+use devices::virtio::net::{NetConfigError, VirtioNet};
 use devices::virtio::rng::{RngSource, VirtioRng};
+use devices::virtio::{self, VirtioDevice};
 
 use crate::board::virt::Backends;
-use crate::config::{Aio, BlockConfig, CacheMode, DriveConfig, MachineConfig, RngConfig, VirtioKind};
+use crate::config::{
+    Aio, BlockConfig, CacheMode, DriveConfig, MachineConfig, NetBackendConfig, NetConfig, RngConfig, TapConfig,
+    VirtioKind,
+};
 
 /// Why something outside of the machine cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +34,14 @@ pub enum OpenError {
     Flash { id: String, source: FlashError },
     #[error("device '{id}'")]
     Block { id: String, source: BlkConfigError },
+    #[error("cannot start network '{id}'")]
+    UserNet { id: String, source: UserNetError },
+    #[error("cannot start network '{id}'")]
+    Tap { id: String, source: TapError },
+    #[error("cannot run network script '{}'", path.display())]
+    Script { path: PathBuf, source: std::io::Error },
+    #[error("device '{id}'")]
+    Net { id: String, source: NetConfigError },
     #[error("cannot open entropy source '{}'", path.display())]
     Rng { path: PathBuf, source: std::io::Error },
     #[error("device '{id}' is not supported by vireo yet: {what}")]
@@ -40,9 +57,8 @@ pub struct Chardevs {
 
 impl Chardevs {
     pub fn open(config: &MachineConfig) -> Result<Self, OpenError> {
-        let open = |c: &ChardevConfig| {
-            Chardev::open(c).map_err(|source| OpenError::Chardev { id: c.id.clone(), source })
-        };
+        let open =
+            |c: &ChardevConfig| Chardev::open(c).map_err(|source| OpenError::Chardev { id: c.id.clone(), source });
         let mut all = config.chardevs.iter().map(open).collect::<Result<Vec<_>, _>>()?;
         let wanted = config.serial.as_deref();
         let serial = match wanted.and_then(|id| all.iter().find(|c| c.id() == id)) {
@@ -62,23 +78,27 @@ impl Chardevs {
 }
 
 /// Everything the board is connected to.
-pub fn backends(config: &MachineConfig, chardevs: &Chardevs) -> Result<Backends, OpenError> {
+///
+/// The scripts are to be kept as long as the machine.
+pub fn backends(config: &MachineConfig, chardevs: &Chardevs) -> Result<(Backends, Vec<DownScript>), OpenError> {
     let flash = |bank: usize| match &config.flash[bank] {
         Some(id) => flash_image(drive(config, id)),
         None => Ok(FlashImage::erased()),
     };
     let mut virtio = Vec::new();
+    let mut down = Vec::new();
     for v in &config.virtio {
         let id = v.id.clone();
         let device: Box<dyn VirtioDevice> = match &v.kind {
             VirtioKind::Block(b) => Box::new(disk(&id, b, drive(config, &b.drive), config.topology.harts())?),
             VirtioKind::Rng(r) => Box::new(rng(&id, r)?),
-            VirtioKind::Net(_) => return Err(OpenError::NotYet { id, what: "virtio-net" }),
+            VirtioKind::Net(n) => Box::new(card(&id, n, config, &mut down)?),
             VirtioKind::Console(_) => return Err(OpenError::NotYet { id, what: "virtio-console" }),
         };
         virtio.push((id, v.slot, device));
     }
-    Ok(Backends { serial: Arc::clone(&chardevs.serial), flash: [flash(0)?, flash(1)?], virtio })
+    let backends = Backends { serial: Arc::clone(&chardevs.serial), flash: [flash(0)?, flash(1)?], virtio };
+    Ok((backends, down))
 }
 
 /// The configuration was checked: every id that is used is there.
@@ -127,13 +147,76 @@ fn disk(id: &str, b: &BlockConfig, d: &DriveConfig, harts: u32) -> Result<Virtio
     VirtioBlk::new(id, backend, config).map_err(|source| OpenError::Block { id: id.to_owned(), source })
 }
 
+fn card(id: &str, n: &NetConfig, config: &MachineConfig, down: &mut Vec<DownScript>) -> Result<VirtioNet, OpenError> {
+    let netdev = config.netdevs.iter().find(|d| d.id == n.netdev).expect("networks that devices name exist");
+    let backend: Box<dyn NetBackend> = match &netdev.backend {
+        NetBackendConfig::User(user) => {
+            let net = UserNet::start((**user).clone())
+                .map_err(|source| OpenError::UserNet { id: netdev.id.clone(), source })?;
+            for (rule, address) in user.host_fwd.iter().zip(net.forwarded()) {
+                if rule.host.port() == 0 {
+                    eprintln!("vireo: network '{}' forwards {address} to guest port {}", netdev.id, rule.guest_port);
+                }
+            }
+            Box::new(net)
+        }
+        NetBackendConfig::Tap(t) => Box::new(tap(&netdev.id, t, down)?),
+    };
+    let properties = virtio::net::NetConfig {
+        mac: n.mac,
+        rx_queue_size: n.rx_queue_size,
+        tx_queue_size: n.tx_queue_size,
+        without: n.without,
+        mtu: n.mtu,
+    };
+    VirtioNet::new(id, backend, properties).map_err(|source| OpenError::Net { id: id.to_owned(), source })
+}
+
+fn tap(id: &str, t: &TapConfig, down: &mut Vec<DownScript>) -> Result<Tap, OpenError> {
+    let fail = |source| OpenError::Tap { id: id.to_owned(), source };
+    let tap = match t.fd {
+        // SAFETY: the user says that this descriptor was opened for us; nothing else in the program uses it,
+        // and `from_fd` finds out whether it is a tap at all.
+        Some(fd) => Tap::from_fd(unsafe { OwnedFd::from_raw_fd(fd) }).map_err(fail)?,
+        None => Tap::open(t.ifname.as_deref()).map_err(fail)?,
+    };
+    if let Some(script) = &t.script {
+        run_script(script, tap.name()).map_err(|source| OpenError::Script { path: script.clone(), source })?;
+    }
+    if let Some(script) = &t.downscript {
+        down.push(DownScript { script: script.clone(), interface: tap.name().to_owned() });
+    }
+    Ok(tap)
+}
+
+fn run_script(script: &Path, interface: &str) -> std::io::Result<()> {
+    let status = Command::new(script).arg(interface).stdin(Stdio::null()).status()?;
+    if status.success() { Ok(()) } else { Err(std::io::Error::other(format!("it ended with {status}"))) }
+}
+
+/// `downscript=`, run when the machine ends.
+pub struct DownScript {
+    script: PathBuf,
+    interface: String,
+}
+
+impl Drop for DownScript {
+    fn drop(&mut self) {
+        if let Err(error) = run_script(&self.script, &self.interface) {
+            tracing::warn!("cannot run '{}': {error}", self.script.display());
+        }
+    }
+}
+
 fn rng(id: &str, r: &RngConfig) -> Result<VirtioRng, OpenError> {
     if r.limit.is_some() {
         return Err(OpenError::NotYet { id: id.to_owned(), what: "a rate limit (max-bytes)" });
     }
     let source = match &r.source {
         None => RngSource::Host,
-        Some(path) => RngSource::File(File::open(path).map_err(|source| OpenError::Rng { path: path.clone(), source })?),
+        Some(path) => {
+            RngSource::File(File::open(path).map_err(|source| OpenError::Rng { path: path.clone(), source })?)
+        }
     };
     Ok(VirtioRng::new(id, source))
 }

@@ -148,8 +148,14 @@ impl Threads {
         for (hart, vcpu) in (0u32..).zip(vcpus) {
             let (harts, sbi, control) = (Arc::clone(harts), Arc::clone(sbi), Arc::clone(control));
             let body = move || {
-                let mut thread =
-                    VcpuThread { hart, vcpu, harts: Arc::clone(&harts), sbi, control: Arc::clone(&control), asleep: None };
+                let mut thread = VcpuThread {
+                    hart,
+                    vcpu,
+                    harts: Arc::clone(&harts),
+                    sbi,
+                    control: Arc::clone(&control),
+                    asleep: None,
+                };
                 // The panic hook has told the user already; the machine cannot go on without this hart.
                 if catch_unwind(AssertUnwindSafe(|| thread.run())).is_err() {
                     harts.back();

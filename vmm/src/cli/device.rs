@@ -27,7 +27,7 @@ pub static TYPES: &[DeviceType] = &[
             ("drive", "ID", "the -drive or -blockdev behind it"),
             ("serial", "TEXT", "serial number, at most 20 bytes"),
             ("num-queues", "1..64", "request queues (default: one a hart, at most 4)"),
-            ("queue-size", "2..1024, power of two", "entries of a queue (default: 256)"),
+            ("queue-size", "4..1024, power of two", "entries of a queue (default: 256)"),
             ("discard", "on|off", "offer discard (default: on)"),
             ("write-zeroes", "on|off", "offer write-zeroes (default: on)"),
             ("write-cache", "on|off|auto", "show a write cache (default: as the drive's cache=)"),
@@ -40,9 +40,10 @@ pub static TYPES: &[DeviceType] = &[
         properties: &[
             ("netdev", "ID", "the -netdev behind it"),
             ("mac", "ADDRESS", "hardware address (default: 52:54:00:12:34:56 and up)"),
-            ("mrg_rxbuf", "on|off", "mergeable receive buffers (default: on)"),
-            ("rx_queue_size", "2..1024, power of two", "entries of a queue (default: 256)"),
+            ("rx_queue_size", "64..1024, power of two", "entries of the receive queue (default: 256)"),
+            ("tx_queue_size", "64..1024, power of two", "entries of the send queue (default: 256)"),
             ("host_mtu", "68..65535", "MTU to tell the guest"),
+            ("csum, mrg_rxbuf, guest_tso4, ...", "on|off", "features to offer (default: on)"),
         ],
     },
     DeviceType {
@@ -69,6 +70,29 @@ pub static TYPES: &[DeviceType] = &[
         description: "byte channel on a virtio-serial-device",
         properties: &[("chardev", "ID", "the -chardev behind it"), ("name", "TEXT", "name shown to the guest")],
     },
+];
+
+/// Features of a card that can be switched off, with their bits (virtio 1.3, 5.1.3).
+const NET_FEATURES: &[(&str, &[u32])] = &[
+    ("csum", &[0]),
+    ("guest_csum", &[1]),
+    ("ctrl_guest_offloads", &[2]),
+    ("guest_tso4", &[7]),
+    ("guest_tso6", &[8]),
+    ("guest_ecn", &[9]),
+    ("guest_ufo", &[10]),
+    ("host_tso4", &[11]),
+    ("host_tso6", &[12]),
+    ("host_ecn", &[13]),
+    ("host_ufo", &[14]),
+    ("gso", &[11, 12, 13, 14]),
+    ("mrg_rxbuf", &[15]),
+    ("status", &[16]),
+    ("ctrl_vq", &[17]),
+    ("ctrl_rx", &[18]),
+    ("ctrl_vlan", &[19]),
+    ("guest_announce", &[21]),
+    ("ctrl_mac_addr", &[23]),
 ];
 
 /// Something that wants a transport.
@@ -183,11 +207,18 @@ impl Devices {
             Some(text) => net::parse_mac(&text).ok_or_else(|| net::mac_error(o, &text))?,
             None => self.next_mac(),
         };
+        let mut without = 0;
+        for (name, bits) in NET_FEATURES {
+            if o.flag(name)? == Some(false) {
+                without |= bits.iter().fold(0, |all, bit| all | 1 << bit);
+            }
+        }
         Ok(NetConfig {
             netdev,
             mac,
-            mergeable_buffers: o.flag("mrg_rxbuf")?.unwrap_or(true),
-            queue_size: queue_size(o, "rx_queue_size")?,
+            without,
+            rx_queue_size: queue_size(o, "rx_queue_size", 64)?,
+            tx_queue_size: queue_size(o, "tx_queue_size", 64)?,
             mtu: o.number("host_mtu", 68..=65535)?,
         })
     }
@@ -269,8 +300,9 @@ impl NetConfig {
         Self {
             netdev: netdev.into(),
             mac: [0x52, 0x54, 0x00, 0x12, 0x34, 0x56],
-            mergeable_buffers: true,
-            queue_size: 256,
+            without: 0,
+            rx_queue_size: 256,
+            tx_queue_size: 256,
             mtu: None,
         }
     }
@@ -289,7 +321,7 @@ fn block(o: &mut OptList) -> Result<BlockConfig> {
         drive,
         serial,
         num_queues: o.number("num-queues", 1..=64)?,
-        queue_size: queue_size(o, "queue-size")?,
+        queue_size: queue_size(o, "queue-size", 4)?,
         discard: o.flag("discard")?.unwrap_or(true),
         write_zeroes: o.flag("write-zeroes")?.unwrap_or(true),
         write_cache: o.choice("write-cache", &cache)?.flatten(),
@@ -297,8 +329,8 @@ fn block(o: &mut OptList) -> Result<BlockConfig> {
     })
 }
 
-fn queue_size(o: &mut OptList, key: &'static str) -> Result<u16> {
-    let size: u16 = o.number(key, 2..=1024)?.unwrap_or(256);
+fn queue_size(o: &mut OptList, key: &'static str, least: u16) -> Result<u16> {
+    let size: u16 = o.number(key, least..=1024)?.unwrap_or(256);
     if !size.is_power_of_two() {
         return Err(o.error(format!("{key}={size}: must be a power of two")));
     }

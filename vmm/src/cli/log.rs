@@ -17,6 +17,7 @@ pub const ITEMS: &[(&str, &str, &[&str])] = &[
     ("block", "disks", &["devices::backend=debug", "devices::virtio::blk=debug"]),
     ("net", "networks", &["devices::netuser=debug", "devices::virtio::net=debug"]),
     ("chardev", "consoles", &["devices::chardev=debug", "devices::serial=debug"]),
+    ("stats", "counters of every hart at the end", &["stats=debug"]),
     ("all", "all of these", &["debug"]),
 ];
 

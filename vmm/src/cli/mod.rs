@@ -28,10 +28,10 @@ use chardev::Serial;
 use device::{Devices, Objects};
 use drive::{Drive, Interface};
 pub use error::CliError;
-pub use size::show as show_size;
 use error::Result;
 use options::Options;
 use optlist::OptList;
+pub use size::show as show_size;
 
 /// What the command line asks for.
 #[derive(Debug)]

@@ -49,7 +49,8 @@ mod tests {
 
     #[test]
     fn windows_do_not_overlap() {
-        let mut all = vec![MROM, FINISHER, RTC, CLINT, SSWI, PLIC, UART, FLASH, at(FLASH.base + FLASH.size, FLASH.size)];
+        let mut all =
+            vec![MROM, FINISHER, RTC, CLINT, SSWI, PLIC, UART, FLASH, at(FLASH.base + FLASH.size, FLASH.size)];
         all.extend((0..VIRTIO_COUNT).map(virtio));
         all.sort_by_key(|w| w.base);
         assert!(all.windows(2).all(|w| w[0].base + w[0].size <= w[1].base), "{all:x?}");

@@ -6,7 +6,9 @@ use accel::{Clock, GuestRam};
 use devices::chardev::{Chardev, ChardevError};
 use devices::fdt::{FdtNode, FdtValue, Placement};
 use devices::intc::{Clint, Mswi, Mtimer, Plic, PlicContext, Sswi};
-use devices::misc::{CfiFlash, Finisher, FlashImage, GoldfishRtc, MachineControl, Mrom, RtcBase, RtcClock, TimerService};
+use devices::misc::{
+    CfiFlash, Finisher, FlashImage, GoldfishRtc, MachineControl, Mrom, RtcBase, RtcClock, TimerService,
+};
 use devices::serial::SerialPort;
 use devices::virtio::{VirtioDevice, VirtioMmio};
 use devices::{IrqLine, IrqSink, MmioBus, MmioDevice};
@@ -132,11 +134,7 @@ impl Board {
         let at = Placement { phandle: Some(finisher_phandle), ..w.at(map::FINISHER, 0) };
         w.attach(Arc::new(Finisher::new(Arc::clone(&services.control))), at)?;
         attach_virtio(&mut w, backends.virtio, config.force_legacy, &ram, &line)?;
-        let at = Placement {
-            phandle: Some(plic_phandle),
-            interrupts_extended: plic_wires,
-            ..w.at(map::PLIC, 0)
-        };
+        let at = Placement { phandle: Some(plic_phandle), interrupts_extended: plic_wires, ..w.at(map::PLIC, 0) };
         w.attach(plic, at)?;
         if m_mode {
             attach_timers(&mut w, config.board.aclint, harts, &phandles, &wires)?;
@@ -145,10 +143,8 @@ impl Board {
         w.attach_silently(Arc::clone(&mrom) as _, map::MROM.base)?;
         let flash = attach_flash(&mut w, backends.flash)?;
 
-        let mut root_nodes = vec![
-            syscon_node("poweroff", 0x5555, finisher_phandle),
-            syscon_node("reboot", 0x7777, finisher_phandle),
-        ];
+        let mut root_nodes =
+            vec![syscon_node("poweroff", 0x5555, finisher_phandle), syscon_node("reboot", 0x7777, finisher_phandle)];
         root_nodes.extend(flash);
         let description = BoardDescription {
             ram_base: map::RAM_BASE,
