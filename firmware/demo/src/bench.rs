@@ -129,9 +129,9 @@ fn copy(scratch: Scratch) -> u64 {
 /// A walk through 64 Ki linked slots in a scattered order.
 fn chase(scratch: Scratch) -> u64 {
     let links = scratch.slice::<usize>(1 << 16);
-    for i in 0..links.len() {
+    for (i, link) in links.iter_mut().enumerate() {
         // A full-period sequence modulo 2^16.
-        links[i] = (i * 25_173 + 13_849) & 0xffff;
+        *link = (i * 25_173 + 13_849) & 0xffff;
     }
     let mut at = 0;
     for _ in 0..1_000_000 {

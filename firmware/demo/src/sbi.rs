@@ -43,6 +43,11 @@ pub fn probe(eid: usize) -> bool {
     call(BASE, 3, [eid, 0, 0, 0, 0]).ok().is_ok_and(|found| found != 0)
 }
 
+/// Vireo's built-in SBI, which checks more than others do.
+pub fn is_vireo() -> bool {
+    call(BASE, 1, [0; 5]).value == 0x5652_454f
+}
+
 pub fn set_timer(deadline: u64) {
     call(TIME, 0, [deadline as usize, 0, 0, 0, 0]);
 }

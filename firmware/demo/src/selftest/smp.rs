@@ -81,9 +81,6 @@ fn ping_pong() -> Outcome {
     Ok(())
 }
 
-/// Vireo's built-in SBI, by its implementation id.
-const VIREO: usize = 0x5652_454f;
-
 /// Stops for good, as far as this program goes.
 fn stop(_: usize) -> usize {
     csr_clear!("sstatus", csr::SIE);
@@ -99,7 +96,7 @@ fn stop_and_start() -> Outcome {
         other.start(stop, 0);
         ensure!(harts::spin_until(|| sbi::hart_status(other.id).value == 1), "hart {} did not stop", other.id);
         // Other implementations do not look at the address, and the hart would be lost.
-        if sbi::call(sbi::BASE, 1, [0; 5]).value == VIREO {
+        if sbi::is_vireo() {
             let bad = sbi::hart_start(other.id, 1 << 50, 0);
             ensure!(bad.error == sbi::INVALID_ADDRESS, "started at nowhere: {}", bad.error);
         }
