@@ -41,7 +41,7 @@ impl Reassembler {
         self.partial.retain(|p| now.saturating_duration_since(p.since) < LIFETIME);
         let end = offset + data.len();
         let at = self.partial.iter().position(|p| p.id == id);
-        if data.is_empty() || end > MAX_PAYLOAD || more && data.len() % 8 != 0 {
+        if data.is_empty() || end > MAX_PAYLOAD || more && !data.len().is_multiple_of(8) {
             if let Some(at) = at {
                 self.partial.remove(at);
             }
@@ -77,10 +77,8 @@ impl Partial {
         if self.ranges.get(at).is_some_and(|next| next.0 < end) {
             return false;
         }
-        if let Some(before) = at.checked_sub(1) {
-            if self.ranges[before].1 > offset {
-                return false;
-            }
+        if at.checked_sub(1).is_some_and(|before| self.ranges[before].1 > offset) {
+            return false;
         }
         if self.payload.len() < end {
             self.payload.resize(end, 0);

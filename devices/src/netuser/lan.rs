@@ -114,7 +114,7 @@ impl Lan {
     }
 
     /// Where on the host a guest's packet to `to` goes; `None` if nowhere.
-    pub fn to_host(&self, to: SocketAddrV4) -> Option<SocketAddrV4> {
+    pub fn host_address(&self, to: SocketAddrV4) -> Option<SocketAddrV4> {
         let ip = *to.ip();
         if self.config.restrict {
             None
@@ -133,7 +133,7 @@ impl Lan {
     }
 
     /// How the guest sees a host-side peer. The host itself, and hosts whose addresses collide with ours, are the gateway.
-    pub fn from_host(&self, from: SocketAddrV4) -> SocketAddrV4 {
+    pub fn as_guest_sees(&self, from: SocketAddrV4) -> SocketAddrV4 {
         if from.ip().is_loopback() || self.config.net.contains(*from.ip()) {
             SocketAddrV4::new(self.config.host, from.port())
         } else {

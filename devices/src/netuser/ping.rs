@@ -56,7 +56,7 @@ impl Ping {
             answer[2..4].fill(0);
             return lan.send_icmp(mac, to, guest, answer);
         }
-        let sent = match lan.to_host(SocketAddrV4::new(to, 0)) {
+        let sent = match lan.host_address(SocketAddrV4::new(to, 0)) {
             None => Err(Errno::ACCESS),
             Some(real) => self.flow(lan, mac, guest, [id0, id1], now).and_then(|key| {
                 let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
@@ -101,7 +101,7 @@ impl Ping {
                     let mut answer = scratch[..n].to_vec();
                     answer[2..4].fill(0);
                     answer[4..6].copy_from_slice(&flow.id);
-                    lan.send_icmp(flow.mac, *lan.from_host(from).ip(), flow.guest, answer);
+                    lan.send_icmp(flow.mac, *lan.as_guest_sees(from).ip(), flow.guest, answer);
                 }
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return,

@@ -92,7 +92,7 @@ impl Udp {
                 send_datagram(&flow.socket, data, real)
             }
             None => {
-                let Some(real) = lan.to_host(to) else {
+                let Some(real) = lan.host_address(to) else {
                     return unreachable(lan, Unreachable::Prohibited, mac, guest, to, data.len());
                 };
                 self.mapping(lan, mac, guest, now).and_then(|key| send_datagram(&self.flows[key].socket, data, real))
@@ -146,7 +146,7 @@ impl Udp {
             match recvfrom(&flow.socket, &mut self.scratch[..], RecvFlags::DONTWAIT) {
                 Ok((_, n, Some(from))) => {
                     let Ok(real) = SocketAddrV4::try_from(from) else { continue };
-                    let seen = lan.from_host(real);
+                    let seen = lan.as_guest_sees(real);
                     flow.last_used = now;
                     if let Some(peers) = &mut flow.forward {
                         peers.heard(seen, real);
@@ -179,7 +179,7 @@ impl Udp {
             let to = message.address.and_then(|to| SocketAddrV4::try_from(to).ok());
             let code = error.and_then(Unreachable::from_errno);
             if let (Some(real), Some(code), Some(mac)) = (to, code, flow.mac) {
-                let (guest, seen) = (flow.guest, lan.from_host(real));
+                let (guest, seen) = (flow.guest, lan.as_guest_sees(real));
                 unreachable(lan, code, mac, guest, seen, message.bytes);
             }
         }

@@ -103,7 +103,8 @@ pub struct Flow {
     host_eof: bool,
     fin_acked: bool,
 
-    ack_now: bool,
+    /// Acknowledgements due: one, or several when the guest must see duplicates to notice a loss.
+    acks: u32,
     syn_now: bool,
     probe_now: bool,
     resend_one: bool,
@@ -149,7 +150,7 @@ impl Flow {
             host_readable: false,
             host_eof: false,
             fin_acked: false,
-            ack_now: false,
+            acks: 0,
             syn_now: false,
             probe_now: false,
             resend_one: false,
@@ -164,8 +165,7 @@ impl Flow {
 
     /// A connection the guest opens with `syn`; `socket` is connecting.
     pub fn from_guest(
-        guest: SocketAddrV4,
-        remote: SocketAddrV4,
+        (guest, remote): (SocketAddrV4, SocketAddrV4),
         mac: Mac,
         socket: OwnedFd,
         iss: u32,
@@ -193,6 +193,11 @@ impl Flow {
     /// Bytes of memory in its buffers.
     pub fn buffered(&self) -> usize {
         self.rx.capacity() + self.tx.capacity()
+    }
+
+    /// An acknowledgement is due; data on its way will carry it.
+    fn ack_soon(&mut self) {
+        self.acks = self.acks.max(1);
     }
 
     /// Learns the guest's sequence numbers and options from its SYN.
@@ -296,7 +301,7 @@ impl Flow {
         let grown = distance(self.rcv_edge, self.rcv_next.wrapping_add(self.rx_space(lan) as u32));
         let left = distance(self.rcv_next, self.rcv_edge);
         if grown >= (RX_MAX / 2) as i32 || grown >= 2 * self.mss as i32 && left < self.mss as i32 {
-            self.ack_now = true;
+            self.ack_soon();
         }
     }
 
@@ -364,7 +369,7 @@ impl Flow {
         } else if segment.flags.contains(Flags::SYN) {
             self.take_syn(segment, lan);
             self.established(segment.ack);
-            self.ack_now = true;
+            self.ack_soon();
         }
         true
     }
@@ -398,7 +403,7 @@ impl Flow {
             // answers our acknowledgement with a reset, and tries again.
             match self.phase {
                 Phase::SynReceived if offset == -1 => self.syn_now = true,
-                _ => self.ack_now = true,
+                _ => self.ack_soon(),
             }
             return;
         }
@@ -422,7 +427,7 @@ impl Flow {
     fn on_ack(&mut self, segment: &Segment<'_>, now: Instant) -> bool {
         let acked = distance(self.snd_una, segment.ack);
         if distance(self.snd_max, segment.ack) > 0 {
-            self.ack_now = true;
+            self.ack_soon();
             return false;
         }
         let window = u32::from(segment.window) << self.snd_scale;
@@ -498,11 +503,18 @@ impl Flow {
     fn on_data(&mut self, segment: &Segment<'_>, offset: i32, lan: &mut Lan) {
         if segment.len() == 0 {
             // A keep-alive or window probe below the window wants an answer.
-            self.ack_now |= offset != 0;
+            if offset != 0 {
+                self.ack_soon();
+            }
             return;
         }
-        self.ack_now = true;
-        if offset > 0 || self.guest_fin {
+        if offset > 0 {
+            // A hole. Three equal acknowledgements make the guest fill it at once (RFC 5681, section 3.2).
+            self.acks = (self.acks + 1).min(3);
+            return;
+        }
+        self.ack_soon();
+        if self.guest_fin {
             return;
         }
         let old = offset.unsigned_abs() as usize;
@@ -539,7 +551,7 @@ impl Flow {
             return Some(self.write(Flags::RST | Flags::ACK, self.snd_max, (0, 0), &[], lan, buf));
         }
         // Both directions are closed and acknowledged: the guest, which closed last or first, is done with us.
-        if self.phase == Phase::Open && self.fin_acked && self.host_shut && !self.ack_now {
+        if self.phase == Phase::Open && self.fin_acked && self.host_shut && self.acks == 0 {
             self.phase = Phase::Dead;
         }
         made
@@ -606,7 +618,7 @@ impl Flow {
         {
             self.deadline = Some(now + self.rto);
         }
-        self.ack_now.then(|| self.write(Flags::ACK, self.snd_max, (0, 0), &[], lan, buf))
+        (self.acks > 0).then(|| self.write(Flags::ACK, self.snd_max, (0, 0), &[], lan, buf))
     }
 
     /// Data bytes that one segment may carry.
@@ -664,7 +676,8 @@ impl Flow {
         // The window in a SYN is never scaled (RFC 7323, section 2.2).
         let scale = if syn { 0 } else { self.rcv_scale };
         let window = (window >> scale).min(u32::from(u16::MAX));
-        self.ack_now = false;
+        let pure = flags == Flags::ACK && data.1 == 0;
+        self.acks = if self.acks > 1 { self.acks - u32::from(pure) } else { 0 };
         let header = Header {
             mac: self.mac.unwrap_or(super::super::lan::BROADCAST),
             src: self.remote,

@@ -104,7 +104,7 @@ impl Tcp {
         if *remote.ip() == lan.config.dns && remote.port() == 53 && !lan.config.restrict {
             return resolver;
         }
-        lan.to_host(remote).map(SocketAddr::V4)
+        lan.host_address(remote).map(SocketAddr::V4)
     }
 
     fn open(
@@ -129,7 +129,7 @@ impl Tcp {
         };
         let iss = self.initial_sequence(guest, remote, now);
         let opened = socket.and_then(|socket| {
-            let key = self.flows.insert(Flow::from_guest(guest, remote, mac, socket, iss, syn, lan, now));
+            let key = self.flows.insert(Flow::from_guest((guest, remote), mac, socket, iss, syn, lan, now));
             self.by_ends.insert((guest, remote), key);
             let added = lan.poller.add_stream(self.flows[key].socket(), Source::Tcp(key));
             added.inspect_err(|_| self.remove(key, lan))
@@ -236,7 +236,7 @@ impl Tcp {
         now: Instant,
     ) {
         self.make_room(lan);
-        let seen = peer.map(|peer| lan.from_host(peer));
+        let seen = peer.map(|peer| lan.as_guest_sees(peer));
         // The host's own clients share one address with other services of the gateway: they get ports of our choice.
         let seen = seen.filter(|seen| *seen.ip() != lan.config.host && !self.by_ends.contains_key(&(guest, *seen)));
         let Some(remote) = seen.or_else(|| self.free_port(lan.config.host, guest)) else { return };
