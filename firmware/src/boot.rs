@@ -262,7 +262,7 @@ impl BootRequest {
         let what = format!("firmware '{}'", path.display());
         let firmware = Firmware::open(path).map_err(|source| BootError::File { what: what.clone(), source })?;
         match firmware {
-            Firmware::Elf(image) => layout.add_elf(&what, image),
+            Firmware::Elf(image) => layout.add_elf(&what, image, self.ram.start),
             Firmware::Raw { data } => {
                 let len = data.len();
                 layout.add_flat(&what, data, self.ram.start, len)
@@ -291,7 +291,7 @@ impl BootRequest {
             (_, None) => self.ram.start,
         };
         match kernel {
-            Kernel::Elf(image) => layout.add_elf(&what, image),
+            Kernel::Elf(image) => layout.add_elf(&what, image, start),
             Kernel::Image { header, data } => layout.add_flat(&what, data, start, header.image_size),
             Kernel::Raw { data } => {
                 let len = data.len();
@@ -386,7 +386,12 @@ impl Layout {
         Ok(Placed { start, end, entry: start })
     }
 
-    fn add_elf(&mut self, what: &str, image: ElfImage) -> Result<Placed, BootError> {
+    /// Puts an ELF file where it says, or to `base` if it can be anywhere and names no RAM.
+    fn add_elf(&mut self, what: &str, mut image: ElfImage, base: u64) -> Result<Placed, BootError> {
+        if image.position_independent && !self.ram.contains(&image.low) {
+            let size = image.high - image.low;
+            image = image.moved_to(base).ok_or_else(|| self.too_small(what, size, base, u64::MAX))?;
+        }
         let placed = Placed { start: image.low, end: image.high, entry: image.entry.unwrap_or(image.low) };
         for segment in image.segments {
             self.claim(&format!("a segment of {what}"), segment.address..segment.end())?;

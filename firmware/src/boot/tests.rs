@@ -174,6 +174,17 @@ fn firmware_gets_the_reset_vector_and_fw_dynamic() {
     assert_eq!(rom_long(&plan, 0x28 + 16), BASE + 4 * MIB, "behind the firmware's bss");
 }
 
+/// OpenSBI's ELF files are linked at 0 and move themselves.
+#[test]
+fn position_independent_firmware_goes_to_ram() {
+    let files = Files::new();
+    let mut pie = elf(4, &[(0, 0, b"fw_start", 8), (0x1000, 0x1000, b"data", 0x1000)]);
+    pie[16] = 3; // ET_DYN
+    let plan = plan(&request(16, Bios::File(files.file("fw.elf", &pie)), None)).unwrap();
+    assert_eq!(rom_long(&plan, 0x18), BASE + 4);
+    assert_eq!(plan.writes.iter().map(|w| w.address).collect::<Vec<_>>(), [BASE, BASE + 0x1000]);
+}
+
 #[test]
 fn bios_none_runs_the_kernel_in_m_mode() {
     let files = Files::new();

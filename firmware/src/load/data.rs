@@ -16,7 +16,7 @@ pub const MAX_PIPE_LEN: u64 = 1 << 30;
 #[derive(Debug, Clone)]
 enum Backing {
     File(Arc<File>),
-    Memory(Arc<[u8]>),
+    Memory(Arc<Vec<u8>>),
     Static(&'static [u8]),
 }
 
@@ -30,7 +30,7 @@ pub struct Data {
 
 impl From<Vec<u8>> for Data {
     fn from(bytes: Vec<u8>) -> Self {
-        Self { len: bytes.len() as u64, backing: Backing::Memory(bytes.into()), offset: 0 }
+        Self { len: bytes.len() as u64, backing: Backing::Memory(Arc::new(bytes)), offset: 0 }
     }
 }
 

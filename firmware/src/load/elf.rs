@@ -37,6 +37,8 @@ pub struct ElfImage {
     pub high: u64,
     /// The physical address of the header's entry point; `None` if no segment holds it.
     pub entry: Option<u64>,
+    /// It may be put elsewhere as a whole, and relocates itself (`ET_DYN`; OpenSBI's ELF files are so).
+    pub position_independent: bool,
 }
 
 pub fn is_elf(head: &[u8]) -> bool {
@@ -53,7 +55,13 @@ impl ElfImage {
         let header = check_header(&data, &cache)?;
         let endian = LittleEndian;
         let rows = header.program_headers(endian, &cache).map_err(|e| invalid(e.to_string()))?;
-        let mut image = Self { segments: Vec::new(), low: u64::MAX, high: 0, entry: None };
+        let mut image = Self {
+            segments: Vec::new(),
+            low: u64::MAX,
+            high: 0,
+            entry: None,
+            position_independent: header.e_type(endian) == elf::ET_DYN,
+        };
         for row in rows {
             if row.p_type(endian) != elf::PT_LOAD || row.p_memsz(endian) == 0 {
                 continue;
@@ -81,6 +89,15 @@ impl ElfImage {
             return Err(invalid("it has nothing to load"));
         }
         Ok(image)
+    }
+
+    /// The same, with its lowest address at `base`; `None` if it would wrap around.
+    pub fn moved_to(mut self, base: u64) -> Option<Self> {
+        let high = base.checked_add(self.high - self.low)?;
+        self.segments.iter_mut().for_each(|segment| segment.address = segment.address - self.low + base);
+        self.entry = self.entry.map(|entry| entry - self.low + base);
+        (self.low, self.high) = (base, high);
+        Some(self)
     }
 }
 
