@@ -201,9 +201,15 @@ fn run_block(hart: &mut Hart, tr: &mut Translator, id: BlockId, pc: u64, walk: &
         // The IR is freed only by the next translation or fence, on this thread.
         return interp::run(hart, unsafe { &*ir });
     }
-    let code = block.code;
+    let (code, crosses) = (block.code, block.second_page.is_some());
     if hart.options.jump_cache {
-        hart.tlb.fill_jump(pc, code, walk.global, walk.page_shift > 12);
+        if crosses {
+            match fetch(hart, (pc | 0xfff) + 1) {
+                Ok(next) => hart.tlb.jump_crosses(pc, next.walk.page_shift),
+                Err(_) => return enter(hart, tr, code),
+            }
+        }
+        hart.tlb.fill_jump(pc, code, walk.global, walk.page_shift);
     }
     enter(hart, tr, code)
 }

@@ -156,6 +156,7 @@ impl Drop for TcgVcpu {
             target: "stats",
             hart = h.id, blocks = h.code.len(), translated = h.code.translated, evicted = h.code.evicted,
             code_bytes = h.code.arena.used(), tlb_fills = h.tlb.fills, tlb_flushes = h.tlb.flushes,
+            jumps_replaced = h.tlb.replaced, jump_flushes = h.tlb.jump_flushes,
             retired = h.retired, stats = ?h.stats,
             "hart ends"
         );

@@ -162,15 +162,7 @@ fn cbo_zero(hart: &mut Hart, va: u64, raw: u32) {
     }
     let block = u64::from(hart.vm.isa.cboz_block);
     // A fault reports the address in rs1, not that of the block.
-    if hart.store_check(va).is_none() {
-        return;
-    }
-    let start = va & !(block - 1);
-    for at in (start..start + block).step_by(8) {
-        if hart.store(at, 8, 0).is_none() {
-            return;
-        }
-    }
+    hart.zero_block(va, block);
 }
 
 /// Waiting for the reservation set may end at any time (Zawrs): let others run and go on. It is bounded, so TW

@@ -39,7 +39,7 @@ impl Hart {
         let whole = verdict.allows(access) && self.vm.ram.host(w.pa & !0xfff, 4096).is_some();
         if whole {
             let addend = (host as u64).wrapping_sub(va);
-            self.tlb.fill(va, addend, store, w.global, w.page_shift > 12);
+            self.tlb.fill(va, addend, store, w.global, w.page_shift);
         }
         Ok(Place::Ram(host))
     }
@@ -167,6 +167,30 @@ impl Hart {
                 None
             }
         }
+    }
+
+    /// Zeroes the naturally aligned block of `len` bytes around `va`; `None` if a trap was taken.
+    pub fn zero_block(&mut self, va: u64, len: u64) -> Option<()> {
+        let start = va & !(len - 1);
+        let host = match self.probe(start, len, true) {
+            Some(host) => host,
+            None => match self.place(start, len, Access::Store) {
+                Ok(Place::Ram(host)) => host,
+                Ok(Place::Device(_)) => {
+                    self.raise(Access::Store.access_fault(va));
+                    return None;
+                }
+                Err(t) => {
+                    self.raise(Trap { tval: va, ..t });
+                    return None;
+                }
+            },
+        };
+        for i in (0..len).step_by(8) {
+            // SAFETY: `place` answered for the whole block, which does not leave its page.
+            write_host(unsafe { host.add(i as usize) }, 8, 0);
+        }
+        Some(())
     }
 
     /// Checks that a store to `va` is permitted.

@@ -10,6 +10,8 @@
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 
+use rustc_hash::FxHashSet;
+
 /// Entries in each of the read and write arrays.
 pub const TLB_ENTRIES: usize = 1024;
 /// Entries in the jump cache.
@@ -68,6 +70,48 @@ pub fn jump_index(pc: u64) -> usize {
     ((pc ^ (pc >> 12)) >> 1) as usize & (JUMP_ENTRIES - 1)
 }
 
+/// A set of pages larger than 4 KiB.
+#[derive(Default)]
+struct LargePages {
+    /// Page number and shift in one word.
+    pages: FxHashSet<u64>,
+    /// Bit n: some page has shift n.
+    shifts: u64,
+    /// What was added last, since fills come in runs.
+    last: u64,
+}
+
+impl LargePages {
+    fn key(va: u64, shift: u8) -> u64 {
+        va >> shift << 6 | u64::from(shift)
+    }
+
+    fn add(&mut self, va: u64, shift: u8) {
+        let key = Self::key(va, shift);
+        if shift > 12 && key != self.last {
+            self.last = key;
+            self.shifts |= 1 << shift;
+            self.pages.insert(key);
+        }
+    }
+
+    fn hold(&self, va: u64) -> bool {
+        let mut shifts = self.shifts;
+        while shifts != 0 {
+            if self.pages.contains(&Self::key(va, shifts.trailing_zeros() as u8)) {
+                return true;
+            }
+            shifts &= shifts - 1;
+        }
+        false
+    }
+
+    fn clear(&mut self) {
+        self.pages.clear();
+        (self.shifts, self.last) = (0, 0);
+    }
+}
+
 struct Context {
     key: ContextKey,
     tables: *mut Tables,
@@ -82,8 +126,8 @@ struct Context {
     local: Vec<u16>,
     /// Jump targets on non-global pages exist.
     local_jumps: bool,
-    /// Entries cut from a larger page exist: a fence by address cannot find them all by index.
-    large: bool,
+    /// Larger pages of which entries may exist: a fence by address has to drop all of them.
+    large: LargePages,
 }
 
 /// All contexts of a hart.
@@ -95,6 +139,10 @@ pub struct Tlb {
     mask: usize,
     pub flushes: u64,
     pub fills: u64,
+    /// Jump targets that another one had to leave for.
+    pub replaced: u64,
+    /// Times that all jump targets of a context were forgotten.
+    pub jump_flushes: u64,
 }
 
 // SAFETY: the tables are owned by this value alone and only reached through it or by the hart that owns it.
@@ -135,7 +183,7 @@ impl Context {
             touched_jump: Vec::new(),
             local: Vec::new(),
             local_jumps: false,
-            large: false,
+            large: LargePages::default(),
         }
     }
 
@@ -143,6 +191,15 @@ impl Context {
         // SAFETY: allocated in `new`, freed in `drop`; `&mut self` is exclusive, and generated code runs only
         // on the thread that would have to call this.
         unsafe { &mut *self.tables }
+    }
+
+    fn put_jump(&mut self, i: usize, entry: JumpEntry) {
+        let slot = &mut self.tables().jump[i];
+        let fresh = slot.tag == INVALID;
+        *slot = entry;
+        if fresh {
+            push_bounded(&mut self.touched_jump, i as u16, 2 * JUMP_ENTRIES);
+        }
     }
 
     fn flush_writes(&mut self) {
@@ -174,7 +231,7 @@ impl Context {
         self.flush_writes();
         self.flush_jumps();
         self.local.clear();
-        self.large = false;
+        self.large.clear();
     }
 
     fn drop_local(&mut self) {
@@ -191,7 +248,7 @@ impl Context {
     }
 
     fn flush_page(&mut self, va: u64) {
-        if self.large {
+        if self.large.hold(va) {
             return self.flush();
         }
         let page = va & !0xfff;
@@ -205,7 +262,9 @@ impl Context {
         }
         for n in (0..self.touched_jump.len()).rev() {
             let i = usize::from(self.touched_jump[n]);
-            if self.tables().jump[i].tag & !0xfff == page {
+            let pc = self.tables().jump[i].tag;
+            // Also an instruction that crosses into the page.
+            if pc & !0xfff == page || pc == page.wrapping_sub(2) {
                 self.tables().jump[i].tag = INVALID;
                 self.touched_jump.swap_remove(n);
             }
@@ -224,7 +283,16 @@ impl Tlb {
     /// `entries`: a power of two up to [`TLB_ENTRIES`], the number of pages the hart may keep.
     pub fn new(key: ContextKey, entries: usize) -> Self {
         assert!(entries.is_power_of_two() && entries <= TLB_ENTRIES, "TLB size out of range");
-        Self { contexts: vec![Context::new(key, 0)], current: 0, clock: 0, mask: entries - 1, flushes: 0, fills: 0 }
+        Self {
+            contexts: vec![Context::new(key, 0)],
+            current: 0,
+            clock: 0,
+            mask: entries - 1,
+            flushes: 0,
+            fills: 0,
+            replaced: 0,
+            jump_flushes: 0,
+        }
     }
 
     /// Makes the context for `key` current, recycling the oldest if there is none; returns its tables.
@@ -255,7 +323,7 @@ impl Tlb {
     }
 
     /// Enters a translation of the page at `va` into the current context.
-    pub fn fill(&mut self, va: u64, addend: u64, write: bool, global: bool, large: bool) {
+    pub fn fill(&mut self, va: u64, addend: u64, write: bool, global: bool, page_shift: u8) {
         self.fills += 1;
         let c = &mut self.contexts[self.current];
         let entry = TlbEntry { tag: va & !0xfff, addend };
@@ -282,27 +350,36 @@ impl Tlb {
         if !global {
             push_bounded(&mut c.local, slot, 4 * TLB_ENTRIES);
         }
-        c.large |= large;
+        c.large.add(va, page_shift);
     }
 
-    /// Remembers the code of the block at virtual `pc` in the current context.
-    pub fn fill_jump(&mut self, pc: u64, code: u64, global: bool, large: bool) {
+    /// Remembers the code of the block at virtual `pc` in the current context. What stood in its slot moves to
+    /// the slot's neighbour, where generated code looks second.
+    pub fn fill_jump(&mut self, pc: u64, code: u64, global: bool, page_shift: u8) {
         let c = &mut self.contexts[self.current];
         let i = jump_index(pc);
-        let slot = &mut c.tables().jump[i];
-        let fresh = slot.tag == INVALID;
-        *slot = JumpEntry { tag: pc, code };
-        if fresh {
-            push_bounded(&mut c.touched_jump, i as u16, 2 * JUMP_ENTRIES);
+        let old = c.tables().jump[i];
+        if old.tag != INVALID && old.tag != pc {
+            self.replaced += 1;
+            c.put_jump(i ^ 1, old);
         }
+        c.put_jump(i, JumpEntry { tag: pc, code });
         c.local_jumps |= !global;
-        c.large |= large;
+        c.large.add(pc, page_shift);
+    }
+
+    /// The block at `pc` also depends on the page behind its own.
+    pub fn jump_crosses(&mut self, pc: u64, page_shift: u8) {
+        let c = &mut self.contexts[self.current];
+        c.local_jumps = true;
+        c.large.add((pc | 0xfff) + 1, page_shift);
     }
 
     /// The jump cache's answer for `pc` in the current context.
     pub fn find_jump(&mut self, pc: u64) -> Option<u64> {
-        let e = self.contexts[self.current].tables().jump[jump_index(pc)];
-        (e.tag == pc).then_some(e.code)
+        let jump = &self.contexts[self.current].tables().jump;
+        let i = jump_index(pc);
+        [jump[i], jump[i ^ 1]].into_iter().find(|e| e.tag == pc).map(|e| e.code)
     }
 
     /// Forgets everything (`sfence.vma x0, x0`; a change of PMP or of the translation mode).
@@ -353,6 +430,7 @@ impl Tlb {
 
     /// Forgets every jump target (blocks were dropped).
     pub fn flush_jumps(&mut self) {
+        self.jump_flushes += 1;
         self.contexts.iter_mut().for_each(Context::flush_jumps);
     }
 }

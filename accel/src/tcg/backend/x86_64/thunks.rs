@@ -1,11 +1,12 @@
 //! Fixed code at the start of the arena: entry, exit, and the calls out to Rust.
 
-use super::asm::{Alu, Asm, Cc, Reg, mem};
+use super::asm::{Alu, Asm, Cc, Reg, mem, mem_index};
 use super::*;
 use crate::tcg::code_cache::arena::Arena;
 use crate::tcg::helpers::softfloat::{FpOp, Rm};
 use crate::tcg::helpers::system;
 use crate::tcg::ir::{AmoOp, Helper, Width, interp};
+use crate::tcg::mmu::tlb::Tables;
 
 /// Addresses of the thunks.
 #[derive(Debug, Default)]
@@ -14,8 +15,9 @@ pub struct Thunks {
     pub enter: u64,
     /// Jumped to with the reason in EAX.
     pub exit: u64,
-    /// Jumped to with the pc in RAX.
+    /// Jumped to with the pc in RAX, and in RCX twice its index in the jump cache.
     pub lookup: u64,
+    /// Jumped to with the pc in RAX.
     pub poll: u64,
     pub load: u64,
     pub store: u64,
@@ -66,7 +68,17 @@ impl Thunks {
         asm.mov(true, TABLES, TABLES_FIELD);
         asm.jmp_reg(Reg::Rax);
 
+        // The first slot did not match: the second, else Rust. RCX is the index times two.
         t.lookup = asm.here();
+        let second = |field: usize| mem_index(TABLES, Reg::Rcx, 8, field as i32);
+        asm.alu_imm(Alu::Xor, false, Reg::Rcx, 2);
+        asm.alu(Alu::Cmp, true, Reg::Rax, second(offset_of!(Tables, jump)));
+        let miss = asm.jcc_forward(Cc::Ne);
+        asm.mov(true, Reg::Rdx, second(offset_of!(Tables, jump) + 8));
+        asm.alu_imm(Alu::And, true, Reg::Rax, -4096);
+        asm.store(8, PAGE_BASE, Reg::Rax);
+        asm.jmp_reg(Reg::Rdx);
+        asm.bind(miss);
         asm.alu_imm(Alu::And, true, Reg::Rax, -2);
         asm.store(8, PC, Reg::Rax);
         asm.mov_imm(Reg::Rax, Exit::Lookup as i64);
