@@ -1,21 +1,27 @@
-//! One 16-bit flash chip of 16 MiB: the command machine of Intel's StrataFlash family (command set 1) and its
-//! CFI tables (JEDEC JESD68, JEP137). Programming and erasing take no time, and blocks are never locked.
+//! The command machine of a bank: Intel's StrataFlash family (command set 1) with its CFI tables (JEDEC
+//! JESD68, JEP137). Programming and erasing take no time, and blocks are never locked.
+//!
+//! The two chips of the bank execute every command together, whatever half of the bus carried it, and a write
+//! of any width is one bus cycle. Real chips would each see their own half only; but guests that probe the
+//! bank with narrow accesses (U-Boot does) take it for one 16-bit chip, and that works only so.
 
-/// Words of an erase block: 128 KiB.
-pub(super) const BLOCK_WORDS: u32 = 64 << 10;
-/// Words of the write buffer, as a power of two of bytes.
+use super::SECTOR_SIZE;
+
+/// Bytes of one chip's write buffer, as a power of two.
 const BUFFER_BYTES_LOG2: u8 = 11;
-const BUFFER_WORDS: u16 = 1 << (BUFFER_BYTES_LOG2 - 1);
+/// Bus cycles that fill it.
+const BUFFER_WRITES: u16 = 1 << (BUFFER_BYTES_LOG2 - 1);
 
 const MANUFACTURER: u16 = 0x89;
 const DEVICE: u16 = 0x18;
 
-/// What a chip does to its contents; addresses count words. Errors mean that the contents did not change.
+/// What a bank does to its contents; offsets count bytes and lie inside the bank. Errors mean that the
+/// contents did not change.
 pub(super) trait Contents {
-    /// Clears the bits that are zero in the words, the first of which goes to `address`.
-    fn program(&mut self, address: u32, words: &[u16]) -> std::io::Result<()>;
-    /// Sets all bits of `count` words.
-    fn erase(&mut self, address: u32, count: u32) -> std::io::Result<()>;
+    /// Clears the bits that are zero in `data`.
+    fn program(&mut self, offset: u64, data: &[u8]) -> std::io::Result<()>;
+    /// Sets all bits of `len` bytes.
+    fn erase(&mut self, offset: u64, len: u64) -> std::io::Result<()>;
 }
 
 mod command {
@@ -50,22 +56,22 @@ enum Mode {
     Status,
     Id,
     Query,
-    /// The next word is programmed.
+    /// The next cycle is programmed.
     Program,
     Erase,
     Lock,
     BufferCount,
-    /// Words still to come, and where those before them go.
+    /// Cycles still to come, and the bytes that came, with their offsets.
     BufferFill {
         left: u16,
-        words: Vec<(u32, u16)>,
+        bytes: Vec<(u64, u8)>,
     },
     BufferConfirm {
-        words: Vec<(u32, u16)>,
+        bytes: Vec<(u64, u8)>,
     },
 }
 
-/// The chip's state, without its contents.
+/// The bank's state, without its contents.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Chip {
     mode: Mode,
@@ -81,36 +87,38 @@ impl Chip {
         self.mode == Mode::Array
     }
 
-    /// What a read gives, if it is not the contents.
-    pub(super) fn read(&self, address: u32) -> Option<u16> {
+    /// What each chip gives at an offset of the bank, if it is not the contents.
+    pub(super) fn read(&self, offset: u64) -> Option<u16> {
         match self.mode {
             Mode::Array => None,
-            Mode::Id => Some(match address % BLOCK_WORDS {
+            Mode::Id => Some(match offset % SECTOR_SIZE / 4 {
                 0 => MANUFACTURER,
                 1 => DEVICE,
                 _ => 0,
             }),
-            Mode::Query => Some(u16::from(query(address & 0xff))),
+            Mode::Query => Some(u16::from(query(offset / 4 % 0x100))),
             _ => Some(u16::from(status::READY | self.errors)),
         }
     }
 
-    /// A bus cycle: `value` is the word with unwritten bytes as ones, `code` its lower byte as a command.
-    pub(super) fn write(&mut self, address: u32, value: u16, code: u8, contents: &mut impl Contents) {
+    /// A bus cycle of one to four bytes. The lowest byte is the command; as a count it has 16 bits.
+    pub(super) fn write(&mut self, offset: u64, data: &[u8], contents: &mut impl Contents) {
+        let code = data.first().copied().unwrap_or(0);
+        let count = u16::from_le_bytes([code, data.get(1).copied().unwrap_or(0)]);
         self.mode = match std::mem::take(&mut self.mode) {
-            Mode::Program => self.finish(contents.program(address, &[value]), status::PROGRAM_FAILED),
+            Mode::Program => self.finish(contents.program(offset, data), status::PROGRAM_FAILED),
             Mode::Erase if code == command::CONFIRM => {
-                let block = address - address % BLOCK_WORDS;
-                self.finish(contents.erase(block, BLOCK_WORDS), status::ERASE_FAILED)
+                let sector = offset - offset % SECTOR_SIZE;
+                self.finish(contents.erase(sector, SECTOR_SIZE), status::ERASE_FAILED)
             }
             Mode::Lock if matches!(code, command::LOCK_BLOCK | command::CONFIRM | command::LOCK_DOWN) => Mode::Status,
             Mode::Erase | Mode::Lock if code == command::READ_ARRAY => Mode::Array,
             Mode::Erase | Mode::Lock => self.fail(status::SEQUENCE),
-            Mode::BufferCount if value < BUFFER_WORDS => Mode::BufferFill { left: value + 1, words: Vec::new() },
+            Mode::BufferCount if count < BUFFER_WRITES => Mode::BufferFill { left: count + 1, bytes: Vec::new() },
             Mode::BufferCount => self.fail(status::SEQUENCE),
-            Mode::BufferFill { left, words } => self.fill(left, words, address, value),
-            Mode::BufferConfirm { words } if code == command::CONFIRM => {
-                self.finish(flush(&words, contents), status::PROGRAM_FAILED)
+            Mode::BufferFill { left, bytes } => self.fill(left, bytes, offset, data),
+            Mode::BufferConfirm { bytes } if code == command::CONFIRM => {
+                self.finish(flush(&bytes, contents), status::PROGRAM_FAILED)
             }
             Mode::BufferConfirm { .. } => self.fail(status::SEQUENCE),
             mode @ (Mode::Array | Mode::Status | Mode::Id | Mode::Query) => self.command(code, mode),
@@ -151,34 +159,35 @@ impl Chip {
         }
     }
 
-    /// A word for the buffer. All of them have to lie in one block.
-    fn fill(&mut self, left: u16, mut words: Vec<(u32, u16)>, address: u32, value: u16) -> Mode {
-        let block = |address| address / BLOCK_WORDS;
-        if words.first().is_some_and(|&(first, _)| block(first) != block(address)) {
+    /// A cycle for the buffer. All of them have to lie in one sector.
+    fn fill(&mut self, left: u16, mut bytes: Vec<(u64, u8)>, offset: u64, data: &[u8]) -> Mode {
+        let sector = |offset| offset / SECTOR_SIZE;
+        if bytes.first().is_some_and(|&(first, _)| sector(first) != sector(offset)) {
             return self.fail(status::PROGRAM_FAILED);
         }
-        words.push((address, value));
+        bytes.extend((offset..).zip(data.iter().copied()));
         match left - 1 {
-            0 => Mode::BufferConfirm { words },
-            left => Mode::BufferFill { left, words },
+            0 => Mode::BufferConfirm { bytes },
+            left => Mode::BufferFill { left, bytes },
         }
     }
 }
 
-/// Programs buffered words, neighbours together.
-fn flush(words: &[(u32, u16)], contents: &mut impl Contents) -> std::io::Result<()> {
-    for run in words.chunk_by(|a, b| a.0.checked_add(1) == Some(b.0)) {
-        let values: Vec<u16> = run.iter().map(|word| word.1).collect();
+/// Programs buffered bytes, neighbours together.
+fn flush(bytes: &[(u64, u8)], contents: &mut impl Contents) -> std::io::Result<()> {
+    for run in bytes.chunk_by(|a, b| a.0 + 1 == b.0) {
+        let values: Vec<u8> = run.iter().map(|byte| byte.1).collect();
         contents.program(run[0].0, &values)?;
     }
     Ok(())
 }
 
 /// The first address of the tables.
-const TABLE: u32 = 0x10;
+const TABLE: u64 = 0x10;
 /// Where the Intel table begins.
 const PRIMARY: u8 = 0x31;
 
+/// One chip's tables.
 #[rustfmt::skip]
 const TABLES: [u8; 48] = [
     b'Q', b'R', b'Y',
@@ -200,6 +209,6 @@ const TABLES: [u8; 48] = [
     0x00,                       // no protection registers
 ];
 
-fn query(address: u32) -> u8 {
+fn query(address: u64) -> u8 {
     address.checked_sub(TABLE).and_then(|i| TABLES.get(i as usize)).copied().unwrap_or(0)
 }

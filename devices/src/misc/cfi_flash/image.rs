@@ -210,33 +210,19 @@ fn copy(file: File, path: &Path) -> Result<Memory, FlashError> {
     Ok(memory)
 }
 
-/// One chip's half of every word of the bank.
-pub(super) struct Lane<'a> {
-    pub image: &'a mut FlashImage,
-    pub lane: u64,
-}
-
-impl Contents for Lane<'_> {
-    fn program(&mut self, address: u32, words: &[u16]) -> io::Result<()> {
-        let offset = u64::from(address) * 4;
-        let mut bytes = vec![0; words.len() * 4];
-        self.image.read(offset, &mut bytes);
-        for (slot, word) in bytes.chunks_exact_mut(4).zip(words) {
-            let half = &mut slot[self.lane as usize * 2..][..2];
-            half.iter_mut().zip(word.to_le_bytes()).for_each(|(old, new)| *old &= new);
-        }
-        self.image.write(offset, &bytes)
+impl Contents for FlashImage {
+    fn program(&mut self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let mut bytes = vec![0; data.len()];
+        self.read(offset, &mut bytes);
+        bytes.iter_mut().zip(data).for_each(|(old, new)| *old &= new);
+        self.write(offset, &bytes)
     }
 
-    fn erase(&mut self, address: u32, count: u32) -> io::Result<()> {
-        if matches!(self.image.0, Store::Erased) {
+    fn erase(&mut self, offset: u64, len: u64) -> io::Result<()> {
+        if matches!(self.0, Store::Erased) {
             return Ok(());
         }
-        let offset = u64::from(address) * 4;
-        let mut bytes = vec![0; count as usize * 4];
-        self.image.read(offset, &mut bytes);
-        bytes.chunks_exact_mut(4).for_each(|slot| slot[self.lane as usize * 2..][..2].fill(0xff));
-        self.image.write(offset, &bytes)
+        self.write(offset, &vec![0xff; len as usize])
     }
 }
 

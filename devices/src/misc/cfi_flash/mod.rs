@@ -1,8 +1,7 @@
 //! A bank of CFI flash (Intel command set): two 16-bit chips side by side on a 32-bit bus, 32 MiB together.
 //!
-//! [`chip`] is one chip's command machine, [`image`] what the bank holds. This file joins them and attaches
-//! the bank to its board: even half-words belong to the first chip, odd ones to the second, and each chip
-//! sees only its own half of the bus, as on real boards.
+//! [`chip`] is the command machine, [`image`] what the bank holds. This file joins them and attaches the bank
+//! to its board.
 
 mod chip;
 mod image;
@@ -18,14 +17,14 @@ pub use image::{FlashError, FlashImage};
 
 /// Bytes of a bank.
 pub const BANK_SIZE: u64 = 32 << 20;
-/// Bytes of an erase block of the bank: one block of each chip.
-pub const SECTOR_SIZE: u64 = 2 * chip::BLOCK_WORDS as u64 * 2;
+/// Bytes of an erase block of the bank: one block of 128 KiB in each chip.
+pub const SECTOR_SIZE: u64 = 256 << 10;
 
 /// Bytes of the bus.
-const WIDTH: u32 = 4;
+const WIDTH: usize = 4;
 
 struct Bank {
-    chips: [Chip; 2],
+    chip: Chip,
     image: FlashImage,
 }
 
@@ -36,33 +35,11 @@ pub struct CfiFlash {
     bank: Mutex<Bank>,
 }
 
-/// The bytes of an access that one chip sees: a half-word with the bytes that are not written as ones.
-struct HalfWord {
-    lane: usize,
-    address: u32,
-    value: u16,
-    low_byte: bool,
-}
-
-fn half_words(offset: u64, data: &[u8]) -> impl Iterator<Item = HalfWord> {
-    let (first, last) = (offset / 2, (offset + data.len() as u64).div_ceil(2));
-    (first..last).map(move |unit| {
-        let byte = |at: u64| at.checked_sub(offset).and_then(|i| data.get(i as usize)).copied();
-        let (low, high) = (byte(unit * 2), byte(unit * 2 + 1));
-        HalfWord {
-            lane: (unit % 2) as usize,
-            address: (unit / 2) as u32,
-            value: u16::from_le_bytes([low.unwrap_or(0xff), high.unwrap_or(0xff)]),
-            low_byte: low.is_some(),
-        }
-    })
-}
-
 impl CfiFlash {
     /// A bank that holds `image`. `banks_in_node` banks, this one the first of them, are described by one
     /// node of the device tree; 0: another bank's node describes this one.
     pub fn new(name: impl Into<String>, image: FlashImage, banks_in_node: u32) -> Self {
-        let bank = Bank { chips: [Chip::default(), Chip::default()], image };
+        let bank = Bank { chip: Chip::default(), image };
         Self { name: name.into(), banks_in_node: banks_in_node.into(), bank: Mutex::new(bank) }
     }
 
@@ -72,7 +49,7 @@ impl CfiFlash {
 
     /// Whether reads give the contents: then, and only then, the bank may be mapped as read-only memory.
     pub fn in_read_array(&self) -> bool {
-        self.bank().chips.iter().all(Chip::in_read_array)
+        self.bank().chip.in_read_array()
     }
 
     /// Where the contents lie in this process, and how many bytes of the bank. Valid as long as the bank is;
@@ -81,19 +58,19 @@ impl CfiFlash {
         self.bank().image.memory()
     }
 
-    /// Reads the contents, whatever mode the chips are in. Beyond the bank everything is erased.
+    /// Reads the contents, whatever mode the bank is in. Beyond the bank everything is erased.
     pub fn read_contents(&self, offset: u64, data: &mut [u8]) {
         self.bank().image.read(offset, data);
     }
 
-    /// A copy of the chips' state, without the contents.
-    pub fn state(&self) -> [Chip; 2] {
-        self.bank().chips.clone()
+    /// A copy of the command machine's state, without the contents.
+    pub fn state(&self) -> Chip {
+        self.bank().chip.clone()
     }
 
     /// Puts back a copied state.
-    pub fn set_state(&self, state: [Chip; 2]) {
-        self.bank().chips = state;
+    pub fn set_state(&self, state: Chip) {
+        self.bank().chip = state;
     }
 }
 
@@ -108,16 +85,12 @@ impl MmioDevice for CfiFlash {
 
     fn read(&self, offset: u64, data: &mut [u8]) {
         let bank = self.bank();
-        // Both chips at once, as a rule.
-        bank.image.read(offset, data);
-        if bank.chips.iter().all(Chip::in_read_array) {
-            return;
+        if bank.chip.in_read_array() {
+            return bank.image.read(offset, data);
         }
         for (at, byte) in (offset..).zip(data) {
-            let chip = &bank.chips[(at / 2 % 2) as usize];
-            if let Some(word) = chip.read((at / u64::from(WIDTH)) as u32) {
-                *byte = word.to_le_bytes()[(at % 2) as usize];
-            }
+            let word = bank.chip.read(at).unwrap_or(0);
+            *byte = word.to_le_bytes()[(at % 2) as usize];
         }
     }
 
@@ -126,17 +99,14 @@ impl MmioDevice for CfiFlash {
             return;
         }
         let mut bank = self.bank();
-        let Bank { chips, image } = &mut *bank;
-        for half in half_words(offset, data) {
-            // Commands come on the lower byte; nothing there is no command.
-            let command = if half.low_byte { half.value as u8 } else { 0 };
-            let mut lane = image::Lane { image, lane: half.lane as u64 };
-            chips[half.lane].write(half.address, half.value, command, &mut lane);
+        let Bank { chip, image } = &mut *bank;
+        for (cycle, at) in data.chunks(WIDTH).zip((offset..).step_by(WIDTH)) {
+            chip.write(at, cycle, image);
         }
     }
 
     fn reset(&self) {
-        self.bank().chips.iter_mut().for_each(Chip::reset);
+        self.bank().chip.reset();
     }
 
     fn fdt(&self, at: &Placement) -> Vec<FdtNode> {
@@ -145,7 +115,7 @@ impl MmioDevice for CfiFlash {
         }
         let banks: Vec<(u64, u64)> = (0..self.banks_in_node).map(|i| (at.base + i * at.size, at.size)).collect();
         let node = FdtNode::new(format!("flash@{:x}", at.base))
-            .with("bank-width", FdtValue::U32(WIDTH))
+            .with("bank-width", FdtValue::U32(WIDTH as u32))
             .with("reg", FdtValue::reg(&banks))
             .with("compatible", FdtValue::Str("cfi-flash".into()));
         vec![node]
@@ -285,17 +255,35 @@ mod tests {
     }
 
     #[test]
-    fn each_chip_sees_its_own_half() {
+    fn narrow_cycles_drive_the_whole_bank() {
         let flash = erased();
         flash.write(2, &[0x90, 0]);
-        assert_eq!(read(&flash, 0), 0x0089_ffff);
-        assert!(!flash.in_read_array());
-        flash.write(2, &[0xff]);
+        assert_eq!(read(&flash, 0), 0x0089_0089);
+        flash.write(1, &[0xff]);
         assert!(flash.in_read_array());
-        flash.write(4, &[0x40]);
-        flash.write(5, &[0x12]);
-        flash.write(4, &[0xff]);
-        assert_eq!(read(&flash, 4), 0xffff_12ff, "a byte leaves its neighbour");
+        for (offset, data) in [(8, &[0x34, 0x12][..]), (10, &[0x78, 0x56]), (12, &[0x9a]), (13, &[0xbc])] {
+            flash.write(offset, &[0x40]);
+            flash.write(offset, data);
+        }
+        flash.write(8, &[0xff]);
+        assert_eq!([read(&flash, 8), read(&flash, 12)], [0x5678_1234, 0xffff_bc9a]);
+        flash.write(0, &[0xe8, 0]);
+        flash.write(0, &[1, 0]);
+        flash.write(16, &[1, 2]);
+        flash.write(18, &[3, 4]);
+        flash.write(0, &[0xd0, 0]);
+        flash.write(0, &[0xff, 0]);
+        assert_eq!(read(&flash, 16), 0x0403_0201);
+    }
+
+    #[test]
+    fn a_wide_access_is_two_cycles() {
+        let flash = erased();
+        let mut data = [0; 8];
+        flash.write(0, &[0x40, 0, 0x40, 0, 1, 2, 3, 4]);
+        command(&flash, 0, 0xff);
+        flash.read(0, &mut data);
+        assert_eq!(data, [0xff, 0xff, 0xff, 0xff, 1, 2, 3, 4]);
     }
 
     #[test]
