@@ -217,7 +217,7 @@ pub enum Resolvers {
     Fixed(Vec<SocketAddr>),
 }
 
-/// Bounds on what one guest can make the host hold.
+/// Bounds on what one guest can make the host hold. The defaults leave room within the usual limit of 1024 descriptors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// TCP connections; the one idle for longest is reset to make room.
@@ -234,7 +234,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { tcp_flows: 1024, udp_flows: 256, dns_flows: 128, ping_flows: 32, tcp_buffer: 64 << 20 }
+        Self { tcp_flows: 512, udp_flows: 192, dns_flows: 64, ping_flows: 16, tcp_buffer: 64 << 20 }
     }
 }
 

@@ -6,7 +6,7 @@
 //!
 //! - `lan`: the guest's side: frames, ARP, addresses; `fragment`: reassembly.
 //! - `tcp`, `udp`, `ping`, `dns`: a table each of flows, with the host's sockets in them; every table is bounded.
-//! - `dhcp`: leases.
+//! - `dhcp`: leases; `tftp`: files to boot from.
 //!
 //! One thread, the card's, owns it all (see [`crate::backend::net`]): no locks. All sockets sit behind one epoll descriptor.
 
@@ -21,6 +21,7 @@ mod poller;
 mod ring;
 mod slab;
 mod tcp;
+mod tftp;
 mod udp;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -39,6 +40,7 @@ use self::lan::{ETHERNET, Lan, Mac, PROTO_ICMP, PROTO_TCP, PROTO_UDP};
 use self::ping::Ping;
 use self::poller::{Poller, Source};
 use self::tcp::{Listener, Tcp};
+use self::tftp::Tftp;
 use self::udp::Udp;
 use crate::backend::net::{NetBackend, NetCaps, NetHdr, Offloads, SendResult};
 
@@ -56,6 +58,7 @@ pub struct UserNet {
     dns: Dns,
     ping: Ping,
     dhcp: DhcpServer,
+    tftp: Tftp,
     fragments: Reassembler,
     forwarded: Vec<SocketAddrV4>,
     paused: bool,
@@ -88,6 +91,7 @@ impl UserNet {
             dns: Dns::default(),
             ping: Ping::default(),
             dhcp: DhcpServer::default(),
+            tftp: Tftp::default(),
             fragments: Reassembler::default(),
             forwarded,
             paused: false,
@@ -168,6 +172,9 @@ impl UserNet {
         let group = dst.is_broadcast() || dst.is_multicast() || dst == config.net.broadcast();
         if src.is_unspecified() || from.port() == 0 || to.port() == 0 || group {
             return;
+        }
+        if dst == config.host && self.tftp.wants(&self.lan, from, to.port()) {
+            return self.tftp.input(&mut self.lan, mac, from, to.port(), udp.payload(), now);
         }
         if dst == config.dns && to.port() == dns::PORT && !config.restrict {
             self.dns.query(&mut self.lan, mac, from, udp.payload(), now);
@@ -254,7 +261,7 @@ impl NetBackend for UserNet {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        [self.tcp.deadline(), self.next_sweep].into_iter().flatten().min()
+        [self.tcp.deadline(), self.tftp.deadline(), self.next_sweep].into_iter().flatten().min()
     }
 
     fn service(&mut self, now: Instant) {
@@ -269,6 +276,7 @@ impl NetBackend for UserNet {
             }
         }
         self.tcp.on_timers(self.paused, now);
+        self.tftp.on_timers(&mut self.lan, now);
         if self.next_sweep.is_some_and(|at| at <= now) {
             self.udp.expire(now);
             self.dns.expire(now);

@@ -18,6 +18,14 @@ fn peer() -> UdpSocket {
     socket
 }
 
+/// A port that refuses datagrams from all but one peer, so that it stays closed as long as the socket lives.
+fn closed_port() -> (UdpSocket, SocketAddr) {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.connect("127.0.0.1:9").unwrap();
+    let address = socket.local_addr().unwrap();
+    (socket, address)
+}
+
 fn payload(frame: &[u8]) -> &[u8] {
     &frame[42..]
 }
@@ -143,7 +151,7 @@ fn icmp(frames: &[Vec<u8>]) -> Vec<(u8, u8, Vec<u8>)> {
 #[test]
 fn a_closed_udp_port_is_reported() {
     let mut w = world();
-    let closed = peer().local_addr().unwrap();
+    let (_kept, closed) = closed_port();
     let frame = udp_frame(at(GUEST, 6001), through_gateway(closed), b"anyone?");
     w.inject(&frame);
     let frames = w.collect(|frames| !frames.is_empty());
@@ -196,7 +204,7 @@ fn name_server_relay_passes_queries_and_answers() {
 #[test]
 fn without_a_name_server_the_guest_hears_servfail() {
     let query = b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x01a\x00\x00\x01\x00\x01";
-    let closed = peer().local_addr().unwrap();
+    let (_kept, closed) = closed_port();
     let missing = std::path::PathBuf::from("/nonexistent/resolv.conf");
     for resolvers in [Resolvers::Fixed(vec![]), Resolvers::File(missing), Resolvers::Fixed(vec![closed, closed])] {
         let mut w = World::new(UserNetConfig { resolvers, ..Default::default() }, Offloads::empty());
@@ -212,7 +220,7 @@ fn without_a_name_server_the_guest_hears_servfail() {
 #[test]
 fn a_dead_name_server_gives_way_to_the_next() {
     let resolver = peer();
-    let closed = peer().local_addr().unwrap();
+    let (_kept, closed) = closed_port();
     let resolvers = Resolvers::Fixed(vec![closed, resolver.local_addr().unwrap()]);
     let mut w = World::new(UserNetConfig { resolvers, ..Default::default() }, Offloads::empty());
     let handle = w.udp_socket(7002);
