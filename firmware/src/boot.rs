@@ -195,6 +195,11 @@ impl BootPlan {
             }
         };
         let (mode, pc, rom) = request.entry(firmware.as_ref(), kernel.as_ref(), fdt_address)?;
+        for write in &layout.writes {
+            let (what, len) = (&write.what, write.data.len());
+            tracing::debug!("{what}: {len} bytes and {} zeros at {:#x}", write.zeros, write.address);
+        }
+        tracing::debug!("device tree: {} bytes at {fdt_address:#x}; start at {pc:#x}, {mode:?}", dtb.len());
         Ok(Self { writes: layout.writes, mode, pc, fdt_address, dtb, rom, initrd })
     }
 

@@ -9,9 +9,11 @@ pub const RFENCE: usize = 0x5246_4e43;
 pub const HSM: usize = 0x0048_534d;
 pub const SRST: usize = 0x5352_5354;
 pub const DBCN: usize = 0x4442_434e;
+pub const SUSP: usize = 0x5355_5350;
 
 pub const NOT_SUPPORTED: isize = -2;
 pub const INVALID_PARAM: isize = -3;
+pub const DENIED: isize = -4;
 pub const INVALID_ADDRESS: isize = -5;
 pub const ALREADY_AVAILABLE: isize = -6;
 

@@ -94,6 +94,22 @@ fn debug_console() -> Outcome {
     Ok(())
 }
 
+/// How suspend to RAM refuses; this program has nothing to wake it.
+fn system_suspend() -> Outcome {
+    if !sbi::probe(sbi::SUSP) {
+        return Err(Problem::Skip("no SUSP"));
+    }
+    let suspend = |kind, address| call(sbi::SUSP, 0, [kind, address, 0, 0, 0]);
+    error("reserved sleep type", suspend(1, harts::entry_address()), sbi::INVALID_PARAM)?;
+    if sbi::is_vireo() {
+        error("resume at nowhere", suspend(0, 1 << 50), sbi::INVALID_ADDRESS)?;
+    }
+    if harts::other().is_some() {
+        error("while harts run", suspend(0, harts::entry_address()), sbi::DENIED)?;
+    }
+    Ok(())
+}
+
 pub const TESTS: &[Test] = &[
     Test { name: "sbi-base", run: base },
     Test { name: "sbi-registers", run: registers },
@@ -101,4 +117,5 @@ pub const TESTS: &[Test] = &[
     Test { name: "sbi-hart-states", run: hart_states },
     Test { name: "sbi-reset-arguments", run: reset_arguments },
     Test { name: "sbi-debug-console", run: debug_console },
+    Test { name: "sbi-system-suspend", run: system_suspend },
 ];

@@ -131,6 +131,28 @@ fn suspend() -> Outcome {
     equal("error", error.unwrap_or(1), 0)
 }
 
+/// Suspends without keeping registers: the hart comes back through its entry.
+fn sleep_deep(_: usize) -> usize {
+    csr_clear!("sstatus", csr::SIE);
+    let me = hart::this();
+    me.online.store(false, Ordering::Release);
+    me.job.store(0, Ordering::Release);
+    let ret = sbi::call(sbi::HSM, 3, [0x8000_0000, harts::entry_address(), core::ptr::from_ref(me) as usize, 0, 0]);
+    // Only a refusal comes here.
+    me.online.store(true, Ordering::Release);
+    ret.error as usize
+}
+
+fn suspend_deep() -> Outcome {
+    let other = another()?;
+    other.start(sleep_deep, 0);
+    ensure!(harts::spin_until(|| sbi::hart_status(other.id).value != 0), "hart {} did not suspend", other.id);
+    sbi::send_ipi(1, other.id);
+    ensure!(harts::spin_until(|| other.online.load(Ordering::Acquire)), "an IPI did not wake it");
+    other.start(|_| hart::this().id, 0);
+    equal("hart id", other.finish().unwrap_or(usize::MAX), other.id)
+}
+
 /// Calls a function that returns a number.
 fn call_code(address: usize) -> usize {
     let value;
@@ -236,6 +258,7 @@ pub const TESTS: &[Test] = &[
     Test { name: "smp-ping-pong", run: ping_pong },
     Test { name: "smp-stop-start", run: stop_and_start },
     Test { name: "smp-suspend", run: suspend },
+    Test { name: "smp-suspend-deep", run: suspend_deep },
     Test { name: "smp-remote-fence-i", run: remote_fence_i },
     Test { name: "smp-remote-sfence", run: remote_sfence },
     Test { name: "fence-i", run: fence_i },
