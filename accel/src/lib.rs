@@ -10,6 +10,7 @@ pub mod clock;
 pub mod error;
 pub mod exit;
 pub mod irq;
+pub mod mock;
 pub mod select;
 pub mod state;
 pub mod tcg;

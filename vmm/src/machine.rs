@@ -94,22 +94,23 @@ pub struct Machine {
 /// Builds a machine and runs it to its end.
 pub fn run(config: MachineConfig) -> Result<Ending, MachineError> {
     let dumpdtb = config.board.dumpdtb.clone();
-    let (engine, m_mode) = choose_engine(&config)?;
+    let engine = choose_engine(&config)?;
     if let Some(path) = dumpdtb {
-        return dump_tree(config, m_mode, path);
+        return dump_tree(config, path);
     }
-    Machine::new(config, &*engine, m_mode)?.run()
+    let mut machine = Machine::new(config, &*engine)?;
+    machine.event_loop.catch_signals()?;
+    machine.run()
 }
 
+/// Whether the guest starts in M-mode, with what that needs on the board.
 fn m_mode(config: &MachineConfig) -> bool {
     config.boot.bios != Bios::Default
 }
 
-/// The engine, and whether the guest starts in M-mode.
-fn choose_engine(config: &MachineConfig) -> Result<(Box<dyn Accel>, bool), MachineError> {
-    let m_mode = m_mode(config);
+fn choose_engine(config: &MachineConfig) -> Result<Box<dyn Accel>, MachineError> {
     let mut choices: Vec<Choice> = config.accel.iter().map(choice).collect();
-    if choices.is_empty() && m_mode {
+    if choices.is_empty() && m_mode(config) {
         // Only the translator has an M-mode.
         choices.push(Choice::Tcg(TcgOptions::default()));
     }
@@ -129,7 +130,7 @@ fn choose_engine(config: &MachineConfig) -> Result<(Box<dyn Accel>, bool), Machi
             false => tracing::warn!("{reason}; using {engine}"),
         }
     }
-    Ok((selection.engine, m_mode))
+    Ok(selection.engine)
 }
 
 fn choice(choice: &AccelChoice) -> Choice {
@@ -151,7 +152,6 @@ fn choice(choice: &AccelChoice) -> Choice {
 /// Chips, wires and memory, without anything that runs them.
 fn build_board(
     config: &MachineConfig,
-    m_mode: bool,
     chardevs: &Chardevs,
     control: &Arc<Control>,
     timers: &Arc<EventLoopTimers>,
@@ -160,7 +160,7 @@ fn build_board(
     let ram = Arc::new(memory::allocate(map::RAM_BASE, config.ram_size)?);
     let (backends, down_scripts) = open::backends(config, chardevs)?;
     let services = Services { control: Arc::clone(control) as _, timers };
-    Ok((Board::new(config, m_mode, clock, ram, backends, &services)?, down_scripts))
+    Ok((Board::new(config, m_mode(config), clock, ram, backends, &services)?, down_scripts))
 }
 
 /// Decides what is loaded where.
@@ -212,7 +212,7 @@ fn read_tree(path: &PathBuf) -> Result<DeviceTree, MachineError> {
 }
 
 /// `-M dumpdtb=`: no guest runs, and no console is opened.
-fn dump_tree(mut config: MachineConfig, m_mode: bool, path: PathBuf) -> Result<Ending, MachineError> {
+fn dump_tree(mut config: MachineConfig, path: PathBuf) -> Result<Ending, MachineError> {
     config.chardevs.clear();
     config.serial = None;
     // Nor are disks and networks: an empty transport looks the same.
@@ -221,7 +221,7 @@ fn dump_tree(mut config: MachineConfig, m_mode: bool, path: PathBuf) -> Result<E
     let control = Arc::new(Control::new().map_err(host("make an event descriptor"))?);
     let timers = EventLoopTimers::new().map_err(host("make a timer"))?;
     let chardevs = Chardevs::open(&config)?;
-    let (board, _) = build_board(&config, m_mode, &chardevs, &control, &timers)?;
+    let (board, _) = build_board(&config, &chardevs, &control, &timers)?;
     let mut plan = plan_boot(&config, &board)?;
     plan.reseed(random_seed()?)?;
     std::fs::write(&path, &plan.dtb).map_err(|source| MachineError::File {
@@ -253,12 +253,12 @@ fn random_seed() -> Result<[u8; 32], MachineError> {
 }
 
 impl Machine {
-    pub fn new(config: MachineConfig, engine: &dyn Accel, m_mode: bool) -> Result<Self, MachineError> {
+    pub fn new(config: MachineConfig, engine: &dyn Accel) -> Result<Self, MachineError> {
         let host = |what| move |source| MachineError::Host { what, source };
         let control = Arc::new(Control::new().map_err(host("make an event descriptor"))?);
         let timers = EventLoopTimers::new().map_err(host("make a timer"))?;
         let chardevs = Chardevs::open(&config)?;
-        let (board, down_scripts) = build_board(&config, m_mode, &chardevs, &control, &timers)?;
+        let (board, down_scripts) = build_board(&config, &chardevs, &control, &timers)?;
         let plan = plan_boot(&config, &board)?;
 
         let hart_count = config.topology.harts();
@@ -269,7 +269,7 @@ impl Machine {
                 clock: Arc::clone(&board.clock),
                 harts: hart_count,
                 isa: config.isa.clone(),
-                builtin_sbi: !m_mode,
+                builtin_sbi: !m_mode(&config),
             })
             .map_err(MachineError::Accel)?;
         let vcpus = (0..hart_count).map(|h| vm.create_vcpu(h)).collect::<Result<Vec<_>, _>>();
@@ -305,10 +305,10 @@ impl Machine {
         Ok(Self { threads, harts, board, plan, event_loop, chardevs, config, _down_scripts: down_scripts })
     }
 
-    /// Runs to the end.
+    /// Runs to the end. Whoever wants signals to end it has them caught before.
     pub fn run(mut self) -> Result<Ending, MachineError> {
         for chardev in self.chardevs.iter() {
-            chardev.wait_for_peer().map_err(|source| OpenError::Chardev { id: chardev.id().to_owned(), source })?;
+            chardev.wait_for_peer().map_err(OpenError::from)?;
         }
         self.power_on()?;
         let ending = self.serve();
@@ -382,3 +382,6 @@ impl Machine {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

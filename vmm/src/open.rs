@@ -26,8 +26,8 @@ use crate::config::{
 /// Why something outside of the machine cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    #[error("cannot open character device '{id}'")]
-    Chardev { id: String, source: ChardevError },
+    #[error(transparent)]
+    Chardev(#[from] ChardevError),
     #[error("cannot open drive '{id}'")]
     Drive { id: String, source: BlockError },
     #[error("cannot open flash drive '{id}'")]
@@ -57,14 +57,12 @@ pub struct Chardevs {
 
 impl Chardevs {
     pub fn open(config: &MachineConfig) -> Result<Self, OpenError> {
-        let open =
-            |c: &ChardevConfig| Chardev::open(c).map_err(|source| OpenError::Chardev { id: c.id.clone(), source });
-        let mut all = config.chardevs.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+        let mut all = config.chardevs.iter().map(Chardev::open).collect::<Result<Vec<_>, _>>()?;
         let wanted = config.serial.as_deref();
         let serial = match wanted.and_then(|id| all.iter().find(|c| c.id() == id)) {
             Some(serial) => Arc::clone(serial),
             None => {
-                let null = open(&ChardevConfig::new("null", BackendConfig::Null))?;
+                let null = Chardev::open(&ChardevConfig::new("null", BackendConfig::Null))?;
                 all.push(Arc::clone(&null));
                 null
             }

@@ -44,15 +44,19 @@ impl EventSubscriber for RequestBell {
 }
 
 impl EventLoop {
-    /// Signals are caught from now on.
     pub fn new(control: Arc<Control>, timers: &Arc<EventLoopTimers>) -> Result<Self, EventLoopError> {
         let manager = EventManager::new().map_err(EventLoopError::Setup)?;
-        let signals = Signals::catch(Arc::clone(&control)).map_err(EventLoopError::Signals)?;
         let mut new = Self { manager, control: Arc::clone(&control) };
         new.add(Arc::new(RequestBell(control)));
-        new.add(Arc::new(signals));
         new.add(Arc::clone(timers) as Subscriber);
         Ok(new)
+    }
+
+    /// From now on signals that would end the program are requests.
+    pub fn catch_signals(&mut self) -> Result<(), EventLoopError> {
+        let signals = Signals::catch(Arc::clone(&self.control)).map_err(EventLoopError::Signals)?;
+        self.add(Arc::new(signals));
+        Ok(())
     }
 
     pub fn add(&mut self, subscriber: Subscriber) {

@@ -1,0 +1,238 @@
+//! An engine with no CPU: its harts execute lists of bus accesses and exits. It drives boards and devices in
+//! tests, and shows that the engine contract needs no processor behind it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use crate::{
+    Accel, AccelError, GuestBus, HartIrq, HartSet, HartState, RemoteFence, SbiCall, Vcpu, VcpuExit, VcpuHandle, Vm,
+    VmConfig,
+};
+
+/// What a hart does next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Loads this many bytes.
+    Load { gpa: u64, len: usize },
+    /// Stores these bytes.
+    Store { gpa: u64, data: Vec<u8> },
+    /// Leaves `run` with this.
+    Exit(VcpuExit),
+    /// Waits until a line has this level. A kick interrupts it; it goes on with the next `run`.
+    Wait { irq: HartIrq, level: bool },
+}
+
+/// What a hart has seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A new state, by its pc.
+    Started(u64),
+    /// A load's answer; `None` is a fault.
+    Loaded(Option<Vec<u8>>),
+    /// A store that faulted.
+    StoreFault(u64),
+    /// The answer to an SBI call.
+    Sbi { error: i64, value: u64 },
+}
+
+/// Lines and kick of a hart, shared by its handle.
+#[derive(Default)]
+struct Inputs {
+    lines: HashMap<HartIrq, bool>,
+    kicked: bool,
+    ssip: bool,
+    sbi_timer: u64,
+    mtimecmp: u64,
+}
+
+#[derive(Default)]
+struct Shared {
+    inputs: Mutex<Inputs>,
+    changed: Condvar,
+    log: Mutex<Vec<Event>>,
+}
+
+impl Shared {
+    fn inputs(&self) -> MutexGuard<'_, Inputs> {
+        self.inputs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, f: impl FnOnce(&mut Inputs)) {
+        f(&mut self.inputs());
+        self.changed.notify_all();
+    }
+
+    fn log(&self, event: Event) {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).push(event);
+    }
+}
+
+/// The engine. Harts without a script do nothing until they are kicked.
+#[derive(Default)]
+pub struct Mock {
+    /// By hart; what one entry into the guest executes: the script starts anew with every `set_state`.
+    scripts: Vec<Vec<Vec<Step>>>,
+    shared: Mutex<Vec<Arc<Shared>>>,
+}
+
+impl Mock {
+    /// `scripts[hart][n]` is what the hart executes after its `n`-th `set_state`.
+    pub fn new(scripts: Vec<Vec<Vec<Step>>>) -> Self {
+        Self { scripts, shared: Mutex::default() }
+    }
+
+    /// What hart `hart` has seen so far.
+    pub fn events(&self, hart: u32) -> Vec<Event> {
+        let shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let log = shared[hart as usize].log.lock().unwrap_or_else(PoisonError::into_inner);
+        log.clone()
+    }
+}
+
+impl Accel for Mock {
+    fn name(&self) -> &'static str {
+        "mock"
+    }
+
+    fn description(&self) -> &'static str {
+        "no CPU; for tests"
+    }
+
+    fn availability(&self) -> Result<(), AccelError> {
+        Ok(())
+    }
+
+    fn create_vm(&self, config: VmConfig) -> Result<Arc<dyn Vm>, AccelError> {
+        let harts: Vec<_> = (0..config.harts).map(|_| Arc::new(Shared::default())).collect();
+        *self.shared.lock().unwrap_or_else(PoisonError::into_inner) = harts.clone();
+        Ok(Arc::new(MockVm { bus: config.bus, harts, scripts: self.scripts.clone() }))
+    }
+}
+
+struct MockVm {
+    bus: Arc<dyn GuestBus>,
+    harts: Vec<Arc<Shared>>,
+    scripts: Vec<Vec<Vec<Step>>>,
+}
+
+impl Vm for MockVm {
+    fn create_vcpu(&self, hart: u32) -> Result<Box<dyn Vcpu>, AccelError> {
+        let mut scripts = self.scripts.get(hart as usize).cloned().unwrap_or_default();
+        scripts.reverse();
+        Ok(Box::new(MockVcpu {
+            bus: Arc::clone(&self.bus),
+            shared: Arc::clone(&self.harts[hart as usize]),
+            scripts,
+            steps: Vec::new(),
+            state: HartState::default(),
+        }))
+    }
+
+    /// Nothing is cached.
+    fn remote_fence(&self, _: &HartSet, _: RemoteFence) {}
+}
+
+struct MockVcpu {
+    bus: Arc<dyn GuestBus>,
+    shared: Arc<Shared>,
+    /// The next one last.
+    scripts: Vec<Vec<Step>>,
+    /// The next one last.
+    steps: Vec<Step>,
+    state: HartState,
+}
+
+impl MockVcpu {
+    /// Sleeps until `done` or a kick; `false` after a kick, which is taken.
+    fn sleep(&self, done: impl Fn(&Inputs) -> bool) -> bool {
+        let inputs = self.shared.inputs();
+        let waiting = |i: &mut Inputs| !done(i) && !i.kicked;
+        let mut inputs = self.shared.changed.wait_while(inputs, waiting).unwrap_or_else(PoisonError::into_inner);
+        !std::mem::take(&mut inputs.kicked)
+    }
+}
+
+impl Vcpu for MockVcpu {
+    fn run(&mut self) -> Result<VcpuExit, AccelError> {
+        loop {
+            if std::mem::take(&mut self.shared.inputs().kicked) {
+                return Ok(VcpuExit::Kicked);
+            }
+            match self.steps.pop() {
+                Some(Step::Load { gpa, len }) => {
+                    let mut data = vec![0; len];
+                    let answer = self.bus.read(gpa, &mut data).ok().map(|()| data);
+                    self.shared.log(Event::Loaded(answer));
+                }
+                Some(Step::Store { gpa, data }) => {
+                    if self.bus.write(gpa, &data).is_err() {
+                        self.shared.log(Event::StoreFault(gpa));
+                    }
+                }
+                Some(Step::Exit(exit)) => return Ok(exit),
+                Some(Step::Wait { irq, level }) => {
+                    if !self.sleep(|i| i.lines.get(&irq).copied().unwrap_or(false) == level) {
+                        self.steps.push(Step::Wait { irq, level });
+                        return Ok(VcpuExit::Kicked);
+                    }
+                }
+                None => {
+                    self.sleep(|_| false);
+                    return Ok(VcpuExit::Kicked);
+                }
+            }
+        }
+    }
+
+    /// Any line counts as enabled.
+    fn wait_for_interrupt(&mut self) -> bool {
+        self.sleep(|i| i.ssip || i.lines.values().any(|level| *level))
+    }
+
+    fn finish_sbi(&mut self, _: &SbiCall, error: i64, value: u64) {
+        self.shared.log(Event::Sbi { error, value });
+    }
+
+    fn state(&mut self) -> HartState {
+        self.state.clone()
+    }
+
+    fn set_state(&mut self, state: &HartState) {
+        self.state = state.clone();
+        self.steps = self.scripts.pop().unwrap_or_default();
+        self.steps.reverse();
+        self.shared.log(Event::Started(state.pc));
+    }
+
+    fn handle(&self) -> Arc<dyn VcpuHandle> {
+        Arc::new(MockHandle(Arc::clone(&self.shared)))
+    }
+}
+
+struct MockHandle(Arc<Shared>);
+
+impl VcpuHandle for MockHandle {
+    fn kick(&self) {
+        self.0.change(|i| i.kicked = true);
+    }
+
+    fn set_irq(&self, irq: HartIrq, level: bool) {
+        self.0.change(|i| {
+            i.lines.insert(irq, level);
+        });
+    }
+
+    fn raise_ssip(&self) {
+        self.0.change(|i| i.ssip = true);
+    }
+
+    fn set_mtimecmp(&self, ticks: u64) {
+        self.0.change(|i| i.mtimecmp = ticks);
+    }
+
+    fn set_sbi_timer(&self, ticks: u64) {
+        self.0.change(|i| i.sbi_timer = ticks);
+    }
+
+    fn clock_changed(&self) {}
+}

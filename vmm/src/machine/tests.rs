@@ -1,0 +1,212 @@
+//! Whole machines on the engine without a CPU.
+
+use accel::mock::{Event, Mock, Step};
+use accel::{HartIrq, SbiCall, VcpuExit};
+
+use super::*;
+use crate::cli::{self, Command};
+
+fn config(words: &[&str]) -> MachineConfig {
+    let words: Vec<String> = words.iter().map(|w| (*w).to_owned()).collect();
+    match cli::parse(&words) {
+        Ok(Command::Run(config)) => *config,
+        other => panic!("{words:?}: {other:?}"),
+    }
+}
+
+/// Runs `scripts` on a machine without console; the mock tells what the harts saw.
+fn run_on(words: &[&str], scripts: Vec<Vec<Vec<Step>>>) -> (Result<Ending, String>, Mock) {
+    let mock = Mock::new(scripts);
+    let machine = Machine::new(config(words), &mock);
+    let ending = machine.and_then(Machine::run).map_err(|e| crate::error_chain(&e));
+    (ending, mock)
+}
+
+fn store(gpa: u64, data: &[u8]) -> Step {
+    Step::Store { gpa, data: data.to_vec() }
+}
+
+fn store32(gpa: u64, value: u32) -> Step {
+    store(gpa, &value.to_le_bytes())
+}
+
+fn load32(gpa: u64) -> Step {
+    Step::Load { gpa, len: 4 }
+}
+
+fn loaded32(value: u32) -> Event {
+    Event::Loaded(Some(value.to_le_bytes().to_vec()))
+}
+
+fn sbi(eid: u64, fid: u64, args: &[u64]) -> Step {
+    let mut all = [0; 6];
+    all[..args.len()].copy_from_slice(args);
+    Step::Exit(VcpuExit::Sbi(SbiCall { eid, fid, args: all }))
+}
+
+const HSM: u64 = 0x48534d;
+const SRST: u64 = 0x53525354;
+const DBCN: u64 = 0x4442434e;
+
+fn power_off(code: u32) -> Step {
+    store32(map::FINISHER.base, if code == 0 { 0x5555 } else { code << 16 | 0x3333 })
+}
+
+/// Where the demo guest, which these machines load, starts.
+const ENTRY: u64 = map::RAM_BASE + (2 << 20);
+
+#[test]
+fn the_uart_reaches_its_file_and_the_exit_code_the_caller() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("out");
+    let serial = format!("file:{}", file.display());
+    let script = vec![store(map::UART.base, b"H"), store(map::UART.base, b"i"), power_off(7)];
+    let (ending, mock) = run_on(&["-serial", &serial], vec![vec![script]]);
+    assert_eq!(ending, Ok(Ending::Code(7)));
+    assert_eq!(mock.events(0), [Event::Started(ENTRY)]);
+    assert_eq!(std::fs::read(file).unwrap(), b"Hi");
+}
+
+#[test]
+fn an_interrupt_passes_uart_plic_and_hart() {
+    let plic = map::PLIC.base;
+    let script = vec![
+        // Priority of the UART, its enable bit and the threshold of hart 0's S-mode.
+        store32(plic + 4 * 10, 1),
+        store32(plic + 0x2000, 1 << 10),
+        store32(plic + 0x20_0000, 0),
+        // Transmitter empty.
+        store(map::UART.base + 1, &[2]),
+        Step::Wait { irq: HartIrq::SupervisorExternal, level: true },
+        load32(plic + 0x20_0004),
+        Step::Wait { irq: HartIrq::SupervisorExternal, level: false },
+        store(map::UART.base + 1, &[0]),
+        store32(plic + 0x20_0004, 10),
+        load32(plic + 0x20_0004),
+        power_off(0),
+    ];
+    let (ending, mock) = run_on(&["-nodefaults"], vec![vec![script]]);
+    assert_eq!(ending, Ok(Ending::Code(0)));
+    assert_eq!(mock.events(0)[1..], [loaded32(10), loaded32(0)]);
+}
+
+#[test]
+fn a_reset_starts_the_guest_again_with_fresh_chips() {
+    let scratch = map::UART.base + 7;
+    let reset = store32(map::FINISHER.base, 0x7777);
+    let script = |last| vec![Step::Load { gpa: scratch, len: 1 }, store(scratch, &[0x55]), last];
+    let scripts = vec![vec![script(reset.clone()), script(reset), script(power_off(0))]];
+    let (ending, mock) = run_on(&["-nodefaults"], scripts);
+    assert_eq!(ending, Ok(Ending::Code(0)));
+    let fresh = [Event::Started(ENTRY), Event::Loaded(Some(vec![0]))];
+    assert_eq!(mock.events(0), [&fresh[..], &fresh[..], &fresh[..]].concat());
+}
+
+#[test]
+fn no_reboot_ends_the_program() {
+    let (ending, _) = run_on(&["-nodefaults", "-no-reboot"], vec![vec![vec![sbi(SRST, 0, &[1, 0])]]]);
+    assert_eq!(ending, Ok(Ending::Code(0)));
+    let (ending, _) = run_on(&["-nodefaults"], vec![vec![vec![sbi(SRST, 0, &[0, 1])]]]);
+    assert_eq!(ending, Ok(Ending::Code(1)), "shut down because of a failure");
+}
+
+#[test]
+fn hsm_starts_stops_and_starts_a_hart() {
+    let start = |opaque| sbi(HSM, 0, &[1, ENTRY, opaque]);
+    // Hart 1 stops at once; hart 0 waits for that by an interrupt that hart 1 raises through the PLIC's pending UART.
+    let plic = map::PLIC.base;
+    let hart0 = vec![
+        store32(plic + 4 * 10, 1),
+        store32(plic + 0x2000, 1 << 10),
+        sbi(HSM, 2, &[1]),
+        start(1),
+        start(2),
+        Step::Wait { irq: HartIrq::SupervisorExternal, level: true },
+        power_off(0),
+    ];
+    let hart1 = vec![store(map::UART.base + 1, &[2]), sbi(HSM, 1, &[])];
+    let (ending, mock) = run_on(&["-nodefaults", "-smp", "2"], vec![vec![hart0], vec![hart1]]);
+    assert_eq!(ending, Ok(Ending::Code(0)));
+    let (success, stopped, already) = (Event::Sbi { error: 0, value: 0 }, Event::Sbi { error: 0, value: 1 }, -6);
+    let events = mock.events(0);
+    assert_eq!(events[1..3], [stopped, success.clone()]);
+    // The second start comes before or after hart 1 has stopped again.
+    assert!(events[3] == Event::Sbi { error: already, value: 0 } || events[3] == success, "{events:?}");
+    assert_eq!(mock.events(1)[0], Event::Started(ENTRY));
+}
+
+#[test]
+fn the_debug_console_is_the_uarts() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("out");
+    let serial = format!("file:{}", file.display());
+    let script =
+        vec![store(map::UART.base, b"a"), sbi(DBCN, 2, &[u64::from(b'b')]), store(map::UART.base, b"c"), power_off(0)];
+    let (ending, _) = run_on(&["-serial", &serial], vec![vec![script]]);
+    assert_eq!(ending, Ok(Ending::Code(0)));
+    assert_eq!(std::fs::read(file).unwrap(), b"abc");
+}
+
+#[test]
+fn m_mode_machines_have_what_belongs_below() {
+    let dir = tempfile::tempdir().unwrap();
+    let kernel = dir.path().join("kernel");
+    std::fs::write(&kernel, [0x13; 64]).unwrap();
+    let words = ["-nodefaults", "-bios", "none", "-kernel", kernel.to_str().unwrap(), "-smp", "2"];
+    let clint = map::CLINT.base;
+    let hart0 = vec![
+        load32(map::MROM.base),
+        // MSIP of hart 1, and of the PLIC context for its M-mode the threshold.
+        store32(clint + 4, 1),
+        load32(map::PLIC.base + 0x20_2000),
+        Step::Load { gpa: map::SSWI.base, len: 4 },
+        Step::Wait { irq: HartIrq::MachineSoftware, level: true },
+        power_off(0),
+    ];
+    let hart1 = vec![Step::Wait { irq: HartIrq::MachineSoftware, level: true }, store32(clint, 1)];
+    let (ending, mock) = run_on(&words, vec![vec![hart0], vec![hart1]]);
+    assert_eq!(ending, Ok(Ending::Code(0)));
+    let want = [Event::Started(map::MROM.base), loaded32(0x297), loaded32(0), Event::Loaded(None)];
+    assert_eq!(mock.events(0), want);
+    assert_eq!(mock.events(1), [Event::Started(map::MROM.base)]);
+
+    let (ending, mock) = run_on(&["-nodefaults"], vec![vec![vec![load32(clint), power_off(0)]]]);
+    assert_eq!(ending, Ok(Ending::Code(0)));
+    assert_eq!(mock.events(0)[1], Event::Loaded(None), "no CLINT beside the built-in SBI");
+}
+
+#[test]
+fn a_hart_that_sleeps_by_sbi_wakes_by_an_interrupt() {
+    let plic = map::PLIC.base;
+    let script = vec![
+        store32(plic + 4 * 10, 1),
+        store32(plic + 0x2000, 1 << 10),
+        store(map::UART.base + 1, &[2]),
+        // Retentive, then not.
+        sbi(HSM, 3, &[0, 0, 0]),
+        sbi(HSM, 3, &[0x8000_0000, ENTRY + 4, 9]),
+    ];
+    let (ending, mock) = run_on(&["-nodefaults"], vec![vec![script, vec![power_off(0)]]]);
+    assert_eq!(ending, Ok(Ending::Code(0)));
+    let want = [Event::Started(ENTRY), Event::Sbi { error: 0, value: 0 }, Event::Started(ENTRY + 4)];
+    assert_eq!(mock.events(0), want);
+}
+
+#[test]
+fn engines_failures_end_the_machine() {
+    let (ending, _) =
+        run_on(&["-nodefaults"], vec![vec![vec![Step::Exit(VcpuExit::Shutdown(ShutdownReason::Failure))]]]);
+    assert_eq!(ending, Ok(Ending::Code(1)));
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    let error = |words: &[&str]| run_on(words, vec![]).0.unwrap_err();
+    assert!(error(&["-kernel", "/nonexistent/k"]).contains("'/nonexistent/k'"));
+    assert!(error(&["-drive", "file=/nonexistent/d"]).contains("'/nonexistent/d'"));
+    assert!(error(&["-bios", "/nonexistent/b"]).contains("'/nonexistent/b'"));
+    assert!(error(&["-kernel", "/dev/null", "-dtb", "/nonexistent/t"]).contains("'/nonexistent/t'"));
+    assert!(error(&["-nodefaults", "-serial", "file:/nonexistent/s"]).contains("'/nonexistent/s'"));
+}
+
+use accel::ShutdownReason;
