@@ -149,11 +149,17 @@ impl Chardev {
         self.notice.as_deref()
     }
 
-    /// Blocks until a client of a server has connected; at once for all others. Meant for `wait=on`, before
-    /// the machine starts.
+    /// Whether the machine should not start yet: a server with `wait=on` has no client.
+    pub fn awaits_peer(&self) -> bool {
+        let io = locked(&self.io);
+        io.link.is_none() && io.source.awaits()
+    }
+
+    /// Blocks while [`Chardev::awaits_peer`]; fails when a signal is caught meanwhile. For programs whose event
+    /// loop does not run before the machine starts.
     pub fn wait_for_peer(&self) -> Result<(), ChardevError> {
         let mut io = locked(&self.io);
-        if io.link.is_none() {
+        if io.link.is_none() && io.source.awaits() {
             let waited = io.source.wait(&self.poll);
             io.link = waited.map_err(|source| ChardevError::Wait { id: self.id.clone(), source })?;
             if io.link.is_some() {

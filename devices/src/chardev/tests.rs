@@ -243,6 +243,17 @@ fn server_serves_one_client_after_another() {
 }
 
 #[test]
+fn only_a_server_with_wait_waits() {
+    let dir = Dir::new();
+    for backend in [unix_server(dir.path("s")), BackendConfig::Null, BackendConfig::Pty { link: None }] {
+        let b = Bench::new(backend);
+        assert!(!b.chardev.awaits_peer());
+        b.chardev.wait_for_peer().unwrap();
+        assert!(!b.chardev.is_connected());
+    }
+}
+
+#[test]
 fn what_a_client_sent_before_it_left_still_arrives() {
     let (_dir, b, mut peer) = pair(false);
     peer.write_all(b"last words").unwrap();
@@ -337,7 +348,9 @@ fn tcp_server_says_where_it_listens_and_waits() {
         peer.write_all(b"hello").unwrap();
         receive(&mut peer, 2)
     });
+    assert!(b.chardev.awaits_peer());
     b.chardev.wait_for_peer().unwrap();
+    assert!(!b.chardev.awaits_peer());
     b.expect_input(b"hello");
     b.send(b"ok");
     assert_eq!(peer.join().unwrap(), b"ok");

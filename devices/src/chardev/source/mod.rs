@@ -25,7 +25,12 @@ pub(super) trait Source: Send {
     /// The connection ended; its descriptors are out of `poll`.
     fn lost(&mut self, _: &Poll) {}
 
-    /// Blocks for a connection, if this kind may.
+    /// Whether the machine is to start only with a connection.
+    fn awaits(&self) -> bool {
+        false
+    }
+
+    /// Blocks for a connection, or for a signal.
     fn wait(&mut self, _: &Poll) -> io::Result<Option<Link>> {
         Ok(None)
     }

@@ -8,8 +8,8 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::event::Timespec;
 use rustix::event::epoll::EventFlags;
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use super::{Opened, Source};
@@ -76,6 +76,7 @@ fn tcp(stream: TcpStream, nodelay: bool) -> OwnedFd {
 struct Server {
     listener: Listener,
     watch: Watch,
+    wait: bool,
     nodelay: bool,
     _file: Option<SocketFile>,
 }
@@ -98,7 +99,7 @@ pub(super) fn listen(id: &str, address: &SocketAddress, wait: bool, nodelay: boo
     listener.set_nonblocking(true).map_err(failed)?;
     let verb = if wait { "waits for a connection" } else { "listens" };
     let notice = Some(format!("char device '{id}' {verb} on {bound}"));
-    let server = Server { listener, watch: Watch::new(Token::Source), nodelay, _file: file };
+    let server = Server { listener, watch: Watch::new(Token::Source), wait, nodelay, _file: file };
     Ok(Opened { source: Box::new(server), notice })
 }
 
@@ -147,17 +148,18 @@ impl Source for Server {
         self.watch(poll, true);
     }
 
+    fn awaits(&self) -> bool {
+        self.wait
+    }
+
     fn wait(&mut self, poll: &Poll) -> io::Result<Option<Link>> {
-        self.listener.set_nonblocking(false)?;
-        let link = loop {
-            match self.listener.accept(self.nodelay) {
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                done => break done,
+        loop {
+            // A signal ends the wait, whatever its handler says about restarting.
+            rustix::event::poll(&mut [PollFd::new(&self.listener.fd(), PollFlags::IN)], None)?;
+            if let Some(link) = self.ready(poll) {
+                return Ok(Some(link));
             }
-        };
-        self.listener.set_nonblocking(true)?;
-        self.watch(poll, false);
-        link.map(Some)
+        }
     }
 }
 
@@ -265,7 +267,6 @@ impl Client {
 
     /// Whether the pending connection was made, once it is decided.
     fn finish(&mut self, poll: &Poll) -> io::Result<Option<Link>> {
-        use rustix::event::{PollFd, PollFlags};
         let Some((socket, watch)) = &mut self.pending else { return Ok(None) };
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
         if rustix::event::poll(&mut [PollFd::new(socket, PollFlags::OUT)], Some(&now))? == 0 {
