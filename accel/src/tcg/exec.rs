@@ -75,6 +75,7 @@ fn run_loop(hart: &mut Hart, tr: &mut Translator) -> VcpuExit {
             forced_eviction(hart);
         }
         exit = match link {
+            _ if exit == Exit::Interpret => interpret_one(hart, tr),
             Some(link) => follow_link(hart, tr, &link),
             None => step(hart, tr),
         };
@@ -310,7 +311,7 @@ fn translate_block(hart: &mut Hart, tr: &mut Translator, pc: u64, pa: u64, mode:
     let source = translate::Source { bytes: &bytes, start, next_page: None };
     let limit = hart.options.block_insns;
     let mut second_page = None;
-    if translate::translate(&mut tr.builder, &tr.decoder, mode, &source, limit).is_err() {
+    if translate::translate(&mut tr.builder, &tr.decoder, &source, limit).is_err() {
         let at = (pc | 0xfff) + 1;
         let next = fetch(hart, at)?;
         let second = next.walk.pa & !0xfff;
@@ -321,7 +322,7 @@ fn translate_block(hart: &mut Hart, tr: &mut Translator, pc: u64, pa: u64, mode:
         }
         // The block is this one instruction: beyond it another page begins.
         let source = translate::Source { bytes: &bytes, start, next_page: Some(half) };
-        let done = translate::translate(&mut tr.builder, &tr.decoder, mode, &source, 1);
+        let done = translate::translate(&mut tr.builder, &tr.decoder, &source, 1);
         debug_assert!(done.is_ok());
         bytes.extend(half.to_le_bytes());
     }
@@ -370,6 +371,16 @@ fn fetch_half(hart: &mut Hart, f: &Fetch, pc: u64) -> Result<u16, Trap> {
     Ok(u16::from_le_bytes(data))
 }
 
+/// Runs the instruction at the pc, which generated code cannot do, in the interpreter.
+fn interpret_one(hart: &mut Hart, tr: &mut Translator) -> Exit {
+    let pc = hart.s.pc;
+    hart.page_base = pc & !0xfff;
+    match fetch(hart, pc) {
+        Ok(f) => run_from_device(hart, tr, pc, f.walk.pa),
+        Err(t) => fault(hart, t, pc),
+    }
+}
+
 /// Runs one instruction from a ROM or flash, or from a page that PMP divides; nothing is kept.
 fn run_from_device(hart: &mut Hart, tr: &mut Translator, pc: u64, pa: u64) -> Exit {
     let insn = (|| {
@@ -389,10 +400,12 @@ fn run_from_device(hart: &mut Hart, tr: &mut Translator, pc: u64, pa: u64) -> Ex
     };
     let bytes = low.to_le_bytes();
     let source = translate::Source { bytes: &bytes, start: (pa & 0xfff) as u16, next_page: high };
-    let done = translate::translate(&mut tr.builder, &tr.decoder, BlockMode::of(&hart.s), &source, 1);
+    let done = translate::translate(&mut tr.builder, &tr.decoder, &source, 1);
     debug_assert!(done.is_ok());
     std::mem::swap(&mut tr.builder.block, &mut tr.scratch);
+    let interpreting = std::mem::replace(&mut hart.interpreting, true);
     let exit = interp::run(hart, &tr.scratch);
+    hart.interpreting = interpreting;
     std::mem::swap(&mut tr.builder.block, &mut tr.scratch);
     exit
 }

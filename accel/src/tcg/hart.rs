@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::code_cache::CodeCache;
 use super::csr::{self, CsrEffect, CsrEnv, CsrOp, Illegal};
-use super::ir::TEMPS;
+use super::ir::{TEMPS, fp_check};
 use super::mmu::tlb::{ContextKey, Tables, Tlb};
 use super::mmu::walk;
 use super::smp::{HartShared, POLL_IRQ, VmShared};
@@ -36,6 +36,8 @@ pub enum Exit {
     Sbi = 5,
     /// WFI; `s.pc` is past it.
     Wfi = 6,
+    /// Generated code cannot do the instruction at `s.pc`: the interpreter has to.
+    Interpret = 7,
 }
 
 /// Offset of the reservation's host address while there is none.
@@ -53,6 +55,10 @@ pub struct Hart {
     /// The instruction that called out: offset in the page | instructions of the block before it << 16.
     pub cur: u32,
     pub exit: Exit,
+    /// Floating-point checks that would fail now, see `ir::fp_check`.
+    pub fp_missing: u8,
+    /// The interpreter runs the hart, for good or for one instruction.
+    pub interpreting: bool,
     /// Instructions retired since the hart was made.
     pub retired: u64,
     /// Host address of the reserved word, bit 0 set for a word and bit 1 for a doubleword.
@@ -125,6 +131,13 @@ impl Hart {
         self.retired += u64::from(self.cur >> 16);
     }
 
+    /// Leaves the block before the current instruction, for the interpreter to perform it.
+    pub fn leave_to_interpreter(&mut self) {
+        self.s.pc = self.cur_pc();
+        self.leave_before();
+        self.exit = Exit::Interpret;
+    }
+
     /// Leaves the block after the current instruction, `len` bytes long.
     pub fn leave_after(&mut self, len: u64, exit: Exit) {
         self.s.pc = self.cur_pc().wrapping_add(len);
@@ -171,9 +184,13 @@ impl Hart {
         self.tables = self.tlb.select(key, self.s.csr.satp);
     }
 
-    /// Key of blocks in this state: privilege, FS, and what the dynamic rounding mode is.
-    pub fn block_mode(&self) -> u8 {
-        BlockMode::of(&self.s).0
+    /// Brings `fp_missing` up to date: after writes to mstatus, fcsr or the whole state.
+    pub fn update_fp(&mut self) {
+        let fs = self.s.csr.mstatus >> 13 & 3;
+        let frm = self.s.csr.fcsr >> 5 & 7;
+        let flag = |missing, check| if missing { check } else { 0 };
+        self.fp_missing =
+            flag(fs != 3, fp_check::DIRTY) | flag(frm > 3, fp_check::NATIVE_FRM) | flag(fs == 0, fp_check::ON);
     }
 
     /// `mip` as software reads it, timers by the clock.
@@ -333,36 +350,13 @@ impl CsrEnv for CsrView<'_> {
     }
 }
 
-/// Mode of a block: bits 1:0 privilege, 3:2 FS (0 off, 1 clean or initial, 3 dirty), 5:4 class of `frm`
-/// (0 native rounding mode, 1 RMM, 2 reserved).
+/// What the translation of a block depends on besides its code: bits 1:0 privilege.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct BlockMode(pub u8);
 
 impl BlockMode {
     pub fn of(s: &HartState) -> Self {
-        let fs = match s.csr.mstatus >> 13 & 3 {
-            0 => 0,
-            3 => 3,
-            _ => 1,
-        };
-        let frm = match s.csr.fcsr >> 5 & 7 {
-            0..=3 => 0,
-            4 => 1,
-            _ => 2,
-        };
-        Self(s.mode as u8 | fs << 2 | frm << 4)
-    }
-
-    pub fn mode(self) -> u8 {
-        self.0 & 3
-    }
-
-    pub fn fs(self) -> u8 {
-        self.0 >> 2 & 3
-    }
-
-    pub fn frm_class(self) -> u8 {
-        self.0 >> 4 & 3
+        Self(s.mode as u8)
     }
 }
 

@@ -117,6 +117,8 @@ impl TcgVcpu {
             page_base: 0,
             cur: 0,
             exit: Exit::None,
+            fp_missing: 0,
+            interpreting: translator.backend.is_none(),
             retired: 0,
             res_addr: NO_RESERVATION,
             res_value: 0,
@@ -137,6 +139,7 @@ impl TcgVcpu {
             stats: Stats::default(),
         };
         hart.select_context();
+        hart.update_fp();
         // SAFETY: `taken` made us the only one to touch `hart`.
         unsafe { (*hart_box.hart.get()).write(hart) };
         let handle = Arc::new(Handle { hart_box: Arc::clone(&hart_box), vm, id });
@@ -204,6 +207,7 @@ impl Vcpu for TcgVcpu {
         h.code.clear();
         h.code.dropped = false;
         h.load_mxcsr();
+        h.update_fp();
         h.select_context();
         h.arm_timer();
         h.poll_interrupts();

@@ -9,7 +9,7 @@ use super::softfloat::{self, FpOp, Rm};
 use crate::RemoteFence;
 use crate::tcg::csr::{CsrEffect, CsrOp, Illegal};
 use crate::tcg::hart::{Exit, Hart, NO_RESERVATION};
-use crate::tcg::ir::Helper;
+use crate::tcg::ir::{Helper, fp_check as checks};
 use crate::tcg::trap::{self, Trap};
 
 /// Performs `helper`; the result is meaningless if `hart.exit` was set.
@@ -41,14 +41,25 @@ pub fn call(hart: &mut Hart, helper: Helper, a: u64, b: u64, c: u64) -> u64 {
         Helper::CboManage => cbo_manage(hart, a, b, c as u32),
         Helper::CboZero => cbo_zero(hart, a, c as u32),
         Helper::Wrs => wrs(hart),
-        Helper::FsDirty => {
-            hart.s.csr.mstatus |= 3 << 13 | 1 << 63;
-            hart.s.pc = hart.cur_pc();
-            hart.retired += u64::from(hart.cur >> 16);
-            hart.exit = Exit::Resume;
-        }
+        Helper::FpCheck => fp_check(hart, a as u8, c as u32),
     }
     0
+}
+
+/// Some of `checks` does not hold for the instruction `raw`.
+fn fp_check(hart: &mut Hart, checks: u8, raw: u32) {
+    let missing = hart.fp_missing & checks;
+    let reserved_frm = hart.s.csr.fcsr >> 5 & 7 > 4;
+    if hart.fp_missing & checks::ON != 0 || missing & checks::NATIVE_FRM != 0 && reserved_frm {
+        return hart.raise(Trap::illegal(raw));
+    }
+    if missing & checks::NATIVE_FRM != 0 && !hart.interpreting {
+        return hart.leave_to_interpreter();
+    }
+    if missing & checks::DIRTY != 0 {
+        hart.s.csr.mstatus |= 3 << 13 | 1 << 63;
+        hart.update_fp();
+    }
 }
 
 /// Performs a floating-point operation in software; `frm` applies where `rm` is `None`.
@@ -73,7 +84,6 @@ fn csr(hart: &mut Hart, code: u64, src: u64, raw: u32) -> u64 {
     if floating {
         hart.sync_fflags();
     }
-    let before = hart.block_mode();
     let (old, effect) = match hart.csr_op(n, op, src, code >> 16 & 1 != 0) {
         Ok(r) => r,
         Err(Illegal) => {
@@ -84,6 +94,7 @@ fn csr(hart: &mut Hart, code: u64, src: u64, raw: u32) -> u64 {
     if floating {
         hart.load_mxcsr();
     }
+    hart.update_fp();
     if effect.is_empty() {
         return old;
     }
@@ -95,7 +106,6 @@ fn csr(hart: &mut Hart, code: u64, src: u64, raw: u32) -> u64 {
     if leave || effect.contains(CsrEffect::TRANSLATION) {
         hart.select_context();
     }
-    leave |= hart.block_mode() != before;
     if effect.contains(CsrEffect::INTERRUPTS) && trap::pending_interrupt(&hart.s, hart.mip()).is_some() {
         hart.poll_interrupts();
         leave = true;

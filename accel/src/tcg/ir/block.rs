@@ -1,6 +1,6 @@
 //! A block of IR and the builder that lowerings write to.
 
-use super::op::{BinOp, Cond, Dst, Helper, Op, Target, UnOp, Val, Width};
+use super::op::{BinOp, Cond, Dst, Helper, Op, Target, UnOp, Val, Width, fp_check};
 
 /// The IR of one superblock: single entry, side exits at branches, all instructions in one guest page.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -22,6 +22,8 @@ pub struct Builder {
     pub offset: u16,
     /// Its length.
     pub len: u8,
+    /// Floating-point checks that this block has made.
+    fp_checked: u8,
 }
 
 /// Register operand; x0 is the constant zero.
@@ -38,6 +40,7 @@ impl Builder {
         self.block.insns = 0;
         self.offset = start;
         self.len = 0;
+        self.fp_checked = 0;
     }
 
     /// Begins a guest instruction.
@@ -51,6 +54,16 @@ impl Builder {
 
     pub fn push(&mut self, op: Op) {
         self.block.ops.push(op);
+    }
+
+    /// Makes sure that `checks` hold from here on; `raw` is the instruction that needs them.
+    pub fn fp_check(&mut self, checks: u8, raw: u32) {
+        let checks = checks & !self.fp_checked;
+        if checks != 0 {
+            self.push(Op::FpCheck { checks, raw });
+            let implied = if checks & fp_check::DIRTY != 0 { fp_check::ON } else { 0 };
+            self.fp_checked |= checks | implied;
+        }
     }
 
     /// A destination register, `None` for x0.
@@ -117,6 +130,8 @@ impl Builder {
     }
 
     pub fn call(&mut self, helper: Helper, rd: u8, args: [Val; 3]) {
+        // A CSR instruction may change what was checked.
+        self.fp_checked = 0;
         self.push(Op::Call { helper, d: Self::dst(rd), args });
     }
 }

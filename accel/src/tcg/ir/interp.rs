@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
-use super::{AmoOp, Dst, FDst, FVal, IrBlock, Op, Val, Width};
+use super::{AmoOp, Dst, FDst, FVal, Helper, IrBlock, Op, Val, Width};
 use crate::tcg::hart::{Exit, Hart, NO_RESERVATION};
 use crate::tcg::helpers::system;
 
@@ -110,6 +110,11 @@ fn step(h: &mut Hart, op: &Op, done: u32) -> Option<Exit> {
             put_unless_left(h, d, failed);
         }
         Op::FenceStoreLoad => fence(Ordering::SeqCst),
+        Op::FpCheck { checks, raw } => {
+            if h.fp_missing & checks != 0 {
+                system::call(h, Helper::FpCheck, u64::from(checks), 0, u64::from(raw));
+            }
+        }
         Op::Fp { op, rm, d, a, b, c } => {
             let f = |v| match v {
                 FVal::F(r) => h.s.f[usize::from(r)],

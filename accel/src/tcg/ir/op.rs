@@ -284,8 +284,20 @@ pub enum Helper {
     CboZero,
     /// WRS.NTO / WRS.STO: may wait for the reservation set to be written.
     Wrs,
-    /// Sets FS to Dirty and looks the block up again in its new mode.
-    FsDirty,
+    /// Failed checks (see [`fp_check`]), unused, instruction bits: makes FS dirty, traps, or leaves the operation to
+    /// the interpreter.
+    FpCheck,
+}
+
+/// What floating-point instructions need of the hart. Not part of a block's mode: kernels change FS at every
+/// context switch, and most blocks do not care.
+pub mod fp_check {
+    /// mstatus.FS is Dirty: f registers or flags may be written.
+    pub const DIRTY: u8 = 1;
+    /// `frm` is a rounding mode that the host has.
+    pub const NATIVE_FRM: u8 = 2;
+    /// mstatus.FS is not Off.
+    pub const ON: u8 = 4;
 }
 
 /// How control leaves a block to a place known at translation.
@@ -386,7 +398,12 @@ pub enum Op {
     },
     /// Orders earlier stores before later loads; the rest the host's memory order gives.
     FenceStoreLoad,
-    /// `rm` is `None` where the mode's `frm` (a native rounding mode) applies.
+    /// Before the first floating-point operations of a block: all of `checks` (see [`fp_check`]) have to hold.
+    FpCheck {
+        checks: u8,
+        raw: u32,
+    },
+    /// `rm` is `None` where `frm` applies.
     Fp {
         op: FpOp,
         rm: Option<Rm>,
@@ -441,7 +458,6 @@ impl Helper {
                 | Helper::FenceI
                 | Helper::Illegal
                 | Helper::SfenceVma
-                | Helper::FsDirty
         )
     }
 }

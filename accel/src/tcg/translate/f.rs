@@ -2,26 +2,21 @@
 
 use arch::isa::{Insn, Op as G};
 
-use crate::tcg::hart::BlockMode;
 use crate::tcg::helpers::softfloat::{Fmt, FpKind, FpOp, RegFile, Rm};
-use crate::tcg::ir::{Builder, FDst, FVal, Helper, Op, Val, Width, x};
+use crate::tcg::ir::{Builder, FDst, FVal, Op, Width, fp_check, x};
 
-pub(super) fn lower(b: &mut Builder, i: &Insn, mode: BlockMode) -> bool {
+pub(super) fn lower(b: &mut Builder, i: &Insn) -> bool {
     let memory = memory(i.op);
     let op = operation(i.op);
     if memory.is_none() && op.is_none() {
         return false;
     }
-    if mode.fs() == 0 {
-        // mstatus.FS is Off: the caller raises illegal instruction.
-        return false;
-    }
     let reads_only = matches!(memory, Some((false, _))) || op.is_some_and(|o| reads_only(o.kind));
-    if mode.fs() != 3 && !reads_only {
-        // The first instruction to change floating-point state makes it dirty and comes again in that mode.
-        b.call(Helper::FsDirty, 0, [Val::C(0); 3]);
-        return true;
+    let mut checks = if reads_only { fp_check::ON } else { fp_check::DIRTY };
+    if op.is_some_and(|o| o.kind.rounds()) && i.rm == 7 {
+        checks |= fp_check::NATIVE_FRM;
     }
+    b.fp_check(checks, i.raw);
     if let Some((load, width)) = memory {
         let base = x(i.rs1);
         b.push(match load {
@@ -30,19 +25,19 @@ pub(super) fn lower(b: &mut Builder, i: &Insn, mode: BlockMode) -> bool {
         });
         return true;
     }
-    op.is_some_and(|op| arithmetic(b, i, op, mode))
+    op.is_some_and(|op| arithmetic(b, i, op))
 }
 
-fn arithmetic(b: &mut Builder, i: &Insn, op: FpOp, mode: BlockMode) -> bool {
+fn arithmetic(b: &mut Builder, i: &Insn, op: FpOp) -> bool {
     let rm = if op.kind.rounds() {
-        match (i.rm, mode.frm_class()) {
-            (0, _) => Some(Rm::Rne),
-            (1, _) => Some(Rm::Rtz),
-            (2, _) => Some(Rm::Rdn),
-            (3, _) => Some(Rm::Rup),
-            (4, _) | (7, 1) => Some(Rm::Rmm),
-            (7, 0) => None,
-            // Reserved rounding modes, static or in frm, are illegal instructions.
+        match i.rm {
+            0 => Some(Rm::Rne),
+            1 => Some(Rm::Rtz),
+            2 => Some(Rm::Rdn),
+            3 => Some(Rm::Rup),
+            4 => Some(Rm::Rmm),
+            7 => None,
+            // Reserved rounding modes are illegal instructions.
             _ => return false,
         }
     } else {

@@ -1,7 +1,6 @@
 //! From decoded instructions to IR: one lowering an instruction, in the file its row stands in.
 //!
-//! A lowering writes operations to the [`Builder`] and returns `true` if it knows the instruction. What an
-//! instruction needs of the hart's mode is in the [`BlockMode`]: blocks are translated once a mode.
+//! A lowering writes operations to the [`Builder`] and returns `true` if it knows the instruction.
 
 mod a;
 mod b;
@@ -15,7 +14,6 @@ mod zimop;
 
 use arch::isa::{Decoder, Insn};
 
-use super::hart::BlockMode;
 use super::ir::{Builder, Helper, IrBlock, Op, Val};
 
 /// Most guest instructions in a block.
@@ -39,13 +37,7 @@ pub enum Incomplete {
 }
 
 /// Translates from `source` until something ends the block, or `limit` instructions.
-pub fn translate(
-    b: &mut Builder,
-    decoder: &Decoder,
-    mode: BlockMode,
-    source: &Source,
-    limit: u16,
-) -> Result<(), Incomplete> {
+pub fn translate(b: &mut Builder, decoder: &Decoder, source: &Source, limit: u16) -> Result<(), Incomplete> {
     b.reset(source.start);
     let mut at = 0usize;
     loop {
@@ -67,7 +59,7 @@ pub fn translate(
         let len = insn.map_or(arch::isa::insn_len(low) as u8, |i| i.len);
         b.insn(offset, len);
         match insn {
-            Some(i) if lower(b, &i, mode) => {}
+            Some(i) if lower(b, &i) => {}
             _ => illegal(b, raw),
         }
         if b.block.ops.last().is_some_and(Op::ends_block) {
@@ -84,12 +76,12 @@ pub fn translate(
 }
 
 /// Lowers one instruction; `false` if nothing here knows it.
-fn lower(b: &mut Builder, i: &Insn, mode: BlockMode) -> bool {
+fn lower(b: &mut Builder, i: &Insn) -> bool {
     i::lower(b, i)
         || m::lower(b, i)
         || b::lower(b, i)
         || a::lower(b, i)
-        || f::lower(b, i, mode)
+        || f::lower(b, i)
         || zicsr::lower(b, i)
         || zicbo::lower(b, i)
         || zimop::lower(b, i)

@@ -297,6 +297,12 @@ impl Asm {
         self.op(form(wide), &[0x85], other as u8, reg.into());
     }
 
+    /// Flags of a byte in memory and `imm`.
+    pub fn test_byte(&mut self, m: Mem, imm: u8) {
+        self.op(L, &[0xf6], 0, m.into());
+        self.byte(imm);
+    }
+
     pub fn not(&mut self, reg: Reg) {
         self.op(W, &[0xf7], 2, reg.into());
     }

@@ -61,6 +61,11 @@ impl Backend {
                 self.asm.lock();
                 self.asm.alu_imm(Alu::Or, false, mem(Reg::Rsp, 0), 0);
             }
+            Op::FpCheck { checks, .. } => {
+                self.asm.test_byte(FP_MISSING, checks);
+                let missing = self.asm.jcc_forward(Cc::Ne);
+                self.stub(missing, StubKind::Slow(*op));
+            }
             Op::Fp { op: fp, rm, d, a, b, c } => self.fp(op, fp, rm, d, [a, b, c]),
             Op::Call { helper, d, args } => self.call(helper, d, args),
             Op::BranchIf { cond, a, b, target } => {

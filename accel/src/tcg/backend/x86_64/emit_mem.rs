@@ -4,7 +4,7 @@ use super::asm::{Alu, Cc, Reg, Shift, mem, mem_index};
 use super::thunks::amo_code;
 use super::*;
 use crate::tcg::ir::interp::{boxed, reservation_tag};
-use crate::tcg::ir::{AmoOp, Width};
+use crate::tcg::ir::{AmoOp, Helper, Width};
 use crate::tcg::mmu::tlb::{TLB_ENTRIES, Tables};
 
 const A: Reg = Reg::Rax;
@@ -254,6 +254,12 @@ impl Backend {
                 if let Some(d) = d {
                     self.finish(d, A);
                 }
+            }
+            Op::FpCheck { checks, raw } => {
+                self.asm.mov_imm(A, i64::from(checks));
+                self.asm.mov_imm(C, i64::from(raw));
+                let thunk = self.thunks.helper(Helper::FpCheck);
+                self.asm.call(thunk);
             }
             Op::Fp { .. } => self.fp_slow(op),
             _ => unreachable!("only memory and floating-point operations have a slow path"),

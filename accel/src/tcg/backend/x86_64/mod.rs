@@ -80,6 +80,7 @@ const fn t_slot(t: u8) -> Mem {
 
 const RETIRED: Mem = field(offset_of!(Hart, retired));
 const CUR: Mem = field(offset_of!(Hart, cur));
+const FP_MISSING: Mem = field(offset_of!(Hart, fp_missing));
 const EXIT: Mem = field(offset_of!(Hart, exit));
 const LINK: Mem = field(offset_of!(Hart, link));
 const PC: Mem = field(offset_of!(Hart, s.pc));
@@ -255,6 +256,7 @@ impl Backend {
             4 => Exit::Poll,
             5 => Exit::Sbi,
             6 => Exit::Wfi,
+            7 => Exit::Interpret,
             _ => unreachable!("exit reasons come from `Exit`"),
         }
     }

@@ -44,7 +44,7 @@ const HELPERS: [Helper; 15] = [
     Helper::CboManage,
     Helper::CboZero,
     Helper::Wrs,
-    Helper::FsDirty,
+    Helper::FpCheck,
 ];
 
 /// The registers among [`PINS`] that a call may change.
