@@ -82,11 +82,15 @@ pub struct TcgConfig {
     pub code_cache_mib: Option<u32>,
     /// `one-insn-per-tb=on`: blocks of a single instruction, to find translator bugs.
     pub one_insn_per_block: bool,
+    /// `x-tlb-entries=`: pages a hart remembers; fewer than the engine's choice finds translator bugs.
+    pub tlb_entries: Option<u32>,
+    /// `x-evict=`: drop a block at random about every so many turns of the run loop, to find translator bugs.
+    pub evict: Option<u32>,
 }
 
 impl Default for TcgConfig {
     fn default() -> Self {
-        Self { jit: true, code_cache_mib: None, one_insn_per_block: false }
+        Self { jit: true, code_cache_mib: None, one_insn_per_block: false, tlb_entries: None, evict: None }
     }
 }
 

@@ -136,6 +136,11 @@ fn parse_one_accel(option: &str, text: &str) -> Result<Vec<AccelChoice>> {
         let jit = o.flag("jit")?;
         let cache = o.number("tb-size", 1..=2048)?;
         let one = o.flag("one-insn-per-tb")?;
+        let tlb = o.number("x-tlb-entries", 1..=1024)?;
+        if let Some(n) = tlb.filter(|n: &u32| !n.is_power_of_two()) {
+            return Err(o.error(format!("x-tlb-entries={n} must be a power of two from 1 to 1024")));
+        }
+        let evict = o.number("x-evict", 1..=1_000_000)?;
         o.unsupported(&["split-wx"])?;
         if o.choice("thread", &[("multi", true), ("single", false)])? == Some(false) {
             return Err(o.error("thread=single is not supported by vireo yet; every hart has a thread of its own"));
@@ -148,6 +153,8 @@ fn parse_one_accel(option: &str, text: &str) -> Result<Vec<AccelChoice>> {
                 tcg.jit = jit.unwrap_or(tcg.jit);
                 tcg.code_cache_mib = cache;
                 tcg.one_insn_per_block = one.unwrap_or(false);
+                tcg.tlb_entries = tlb;
+                tcg.evict = evict;
             }
         }
     }
@@ -301,7 +308,7 @@ mod tests {
         assert_eq!(accel("tcg,jit=off").unwrap(), [tcg(false)]);
         assert_eq!(
             accel("tcg,tb-size=64,thread=multi,one-insn-per-tb=on").unwrap(),
-            [AccelChoice::Tcg(TcgConfig { jit: true, code_cache_mib: Some(64), one_insn_per_block: true })]
+            [AccelChoice::Tcg(TcgConfig { jit: true, code_cache_mib: Some(64), one_insn_per_block: true, ..TcgConfig::default() })]
         );
         assert_eq!(parse_accel(&[], Some("kvm:tcg"), false).unwrap(), [AccelChoice::Kvm, tcg(true)]);
         assert_eq!(parse_accel(&[], None, true).unwrap(), [AccelChoice::Kvm]);
