@@ -1,6 +1,6 @@
 //! A bank of CFI flash (Intel command set): two 16-bit chips side by side on a 32-bit bus, 32 MiB together.
 //!
-//! [`chip`] is the command machine, [`image`] what the bank holds. This file joins them and attaches the bank
+//! `chip` is the command machine, `image` what the bank holds. This file joins them and attaches the bank
 //! to its board.
 
 mod chip;
