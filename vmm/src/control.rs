@@ -74,6 +74,12 @@ impl Control {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
+    /// Drops a waiting request if it is the guest's.
+    pub fn forget_guest_requests(&self) {
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        pending.take_if(|request| matches!(request, Request::Reset | Request::PowerOff(_)));
+    }
+
     pub fn event(&self) -> &EventFd {
         &self.event
     }
@@ -106,7 +112,10 @@ mod tests {
         c.reset();
         c.request(Request::Signal(15));
         c.request(Request::Quit);
+        c.forget_guest_requests();
         assert_eq!(c.take(), Some(Request::Signal(15)));
+        c.reset();
+        c.forget_guest_requests();
         assert_eq!(c.take(), None);
     }
 

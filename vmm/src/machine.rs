@@ -85,6 +85,7 @@ pub struct Machine {
     harts: Arc<Harts>,
     board: Board,
     plan: BootPlan,
+    control: Arc<Control>,
     event_loop: EventLoop,
     chardevs: Chardevs,
     config: MachineConfig,
@@ -144,6 +145,10 @@ fn choice(choice: &AccelChoice) -> Choice {
             if tcg.one_insn_per_block {
                 options.block_insns = 1;
             }
+            if let Some(n) = tcg.tlb_entries {
+                options.tlb_entries = n as usize;
+            }
+            options.evict = tcg.evict.unwrap_or(options.evict);
             Choice::Tcg(options)
         }
     }
@@ -302,7 +307,7 @@ impl Machine {
                 eprintln!("vireo: {notice}");
             }
         }
-        Ok(Self { threads, harts, board, plan, event_loop, chardevs, config, _down_scripts: down_scripts })
+        Ok(Self { threads, harts, board, plan, control, event_loop, chardevs, config, _down_scripts: down_scripts })
     }
 
     /// Runs to the end. Whoever wants signals to end it has them caught before.
@@ -327,6 +332,8 @@ impl Machine {
                 Request::Reset if self.config.on_reboot == OnReboot::Exit => return Ok(Ending::Code(0)),
                 Request::Reset => {
                     self.harts.stop();
+                    // Other harts may have asked for something before they stopped; that life is over.
+                    self.control.forget_guest_requests();
                     self.power_on()?;
                 }
                 Request::PowerOff(code) => match self.config.on_shutdown {
@@ -364,7 +371,7 @@ impl Machine {
 
     fn load_harts(&self) {
         let isa = &self.config.isa;
-        self.harts.states.reset(0);
+        self.harts.reset();
         for hart in 0..self.config.topology.harts() {
             let r = self.plan.registers(hart);
             match self.plan.mode {

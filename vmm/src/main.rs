@@ -75,7 +75,7 @@ fn start_log(config: &LogConfig) -> Result<(), String> {
             let file = File::create(path).map_err(|e| format!("-D {}: cannot write the log: {e}", path.display()))?;
             builder.with_writer(file).with_ansi(false).init();
         }
-        None => builder.with_writer(std::io::stderr).with_ansi(false).init(),
+        None => builder.with_writer(std::io::stderr).with_ansi(false).without_time().init(),
     }
     Ok(())
 }

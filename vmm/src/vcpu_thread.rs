@@ -101,6 +101,12 @@ impl Harts {
         self.give(Order::Run);
     }
 
+    /// Power-on: only hart 0 is started, and starts that were under way are forgotten. The harts are stopped.
+    pub fn reset(&self) {
+        self.states.reset(0);
+        self.gate().load.iter_mut().for_each(|load| *load = None);
+    }
+
     /// The hart starts from here the next time it passes the gate.
     pub fn load(&self, hart: u32, state: HartState) {
         self.gate().load[hart as usize] = Some(Box::new(state));

@@ -59,7 +59,8 @@ fn information(o: &Options) -> Result<Option<String>> {
         return Ok(Some(format!("vireo {}\n", env!("CARGO_PKG_VERSION"))));
     }
     let asks = |values: &[String]| values.iter().any(|v| v == "help" || v == "?");
-    let lists: [(&[String], fn() -> String); 13] = [
+    type List<'a> = (&'a [String], fn() -> String);
+    let lists: [List<'_>; 13] = [
         (&o.machine, help::machines),
         (&o.accel, help::accels),
         (&o.cpu, help::cpus),
