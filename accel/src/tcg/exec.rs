@@ -206,7 +206,7 @@ fn run_block(hart: &mut Hart, tr: &mut Translator, id: BlockId, pc: u64, walk: &
     if hart.options.jump_cache {
         if crosses {
             match fetch(hart, (pc | 0xfff) + 1) {
-                Ok(next) => hart.tlb.jump_crosses(pc, next.walk.page_shift),
+                Ok(next) => hart.tlb.jump_crosses(pc, next.walk.global, next.walk.page_shift),
                 Err(_) => return enter(hart, tr, code),
             }
         }

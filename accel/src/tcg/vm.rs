@@ -205,7 +205,7 @@ impl Vcpu for TcgVcpu {
         h.tlb.flush_all();
         // Memory may have been replaced behind our back (reset, a snapshot).
         h.code.clear();
-        h.code.dropped = false;
+        h.code.dead.clear();
         h.load_mxcsr();
         h.update_fp();
         h.select_context();

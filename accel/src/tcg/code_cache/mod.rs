@@ -5,7 +5,7 @@
 //! all cross-modifying code: links are patched and code is freed only while their one reader is not in them.
 //!
 //! Invariants: a block is in `map` and in its page's list, or it is dead; a linked slot is in the `incoming`
-//! list of its target; whoever kills a block also clears the jump caches (`dropped` tells).
+//! list of its target; whoever kills a block also clears the jump caches (`dead` tells).
 
 pub mod arena;
 
@@ -80,8 +80,8 @@ pub struct CodeCache {
     slots: Vec<Slot>,
     free_slots: Vec<SlotId>,
     pages: FxHashMap<u64, Page>,
-    /// A block died since this was last cleared: jump caches may name it.
-    pub dropped: bool,
+    /// Code of the blocks that died since this was last cleared: jump caches may name it.
+    pub dead: Vec<u64>,
     pub translated: u64,
     pub evicted: u64,
 }
@@ -120,7 +120,7 @@ impl CodeCache {
             slots: Vec::new(),
             free_slots: Vec::new(),
             pages: FxHashMap::default(),
-            dropped: false,
+            dead: Vec::new(),
             translated: 0,
             evicted: 0,
         })
@@ -246,13 +246,14 @@ impl CodeCache {
         self.blocks[to as usize].incoming.push(slot);
     }
 
-    /// Drops a block: nothing leads to it any more, except jump caches (`dropped`).
+    /// Drops a block: nothing leads to it any more, except jump caches (`dead`).
     pub fn kill(&mut self, id: BlockId) {
         let b = &mut self.blocks[id as usize];
         if !b.live {
             return;
         }
         b.live = false;
+        let b_code = b.code;
         b.ir = None;
         let (key, second) = (b.key, b.second_page);
         let (slots, incoming) = (std::mem::take(&mut b.slots), std::mem::take(&mut b.incoming));
@@ -277,7 +278,7 @@ impl CodeCache {
             self.free_slots.push(slot);
         }
         self.free_blocks.push(id);
-        self.dropped = true;
+        self.dead.push(b_code);
     }
 
     /// Makes room for `size` bytes of code, dropping the oldest region if need be.

@@ -222,9 +222,12 @@ impl Hart {
 
     /// After blocks died: no jump cache may name them.
     pub fn drop_stale_jumps(&mut self) {
-        if std::mem::take(&mut self.code.dropped) {
-            self.tlb.flush_jumps();
+        match self.code.dead.len() {
+            0 => {}
+            1..=16 => self.tlb.drop_jumps_to(&self.code.dead),
+            _ => self.tlb.flush_jumps(),
         }
+        self.code.dead.clear();
     }
 
     /// Performs a fence that another hart asked for.

@@ -18,8 +18,16 @@ pub const TLB_ENTRIES: usize = 1024;
 pub const JUMP_ENTRIES: usize = 4096;
 /// Contexts a hart keeps; the least recently used is recycled.
 const CONTEXTS: usize = 16;
-/// A tag no probe ever computes: probes are page-aligned (data) or even (code).
-pub const INVALID: u64 = 1;
+/// A tag that no probe of a load or store computes: those are addresses of pages, with a few of the low three bits
+/// where an atomic is misaligned.
+pub const INVALID: u64 = 1 << 11;
+
+/// A tag that no probe finds in slot `i` of the jump cache. A guest may jump to any value, odd ones included, so
+/// it has to be one that is looked for elsewhere.
+const fn no_jump(i: usize) -> u64 {
+    // 1 belongs to slots 0 and 1, 5 to slots 2 and 3.
+    if i < 2 { 5 } else { 1 }
+}
 
 /// One page: `tag` is its virtual address, `addend` what to add to a virtual address for the host address.
 #[derive(Debug, Clone, Copy)]
@@ -164,7 +172,7 @@ impl Tables {
                 (&raw mut (*tables).write).cast::<TlbEntry>().add(i).write(TlbEntry { tag: INVALID, addend: 0 });
             }
             for i in 0..JUMP_ENTRIES {
-                (&raw mut (*tables).jump).cast::<JumpEntry>().add(i).write(JumpEntry { tag: INVALID, code: 0 });
+                (&raw mut (*tables).jump).cast::<JumpEntry>().add(i).write(JumpEntry { tag: no_jump(i), code: 0 });
             }
         }
         tables
@@ -195,7 +203,7 @@ impl Context {
 
     fn put_jump(&mut self, i: usize, entry: JumpEntry) {
         let slot = &mut self.tables().jump[i];
-        let fresh = slot.tag == INVALID;
+        let fresh = slot.tag == no_jump(i);
         *slot = entry;
         if fresh {
             push_bounded(&mut self.touched_jump, i as u16, 2 * JUMP_ENTRIES);
@@ -214,7 +222,7 @@ impl Context {
     fn flush_jumps(&mut self) {
         let touched = std::mem::take(&mut self.touched_jump);
         for &i in &touched {
-            self.tables().jump[usize::from(i)].tag = INVALID;
+            self.tables().jump[usize::from(i)].tag = no_jump(usize::from(i));
         }
         self.touched_jump = touched;
         self.touched_jump.clear();
@@ -265,7 +273,7 @@ impl Context {
             let pc = self.tables().jump[i].tag;
             // Also an instruction that crosses into the page.
             if pc & !0xfff == page || pc == page.wrapping_sub(2) {
-                self.tables().jump[i].tag = INVALID;
+                self.tables().jump[i].tag = no_jump(i);
                 self.touched_jump.swap_remove(n);
             }
         }
@@ -359,7 +367,7 @@ impl Tlb {
         let c = &mut self.contexts[self.current];
         let i = jump_index(pc);
         let old = c.tables().jump[i];
-        if old.tag != INVALID && old.tag != pc {
+        if old.tag != no_jump(i) && old.tag != pc {
             self.replaced += 1;
             c.put_jump(i ^ 1, old);
         }
@@ -369,9 +377,9 @@ impl Tlb {
     }
 
     /// The block at `pc` also depends on the page behind its own.
-    pub fn jump_crosses(&mut self, pc: u64, page_shift: u8) {
+    pub fn jump_crosses(&mut self, pc: u64, global: bool, page_shift: u8) {
         let c = &mut self.contexts[self.current];
-        c.local_jumps = true;
+        c.local_jumps |= !global;
         c.large.add((pc | 0xfff) + 1, page_shift);
     }
 
@@ -426,6 +434,20 @@ impl Tlb {
     /// Makes every page read-only for generated code until its next store, which then asks again.
     pub fn flush_writes(&mut self) {
         self.contexts.iter_mut().for_each(Context::flush_writes);
+    }
+
+    /// Forgets the jump targets whose code is among `dead`.
+    pub fn drop_jumps_to(&mut self, dead: &[u64]) {
+        for c in &mut self.contexts {
+            for n in (0..c.touched_jump.len()).rev() {
+                let i = usize::from(c.touched_jump[n]);
+                let e = &mut c.tables().jump[i];
+                if dead.contains(&e.code) {
+                    e.tag = INVALID;
+                    c.touched_jump.swap_remove(n);
+                }
+            }
+        }
     }
 
     /// Forgets every jump target (blocks were dropped).
