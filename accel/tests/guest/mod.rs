@@ -1,0 +1,369 @@
+//! Hand-written guests for tests of the translator: a small assembler, a machine of several harts with one
+//! device that ends the program, and page tables.
+//!
+//! A program ends by a store to [`END`] (which kicks its hart) or by an S-mode `ecall`. The stop code at
+//! [`Guest::stop_code`] reads `minstret` into x30 first, and takes the address of the device from x31.
+#![allow(dead_code, reason = "each test uses its own part")]
+
+use std::sync::{Arc, Mutex};
+
+use accel::tcg::{Tcg, TcgOptions, csr};
+use accel::{Accel, BusFault, Clock, GuestBus, GuestRam, HartState, Vcpu, VcpuExit, VcpuHandle, Vm, VmConfig};
+use arch::ext::IsaConfig;
+pub use arch::isa::Op;
+use arch::isa::{Operands, encode};
+use vm_memory::{Bytes, GuestAddress};
+
+pub const RAM: u64 = 0x8000_0000;
+pub const SIZE: usize = 16 << 20;
+/// A store to `END + 8 * hart` ends that hart's program.
+pub const END: u64 = 0x10_0000;
+/// Reads as 16 bits of code, `nop`: a device to execute from.
+pub const ROM: u64 = 0x20_0000;
+
+/// Every way to run, the interpreter included.
+pub fn modes() -> Vec<(&'static str, TcgOptions)> {
+    let d = TcgOptions::default;
+    vec![
+        ("interpreter", TcgOptions { jit: false, ..d() }),
+        ("jit", d()),
+        ("one instruction a block", TcgOptions { block_insns: 1, ..d() }),
+        ("no links", TcgOptions { chain: false, jump_cache: false, ..d() }),
+        ("tiny TLB", TcgOptions { tlb_entries: 1, ..d() }),
+        ("tiny cache", TcgOptions { tb_size: 1 << 18, block_insns: 4, ..d() }),
+        ("random eviction", TcgOptions { evict: 2, ..d() }),
+    ]
+}
+
+/// A guest program under construction.
+pub struct Asm {
+    pub base: u64,
+    pub code: Vec<u8>,
+}
+
+/// A forward branch or jump whose target is not known yet.
+#[must_use]
+pub struct Hole {
+    at: u64,
+    op: Op,
+    operands: Operands,
+}
+
+impl Asm {
+    pub fn at(base: u64) -> Self {
+        Self { base, code: Vec::new() }
+    }
+
+    pub fn here(&self) -> u64 {
+        self.base + self.code.len() as u64
+    }
+
+    pub fn word(&mut self, w: u32) -> &mut Self {
+        self.code.extend(w.to_le_bytes());
+        self
+    }
+
+    pub fn half(&mut self, h: u16) -> &mut Self {
+        self.code.extend(h.to_le_bytes());
+        self
+    }
+
+    /// Appends `nop`s up to `offset` in the page.
+    pub fn pad_to(&mut self, offset: u64) -> &mut Self {
+        while self.here() & 0xfff != offset {
+            self.half(0x0001);
+        }
+        self
+    }
+
+    fn put(&mut self, op: Op, operands: Operands) -> &mut Self {
+        let w = encode(op, &operands).unwrap_or_else(|e| panic!("{e}"));
+        self.word(w)
+    }
+
+    /// `op rd, rs1, rs2`.
+    pub fn r(&mut self, op: Op, rd: u8, rs1: u8, rs2: u8) -> &mut Self {
+        self.put(op, Operands { rd, rs1, rs2, ..Operands::default() })
+    }
+
+    /// `op rd, rs1, imm`, also loads, `jalr` and CSR instructions (`imm` = number).
+    pub fn i(&mut self, op: Op, rd: u8, rs1: u8, imm: i32) -> &mut Self {
+        self.put(op, Operands { rd, rs1, imm, ..Operands::default() })
+    }
+
+    /// `op rs2, imm(rs1)`.
+    pub fn s(&mut self, op: Op, rs2: u8, rs1: u8, imm: i32) -> &mut Self {
+        self.put(op, Operands { rs1, rs2, imm, ..Operands::default() })
+    }
+
+    pub fn plain(&mut self, op: Op) -> &mut Self {
+        self.put(op, Operands::default())
+    }
+
+    /// An atomic with its `aq` and `rl` bits.
+    pub fn amo(&mut self, op: Op, rd: u8, rs2: u8, rs1: u8, aq_rl: u32) -> &mut Self {
+        let w = encode(op, &Operands { rd, rs1, rs2, ..Operands::default() }).unwrap_or_else(|e| panic!("{e}"));
+        self.word(w | aq_rl << 25)
+    }
+
+    pub fn nop(&mut self) -> &mut Self {
+        self.i(Op::Addi, 0, 0, 0)
+    }
+
+    /// `op rs1, rs2, target`, target known.
+    pub fn b(&mut self, op: Op, rs1: u8, rs2: u8, target: u64) -> &mut Self {
+        let imm = target.wrapping_sub(self.here()) as i32;
+        self.put(op, Operands { rs1, rs2, imm, ..Operands::default() })
+    }
+
+    /// `jal rd, target`, target known.
+    pub fn j(&mut self, rd: u8, target: u64) -> &mut Self {
+        let imm = target.wrapping_sub(self.here()) as i32;
+        self.put(Op::Jal, Operands { rd, imm, ..Operands::default() })
+    }
+
+    /// A branch (or `jal rs1`) forward, to be filled by [`Asm::bind`].
+    pub fn forward(&mut self, op: Op, rs1: u8, rs2: u8) -> Hole {
+        let operands = match op {
+            Op::Jal => Operands { rd: rs1, ..Operands::default() },
+            _ => Operands { rs1, rs2, ..Operands::default() },
+        };
+        let hole = Hole { at: self.here(), op, operands };
+        self.word(0);
+        hole
+    }
+
+    pub fn bind(&mut self, hole: Hole) -> &mut Self {
+        let imm = self.here().wrapping_sub(hole.at) as i32;
+        let w = encode(hole.op, &Operands { imm, ..hole.operands }).unwrap_or_else(|e| panic!("{e}"));
+        let at = (hole.at - self.base) as usize;
+        self.code[at..at + 4].copy_from_slice(&w.to_le_bytes());
+        self
+    }
+
+    /// `rd = v`, always eight instructions long so that places do not move.
+    pub fn li(&mut self, rd: u8, v: u64) -> &mut Self {
+        // 32 bits by lui and addiw, then three pieces of 11, 11 and 10 bits.
+        let top = (v >> 32) as u32 as i32;
+        let high = top.wrapping_add(0x800) >> 12;
+        self.word((high as u32) << 12 | u32::from(rd) << 7 | 0x37);
+        self.i(Op::Addiw, rd, rd, top.wrapping_sub(high << 12));
+        for (bits, shift) in [(11, 21), (11, 10), (10, 0)] {
+            self.i(Op::Slli, rd, rd, bits);
+            self.i(Op::Ori, rd, rd, (v >> shift & ((1 << bits) - 1)) as i32);
+        }
+        self
+    }
+
+    pub fn csrw(&mut self, n: u16, rs: u8) -> &mut Self {
+        self.i(Op::Csrrw, 0, rs, signed12(n))
+    }
+
+    pub fn csrr(&mut self, rd: u8, n: u16) -> &mut Self {
+        self.i(Op::Csrrs, rd, 0, signed12(n))
+    }
+
+    pub fn csrs(&mut self, n: u16, rs: u8) -> &mut Self {
+        self.i(Op::Csrrs, 0, rs, signed12(n))
+    }
+
+    pub fn csrc(&mut self, n: u16, rs: u8) -> &mut Self {
+        self.i(Op::Csrrc, 0, rs, signed12(n))
+    }
+
+    /// `sfence.vma rs1, rs2`.
+    pub fn sfence(&mut self, rs1: u8, rs2: u8) -> &mut Self {
+        self.r(Op::SfenceVma, 0, rs1, rs2)
+    }
+
+    /// Ends an S-mode program.
+    pub fn ecall(&mut self) -> &mut Self {
+        self.plain(Op::Ecall)
+    }
+}
+
+/// Number of a CSR as the decoder gives it.
+fn signed12(n: u16) -> i32 {
+    i32::from(n)
+}
+
+/// The word of one instruction.
+pub fn word(op: Op, rd: u8, rs1: u8, rs2: u8, imm: i32) -> u32 {
+    encode(op, &Operands { rd, rs1, rs2, imm, ..Operands::default() }).unwrap_or_else(|e| panic!("{e}"))
+}
+
+#[derive(Default)]
+struct Bus {
+    handles: Mutex<Vec<Arc<dyn VcpuHandle>>>,
+}
+
+impl GuestBus for Bus {
+    fn read(&self, gpa: u64, data: &mut [u8]) -> Result<(), BusFault> {
+        if (ROM..ROM + 0x1000).contains(&gpa) {
+            // c.nop, over and over.
+            data.iter_mut().enumerate().for_each(|(i, b)| *b = u8::from(i % 2 == 0));
+            return Ok(());
+        }
+        Err(BusFault)
+    }
+
+    fn write(&self, gpa: u64, _: &[u8]) -> Result<(), BusFault> {
+        let handles = self.handles.lock().unwrap();
+        let handle = gpa.checked_sub(END).and_then(|o| handles.get((o / 8) as usize));
+        handle.map(|h| h.kick()).ok_or(BusFault)
+    }
+}
+
+/// A machine of `harts` harts.
+pub struct Guest {
+    pub ram: GuestRam,
+    pub isa: IsaConfig,
+    pub clock: Arc<Clock>,
+    pub vm: Arc<dyn Vm>,
+    pub harts: Vec<Box<dyn Vcpu>>,
+}
+
+impl Guest {
+    pub fn new(options: TcgOptions, harts: u32) -> Self {
+        Self::with_isa(options, harts, IsaConfig::default())
+    }
+
+    pub fn with_isa(options: TcgOptions, harts: u32, isa: IsaConfig) -> Self {
+        let ram = GuestRam::from_ranges(&[(GuestAddress(RAM), SIZE)]).expect("test RAM");
+        let clock = Arc::new(Clock::new(10_000_000));
+        let bus = Arc::new(Bus::default());
+        let config = VmConfig {
+            ram: ram.clone(),
+            bus: Arc::clone(&bus) as Arc<dyn GuestBus>,
+            clock: Arc::clone(&clock),
+            harts,
+            isa: isa.clone(),
+            builtin_sbi: true,
+        };
+        let vm = Tcg { options }.create_vm(config).expect("the engine starts");
+        let vcpus: Vec<_> = (0..harts).map(|i| vm.create_vcpu(i).expect("a vCPU")).collect();
+        *bus.handles.lock().unwrap() = vcpus.iter().map(|v| v.handle()).collect();
+        Self { ram, isa, clock, vm, harts: vcpus }
+    }
+
+    pub fn write(&self, gpa: u64, bytes: &[u8]) {
+        self.ram.write_slice(bytes, GuestAddress(gpa)).expect("inside RAM");
+    }
+
+    pub fn load(&self, asm: &Asm) {
+        self.write(asm.base, &asm.code);
+    }
+
+    pub fn write64(&self, gpa: u64, v: u64) {
+        self.write(gpa, &v.to_le_bytes());
+    }
+
+    pub fn read64(&self, gpa: u64) -> u64 {
+        self.ram.read_obj(GuestAddress(gpa)).expect("inside RAM")
+    }
+
+    /// Writes the stop code to `gpa`; see the module's head.
+    pub fn stop_code(&self, gpa: u64) {
+        let mut a = Asm::at(gpa);
+        a.csrr(30, arch::csr::MINSTRET).s(Op::Sd, 0, 31, 0);
+        let here = a.here();
+        a.j(0, here);
+        self.load(&a);
+    }
+
+    /// M-mode state of hart `id` at `pc`, traps leading to `stop`.
+    pub fn machine(&self, id: u32, pc: u64, stop: u64) -> HartState {
+        let mut s = csr::reset(&self.isa, u64::from(id));
+        s.pc = pc;
+        s.csr.mtvec = stop;
+        s.x[31] = END + 8 * u64::from(id);
+        // All of memory is open to lower modes.
+        s.csr.pmp.cfg[0] = 0x1f;
+        s.csr.pmp.addr[0] = u64::MAX >> 10;
+        s
+    }
+
+    /// S-mode state of hart `id` at `pc`.
+    pub fn supervisor(&self, id: u32, pc: u64) -> HartState {
+        csr::reset_supervisor(&self.isa, u64::from(id), pc, 0)
+    }
+
+    /// Runs hart 0 from `state` to the end of its program.
+    pub fn run(&mut self, state: &HartState) -> HartState {
+        self.harts[0].set_state(state);
+        self.resume()
+    }
+
+    /// Lets hart 0 go on.
+    pub fn resume(&mut self) -> HartState {
+        finish(&mut self.harts[0])
+    }
+
+    /// Runs all harts, each on a thread of its own, from `states` to the ends of their programs.
+    pub fn run_all(&mut self, states: &[HartState]) -> Vec<HartState> {
+        for (v, s) in self.harts.iter_mut().zip(states) {
+            v.set_state(s);
+        }
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = self.harts.iter_mut().map(|v| scope.spawn(move || finish(v))).collect();
+            threads.into_iter().map(|t| t.join().expect("a hart's thread")).collect()
+        })
+    }
+}
+
+/// Runs until the program ends.
+pub fn finish(v: &mut Box<dyn Vcpu>) -> HartState {
+    match v.run().expect("the engine runs") {
+        VcpuExit::Sbi(_) | VcpuExit::Kicked => v.state(),
+        other => panic!("unexpected exit {other:?}"),
+    }
+}
+
+/// Sv39 tables in guest RAM, from `base` on.
+pub struct Paging {
+    pub root: u64,
+    next: u64,
+}
+
+impl Paging {
+    pub fn new(base: u64) -> Self {
+        Self { root: base, next: base + 0x1000 }
+    }
+
+    pub fn satp(&self, asid: u64) -> u64 {
+        8 << 60 | asid << 44 | self.root >> 12
+    }
+
+    /// Address of the entry for `va` at `level`, making the tables above it.
+    pub fn slot(&mut self, g: &Guest, va: u64, level: u32) -> u64 {
+        let mut table = self.root;
+        for at in (level + 1..3).rev() {
+            let slot = table + 8 * arch::pte::index(va, at);
+            let entry = g.read64(slot);
+            table = if entry & arch::pte::V != 0 {
+                arch::pte::ppn(entry) << 12
+            } else {
+                let new = self.next;
+                self.next += 0x1000;
+                g.write(new, &[0; 4096]);
+                g.write64(slot, new >> 2 | arch::pte::V);
+                new
+            };
+        }
+        table + 8 * arch::pte::index(va, level)
+    }
+
+    /// Maps the page of `level` at `va` with these flags (V is added); returns the address of the entry.
+    pub fn map(&mut self, g: &Guest, va: u64, pa: u64, flags: u64, level: u32) -> u64 {
+        let slot = self.slot(g, va, level);
+        g.write64(slot, leaf(pa, flags));
+        slot
+    }
+}
+
+pub const RWX: u64 = arch::pte::R | arch::pte::W | arch::pte::X | arch::pte::A | arch::pte::D;
+
+/// A leaf entry.
+pub fn leaf(pa: u64, flags: u64) -> u64 {
+    pa >> 2 | flags | arch::pte::V
+}
