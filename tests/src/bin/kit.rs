@@ -1,1 +1,140 @@
-fn main() {}
+//! `cargo linux`, `cargo verify` and `cargo kit`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+use tests::{bench, guest, linux, tools, verify};
+
+/// What the project's own commands do: cargo linux, cargo verify, cargo kit.
+#[derive(Parser)]
+#[command(name = "cargo kit", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Boot Debian on vireo, everything that it needs included
+    Linux(Linux),
+    /// Run every test of the project
+    Verify(Verify),
+    /// Make the Linux guest and say where its files are
+    Fetch(Fetch),
+    /// Boot and run the same guest on vireo and on QEMU by turns, and compare
+    BenchBoot(BenchBoot),
+}
+
+#[derive(Args)]
+struct Linux {
+    /// Boot this kernel instead of the distribution's
+    #[arg(long, value_name = "FILE")]
+    kernel: Option<PathBuf>,
+    /// With this initial RAM disk
+    #[arg(long, value_name = "FILE")]
+    initrd: Option<PathBuf>,
+    /// With this root disk (raw)
+    #[arg(long, value_name = "FILE", conflicts_with = "no_disk")]
+    disk: Option<PathBuf>,
+    /// Without a root disk: the initramfs alone
+    #[arg(long)]
+    no_disk: bool,
+    /// Forget what earlier runs wrote to the root disk
+    #[arg(long)]
+    fresh: bool,
+    /// Look for newer packages
+    #[arg(long)]
+    update: bool,
+    /// Fetch packages from this address
+    #[arg(long, value_name = "URL")]
+    mirror: Option<String>,
+    /// Run the guest on QEMU instead, to compare
+    #[arg(long)]
+    qemu: bool,
+    /// Further arguments of vireo
+    #[arg(last = true)]
+    extra: Vec<String>,
+}
+
+#[derive(Args)]
+struct Verify {
+    /// Only stages whose name contains this (those that others need run anyway)
+    #[arg(long, value_name = "TEXT")]
+    stage: Option<String>,
+    /// Only guest tests whose name contains this
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    filter: String,
+    /// Fetch packages from this address
+    #[arg(long, value_name = "URL")]
+    mirror: Option<String>,
+}
+
+#[derive(Args)]
+struct Fetch {
+    /// Fetch packages from this address
+    #[arg(long, value_name = "URL")]
+    mirror: Option<String>,
+    /// Look for newer packages
+    #[arg(long)]
+    update: bool,
+    /// The QEMU and binutils to compare with, too
+    #[arg(long)]
+    tools: bool,
+}
+
+#[derive(Args)]
+struct BenchBoot {
+    /// Pairs of runs
+    #[arg(long, default_value_t = 5)]
+    runs: usize,
+    /// Fetch packages from this address
+    #[arg(long, value_name = "URL")]
+    mirror: Option<String>,
+    /// Compare with this QEMU
+    #[arg(long, value_name = "FILE")]
+    qemu: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("kit: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<bool> {
+    match command {
+        Command::Linux(o) => {
+            let options = linux::Options {
+                mirror: o.mirror,
+                kernel: o.kernel,
+                initrd: o.initrd,
+                disk: o.disk,
+                no_disk: o.no_disk,
+                fresh: o.fresh,
+                update: o.update,
+                qemu: o.qemu,
+                extra: o.extra,
+            };
+            match linux::run(&options)? {}
+        }
+        Command::Verify(o) => verify::run(&verify::Options { mirror: o.mirror, stage: o.stage, filter: o.filter }),
+        Command::Fetch(o) => {
+            let options = guest::Options { mirror: o.mirror.clone(), disk: true, firmware: true, update: o.update };
+            println!("{:#?}", guest::prepare(&options)?);
+            if o.tools {
+                println!("{:#?}", tools::prepare(o.mirror.as_deref())?);
+            }
+            Ok(true)
+        }
+        Command::BenchBoot(o) => {
+            bench::run(&bench::Options { runs: o.runs, mirror: o.mirror, qemu: o.qemu }).map(|()| true)
+        }
+    }
+}

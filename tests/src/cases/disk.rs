@@ -1,0 +1,111 @@
+//! Disks: what is written is there after a reboot, and is what it was.
+
+use std::fs::{self, File};
+use std::path::Path;
+
+use anyhow::{Result, bail};
+
+use super::linux::{PROMPT, power_off, start};
+use super::{Case, contains, equal};
+use crate::harness::vm::Machine;
+use crate::harness::{Env, scratch};
+use crate::host;
+
+pub const CASES: &[Case] = &[
+    Case { name: "written, rebooted, read back, e2fsck clean", run: |env| write_and_read(env, "") },
+    Case { name: "the same with cache=none", run: |env| write_and_read(env, ",cache=none") },
+    Case {
+        name: "the same with cache=writethrough, threads",
+        run: |env| write_and_read(env, ",cache=writethrough,aio=threads"),
+    },
+    Case { name: "the same over the legacy transport", run: legacy },
+    Case { name: "a read-only disk refuses writes", run: read_only },
+    Case { name: "snapshot=on leaves the image alone", run: snapshot },
+    Case { name: "eight disks at once", run: eight_disks },
+];
+
+fn blank(path: &Path, megabytes: u64) -> Result<()> {
+    File::create(path)?.set_len(megabytes << 20)?;
+    host::run(host::command("mke2fs").args(["-q", "-F", "-t", "ext4"]).arg(path))?;
+    Ok(())
+}
+
+fn write_and_read(env: &Env, options: &str) -> Result<()> {
+    write_and_read_with(env, options, |machine| machine)
+}
+
+fn legacy(env: &Env) -> Result<()> {
+    write_and_read_with(env, "", |machine| machine.args(["-global", "virtio-mmio.force-legacy=on"]))
+}
+
+fn write_and_read_with(env: &Env, options: &str, change: fn(Machine) -> Machine) -> Result<()> {
+    host::require(&[host::MKE2FS, host::E2FSCK])?;
+    let dir = scratch()?;
+    let image = dir.path().join("disk.img");
+    blank(&image, 256)?;
+    let mut vm = start(env, change(Machine::virt(&env.vireo, 2)).disk(&image, options))?;
+    vm.console.check("mount -t ext4 /dev/vda /mnt && mkdir /mnt/many")?;
+    vm.console.check("dd if=/dev/urandom of=/mnt/noise bs=64k count=512 2>&1")?;
+    vm.console.check("for i in $(seq 200); do echo file $i > /mnt/many/$i; done; rm /mnt/many/1??")?;
+    let sums = "cd /mnt && find . -type f | sort | xargs sha256sum | sha256sum; cd /";
+    let written = vm.console.check(sums)?;
+    vm.console.check("umount /mnt")?;
+    vm.console.send("reboot -f\n")?;
+    vm.console.expect("initramfs: started after")?;
+    vm.console.expect(PROMPT)?;
+    vm.console.check("mount -t ext4 /dev/vda /mnt")?;
+    equal("the checksum after the reboot", vm.console.check(sums)?, written)?;
+    equal("the number of files", vm.console.check("ls /mnt/many | wc -l")?.trim().to_owned(), "100".to_owned())?;
+    vm.console.check("umount /mnt && sync")?;
+    power_off(vm)?;
+    host::run(host::command("e2fsck").arg("-fn").arg(&image))?;
+    Ok(())
+}
+
+fn read_only(env: &Env) -> Result<()> {
+    let dir = scratch()?;
+    let image = dir.path().join("disk.img");
+    blank(&image, 64)?;
+    let before = host::sha256(&image)?;
+    let mut vm = start(env, Machine::virt(&env.vireo, 1).disk(&image, ",readonly=on"))?;
+    equal("the read-only flag", vm.console.check("cat /sys/block/vda/ro")?.as_str(), "1")?;
+    let answer = vm.console.run("dd if=/dev/zero of=/dev/vda bs=4k count=1 2>&1")?;
+    if answer.status == 0 {
+        bail!("the guest wrote to a read-only disk");
+    }
+    vm.console.check("mount -t ext4 -o ro,noload /dev/vda /mnt && umount /mnt")?;
+    power_off(vm)?;
+    equal("the image's checksum", host::sha256(&image)?, before)
+}
+
+fn snapshot(env: &Env) -> Result<()> {
+    let dir = scratch()?;
+    let image = dir.path().join("disk.img");
+    blank(&image, 64)?;
+    let before = host::sha256(&image)?;
+    let mut vm = start(env, Machine::virt(&env.vireo, 1).disk(&image, ",snapshot=on"))?;
+    vm.console.check("mount -t ext4 /dev/vda /mnt && echo kept > /mnt/file && umount /mnt && sync")?;
+    vm.console.check("mount -t ext4 /dev/vda /mnt")?;
+    equal("the file in the snapshot", vm.console.check("cat /mnt/file")?.as_str(), "kept")?;
+    vm.console.check("umount /mnt")?;
+    power_off(vm)?;
+    equal("the image's checksum", host::sha256(&image)?, before)
+}
+
+fn eight_disks(env: &Env) -> Result<()> {
+    let dir = scratch()?;
+    let mut machine = Machine::virt(&env.vireo, 2);
+    for n in 0..8_u8 {
+        let image = dir.path().join(format!("disk{n}.img"));
+        // A sector more each: no two are alike, and few are a round size.
+        fs::write(&image, vec![b'0' + n; (1 << 20) + usize::from(n) * 512])?;
+        machine = machine.disk(&image, ",readonly=on");
+    }
+    let mut vm = start(env, machine)?;
+    let answer =
+        vm.console.check("for d in /sys/block/vd?; do echo $(cat $d/size) $(head -c 1 /dev/${d##*/}); done | sort")?;
+    for n in 0..8 {
+        contains("sizes and contents of the disks", &answer, &format!("{} {n}", 2048 + n))?;
+    }
+    power_off(vm)
+}

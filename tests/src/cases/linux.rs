@@ -1,0 +1,106 @@
+//! Linux from the distribution: boot, shell, reboot, power off, in every mode of the engine.
+
+use anyhow::Result;
+
+use super::{Case, contains, equal};
+use crate::harness::Env;
+use crate::harness::vm::{Machine, Vm};
+
+pub const CASES: &[Case] = &[
+    Case { name: "Linux to a shell, 1 hart", run: |env| shell(env, 1, &[]) },
+    Case { name: "Linux to a shell, 2 harts", run: |env| shell(env, 2, &[]) },
+    Case { name: "Linux to a shell, 4 harts", run: |env| shell(env, 4, &[]) },
+    Case { name: "Linux with 8 GiB", run: eight_gigabytes },
+    Case { name: "Linux reboots five times", run: reboots },
+    Case { name: "-no-reboot ends at the first reboot", run: no_reboot },
+    Case { name: "a script typed over the serial line", run: typed_script },
+    Case { name: "devices under Linux", run: devices },
+    Case { name: "Linux, one instruction a block", run: |env| shell(env, 2, &["-accel", "tcg,one-insn-per-tb=on"]) },
+    Case { name: "Linux, the smallest code cache", run: |env| shell(env, 2, &["-accel", "tcg,tb-size=1"]) },
+    Case { name: "Linux, the smallest TLB", run: |env| shell(env, 2, &["-accel", "tcg,tlb-size=1"]) },
+    Case { name: "Linux, blocks evicted at random", run: |env| shell(env, 2, &["-accel", "tcg,random-evict=on"]) },
+    Case { name: "Linux on the interpreter", run: |env| shell(env, 1, &["-accel", "interp"]) },
+];
+
+/// The prompt of the first file system's shell.
+pub const PROMPT: &str = "initramfs# ";
+
+/// A machine with Linux at the shell of its initramfs.
+pub fn start(env: &Env, machine: Machine) -> Result<Vm> {
+    let mut vm = machine.linux(env.guest()?, "quiet").start()?;
+    vm.console.expect(PROMPT)?;
+    Ok(vm)
+}
+
+/// Switches off from the initramfs.
+pub fn power_off(mut vm: Vm) -> Result<()> {
+    vm.console.send("poweroff -f\n")?;
+    vm.wait_off()?;
+    Ok(())
+}
+
+fn shell(env: &Env, harts: u32, args: &[&str]) -> Result<()> {
+    let mut vm = start(env, Machine::virt(&env.vireo, harts).args(args))?;
+    equal("the number of harts", vm.console.check("nproc")?, harts.to_string())?;
+    contains("/proc/cpuinfo", &vm.console.check("cat /proc/cpuinfo")?, "rv64imafdc")?;
+    let kernel_log = vm.console.check("dmesg -r | grep -E '^<[0-3]>' || true")?;
+    equal("the kernel's errors", kernel_log.as_str(), "")?;
+    power_off(vm)
+}
+
+fn eight_gigabytes(env: &Env) -> Result<()> {
+    let mut vm = start(env, Machine::new(&env.vireo).args(["-m", "8G", "-smp", "2"]))?;
+    let total = vm.console.check("awk '/MemTotal/ { print ($2 > 8000000 && $2 < 8388608) }' /proc/meminfo")?;
+    equal("whether there are nearly 8 GiB", total.as_str(), "1")?;
+    // The far end of the memory holds what is written there.
+    vm.console.check("mount -t tmpfs -o size=7g tmpfs /tmp && dd if=/dev/urandom of=/tmp/a bs=1M count=64 2>&1")?;
+    vm.console.check("cp /tmp/a /tmp/b && cmp /tmp/a /tmp/b")?;
+    power_off(vm)
+}
+
+fn reboots(env: &Env) -> Result<()> {
+    let mut vm = start(env, Machine::virt(&env.vireo, 2))?;
+    for _ in 0..5 {
+        vm.console.send("reboot -f\n")?;
+        vm.console.expect("initramfs: started after")?;
+        vm.console.expect(PROMPT)?;
+    }
+    equal("the number of harts", vm.console.check("nproc")?.as_str(), "2")?;
+    power_off(vm)
+}
+
+fn no_reboot(env: &Env) -> Result<()> {
+    let mut vm = start(env, Machine::virt(&env.vireo, 2).arg("-no-reboot"))?;
+    vm.console.send("reboot -f\n")?;
+    vm.wait_off()?;
+    Ok(())
+}
+
+fn typed_script(env: &Env) -> Result<()> {
+    let mut vm = start(env, Machine::virt(&env.vireo, 2))?;
+    // Longer than every buffer on the way, so flow control matters; the guest's own sum of the lines is compared.
+    let lines: Vec<_> =
+        (1..=400_u64).map(|n| format!("add {n} $((n * {n})) # a comment to make the line longer")).collect();
+    let script = format!(
+        "cat > /tmp/script << 'END'\nsum=0 n=3\nadd() {{ sum=$((sum + $1 + $2)); }}\n{}\necho \"sum=$sum\"\nEND\n",
+        lines.join("\n")
+    );
+    vm.console.send(&script)?;
+    let sum: u64 = (1..=400).map(|n| n + 3 * n).sum();
+    equal("the script's sum", vm.console.check("sh /tmp/script")?, format!("sum={sum}"))?;
+    equal("the script's length", vm.console.check("wc -l < /tmp/script")?.trim().to_owned(), "403".to_owned())?;
+    power_off(vm)
+}
+
+fn devices(env: &Env) -> Result<()> {
+    let machine = Machine::virt(&env.vireo, 2).args(["-device", "virtio-rng-device"]).user_net("");
+    let mut vm = start(env, machine)?;
+    let current = vm.console.check("cat /sys/class/misc/hw_random/rng_current")?;
+    contains("the source of randomness", &current, "virtio_rng")?;
+    equal("random bytes", vm.console.check("head -c 4096 /dev/hwrng | wc -c")?.trim().to_owned(), "4096".to_owned())?;
+    let date = vm.console.check("date +%s")?.trim().parse::<u64>()?;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs();
+    equal("whether the clock is right to the hour", date.abs_diff(now) < 3600, true)?;
+    contains("the address by DHCP", &vm.console.check("ip addr show eth0")?, "10.0.2.15/24")?;
+    power_off(vm)
+}

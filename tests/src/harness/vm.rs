@@ -1,0 +1,148 @@
+//! One run of a VMM as a child process.
+
+use std::ffi::OsStr;
+use std::io::Read;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use super::console::{Console, tail};
+use crate::guest::Guest;
+
+/// A process that should end by itself has hung after so long.
+const WATCHDOG: Duration = Duration::from_secs(300);
+
+/// A machine to be.
+pub struct Machine {
+    command: Command,
+}
+
+impl Machine {
+    /// `program` with the serial console on its standard input and output.
+    pub fn new(program: &Path) -> Self {
+        let mut command = Command::new(program);
+        command.arg("-nographic");
+        Self { command }
+    }
+
+    /// `program` without any arguments.
+    pub fn bare(program: &Path) -> Self {
+        Self { command: Command::new(program) }
+    }
+
+    /// The board, memory and harts that most tests use, which both VMMs understand.
+    pub fn virt(program: &Path, harts: u32) -> Self {
+        Self::new(program).args(["-M", "virt", "-m", "1G", "-smp"]).arg(harts.to_string())
+    }
+
+    pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
+        self.command.arg(arg);
+        self
+    }
+
+    pub fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+        self.command.args(args);
+        self
+    }
+
+    /// The guest's kernel, with `append` behind what every boot has.
+    pub fn linux(self, guest: &Guest, append: &str) -> Self {
+        self.arg("-kernel")
+            .arg(&guest.kernel)
+            .arg("-initrd")
+            .arg(&guest.initrd)
+            .arg("-append")
+            .arg(format!("console=ttyS0 {append}").trim_end())
+    }
+
+    /// A virtio disk over a raw image; `options` begin with a comma, or are empty.
+    pub fn disk(self, image: &Path, options: &str) -> Self {
+        // A comma in a path is written twice.
+        let path = image.display().to_string().replace(',', ",,");
+        let n = self.command.get_args().filter(|a| *a == "-drive").count();
+        self.arg("-drive")
+            .arg(format!("file={path},format=raw,if=none,id=disk{n}{options}"))
+            .arg("-device")
+            .arg(format!("virtio-blk-device,drive=disk{n}"))
+    }
+
+    /// A network card on the VMM's own network; `options` begin with a comma, or are empty.
+    pub fn user_net(self, options: &str) -> Self {
+        self.arg("-netdev").arg(format!("user,id=net{options}")).args(["-device", "virtio-net-device,netdev=net"])
+    }
+
+    pub fn start(mut self) -> Result<Vm> {
+        let program = self.command.get_program().to_string_lossy().into_owned();
+        self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = self.command.spawn().with_context(|| format!("cannot run {program}"))?;
+        let (output, input) = (child.stdout.take().context("no stdout")?, child.stdin.take().context("no stdin")?);
+        let mut stderr = child.stderr.take().context("no stderr")?;
+        let errors = std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            let _ = stderr.read_to_end(&mut bytes);
+            String::from_utf8_lossy(&bytes).into_owned()
+        });
+        Ok(Vm { child, console: Console::new(output, input), errors: Some(errors) })
+    }
+}
+
+/// A running machine; killed when dropped.
+pub struct Vm {
+    child: Child,
+    pub console: Console,
+    errors: Option<JoinHandle<String>>,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct End {
+    pub status: ExitStatus,
+    /// All of the console.
+    pub output: String,
+    pub errors: String,
+}
+
+impl Vm {
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for the process to end by itself.
+    pub fn wait(mut self) -> Result<End> {
+        let deadline = Instant::now() + WATCHDOG;
+        let status = loop {
+            if let Some(status) = self.child.try_wait()? {
+                break status;
+            }
+            if Instant::now() > deadline {
+                bail!("the VMM did not end; the end of its console:\n{}", tail(&self.console.text()));
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        };
+        let _ = self.console.expect_end();
+        let errors = self.errors.take().and_then(|t| t.join().ok()).unwrap_or_default();
+        Ok(End { status, output: self.console.text(), errors })
+    }
+
+    /// Waits for the end of a machine that was switched off: exit code 0 and nothing on standard error.
+    pub fn wait_off(self) -> Result<End> {
+        let end = self.wait()?;
+        if !end.status.success() {
+            bail!("exit code 0 expected, got {}; {}; {}", end.status, end.errors.trim(), tail(&end.output));
+        }
+        if !end.errors.trim().is_empty() {
+            bail!("unexpected on standard error: {}", end.errors.trim());
+        }
+        Ok(end)
+    }
+}
+
+impl Drop for Vm {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,103 @@
+//! Programs of a newer suite than this machine's, run beside it: the disassembler and the emulator that tests and
+//! benches compare with. They are unpacked with all they need and run by their own loader, so nothing is installed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use crate::apt::{self, Apt, Archive, Distro};
+use crate::host;
+
+/// Two programs that we compare with.
+#[derive(Clone, Debug)]
+pub struct Tools {
+    /// binutils' `objdump` for riscv64.
+    pub objdump: PathBuf,
+    /// `qemu-system-riscv64`.
+    pub qemu: PathBuf,
+    pub qemu_img: Option<PathBuf>,
+}
+
+const PACKAGES: &[&str] = &["binutils-riscv64-linux-gnu", "opensbi", "qemu-system-riscv"];
+
+/// Fetches the tools, or finds them fetched.
+pub fn prepare(mirror: Option<&str>) -> Result<Tools> {
+    let archive = Archive::find(mirror)?;
+    if archive.distro == Distro::Ubuntu {
+        return installed();
+    }
+    let cache = host::cache_dir()?;
+    let arch = host::run(host::command("dpkg").arg("--print-architecture"))?.trim().to_owned();
+    let apt = Apt::open(&cache, &archive, &arch, archive.distro.guest_suite())?;
+    let packages = apt.closure(PACKAGES)?;
+    let versions: Vec<_> = packages.iter().map(|p| format!("{}={}", p.name, p.version)).collect();
+    let tree = cache.join("tools").join(host::fingerprint(versions.iter().map(String::as_str).chain([WRAPPER])));
+    if !tree.is_dir() {
+        let files = apt.fetch(&packages)?;
+        host::say("unpacking binutils and QEMU to compare with");
+        let work = tempfile::tempdir_in(&cache)?;
+        let made = work.path().join("tree");
+        apt::unpack(&files, &made)?;
+        fs::create_dir_all(cache.join("tools"))?;
+        wrap(&made)?;
+        fs::rename(&made, &tree).context("cannot put the tools in their place")?;
+    }
+    let tool = |name: &str| tree.join("run").join(name);
+    Ok(Tools { objdump: tool("riscv64-linux-gnu-objdump"), qemu: tool("qemu-system-riscv64"), qemu_img: None })
+}
+
+/// Elsewhere the suite that the machine runs is new enough.
+fn installed() -> Result<Tools> {
+    let tools = [
+        host::Tool { program: "riscv64-linux-gnu-objdump", package: "binutils-riscv64-linux-gnu" },
+        host::Tool { program: "qemu-system-riscv64", package: "qemu-system-misc" },
+    ];
+    host::require(&tools)?;
+    let path = |tool: host::Tool| host::find(tool.program).context("a program has just been there");
+    Ok(Tools { objdump: path(tools[0])?, qemu: path(tools[1])?, qemu_img: None })
+}
+
+/// Runs a program of the tree with the tree's own loader and libraries. `$here` is the tree.
+const WRAPPER: &str = r#"#!/bin/sh
+here=$(dirname "$(dirname "$(readlink -f "$0")")")
+export QEMU_MODULE_DIR="$here/usr/lib/@TRIPLE@/qemu"
+exec "$here/@LOADER@" --library-path "$here/usr/lib/@TRIPLE@" "$here/usr/bin/@PROGRAM@" @ARGS@ "$@"
+"#;
+
+fn wrap(tree: &Path) -> Result<()> {
+    let libraries = tree.join("usr/lib");
+    let is_triple = |p: &PathBuf| p.is_dir() && p.join("libc.so.6").exists();
+    let triple =
+        fs::read_dir(&libraries)?.flatten().map(|e| e.path()).find(is_triple).context("the tree has no libc")?;
+    let loader = ["usr/lib64", "usr/lib", "usr/lib/"]
+        .iter()
+        .filter_map(|d| fs::read_dir(tree.join(d)).ok())
+        .flat_map(|entries| entries.flatten().map(|e| e.file_name().to_string_lossy().into_owned()))
+        .find(|n| n.starts_with("ld-linux"))
+        .context("the tree has no loader")?;
+    // The link of this name in lib64 may lead out of the tree; the file is with the libraries.
+    let triple = triple.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let loader = format!("usr/lib/{triple}/{loader}");
+    if !tree.join(&loader).is_file() {
+        bail!("the tree has no {loader}");
+    }
+    fs::create_dir(tree.join("run"))?;
+    for (program, args) in [
+        ("riscv64-linux-gnu-objdump", ""),
+        ("qemu-system-riscv64", "-L \"$here/usr/share/qemu\" -L \"$here/usr/lib/riscv64-linux-gnu/opensbi/generic\""),
+    ] {
+        if !tree.join("usr/bin").join(program).exists() {
+            bail!("the tree has no {program}");
+        }
+        let script = WRAPPER
+            .replace("@TRIPLE@", &triple)
+            .replace("@LOADER@", &loader)
+            .replace("@PROGRAM@", program)
+            .replace("@ARGS@", args);
+        let path = tree.join("run").join(program);
+        fs::write(&path, script)?;
+        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    }
+    Ok(())
+}

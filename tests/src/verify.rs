@@ -1,0 +1,233 @@
+//! `cargo verify`: every check of the project, cheap ones first, with one count at the end.
+
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+
+use crate::harness::Env;
+use crate::host::{self, Tool};
+use crate::{cases, guest, tools};
+
+/// What the stages need from the distribution.
+const TOOLS: &[Tool] = &[
+    Tool { program: "cc", package: "gcc" },
+    Tool { program: "cmake", package: "cmake" },
+    Tool { program: "make", package: "make" },
+    Tool { program: "g++", package: "g++" },
+    host::DPKG_DEB,
+    host::TAR,
+    host::MKE2FS,
+    host::E2FSCK,
+    host::XZ,
+];
+
+/// Cross-compilation targets whose absence would leave a test out.
+const TARGETS: &[&str] = &["riscv64gc-unknown-none-elf"];
+
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    pub mirror: Option<String>,
+    /// Only stages whose name contains this.
+    pub stage: Option<String>,
+    /// Only guest tests whose name contains this.
+    pub filter: String,
+}
+
+#[derive(Default)]
+struct Tally {
+    passed: usize,
+    failed: usize,
+    failures: Vec<String>,
+}
+
+/// Runs everything; whether nothing failed.
+pub fn run(options: &Options) -> Result<bool> {
+    let start = Instant::now();
+    let mut tally = Tally::default();
+    let mut plan = Plan { options, tally: &mut tally };
+    plan.all();
+    println!("\n{:.0} minutes {:.0} seconds", (start.elapsed().as_secs() / 60) as f64, start.elapsed().as_secs() % 60);
+    for failure in &tally.failures {
+        println!("FAILED: {failure}");
+    }
+    println!("{} passed, {} failed", tally.passed, tally.failed);
+    Ok(tally.failed == 0)
+}
+
+struct Plan<'a> {
+    options: &'a Options,
+    tally: &'a mut Tally,
+}
+
+impl Plan<'_> {
+    fn all(&mut self) {
+        self.stage("prerequisites", |_| {
+            host::require(TOOLS)?;
+            host::require(cases::HOST_TOOLS)?;
+            rust_parts()?;
+            Ok((1, 0))
+        });
+        self.stage("format", |_| one(host::cargo().args(["fmt", "--all", "--check"])));
+        self.stage("clippy", |_| {
+            one(host::cargo().args(["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]))
+        });
+        let mut tools = Err("the stage that fetches it did not run".to_owned());
+        self.always("binutils and QEMU to compare with", |options| {
+            tools = tools::prepare(options.mirror.as_deref()).map_err(|e| format!("{e:#}"));
+            tools.as_ref().map(|_| (1, 0)).map_err(|e| anyhow::anyhow!("{e}"))
+        });
+        let environment: Vec<(&str, PathBuf)> = match &tools {
+            Ok(t) => vec![("VIREO_OBJDUMP", t.objdump.clone()), ("VIREO_QEMU", t.qemu.clone())],
+            Err(_) => Vec::new(),
+        };
+        // One profile for all: the unit tests of an engine are as slow as their differential tests without it.
+        self.stage("unit and differential tests", |_| {
+            let mut test = host::cargo();
+            test.args(["test", "--workspace", "--profile", "test-fast", "--no-fail-fast"]);
+            cargo_test(test.envs(environment.iter().map(|(k, v)| (k, v))))
+        });
+        self.stage("every instruction against a new binutils", |_| {
+            let mut test = host::cargo();
+            test.args([
+                "test",
+                "-p",
+                "tests",
+                "--profile",
+                "test-fast",
+                "--test",
+                "decode_binutils",
+                "--",
+                "--ignored",
+            ]);
+            cargo_test(test.envs(environment.iter().map(|(k, v)| (k, v))))
+        });
+        let mut vireo = Err(anyhow::anyhow!("not built"));
+        self.always("release build", |_| {
+            vireo = build_vireo();
+            vireo.as_ref().map(|_| (1, 0)).map_err(|e| anyhow::anyhow!("{e:#}"))
+        });
+        let Ok(vireo) = vireo else { return };
+        let mut guest = Err("the stage that makes it did not run".to_owned());
+        self.always("Linux guest from the distribution's packages", |options| {
+            let wanted = guest::Options { mirror: options.mirror.clone(), disk: true, firmware: true, update: false };
+            guest = guest::prepare(&wanted).map_err(|e| format!("{e:#}"));
+            guest.as_ref().map(|_| (1, 0)).map_err(|e| anyhow::anyhow!("{e}"))
+        });
+        let env = Env { vireo, guest, tools };
+        let filter = self.options.filter.clone();
+        for (name, cases) in cases::STAGES {
+            self.stage(name, |_| Ok(cases::run(&env, cases, &filter)));
+        }
+    }
+
+    /// One stage, if it is among the chosen ones.
+    fn stage(&mut self, name: &str, run: impl FnOnce(&Options) -> Result<(usize, usize)>) {
+        if self.options.stage.as_ref().is_none_or(|s| name.contains(s.as_str())) {
+            self.always(name, run);
+        }
+    }
+
+    /// One stage that others need.
+    fn always(&mut self, name: &str, run: impl FnOnce(&Options) -> Result<(usize, usize)>) {
+        println!("== {name}");
+        let start = Instant::now();
+        let (passed, failed) = run(self.options).unwrap_or_else(|error| {
+            println!("{error:#}");
+            (0, 1)
+        });
+        self.tally.passed += passed;
+        self.tally.failed += failed;
+        if failed > 0 {
+            self.tally.failures.push(format!("{name} ({failed})"));
+        }
+        let outcome = if failed == 0 { "ok" } else { "FAILED" };
+        println!("== {name}: {outcome}, {passed} passed, {failed} failed in {:.0} s\n", start.elapsed().as_secs_f64());
+    }
+}
+
+/// A command that passes or fails as one.
+fn one(command: &mut Command) -> Result<(usize, usize)> {
+    let status = command.status().context("cannot run cargo")?;
+    if !status.success() {
+        bail!("cargo failed ({status})");
+    }
+    Ok((1, 0))
+}
+
+/// `cargo test`: shows what it prints, and adds up the summaries of its test programs.
+fn cargo_test(command: &mut Command) -> Result<(usize, usize)> {
+    let mut child = command.stdout(Stdio::piped()).spawn().context("cannot run cargo")?;
+    let stdout = child.stdout.take().context("no stdout")?;
+    let (mut passed, mut failed) = (0, 0);
+    for line in BufReader::new(stdout).lines() {
+        let line = line?;
+        if let Some((p, f)) = summary(&line) {
+            passed += p;
+            failed += f;
+        }
+        // Thousands of passes hide the one failure.
+        if !(line.starts_with("test ") && line.ends_with("... ok")) && !line.trim().is_empty() {
+            println!("{line}");
+        }
+    }
+    let status = child.wait()?;
+    if !status.success() && failed == 0 {
+        // It did not build, or a test program died.
+        failed = 1;
+    }
+    Ok((passed, failed))
+}
+
+/// `test result: ok. 12 passed; 0 failed; ...`
+fn summary(line: &str) -> Option<(usize, usize)> {
+    let rest = line.strip_prefix("test result: ")?.split_once(". ")?.1;
+    let number = |word: &str| rest.split("; ").find_map(|part| part.strip_suffix(word)?.trim().parse().ok());
+    Some((number("passed")?, number("failed")?))
+}
+
+/// The release program, built.
+pub fn build_vireo() -> Result<PathBuf> {
+    one(host::cargo().args(["build", "--release", "--quiet", "--package", "vmm", "--bin", "vireo"]))?;
+    Ok(host::target_dir()?.join("release/vireo"))
+}
+
+/// rustfmt, clippy and the targets, if rustup is there to add them.
+fn rust_parts() -> Result<()> {
+    let has = |words: &[&str]| host::run(host::cargo().args(words)).is_ok();
+    let rustup = |words: &[&str]| -> Result<()> {
+        if host::find("rustup").is_none() {
+            bail!("missing, and there is no rustup to add it: {}", words.join(" "));
+        }
+        host::run(host::command("rustup").current_dir(host::workspace()).args(words)).map(drop)
+    };
+    if !has(&["fmt", "--version"]) {
+        rustup(&["component", "add", "rustfmt"])?;
+    }
+    if !has(&["clippy", "--version"]) {
+        rustup(&["component", "add", "clippy"])?;
+    }
+    for target in TARGETS {
+        let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+        let dir = host::run(Command::new(rustc).args(["--print", "target-libdir", "--target", target]))?;
+        if !PathBuf::from(dir.trim()).is_dir() {
+            rustup(&["target", "add", target])?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn summaries_are_added_up() {
+        let line = "test result: FAILED. 12 passed; 3 failed; 1 ignored; 0 measured; 0 filtered out; finished in 1.02s";
+        assert_eq!(summary(line), Some((12, 3)));
+        assert_eq!(summary("test a ... ok"), None);
+        assert_eq!(summary("test result: nonsense"), None);
+    }
+}
