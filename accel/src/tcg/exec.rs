@@ -5,7 +5,6 @@ use std::sync::atomic::Ordering;
 use super::code_cache::{BlockId, NewBlock, SlotId, hash_code};
 use super::hart::{BlockMode, Exit, Hart};
 use super::ir::{Builder, IrBlock, interp};
-use super::mmu::pmp;
 use super::mmu::walk::{self, Access, Regime, Walk};
 use super::smp::{POLL_CODE, POLL_IRQ, POLL_KICK, POLL_MAIL};
 use super::trap::{self, Trap};
@@ -275,10 +274,13 @@ fn fault(hart: &mut Hart, t: Trap, pc: u64) -> Exit {
 
 /// Translates `pc` for execution. The page, or the word in a page that PMP divides, may be executed.
 fn fetch(hart: &Hart, pc: u64) -> Result<Fetch, Trap> {
-    let walk = walk::translate(&Regime::fetch(&hart.s, &hart.vm.isa), &hart.vm.ram, pc, Access::Fetch)?;
+    let walk = {
+        let regime = Regime { windows: Some(&hart.pmp), ..Regime::fetch(&hart.s, &hart.vm.isa) };
+        walk::translate(&regime, &hart.vm.ram, pc, Access::Fetch)?
+    };
     let mode = hart.s.mode;
-    let whole = pmp::page_verdict(&hart.s, &hart.vm.isa, walk.pa & !0xfff, mode).allows(Access::Fetch);
-    if !whole && !pmp::check(&hart.s, &hart.vm.isa, walk.pa, 2, Access::Fetch, mode) {
+    let whole = hart.pmp_verdict(walk.pa & !0xfff, 4096, mode).allows(Access::Fetch);
+    if !whole && !hart.pmp_verdict(walk.pa, 2, mode).allows(Access::Fetch) {
         return Err(Access::Fetch.access_fault(pc));
     }
     // Where PMP divides the page, every instruction is fetched on its own.

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::code_cache::CodeCache;
 use super::csr::{self, CsrEffect, CsrEnv, CsrOp, Illegal};
 use super::ir::{TEMPS, fp_check};
+use super::mmu::pmp::Windows;
 use super::mmu::tlb::{ContextKey, Tables, Tlb};
 use super::mmu::walk;
 use super::smp::{HartShared, POLL_IRQ, VmShared};
@@ -75,6 +76,7 @@ pub struct Hart {
     // The Rust side.
     pub id: u32,
     pub tlb: Tlb,
+    pub pmp: Windows,
     pub code: CodeCache,
     pub vm: Arc<VmShared>,
     pub shared: Arc<HartBox>,

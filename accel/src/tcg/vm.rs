@@ -8,6 +8,7 @@ use super::code_cache::CodeCache;
 use super::exec::{self, Translator};
 use super::hart::{Exit, Hart, HartBox, NO_RESERVATION, Stats};
 use super::ir::TEMPS;
+use super::mmu::pmp::Windows;
 use super::mmu::tlb::{ContextKey, Tlb};
 use super::ram::Ram;
 use super::smp::{HartShared, POLL_IRQ, POLL_KICK, VmShared};
@@ -129,6 +130,7 @@ impl TcgVcpu {
             host_rsp: 0,
             id,
             tlb,
+            pmp: Windows::default(),
             code,
             vm: Arc::clone(&vm),
             shared: Arc::clone(&hart_box),
@@ -203,6 +205,7 @@ impl Vcpu for TcgVcpu {
         h.res_addr = NO_RESERVATION;
         h.late = None;
         h.tlb.flush_all();
+        h.pmp.clear();
         // Memory may have been replaced behind our back (reset, a snapshot).
         h.code.clear();
         h.code.dead.clear();

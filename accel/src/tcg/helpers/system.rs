@@ -99,6 +99,7 @@ fn csr(hart: &mut Hart, code: u64, src: u64, raw: u32) -> u64 {
         return old;
     }
     if effect.contains(CsrEffect::PMP) {
+        hart.pmp.clear();
         hart.tlb.flush_all();
     }
     // Data accesses use new tables at once; a new mapping of the code itself needs a new look.

@@ -6,7 +6,8 @@
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 use super::walk::{self, Access, Regime, Walk};
-use super::{pmp, tlb};
+use super::{pmp::Verdict, tlb};
+use crate::Mode;
 use crate::tcg::hart::Hart;
 use crate::tcg::mmu::tlb::TLB_ENTRIES;
 use crate::tcg::trap::Trap;
@@ -20,14 +21,20 @@ enum Place {
 impl Hart {
     /// Translates `va` for loads and stores with the effective privilege.
     fn translate(&self, va: u64, access: Access) -> Result<Walk, Trap> {
-        walk::translate(&Regime::data(&self.s, &self.vm.isa), &self.vm.ram, va, access)
+        let regime = Regime { windows: Some(&self.pmp), ..Regime::data(&self.s, &self.vm.isa) };
+        walk::translate(&regime, &self.vm.ram, va, access)
+    }
+
+    /// What PMP says of `len` bytes at `pa`.
+    pub fn pmp_verdict(&self, pa: u64, len: u64, mode: Mode) -> Verdict {
+        self.pmp.verdict(&self.s.csr.pmp, self.vm.isa.pmp_entries, pa, len, mode)
     }
 
     /// Translates `va` (all `len` bytes in one page) and refills the TLB where the page allows it.
     fn place(&mut self, va: u64, len: u64, access: Access) -> Result<Place, Trap> {
         let w = self.translate(va, access)?;
         let mode = walk::data_mode(&self.s);
-        if !pmp::check(&self.s, &self.vm.isa, w.pa, len, access, mode) {
+        if !self.pmp_verdict(w.pa, len, mode).allows(access) {
             return Err(access.access_fault(va));
         }
         let Some(host) = self.vm.ram.host(w.pa, len) else { return Ok(Place::Device(w.pa)) };
@@ -35,7 +42,7 @@ impl Hart {
         if store {
             self.vm.ram.mark_writable(w.pa);
         }
-        let verdict = pmp::page_verdict(&self.s, &self.vm.isa, w.pa & !0xfff, mode);
+        let verdict = self.pmp_verdict(w.pa & !0xfff, 4096, mode);
         let whole = verdict.allows(access) && self.vm.ram.host(w.pa & !0xfff, 4096).is_some();
         if whole {
             let addend = (host as u64).wrapping_sub(va);

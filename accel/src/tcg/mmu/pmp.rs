@@ -6,6 +6,8 @@
 //!
 //! Privileged spec, "Physical Memory Protection".
 
+use std::cell::Cell;
+
 use arch::csr::pmpcfg;
 use arch::ext::IsaConfig;
 
@@ -73,6 +75,50 @@ pub fn verdict(regs: &PmpState, entries: u8, pa: u64, len: u64, mode: Mode) -> V
     Verdict::Uniform(if open { Perms::RWX } else { Perms::empty() })
 }
 
+/// A range that no entry begins or ends in, and what may be done there: firmware programs many entries, and
+/// nearly every access falls between the same two boundaries.
+#[derive(Debug, Clone, Copy, Default)]
+struct Window {
+    lo: u64,
+    /// Exclusive.
+    hi: u64,
+    perms: Option<Perms>,
+}
+
+/// The windows used last, for M-mode and for the others. Void when a PMP register changes.
+#[derive(Debug, Default)]
+pub struct Windows {
+    machine: Cell<Window>,
+    other: Cell<Window>,
+}
+
+impl Windows {
+    /// [`verdict`], remembered.
+    pub fn verdict(&self, regs: &PmpState, entries: u8, pa: u64, len: u64, mode: Mode) -> Verdict {
+        let cell = if mode == Mode::Machine { &self.machine } else { &self.other };
+        let w = cell.get();
+        if let Some(perms) = w.perms.filter(|_| w.lo <= pa && pa.saturating_add(len) <= w.hi) {
+            return Verdict::Uniform(perms);
+        }
+        let v = verdict(regs, entries, pa, len, mode);
+        if let Verdict::Uniform(perms) = v {
+            let (mut lo, mut hi) = (0, u64::MAX);
+            for r in (0..usize::from(entries).min(regs.cfg.len())).filter_map(|i| range(regs, i)) {
+                for edge in [r.lo, r.hi] {
+                    if edge <= pa { lo = edge.max(lo) } else { hi = edge.min(hi) }
+                }
+            }
+            cell.set(Window { lo, hi, perms: Some(perms) });
+        }
+        v
+    }
+
+    pub fn clear(&self) {
+        self.machine.take();
+        self.other.take();
+    }
+}
+
 /// Field A of an entry.
 pub fn matching(cfg: u8) -> u8 {
     (cfg & pmpcfg::A) >> pmpcfg::A_SHIFT
@@ -101,6 +147,33 @@ fn range(regs: &PmpState, i: usize) -> Option<Range> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_window_says_what_the_entries_say() {
+        let mut state = 1u64;
+        let mut random = |n: u64| {
+            state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+            (state >> 33) % n
+        };
+        for _ in 0..300 {
+            let mut regs = PmpState::default();
+            for i in 0..4 {
+                regs.cfg[i] = random(256) as u8;
+                regs.addr[i] = random(64);
+            }
+            let windows = Windows::default();
+            for _ in 0..200 {
+                let (pa, len) = (random(300), 1 << random(4));
+                let mode = if random(2) == 0 { Mode::Machine } else { Mode::Supervisor };
+                assert_eq!(
+                    windows.verdict(&regs, 4, pa, len, mode),
+                    verdict(&regs, 4, pa, len, mode),
+                    "{pa:#x} {regs:?}"
+                );
+            }
+        }
+    }
+
     use pmpcfg::{L, R, W, X};
 
     const TOR: u8 = pmpcfg::TOR << pmpcfg::A_SHIFT;

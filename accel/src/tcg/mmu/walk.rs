@@ -110,6 +110,8 @@ pub struct Regime<'a> {
     pub pmp: &'a PmpState,
     /// Implemented PMP entries.
     pub pmp_entries: u8,
+    /// Remembers what PMP said, for callers that walk often.
+    pub windows: Option<&'a pmp::Windows>,
 }
 
 impl<'a> Regime<'a> {
@@ -134,12 +136,17 @@ impl<'a> Regime<'a> {
             napot: isa.has(Ext::Svnapot),
             pmp: &s.csr.pmp,
             pmp_entries: isa.pmp_entries,
+            windows: None,
         }
     }
 
     /// Accesses to page tables are S-mode's to PMP, whoever they are for.
     fn may_access_pte(&self, slot: u64, access: Access) -> bool {
-        pmp::verdict(self.pmp, self.pmp_entries, slot, 8, Mode::Supervisor).allows(access)
+        let verdict = match self.windows {
+            Some(w) => w.verdict(self.pmp, self.pmp_entries, slot, 8, Mode::Supervisor),
+            None => pmp::verdict(self.pmp, self.pmp_entries, slot, 8, Mode::Supervisor),
+        };
+        verdict.allows(access)
     }
 
     /// How addresses are translated.
@@ -364,6 +371,7 @@ mod tests {
             napot: false,
             pmp,
             pmp_entries: 16,
+            windows: None,
         }
     }
 
