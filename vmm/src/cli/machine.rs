@@ -308,7 +308,12 @@ mod tests {
         assert_eq!(accel("tcg,jit=off").unwrap(), [tcg(false)]);
         assert_eq!(
             accel("tcg,tb-size=64,thread=multi,one-insn-per-tb=on").unwrap(),
-            [AccelChoice::Tcg(TcgConfig { jit: true, code_cache_mib: Some(64), one_insn_per_block: true, ..TcgConfig::default() })]
+            [AccelChoice::Tcg(TcgConfig {
+                jit: true,
+                code_cache_mib: Some(64),
+                one_insn_per_block: true,
+                ..TcgConfig::default()
+            })]
         );
         assert_eq!(parse_accel(&[], Some("kvm:tcg"), false).unwrap(), [AccelChoice::Kvm, tcg(true)]);
         assert_eq!(parse_accel(&[], None, true).unwrap(), [AccelChoice::Kvm]);

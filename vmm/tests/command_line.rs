@@ -1,0 +1,134 @@
+//! The program as its users meet it: output, one-line errors, exit codes.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+fn vireo(words: &[&str], input: &[u8]) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_vireo"))
+        .args(words)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // A program that has ended already does not read.
+    let _ = child.stdin.take().unwrap().write_all(input);
+    // A guest that does not power off must not hang the tests.
+    let end = Instant::now() + Duration::from_secs(120);
+    while child.try_wait().unwrap().is_none() {
+        if Instant::now() > end {
+            child.kill().unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.wait_with_output().unwrap()
+}
+
+/// The one line on standard error of a run that must fail.
+fn error(words: &[&str]) -> String {
+    let out = vireo(words, b"");
+    let text = String::from_utf8(out.stderr).unwrap();
+    assert_eq!(out.status.code(), Some(1), "{words:?}: {text}");
+    assert!(out.stdout.is_empty(), "{words:?}: {}", String::from_utf8_lossy(&out.stdout));
+    assert!(text.starts_with("vireo: ") && text.lines().count() == 1, "{words:?}: {text}");
+    text
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+#[test]
+fn help_and_version() {
+    let out = vireo(&["-version"], b"");
+    assert!(out.status.success());
+    assert!(out.stdout.starts_with(b"vireo "));
+    let help = String::from_utf8(vireo(&["-h"], b"").stdout).unwrap();
+    for option in ["-machine", "-kernel", "-drive", "-netdev", "-serial"] {
+        assert!(help.contains(option), "{option} is missing in:\n{help}");
+    }
+}
+
+#[test]
+fn bad_input_is_one_line_and_exit_code_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let empty = dir.path().join("empty");
+    std::fs::write(&empty, b"").unwrap();
+    let garbage = dir.path().join("garbage");
+    std::fs::write(&garbage, [0xa5; 5000]).unwrap();
+    let (empty, garbage, folder) = (path(&empty), path(&garbage), path(dir.path()));
+    let drive = |file: &str| format!("file={file},format=raw");
+    for (words, what) in [
+        (&["-m", "0"][..], "RAM size must be from 2M to 512G"),
+        (&["-m", "1T"], "RAM size"),
+        (&["-m", "abc"], "RAM size"),
+        (&["-smp", "0"], "from 1 to 512"),
+        (&["-smp", "100000"], "from 1 to 512"),
+        (&["-devic", "x"], "did you mean -device?"),
+        (&["-device", "foo"], "unknown device"),
+        (&["-kernel", "/nonexistent/kernel"], "/nonexistent/kernel"),
+        (&["-kernel", empty], "empty"),
+        (&["-kernel", folder], "directory"),
+        (&["-kernel", garbage, "-initrd", "/nonexistent/rd"], "/nonexistent/rd"),
+        (&["-kernel", garbage, "-initrd", empty], "empty"),
+        (&["-kernel", garbage, "-dtb", garbage], "device tree"),
+        (&["-kernel", garbage, "-dtb", empty], "device tree"),
+        (&["-bios", "/nonexistent/fw"], "/nonexistent/fw"),
+        (&["-drive", "file=/nonexistent/disk"], "/nonexistent/disk"),
+        (&["-drive", &drive(folder)], folder),
+        (&["-drive", &drive(garbage), "-drive", &drive(garbage)], "already in use"),
+        (&["-serial", "file:/nonexistent/out"], "/nonexistent/out"),
+        (&["-pidfile", "/nonexistent/pid"], "/nonexistent/pid"),
+        (&["-D", "/nonexistent/log"], "/nonexistent/log"),
+        (&["-M", "virt,dumpdtb=/nonexistent/dtb"], "/nonexistent/dtb"),
+        (&["-vnc", ":0"], "not supported by vireo yet"),
+    ] {
+        let text = error(words);
+        assert!(text.contains(what), "{words:?}: {text}");
+    }
+}
+
+#[test]
+fn a_port_in_use_is_named() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let rule = format!("user,id=n,hostfwd=tcp:127.0.0.1:{port}-:22");
+    let text = error(&["-netdev", &rule, "-device", "virtio-net-device,netdev=n"]);
+    assert!(text.contains(&port.to_string()), "{text}");
+}
+
+#[test]
+#[cfg(not(target_arch = "riscv64"))]
+fn kvm_says_why_not_and_a_list_falls_back() {
+    assert!(error(&["-accel", "kvm"]).contains("not RISC-V"));
+    let out = vireo(&["-accel", "kvm:tcg"], b"poweroff\r");
+    let log = String::from_utf8(out.stderr).unwrap();
+    assert!(out.status.success() && log.contains("not RISC-V") && log.contains("using tcg"), "{log}");
+}
+
+#[test]
+fn the_demo_guest_boots_and_powers_off() {
+    let dir = tempfile::tempdir().unwrap();
+    let (pidfile, log) = (dir.path().join("pid"), dir.path().join("console"));
+    let chardev = format!("stdio,id=c,signal=off,logfile={}", log.display());
+    let words = ["-smp", "2", "-pidfile", path(&pidfile), "-chardev", &chardev, "-serial", "chardev:c"];
+    let out = vireo(&words, b"poweroff\r");
+    let text = String::from_utf8_lossy(&out.stdout).into_owned();
+    assert_eq!(out.status.code(), Some(0), "{text}{}", String::from_utf8_lossy(&out.stderr));
+    assert!(text.contains("2 hart(s)"), "{text}");
+    assert_eq!(std::fs::read(log).unwrap(), out.stdout);
+    assert!(!pidfile.exists(), "the pidfile is left behind");
+}
+
+#[test]
+fn the_device_tree_is_written_and_no_guest_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let dtb = dir.path().join("virt.dtb");
+    let out = vireo(&["-M", &format!("virt,dumpdtb={}", dtb.display()), "-smp", "3"], b"");
+    assert!(out.status.success());
+    let tree = firmware::fdt::DeviceTree::parse(&std::fs::read(dtb).unwrap()).unwrap();
+    assert!(tree.root.find("/cpus/cpu@2").is_some() && tree.root.find("/cpus/cpu@3").is_none());
+    assert!(tree.root.find("/soc/clint@2000000").is_none(), "a CLINT beside the built-in SBI");
+}
