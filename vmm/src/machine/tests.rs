@@ -192,6 +192,63 @@ fn a_hart_that_sleeps_by_sbi_wakes_by_an_interrupt() {
     assert_eq!(mock.events(0), want);
 }
 
+/// Numbers without a pattern that a device could know.
+struct Xorshift(u64);
+
+impl Xorshift {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+}
+
+/// Loads and stores of all widths all over the board, but for the finisher's register.
+fn garbage(seed: u64, count: usize) -> Vec<Step> {
+    let mut random = Xorshift(seed);
+    let mut windows = vec![map::MROM, map::RTC, map::CLINT, map::SSWI, map::PLIC, map::UART, map::FLASH];
+    windows.extend((0..map::VIRTIO_COUNT).map(map::virtio));
+    let steps = (0..count).map(|_| {
+        let window = windows[random.next() as usize % windows.len()];
+        let len = 1usize << (random.next() % 4);
+        // Registers are near the start; the rest of a window is looked at now and then.
+        let span = if random.next().is_multiple_of(4) { window.size } else { window.size.min(0x200) };
+        let gpa = window.base + (random.next() % span) / len as u64 * len as u64;
+        let value = match random.next() % 4 {
+            0 => random.next() % 256,
+            1 => map::RAM_BASE + random.next() % 0x10_0000,
+            2 => u64::MAX,
+            _ => random.next(),
+        };
+        match random.next() % 3 {
+            0 => Step::Load { gpa, len },
+            _ => store(gpa, &value.to_le_bytes()[..len]),
+        }
+    });
+    steps.collect()
+}
+
+#[test]
+fn garbage_in_every_register_does_no_harm() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = dir.path().join("disk");
+    std::fs::write(&disk, vec![0; 1 << 20]).unwrap();
+    let kernel = dir.path().join("kernel");
+    std::fs::write(&kernel, [0x13; 64]).unwrap();
+    let drive = format!("file={},snapshot=on", disk.display());
+    let words = ["-nodefaults", "-smp", "2", "-drive", &drive, "-device", "virtio-rng-device", "-nic", "user"];
+    let m_mode = ["-bios", "none", "-kernel", kernel.to_str().unwrap(), "-machine", "aclint=on"];
+    for (round, extra) in [&[][..], &m_mode, &["-global", "virtio-mmio.force-legacy=on"]].into_iter().enumerate() {
+        let seed = 0x9e37_79b9_7f4a_7c15 + round as u64;
+        let last = |end| [garbage(seed, 20_000), vec![end]].concat();
+        // A reset in between finds every chip in a state that nobody planned.
+        let lives = vec![last(store32(map::FINISHER.base, 0x7777)), last(power_off(0))];
+        let (ending, _) = run_on(&[&words[..], extra].concat(), vec![lives, vec![garbage(!seed, 20_000); 2]]);
+        assert_eq!(ending, Ok(Ending::Code(0)), "round {round}");
+    }
+}
+
 #[test]
 fn engines_failures_end_the_machine() {
     let (ending, _) =
