@@ -19,7 +19,7 @@ pub const JUMP_ENTRIES: usize = 4096;
 /// Contexts a hart keeps; the least recently used is recycled.
 const CONTEXTS: usize = 16;
 /// A tag that no probe of a load or store computes: those are addresses of pages, with a few of the low three bits
-/// where an atomic is misaligned.
+/// where an atomic is misaligned. Not for the jump cache, see [`no_jump`].
 pub const INVALID: u64 = 1 << 11;
 
 /// A tag that no probe finds in slot `i` of the jump cache. A guest may jump to any value, odd ones included, so
@@ -443,7 +443,7 @@ impl Tlb {
                 let i = usize::from(c.touched_jump[n]);
                 let e = &mut c.tables().jump[i];
                 if dead.contains(&e.code) {
-                    e.tag = INVALID;
+                    e.tag = no_jump(i);
                     c.touched_jump.swap_remove(n);
                 }
             }
