@@ -205,8 +205,8 @@ fn run_block(hart: &mut Hart, tr: &mut Translator, id: BlockId, pc: u64, walk: &
     if hart.options.jump_cache {
         if crosses {
             match fetch(hart, (pc | 0xfff) + 1) {
-                Ok(next) => hart.tlb.jump_crosses(pc, next.walk.global, next.walk.page_shift),
-                Err(_) => return enter(hart, tr, code),
+                Ok(next) if next.ram => hart.tlb.jump_crosses(pc, next.walk.global, next.walk.page_shift),
+                _ => return enter(hart, tr, code),
             }
         }
         hart.tlb.fill_jump(pc, code, walk.global, walk.page_shift);
@@ -239,8 +239,10 @@ fn follow_link(hart: &mut Hart, tr: &mut Translator, link: &WantedLink) -> Exit 
             let exit = translate_at(hart, tr, pc);
             match exit {
                 Ok((id, walk)) => {
-                    // Translating may have dropped the block the jump stands in.
+                    // Translating may have dropped the block the jump stands in, and if the page is mapped elsewhere by
+                    // now, the target is not what the jump leads to wherever its own page is entered.
                     if hart.options.chain
+                        && walk.pa & !0xfff == page
                         && hart.code.block(id).second_page.is_none()
                         && hart.code.slot_is(slot, page, mode, offset)
                     {
@@ -318,10 +320,9 @@ fn translate_block(hart: &mut Hart, tr: &mut Translator, pc: u64, pa: u64, mode:
         let next = fetch(hart, at)?;
         let second = next.walk.pa & !0xfff;
         let half = fetch_half(hart, &next, at)?;
-        if next.ram {
-            add_page(hart, second);
-            second_page = Some(second);
-        }
+        // Where it is no RAM, or divided by PMP, the block is good for one run (see `find_or_translate`).
+        add_page(hart, second);
+        second_page = Some(second);
         // The block is this one instruction: beyond it another page begins.
         let source = translate::Source { bytes: &bytes, start, next_page: Some(half) };
         let done = translate::translate(&mut tr.builder, &tr.decoder, &source, 1);
@@ -386,8 +387,7 @@ fn interpret_one(hart: &mut Hart, tr: &mut Translator) -> Exit {
 /// Runs one instruction from a ROM or flash, or from a page that PMP divides; nothing is kept.
 fn run_from_device(hart: &mut Hart, tr: &mut Translator, pc: u64, pa: u64) -> Exit {
     let insn = (|| {
-        let here = Fetch { walk: fetch(hart, pc)?.walk, ram: false };
-        debug_assert_eq!(here.walk.pa, pa);
+        let here = fetch(hart, pc)?;
         let low = fetch_half(hart, &here, pc)?;
         if arch::isa::insn_len(low) == 2 {
             return Ok((low, None));
