@@ -136,6 +136,7 @@ impl Ram {
             bitmap.reset_addr_range(offset, 4096);
             if let Some(word) = self.page(gpa) {
                 word.fetch_add(VERSION, Ordering::SeqCst);
+                self.dirtied.fetch_add(1, Ordering::SeqCst);
             }
         }
     }

@@ -80,6 +80,8 @@ pub struct CodeCache {
     slots: Vec<Slot>,
     free_slots: Vec<SlotId>,
     pages: FxHashMap<u64, Page>,
+    /// The largest `announced` of any page, ever.
+    newest: u64,
     /// Code of the blocks that died since this was last cleared: jump caches may name it.
     pub dead: Vec<u64>,
     pub translated: u64,
@@ -120,6 +122,7 @@ impl CodeCache {
             slots: Vec::new(),
             free_slots: Vec::new(),
             pages: FxHashMap::default(),
+            newest: 0,
             dead: Vec::new(),
             translated: 0,
             evicted: 0,
@@ -149,6 +152,7 @@ impl CodeCache {
 
     /// Begins a page: `version` and `announced` as of before its code was read.
     pub fn add_page(&mut self, page: u64, version: u32, announced: u64) {
+        self.newest = self.newest.max(announced);
         self.pages.insert(page, Page { blocks: Vec::new(), version, announced });
     }
 
@@ -313,6 +317,16 @@ impl CodeCache {
         self.pages.clear();
     }
 
+    /// Calls `f` with every page that holds code.
+    pub fn each_page(&self, mut f: impl FnMut(u64)) {
+        self.pages.keys().for_each(|&page| f(page));
+    }
+
+    /// The newest announcement a page waits for.
+    pub fn newest_announcement(&self) -> u64 {
+        self.newest
+    }
+
     /// Pages that hold code.
     pub fn pages(&self) -> Vec<u64> {
         self.pages.keys().copied().collect()
@@ -333,6 +347,7 @@ impl CodeCache {
         mut read: impl FnMut(u64, usize) -> Option<Vec<u8>>,
     ) {
         let Some(p) = self.pages.get_mut(&page) else { return };
+        self.newest = self.newest.max(announced);
         p.version = version;
         p.announced = announced;
         for id in p.blocks.clone() {

@@ -3,6 +3,7 @@
 //! On entry `hart.cur` names the calling instruction. A helper that leaves the block sets `hart.exit` (and by
 //! then `s.pc` and the counters are those after it); otherwise the code after the call goes on.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::softfloat::{self, FpOp, Rm};
@@ -188,11 +189,15 @@ impl Hart {
     /// `fence.i`: blocks whose guest code changed are dropped. See `ram` and `code_cache`.
     pub fn fence_i(&mut self) {
         self.stats.fence_i += 1;
-        let dirtied = self.vm.ram.dirtied();
-        let settled = self.vm.code_settled(self.id);
+        let vm = Arc::clone(&self.vm);
+        self.code.each_page(|page| vm.ram.collect_device_write(page));
+        let dirtied = vm.ram.dirtied();
+        let settled = vm.code_settled(self.id);
+        if dirtied == self.fenced_at && self.code.newest_announcement() <= settled {
+            return;
+        }
         let mut changed = false;
         for page in self.code.pages() {
-            self.vm.ram.collect_device_write(page);
             let version = self.vm.ram.version(page);
             if !self.code.suspicious(page, version, settled) {
                 continue;
