@@ -86,11 +86,23 @@ pub struct TcgConfig {
     pub tlb_entries: Option<u32>,
     /// `x-evict=`: drop a block at random about every so many turns of the run loop, to find translator bugs.
     pub evict: Option<u32>,
+    /// `x-chain=`: link direct jumps between blocks.
+    pub chain: bool,
+    /// `x-jump-cache=`: remember where indirect jumps lead.
+    pub jump_cache: bool,
 }
 
 impl Default for TcgConfig {
     fn default() -> Self {
-        Self { jit: true, code_cache_mib: None, one_insn_per_block: false, tlb_entries: None, evict: None }
+        Self {
+            jit: true,
+            code_cache_mib: None,
+            one_insn_per_block: false,
+            tlb_entries: None,
+            evict: None,
+            chain: true,
+            jump_cache: true,
+        }
     }
 }
 

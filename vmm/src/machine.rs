@@ -149,6 +149,8 @@ fn choice(choice: &AccelChoice) -> Choice {
                 options.tlb_entries = n as usize;
             }
             options.evict = tcg.evict.unwrap_or(options.evict);
+            options.chain = tcg.chain;
+            options.jump_cache = tcg.jump_cache;
             Choice::Tcg(options)
         }
     }

@@ -141,6 +141,7 @@ fn parse_one_accel(option: &str, text: &str) -> Result<Vec<AccelChoice>> {
             return Err(o.error(format!("x-tlb-entries={n} must be a power of two from 1 to 1024")));
         }
         let evict = o.number("x-evict", 1..=1_000_000)?;
+        let (chain, jump_cache) = (o.flag("x-chain")?, o.flag("x-jump-cache")?);
         o.unsupported(&["split-wx"])?;
         if o.choice("thread", &[("multi", true), ("single", false)])? == Some(false) {
             return Err(o.error("thread=single is not supported by vireo yet; every hart has a thread of its own"));
@@ -153,6 +154,8 @@ fn parse_one_accel(option: &str, text: &str) -> Result<Vec<AccelChoice>> {
                 tcg.jit = jit.unwrap_or(tcg.jit);
                 tcg.code_cache_mib = cache;
                 tcg.one_insn_per_block = one.unwrap_or(false);
+                tcg.chain = chain.unwrap_or(true);
+                tcg.jump_cache = jump_cache.unwrap_or(true);
                 tcg.tlb_entries = tlb;
                 tcg.evict = evict;
             }
@@ -315,6 +318,10 @@ mod tests {
                 ..TcgConfig::default()
             })]
         );
+        let forced =
+            TcgConfig { chain: false, jump_cache: false, tlb_entries: Some(4), evict: Some(9), ..TcgConfig::default() };
+        let text = "tcg,x-chain=off,x-jump-cache=off,x-tlb-entries=4,x-evict=9";
+        assert_eq!(accel(text).unwrap(), [AccelChoice::Tcg(forced)]);
         assert_eq!(parse_accel(&[], Some("kvm:tcg"), false).unwrap(), [AccelChoice::Kvm, tcg(true)]);
         assert_eq!(parse_accel(&[], None, true).unwrap(), [AccelChoice::Kvm]);
         assert_eq!(parse_accel(&[], None, false).unwrap(), []);
@@ -330,6 +337,8 @@ mod tests {
             "tcg,thread=single",
             "kvm,jit=on",
             "interp,jit=on",
+            "tcg,x-tlb-entries=3",
+            "tcg,x-chain=maybe",
             "tcg,x=1",
         ] {
             let e = accel(text).expect_err(text).to_string();
