@@ -118,6 +118,8 @@ fn poll(hart: &mut Hart) -> bool {
         hart.shared().mail_done(number);
     }
     if bits & POLL_IRQ != 0 {
+        // The deadline that brought us here is gone, and others may have moved behind it.
+        hart.arm_timer();
         hart.take_soft();
         if let Some(cause) = trap::pending_interrupt(&hart.s, hart.mip()) {
             let pc = hart.s.pc;

@@ -212,11 +212,14 @@ impl Hart {
         self.shared().poll.fetch_or(POLL_IRQ, Ordering::SeqCst);
     }
 
-    /// Earliest deadline of a timer that could interrupt this hart.
+    /// Earliest deadline of a timer that could wake this hart. One whose interrupt is not enabled cannot, and if it
+    /// has passed it must not keep the hart from sleeping.
     pub fn deadline(&self) -> u64 {
         let h = self.shared();
+        let enabled = |deadline, bit: u32| if self.s.csr.mie >> bit & 1 != 0 { deadline } else { u64::MAX };
         let s = if self.stce() { self.s.csr.stimecmp } else { u64::MAX };
-        s.min(h.mtimecmp.load(Ordering::SeqCst)).min(h.sbi_timer.load(Ordering::SeqCst))
+        let s = enabled(s.min(h.sbi_timer.load(Ordering::SeqCst)), 5);
+        s.min(enabled(h.mtimecmp.load(Ordering::SeqCst), 7))
     }
 
     /// Arms the timer thread if a deadline lies ahead.
