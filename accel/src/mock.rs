@@ -18,6 +18,8 @@ pub enum Step {
     Store { gpa: u64, data: Vec<u8> },
     /// Leaves `run` with this.
     Exit(VcpuExit),
+    /// Panics, as an engine with a bug would.
+    Panic,
     /// Waits until a line has this level. A kick interrupts it; it goes on with the next `run`.
     Wait { irq: HartIrq, level: bool },
 }
@@ -170,6 +172,7 @@ impl Vcpu for MockVcpu {
                     }
                 }
                 Some(Step::Exit(exit)) => return Ok(exit),
+                Some(Step::Panic) => panic!("the script says so"),
                 Some(Step::Wait { irq, level }) => {
                     if !self.sleep(|i| i.lines.get(&irq).copied().unwrap_or(false) == level) {
                         self.steps.push(Step::Wait { irq, level });

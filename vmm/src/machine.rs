@@ -13,7 +13,7 @@ use accel::select::{Choice, select};
 use accel::tcg::TcgOptions;
 use accel::tcg::csr::{reset, reset_supervisor};
 use accel::{Accel, AccelError, Clock, VmConfig};
-use devices::chardev::HostRequest;
+use devices::chardev::{BackendConfig, ChardevConfig, HostRequest};
 use devices::misc::EventLoopTimers;
 use firmware::boot::{BootError, BootMode, BootPlan, BootRequest, KernelSource, LoadError};
 use firmware::fdt::{DeviceTree, FdtError};
@@ -314,8 +314,8 @@ impl Machine {
 
     /// Runs to the end. Whoever wants signals to end it has them caught before.
     pub fn run(mut self) -> Result<Ending, MachineError> {
-        for chardev in self.chardevs.iter() {
-            chardev.wait_for_peer().map_err(OpenError::from)?;
+        if let Some(ending) = self.wait_for_peers()? {
+            return Ok(ending);
         }
         self.power_on()?;
         let ending = self.serve();
@@ -325,6 +325,22 @@ impl Machine {
             chardev.drain(DRAIN);
         }
         ending
+    }
+
+    /// `wait=on`: the guest starts when somebody is at the far end. The user may give up meanwhile.
+    fn wait_for_peers(&mut self) -> Result<Option<Ending>, MachineError> {
+        let waits = |c: &&ChardevConfig| matches!(c.backend, BackendConfig::Socket { server: true, wait: true, .. });
+        for config in self.config.chardevs.iter().filter(waits) {
+            let Some(chardev) = self.chardevs.iter().find(|c| c.id() == config.id) else { continue };
+            match self.event_loop.turn_while(&|| !chardev.is_connected())? {
+                None => {}
+                Some(Request::Signal(signal)) => return Ok(Some(Ending::Signal(signal))),
+                Some(Request::Failure(what)) => return Err(MachineError::Failed(what)),
+                // No guest runs yet: it is the user's.
+                Some(Request::Quit | Request::Reset | Request::PowerOff(_)) => return Ok(Some(Ending::Code(0))),
+            }
+        }
+        Ok(None)
     }
 
     /// Answers requests until one ends the machine.

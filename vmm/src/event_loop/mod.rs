@@ -66,8 +66,20 @@ impl EventLoop {
     /// Serves everything until somebody asks something of the machine.
     pub fn next_request(&mut self) -> Result<Request, EventLoopError> {
         loop {
-            if let Some(request) = self.control.take() {
+            if let Some(request) = self.turn_while(&|| true)? {
                 return Ok(request);
+            }
+        }
+    }
+
+    /// Serves everything while a condition holds that events may change. `None`: it does not hold any more.
+    pub fn turn_while(&mut self, condition: &dyn Fn() -> bool) -> Result<Option<Request>, EventLoopError> {
+        loop {
+            if let Some(request) = self.control.take() {
+                return Ok(Some(request));
+            }
+            if !condition() {
+                return Ok(None);
             }
             match self.manager.run() {
                 Ok(_) => {}

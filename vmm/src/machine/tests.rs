@@ -1,7 +1,7 @@
 //! Whole machines on the engine without a CPU.
 
 use accel::mock::{Event, Mock, Step};
-use accel::{HartIrq, SbiCall, VcpuExit};
+use accel::{HartIrq, SbiCall, ShutdownReason, VcpuExit};
 
 use super::*;
 use crate::cli::{self, Command};
@@ -257,6 +257,12 @@ fn engines_failures_end_the_machine() {
 }
 
 #[test]
+fn a_panic_of_a_hart_ends_the_machine() {
+    let (ending, _) = run_on(&["-nodefaults", "-smp", "2"], vec![vec![vec![Step::Panic]]]);
+    assert_eq!(ending, Err("the thread of hart 0 failed".to_owned()));
+}
+
+#[test]
 fn what_is_missing_is_named() {
     let error = |words: &[&str]| run_on(words, vec![]).0.unwrap_err();
     assert!(error(&["-kernel", "/nonexistent/k"]).contains("'/nonexistent/k'"));
@@ -265,5 +271,3 @@ fn what_is_missing_is_named() {
     assert!(error(&["-kernel", "/dev/null", "-dtb", "/nonexistent/t"]).contains("'/nonexistent/t'"));
     assert!(error(&["-nodefaults", "-serial", "file:/nonexistent/s"]).contains("'/nonexistent/s'"));
 }
-
-use accel::ShutdownReason;
