@@ -6,25 +6,22 @@ use crate::config::LogConfig;
 /// Items of `-d`: name, meaning, and the parts of the program whose debug messages it turns on.
 pub const ITEMS: &[(&str, &str, &[&str])] = &[
     ("guest_errors", "what the guest does wrong", &["devices=debug", "vmm::board=debug", "firmware=debug"]),
-    ("sbi", "SBI calls", &["firmware::sbi=trace", "vmm::sbi_host=debug"]),
+    ("sbi", "SBI calls", &["firmware::sbi=trace"]),
     ("boot", "what is loaded where", &["firmware::boot=debug", "firmware::load=debug", "vmm::machine=debug"]),
-    ("accel", "the engine: choice, translation, exits", &["accel=debug"]),
-    ("int", "traps and interrupts", &["accel::tcg::trap=trace"]),
-    ("mmu", "address translation", &["accel::tcg::mmu=trace"]),
+    ("int", "traps and interrupts, as tcg takes them", &["int=trace"]),
+    ("op", "blocks and their intermediate code, as tcg translates them", &["op=trace"]),
     ("vcpu", "vCPU threads: start, stop, exits", &["vmm::vcpu_thread=debug"]),
-    ("irq", "interrupt controllers", &["devices::intc=trace"]),
     ("virtio", "virtio devices", &["devices::virtio=debug"]),
     ("block", "disks", &["devices::backend=debug", "devices::virtio::blk=debug"]),
     ("net", "networks", &["devices::netuser=debug", "devices::virtio::net=debug"]),
     ("chardev", "consoles", &["devices::chardev=debug", "devices::serial=debug"]),
     ("stats", "counters of every hart at the end", &["stats=debug"]),
-    ("all", "all of these", &["debug"]),
+    ("all", "all of these but int, op and each SBI call", &["debug"]),
 ];
 
 const ELSEWHERE: &[&str] = &[
     "out_asm",
     "in_asm",
-    "op",
     "op_opt",
     "op_ind",
     "op_plugin",

@@ -97,10 +97,10 @@ pub struct Options {
     /// unix:PATH[,server=on][,wait=off], tcp:HOST:PORT[,server=on][,wait=off], chardev:ID
     #[arg(long = "serial", value_name = "DEV", help_heading = "Console")]
     pub serial: Vec<String>,
-    /// none
+    /// There is no monitor yet
     #[arg(long = "monitor", value_name = "none", help_heading = "Console")]
     pub monitor: Vec<String>,
-    /// none
+    /// There are no displays; without -serial this also takes the serial port off the terminal
     #[arg(long = "display", value_name = "none", help_heading = "Console")]
     pub display: Vec<String>,
     /// Serial port on the terminal, Ctrl-A as the escape key (the default here)
