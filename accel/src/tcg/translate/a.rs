@@ -1,7 +1,7 @@
 //! Zaamo, Zalrsc and Zawrs.
 //!
-//! `aq` and `rl` need no code: the host performs an atomic operation as a full barrier, and loads and stores in
-//! program order.
+//! `aq` and `rl` need no code but in one place: the host performs an atomic operation as a full barrier, and loads and
+//! stores in program order. A load-reserved with `rl` is a plain load that earlier stores may not pass.
 
 use arch::isa::{Insn, Op as G};
 
@@ -10,8 +10,8 @@ use crate::tcg::ir::{AmoOp, Builder, Helper, Op, Val, Width, x};
 pub(super) fn lower(b: &mut Builder, i: &Insn) -> bool {
     let (d, addr, src) = (Builder::dst(i.rd), x(i.rs1), x(i.rs2));
     let (op, width) = match i.op {
-        G::LrW => return push(b, Op::Lr { width: Width::W, d, addr }),
-        G::LrD => return push(b, Op::Lr { width: Width::D, d, addr }),
+        G::LrW => return load_reserved(b, i, Width::W),
+        G::LrD => return load_reserved(b, i, Width::D),
         G::ScW => return push(b, Op::Sc { width: Width::W, d, addr, src }),
         G::ScD => return push(b, Op::Sc { width: Width::D, d, addr, src }),
         G::WrsNto | G::WrsSto => {
@@ -40,6 +40,16 @@ pub(super) fn lower(b: &mut Builder, i: &Insn) -> bool {
         _ => return false,
     };
     push(b, Op::Amo { op, width, d, addr, src })
+}
+
+/// Bit `rl` of an atomic instruction.
+const RL: u32 = 1 << 25;
+
+fn load_reserved(b: &mut Builder, i: &Insn, width: Width) -> bool {
+    if i.raw & RL != 0 {
+        b.push(Op::FenceStoreLoad);
+    }
+    push(b, Op::Lr { width, d: Builder::dst(i.rd), addr: x(i.rs1) })
 }
 
 fn push(b: &mut Builder, op: Op) -> bool {

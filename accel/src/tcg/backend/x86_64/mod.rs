@@ -223,9 +223,8 @@ impl Backend {
         }
         for (slot, offset, patch) in std::mem::take(&mut self.pending) {
             let stub = self.asm.here();
-            self.asm.store_imm(4, LINK, slot as i32);
-            self.asm.mov_imm(Reg::Rax, Exit::Link as i64);
-            self.asm.jmp(self.thunks.exit);
+            self.asm.mov_imm(Reg::Rax, i64::from(slot));
+            self.asm.jmp(self.thunks.link);
             let at = (patch - self.asm.base) as usize;
             let disp = crate::tcg::code_cache::displacement(patch, stub);
             self.asm.code[at..at + 4].copy_from_slice(&disp.to_le_bytes());

@@ -19,6 +19,8 @@ pub struct Thunks {
     pub lookup: u64,
     /// Jumped to with the pc in RAX.
     pub poll: u64,
+    /// Jumped to with the slot of an unlinked jump in EAX.
+    pub link: u64,
     pub load: u64,
     pub store: u64,
     pub amo: u64,
@@ -88,7 +90,13 @@ impl Thunks {
         asm.store(8, PC, Reg::Rax);
         asm.mov_imm(Reg::Rax, Exit::Poll as i64);
 
+        let also_to_exit = asm.jmp_forward();
+        t.link = asm.here();
+        asm.store(4, LINK, Reg::Rax);
+        asm.mov_imm(Reg::Rax, Exit::Link as i64);
+
         asm.bind(to_exit);
+        asm.bind(also_to_exit);
         t.exit = asm.here();
         PINS.iter().for_each(|&(x, r)| asm.store(8, x_slot(x), r));
         asm.stmxcsr(MXCSR);
