@@ -2,7 +2,7 @@
 //!
 //! States: running; stopped (while a request is answered, and for good after a power-off under `-no-shutdown`);
 //! ended. Everything that changes the state happens on the main thread; others send a
-//! [`Request`](crate::control::Request). A reset stops the harts, puts every chip into its power-on state, loads the images
+//! [`Request`]. A reset stops the harts, puts every chip into its power-on state, loads the images
 //! again and starts the harts as at power-on: the guest really runs again.
 
 use std::path::PathBuf;
