@@ -1,4 +1,5 @@
-//! From decoded instructions to IR: one lowering an instruction, in the file its row stands in.
+//! From decoded instructions to IR: one lowering an instruction, in the file of its part of the specification (`f` has
+//! all of floating point, `b` all of bit manipulation and Zicond).
 //!
 //! A lowering writes operations to the [`Builder`] and returns `true` if it knows the instruction.
 
