@@ -7,6 +7,7 @@ pub mod apt;
 pub mod bench;
 pub mod cases;
 pub mod cpio;
+pub mod differential;
 pub mod guest;
 pub mod harness;
 pub mod host;

@@ -1,0 +1,97 @@
+//! Our translator against QEMU on random bare-metal programs; see `tests::differential`.
+//!
+//! `VIREO_QEMU` names the QEMU to compare with, else it is `qemu-system-riscv64` in PATH. `VIREO_DIFFERENTIAL_BLOCKS`
+//! is the number of blocks of each kind (1,500 unless told), `VIREO_DIFFERENTIAL_SEED` the first seed.
+
+use accel::tcg::TcgOptions;
+use arch::ext::{Ext, IsaConfig};
+use tests::differential::block::{Block, Generator, LEFT_OUT, Profile};
+use tests::differential::compare::{Pair, describe};
+use tests::differential::engine;
+use tests::differential::guest::MAX_BLOCKS;
+use tests::differential::known::KNOWN;
+use tests::differential::qemu::{Qemu, VARIABLE};
+
+fn number(variable: &str, default: u64) -> u64 {
+    match std::env::var(variable) {
+        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{variable}: '{text}' is not a number")),
+        Err(_) => default,
+    }
+}
+
+/// Mismatches that are made small and shown.
+const SHOWN: usize = 5;
+
+fn differential(profile: Profile, modes: &[(&str, TcgOptions)]) {
+    let qemu = Qemu::find().unwrap_or_else(|error| panic!("{error:#}"));
+    assert!(
+        profile == Profile::Compute || qemu.major() >= 10,
+        "QEMU {} is too old to compare privileged behaviour with (it lets CSRRC write read-only CSRs, for instance): name \
+         one of version 10 or later in {VARIABLE} (Debian: qemu-system-riscv, also in bookworm-backports)",
+        qemu.version
+    );
+    let mut isa = IsaConfig::default();
+    isa.exts.insert(Ext::Svade);
+    let (isa, missing) = qemu.common(&isa);
+    println!("{}", describe(&isa, &qemu, &missing));
+    for (what, why) in LEFT_OUT {
+        println!("left out: {what} ({why})");
+    }
+    let generator = Generator::new(&isa, isa.has(Ext::Svadu));
+    println!("{} instructions and their compressed forms", generator.row_count());
+    let count = number("VIREO_DIFFERENTIAL_BLOCKS", 1_500);
+    let first = number("VIREO_DIFFERENTIAL_SEED", 1);
+    let seeds: Vec<u64> = (first..first + count).collect();
+    let mut forgiven = vec![0; KNOWN.len()];
+    let mut failures = Vec::new();
+    let (mut different, mut traps) = (0, 0);
+    for seeds in seeds.chunks(MAX_BLOCKS) {
+        let blocks: Vec<Block> = seeds.iter().map(|seed| generator.block(profile, *seed)).collect();
+        for (name, options) in modes {
+            let pair = Pair {
+                generator: &generator,
+                ours: &|image| engine::run(&isa, options, image),
+                theirs: &|image| qemu.run(&isa, image),
+                reference: &qemu,
+            };
+            let comparison = pair.compare(&blocks).unwrap_or_else(|error| panic!("{name}: {error:#}"));
+            forgiven.iter_mut().zip(&comparison.forgiven).for_each(|(sum, n)| *sum += n);
+            traps += comparison.traps;
+            different += comparison.mismatches.len();
+            for mismatch in comparison.mismatches.iter().take(SHOWN.saturating_sub(failures.len())) {
+                let report = pair.report(&blocks[mismatch.index]).unwrap_or_else(|error| format!("{error:#}"));
+                failures.push(format!("{name}: {report}"));
+            }
+        }
+    }
+    for (known, count) in KNOWN.iter().zip(&forgiven).filter(|(known, _)| (known.applies)(&qemu)) {
+        println!("known difference, {count} times: {} ({})", known.what, known.spec);
+    }
+    println!("{count} blocks, {} ways to run, {traps} traps", modes.len());
+    assert!(different == 0, "{different} blocks differ, for instance:\n\n{}", failures.join("\n"));
+}
+
+fn jit() -> (&'static str, TcgOptions) {
+    ("jit", TcgOptions::default())
+}
+
+fn interpreter() -> (&'static str, TcgOptions) {
+    ("interpreter", TcgOptions { jit: false, ..TcgOptions::default() })
+}
+
+#[test]
+fn computation() {
+    let single = TcgOptions { block_insns: 1, ..TcgOptions::default() };
+    differential(Profile::Compute, &[jit(), interpreter(), ("one instruction a block", single)]);
+}
+
+#[test]
+fn csrs_of_machine_mode() {
+    differential(Profile::Csr, &[jit(), interpreter()]);
+}
+
+#[test]
+fn privileges_and_translation() {
+    let small = TcgOptions { tlb_entries: 1, ..TcgOptions::default() };
+    differential(Profile::Privileged, &[jit(), interpreter(), ("tiny TLB", small)]);
+}
