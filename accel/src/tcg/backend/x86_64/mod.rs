@@ -14,6 +14,8 @@
 //! there is nothing to reconstruct at a fault or an exit. Blocks enter each other by plain jumps.
 
 pub mod asm;
+#[cfg(test)]
+mod asm_tests;
 mod emit;
 mod emit_fp;
 mod emit_mem;
