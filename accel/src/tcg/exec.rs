@@ -359,9 +359,8 @@ fn log_block(hart: &Hart, pc: u64, block: &IrBlock, host_bytes: u64) {
 /// Watches a page before its code is read for the first time.
 fn add_page(hart: &mut Hart, page: u64) {
     if !hart.code.has_page(page) {
-        let announced = hart.watch_page(page);
         hart.vm.ram.collect_device_write(page);
-        let version = hart.vm.ram.version(page);
+        let (version, announced) = hart.watch_page(page);
         hart.code.add_page(page, version, announced);
     }
 }

@@ -12,6 +12,7 @@
 //! The first store to a `CODE` page clears `CODE`, counts up the page's version and reopens the page at full
 //! speed; harts compare versions at `fence.i`. Device writes (the bitmap of guest memory) count as stores.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
@@ -40,6 +41,8 @@ pub struct Ram {
     memory: GuestRam,
     /// Counts every store that found a `CODE` page: `fence.i` has nothing to do while it stands still.
     dirtied: AtomicU64,
+    /// Held from taking a mark of a device write to counting it.
+    collecting: Mutex<()>,
 }
 
 // SAFETY: `host` points into mappings that `memory` keeps alive; guest RAM is shared memory by nature, and all
@@ -65,7 +68,7 @@ impl Ram {
                 Region { gpa: r.start_addr().0, size, host, pages: zeroed_words(pages) }
             })
             .collect();
-        Self { regions, memory, dirtied: AtomicU64::new(0) }
+        Self { regions, memory, dirtied: AtomicU64::new(0), collecting: Mutex::new(()) }
     }
 
     fn region(&self, gpa: u64) -> Option<&Region> {
@@ -95,12 +98,13 @@ impl Ram {
     }
 
     /// A hart is about to read the page in order to translate it. `true` if some hart may hold a writable TLB
-    /// entry of it, which has to be taken away.
+    /// entry of it, which has to be taken away. With it comes the page's version at this moment: a store that was
+    /// not read shows in a later one.
     #[must_use]
-    pub fn mark_code(&self, gpa: u64) -> bool {
-        let Some(word) = self.page(gpa) else { return false };
+    pub fn mark_code(&self, gpa: u64) -> (bool, u32) {
+        let Some(word) = self.page(gpa) else { return (false, 0) };
         let old = word.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |w| Some(w & !FLAGS | CODE));
-        old.is_ok_and(|w| w & WRITABLE != 0)
+        old.map_or((false, 0), |w| (w & WRITABLE != 0, w / VERSION))
     }
 
     /// A hart is about to hold a writable TLB entry of the page, or to store around the TLB: stores from here
@@ -133,12 +137,18 @@ impl Ram {
         let offset = (gpa - r.start_addr().0) as usize & !0xfff;
         let bitmap: &vm_memory::bitmap::AtomicBitmap = std::ops::Deref::deref(r).bitmap();
         if bitmap.is_addr_set(offset) {
+            let _collecting = self.collecting.lock().unwrap_or_else(|e| e.into_inner());
             bitmap.reset_addr_range(offset, 4096);
             if let Some(word) = self.page(gpa) {
                 word.fetch_add(VERSION, Ordering::SeqCst);
                 self.dirtied.fetch_add(1, Ordering::SeqCst);
             }
         }
+    }
+
+    /// Waits for another hart that has taken a mark out of the bitmap and not counted it yet.
+    pub fn device_writes_collected(&self) {
+        drop(self.collecting.lock());
     }
 }
 

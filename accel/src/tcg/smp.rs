@@ -171,27 +171,32 @@ pub struct VmShared {
     pub timers: Timers,
     /// Counts pages that became code while a hart might have held a writable entry.
     pub code_seq: AtomicU64,
+    /// Held while a page is marked as code and announced.
+    pub marking: Mutex<()>,
 }
 
 impl VmShared {
-    /// Hart `own` has marked a page as code: every other hart must ask again before it stores. Returns the
-    /// number to wait for, or 0 if no hart could be storing right now.
-    pub fn announce_code(&self, own: u32) -> u64 {
-        let number = self.code_seq.fetch_add(1, Ordering::SeqCst) + 1;
-        let mut running = false;
-        for (id, hart) in self.harts.iter().enumerate() {
-            if id as u32 != own {
+    /// Hart `own` marks a page as code by `mark`, which tells whether a hart may hold a writable entry of it. If so,
+    /// every other hart is told to ask again before it stores. Returns the number of the newest announcement: also a
+    /// page that was marked before may have been so a moment ago, by another hart.
+    pub fn announce_code(&self, own: u32, mark: impl FnOnce() -> bool) -> u64 {
+        // Under the lock, so that who reads a number knows that all poll bits for it are set.
+        let _marking = lock(&self.marking);
+        if mark() {
+            self.code_seq.fetch_add(1, Ordering::SeqCst);
+            let others = self.harts.iter().enumerate().filter(|(id, _)| *id as u32 != own);
+            for (_, hart) in others {
                 hart.shared.poll.fetch_or(POLL_CODE, Ordering::SeqCst);
-                running |= hart.shared.in_guest.load(Ordering::SeqCst);
             }
         }
-        if running { number } else { 0 }
+        self.code_seq.load(Ordering::SeqCst)
     }
 
-    /// The newest announcement that every hart but `own` has acted on.
+    /// The newest announcement that every hart but `own` has acted on, or will before its next instruction.
     pub fn code_settled(&self, own: u32) -> u64 {
-        let others = self.harts.iter().enumerate().filter(|(id, _)| *id as u32 != own);
-        others.map(|(_, h)| h.shared.code_seen.load(Ordering::SeqCst)).min().unwrap_or(u64::MAX)
+        let others = self.harts.iter().enumerate().filter(|(id, _)| *id as u32 != own).map(|(_, h)| &h.shared);
+        let running = others.filter(|h| h.in_guest.load(Ordering::SeqCst));
+        running.map(|h| h.code_seen.load(Ordering::SeqCst)).min().unwrap_or(u64::MAX)
     }
 
     /// See [`crate::Vm::remote_fence`].

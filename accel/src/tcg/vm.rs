@@ -64,6 +64,7 @@ impl Accel for Tcg {
             harts,
             timers,
             code_seq: AtomicU64::new(0),
+            marking: Default::default(),
         };
         Ok(Arc::new(TcgVm { shared: Arc::new(shared), options: self.options.clone() }))
     }

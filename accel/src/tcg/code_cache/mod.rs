@@ -80,8 +80,8 @@ pub struct CodeCache {
     slots: Vec<Slot>,
     free_slots: Vec<SlotId>,
     pages: FxHashMap<u64, Page>,
-    /// The largest `announced` of any page, ever.
-    newest: u64,
+    /// Some page waits for an announcement.
+    unsettled: bool,
     /// Code of the blocks that died since this was last cleared: jump caches may name it.
     pub dead: Vec<u64>,
     pub translated: u64,
@@ -122,7 +122,7 @@ impl CodeCache {
             slots: Vec::new(),
             free_slots: Vec::new(),
             pages: FxHashMap::default(),
-            newest: 0,
+            unsettled: false,
             dead: Vec::new(),
             translated: 0,
             evicted: 0,
@@ -152,7 +152,7 @@ impl CodeCache {
 
     /// Begins a page: `version` and `announced` as of before its code was read.
     pub fn add_page(&mut self, page: u64, version: u32, announced: u64) {
-        self.newest = self.newest.max(announced);
+        self.unsettled |= announced != 0;
         self.pages.insert(page, Page { blocks: Vec::new(), version, announced });
     }
 
@@ -322,9 +322,9 @@ impl CodeCache {
         self.pages.keys().for_each(|&page| f(page));
     }
 
-    /// The newest announcement a page waits for.
-    pub fn newest_announcement(&self) -> u64 {
-        self.newest
+    /// Whether some page may wait for an announcement; the caller goes on to recheck those that do.
+    pub fn take_unsettled(&mut self) -> bool {
+        std::mem::take(&mut self.unsettled)
     }
 
     /// Pages that hold code.
@@ -332,9 +332,10 @@ impl CodeCache {
         self.pages.keys().copied().collect()
     }
 
-    /// Whether the page may have changed: its version moved, or announcement `settled` does not cover it.
-    pub fn suspicious(&self, page: u64, version: u32, settled: u64) -> bool {
-        self.pages.get(&page).is_some_and(|p| p.version != version || p.announced > settled)
+    /// Whether the page may have changed: its version moved, or when its code was last looked at some hart could still
+    /// store to it without leaving a mark.
+    pub fn suspicious(&self, page: u64, version: u32) -> bool {
+        self.pages.get(&page).is_some_and(|p| p.version != version || p.announced != 0)
     }
 
     /// Compares every block of `page` with the guest's memory, of which `read(gpa, len)` returns bytes, and
@@ -347,7 +348,7 @@ impl CodeCache {
         mut read: impl FnMut(u64, usize) -> Option<Vec<u8>>,
     ) {
         let Some(p) = self.pages.get_mut(&page) else { return };
-        self.newest = self.newest.max(announced);
+        self.unsettled |= announced != 0;
         p.version = version;
         p.announced = announced;
         for id in p.blocks.clone() {

@@ -11,6 +11,7 @@ use crate::RemoteFence;
 use crate::tcg::csr::{CsrEffect, CsrOp, Illegal};
 use crate::tcg::hart::{Exit, Hart, NO_RESERVATION};
 use crate::tcg::ir::{Helper, fp_check as checks};
+use crate::tcg::smp::POLL_CODE;
 use crate::tcg::trap::{self, Trap};
 
 /// Performs `helper`; the result is meaningless if `hart.exit` was set.
@@ -191,20 +192,20 @@ impl Hart {
         self.stats.fence_i += 1;
         let vm = Arc::clone(&self.vm);
         self.code.each_page(|page| vm.ram.collect_device_write(page));
+        vm.ram.device_writes_collected();
         let dirtied = vm.ram.dirtied();
-        let settled = vm.code_settled(self.id);
-        if dirtied == self.fenced_at && self.code.newest_announcement() <= settled {
+        let unsettled = self.code.take_unsettled();
+        if dirtied == self.fenced_at && !unsettled {
             return;
         }
         let mut changed = false;
         for page in self.code.pages() {
             let version = self.vm.ram.version(page);
-            if !self.code.suspicious(page, version, settled) {
+            if !self.code.suspicious(page, version) {
                 continue;
             }
             // From here on stores are noticed again; what was stored before is seen by the comparison.
-            let announced = self.watch_page(page);
-            let version = self.vm.ram.version(page);
+            let (version, announced) = self.watch_page(page);
             let ram = &self.vm.ram;
             self.code.recheck(page, version, announced, |gpa, len| ram.read_bytes(gpa, len));
             changed = true;
@@ -215,15 +216,26 @@ impl Hart {
         }
     }
 
-    /// Marks a page as code: every hart has to ask before it stores to it. Returns the announcement to wait for.
-    pub fn watch_page(&mut self, page: u64) -> u64 {
-        if !self.vm.ram.mark_code(page) {
-            return 0;
-        }
-        if let Some(host) = self.vm.ram.host(page, 4096) {
-            self.tlb.drop_writes_to(host as u64);
-        }
-        self.vm.announce_code(self.id)
+    /// Marks a page as code: every hart has to ask before it stores to it. Returns the version of the page as it is
+    /// going to be read, and the announcement that some hart has not acted on yet, 0 if from here on no store to the page can go without a mark. In the first case what is
+    /// read of the page now has to be compared again, even if the announcement is acted on by then: that tells
+    /// nothing of the stores before.
+    pub fn watch_page(&mut self, page: u64) -> (u32, u64) {
+        let vm = Arc::clone(&self.vm);
+        let mut version = 0;
+        let number = vm.announce_code(self.id, || {
+            let writable;
+            (writable, version) = vm.ram.mark_code(page);
+            // Marked by another hart a moment ago, the entries may be those that it told us to give up.
+            let told = self.shared().poll.load(Ordering::SeqCst) & POLL_CODE != 0;
+            if (writable || told)
+                && let Some(host) = vm.ram.host(page, 4096)
+            {
+                self.tlb.drop_writes_to(host as u64);
+            }
+            writable
+        });
+        (version, if number <= vm.code_settled(self.id) { 0 } else { number })
     }
 
     /// After blocks died: no jump cache may name them.
