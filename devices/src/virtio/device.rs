@@ -67,6 +67,8 @@ pub enum DeviceState {
     Block { write_cache: bool },
     /// The receive filter and the MAC address.
     Net { mac: [u8; 6], filter: super::net::RxFilter },
+    /// What ports are open.
+    Console(super::console::ConsoleState),
 }
 
 /// A device behind a transport. The transport serialises the calls.

@@ -8,6 +8,7 @@
 //! lock; it reaches the driver through [`DeviceEvents`] only.
 
 pub mod blk;
+pub mod console;
 pub mod device;
 pub mod mmio;
 pub mod net;
