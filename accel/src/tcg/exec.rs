@@ -1,5 +1,6 @@
 //! The run loop of a hart: finds or makes the block at the pc, enters it, and acts on why it came back.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::code_cache::{BlockId, NewBlock, SlotId, hash_code};
@@ -16,6 +17,9 @@ struct Fetch {
     walk: Walk,
     ram: bool,
 }
+
+/// Blocks that the interpreter keeps: they take no room in the arena that would limit them.
+const MAX_INTERPRETED_BLOCKS: usize = 1 << 16;
 
 /// What a hart needs to translate; kept apart from the hart so that buffers are reused.
 pub struct Translator {
@@ -131,7 +135,7 @@ fn poll(hart: &mut Hart) -> bool {
 
 /// WFI: sleeps until an interrupt is pending and enabled, or the caller is asked for.
 fn wait(hart: &mut Hart) {
-    let shared = std::sync::Arc::clone(&hart.shared);
+    let shared = Arc::clone(&hart.shared);
     let shared = &shared.shared;
     loop {
         hart.take_soft();
@@ -196,12 +200,8 @@ fn step(hart: &mut Hart, tr: &mut Translator) -> Exit {
 fn run_block(hart: &mut Hart, tr: &mut Translator, id: BlockId, pc: u64, walk: &Walk) -> Exit {
     let block = hart.code.block(id);
     if tr.backend.is_none() {
-        let ir = block.ir.as_deref().expect("the interpreter keeps the IR of its blocks");
-        let ir: *const IrBlock = ir;
-        // SAFETY: nothing that runs inside a block changes it in place; a helper may drop the block
-        // (fence.i), but only as the block's last operation, after which `run` does not look at it again.
-        // The IR is freed only by the next translation or fence, on this thread.
-        return interp::run(hart, unsafe { &*ir });
+        let ir = Arc::clone(block.ir.as_ref().expect("the interpreter keeps the IR of its blocks"));
+        return interp::run(hart, &ir);
     }
     let (code, crosses) = (block.code, block.second_page.is_some());
     if hart.options.jump_cache {
@@ -309,6 +309,9 @@ fn find_or_translate(hart: &mut Hart, tr: &mut Translator, pc: u64, walk: &Walk)
 fn translate_block(hart: &mut Hart, tr: &mut Translator, pc: u64, pa: u64, mode: BlockMode) -> Result<BlockId, Trap> {
     // Room first: making it may drop blocks, and with them pages.
     hart.code.reserve(backend::MAX_BLOCK_BYTES);
+    if tr.backend.is_none() && hart.code.len() >= MAX_INTERPRETED_BLOCKS {
+        hart.code.clear();
+    }
     hart.drop_stale_jumps();
     add_page(hart, pa & !0xfff);
     let first = 4096 - (pa & 0xfff) as usize;
@@ -343,7 +346,7 @@ fn translate_block(hart: &mut Hart, tr: &mut Translator, pc: u64, pa: u64, mode:
             new.links = backend.take_links();
             log_block(hart, pc, &tr.builder.block, compiled_len(new.code, &hart.code));
         }
-        None => new.ir = Some(Box::new(tr.builder.block.clone())),
+        None => new.ir = Some(Arc::new(tr.builder.block.clone())),
     }
     Ok(hart.code.insert(new))
 }

@@ -9,6 +9,8 @@
 
 pub mod arena;
 
+use std::sync::Arc;
+
 use rustc_hash::FxHashMap;
 
 use super::hart::BlockMode;
@@ -56,8 +58,8 @@ pub struct Block {
     /// Host code; 0 where the interpreter runs the block.
     pub code: u64,
     region: usize,
-    /// Kept for the interpreter.
-    pub ir: Option<Box<IrBlock>>,
+    /// Kept for the interpreter, which shares it while it runs: the block may be dropped under it (fence.i).
+    pub ir: Option<Arc<IrBlock>>,
     slots: Vec<SlotId>,
     incoming: Vec<SlotId>,
     live: bool,
@@ -107,7 +109,7 @@ pub struct NewBlock {
     pub second_page: Option<u64>,
     pub hash: u64,
     pub code: u64,
-    pub ir: Option<Box<IrBlock>>,
+    pub ir: Option<Arc<IrBlock>>,
     pub links: Vec<LinkSite>,
 }
 
