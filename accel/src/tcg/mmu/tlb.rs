@@ -87,9 +87,14 @@ struct LargePages {
     shifts: u64,
     /// What was added last, since fills come in runs.
     last: u64,
+    /// There were more than [`LargePages::LIMIT`]: everything may be one.
+    overflown: bool,
 }
 
 impl LargePages {
+    /// Tables that refer to themselves map any number of pages without costing the guest any memory.
+    const LIMIT: usize = 4096;
+
     fn key(va: u64, shift: u8) -> u64 {
         va >> shift << 6 | u64::from(shift)
     }
@@ -99,12 +104,18 @@ impl LargePages {
         if shift > 12 && key != self.last {
             self.last = key;
             self.shifts |= 1 << shift;
-            self.pages.insert(key);
+            self.overflown |= self.pages.len() >= Self::LIMIT;
+            if !self.overflown {
+                self.pages.insert(key);
+            }
         }
     }
 
     fn hold(&self, va: u64) -> bool {
         let mut shifts = self.shifts;
+        if self.overflown {
+            return true;
+        }
         while shifts != 0 {
             if self.pages.contains(&Self::key(va, shifts.trailing_zeros() as u8)) {
                 return true;
@@ -116,7 +127,7 @@ impl LargePages {
 
     fn clear(&mut self) {
         self.pages.clear();
-        (self.shifts, self.last) = (0, 0);
+        (self.shifts, self.last, self.overflown) = (0, 0, false);
     }
 }
 
