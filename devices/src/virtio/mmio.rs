@@ -296,7 +296,7 @@ impl MmioDevice for VirtioMmio {
                 slot.lock().transport.device().read_config(at, data);
             }
         } else if let Ok(word) = <&mut [u8; 4]>::try_from(data)
-            && offset % 4 == 0
+            && offset.is_multiple_of(4)
         {
             *word = self.read_register(offset).to_le_bytes();
         }
@@ -308,7 +308,7 @@ impl MmioDevice for VirtioMmio {
                 slot.lock().transport.device_mut().write_config(at, data);
             }
         } else if let Ok(word) = <[u8; 4]>::try_from(data)
-            && offset % 4 == 0
+            && offset.is_multiple_of(4)
         {
             self.write_register(offset, u32::from_le_bytes(word));
         }
@@ -451,4 +451,156 @@ fn set_low(field: &mut u64, value: u32) {
 
 fn set_high(field: &mut u64, value: u32) {
     *field = *field & 0xffff_ffff | u64::from(value) << 32;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::virtio::rng::{RngSource, VirtioRng};
+    use crate::virtio::testing::Driver;
+
+    fn rng() -> Box<VirtioRng> {
+        Box::new(VirtioRng::new("rng", RngSource::Host))
+    }
+
+    #[test]
+    fn an_empty_slot_has_id_zero() {
+        for (legacy, version) in [(false, 2), (true, 1)] {
+            let slot = VirtioMmio::empty("slot", legacy);
+            let words: Vec<u32> = (0..4)
+                .map(|i| {
+                    let mut w = [0; 4];
+                    slot.read(4 * i, &mut w);
+                    u32::from_le_bytes(w)
+                })
+                .collect();
+            assert_eq!(words, [0x7472_6976, version, 0, 0x554d_4551]);
+            (0..SIZE / 4).for_each(|i| slot.write(4 * i, &[0xff; 4]));
+            slot.reset();
+        }
+    }
+
+    #[test]
+    fn features_are_refused_unless_offered_and_modern() {
+        for (low, high, granted) in [(0, 1, true), (0, 0, false), (1, 1, false), (0, 1 << 20 | 1, false)] {
+            let d = Driver::new(rng(), false);
+            [1, 3].iter().for_each(|&s| d.w(0x70, s));
+            for (page, bits) in [(0, low), (1, high)] {
+                d.w(0x24, page);
+                d.w(0x20, bits);
+            }
+            d.w(0x70, 11);
+            assert_eq!(d.r(0x70) == 11, granted, "{low:#x} {high:#x}");
+            d.w(0x70, 15);
+            assert_eq!(d.dev.slot.as_ref().unwrap().running.load(Ordering::Relaxed), granted);
+        }
+    }
+
+    #[test]
+    fn registers_answer_words_only_and_configuration_any_width() {
+        let d = Driver::new(rng(), false);
+        let mut byte = [9];
+        d.dev.read(0, &mut byte);
+        assert_eq!(byte, [0]);
+        let mut long = [9; 8];
+        d.dev.read(0, &mut long);
+        assert_eq!(long, [0; 8]);
+        d.dev.write(0x70, &[1]);
+        assert_eq!(d.r(0x70), 0);
+        assert_eq!((d.r(0xb0), d.r(0xbc)), (u32::MAX, u32::MAX), "no shared memory");
+        d.dev.read(0x1f8, &mut long);
+        assert_eq!(long, [0; 8]);
+    }
+
+    /// Old drivers set DRIVER_OK first and place the queue afterwards, or kick before DRIVER_OK.
+    #[test]
+    fn legacy_queues_may_come_late_or_be_kicked_early() {
+        for early_kick in [false, true] {
+            let mut d = Driver::new(rng(), true);
+            [1, 3].iter().for_each(|&s| d.w(0x70, s));
+            d.w(0x20, 0);
+            if !early_kick {
+                d.w(0x70, 7);
+            }
+            d.w(0x28, 4096);
+            let ring = d.place_ring(0);
+            d.rings.push(ring);
+            assert_eq!(d.r(0x40), (d.rings[0].desc / 4096) as u32);
+            let buf = d.alloc(64);
+            d.submit(0, &[(buf, 8, true)]);
+            assert_eq!(d.wait_used(0).1, 8);
+            d.w(0x40, 0);
+            assert_eq!(d.r(0x40), 0);
+            d.rings[0] = d.place_ring(0);
+            d.submit(0, &[(buf, 9, true)]);
+            assert_eq!(d.wait_used(0).1, 9, "a queue that moved starts at its beginning");
+        }
+    }
+
+    #[test]
+    fn a_queue_can_be_reset_by_itself() {
+        let mut d = Driver::ready(rng(), false, 1, 0);
+        let buf = d.alloc(64);
+        d.submit(0, &[(buf, 8, true)]);
+        d.wait_used(0);
+        d.w(0xc0, 1);
+        assert_eq!((d.r(0xc0), d.r(0x44)), (0, 0));
+        d.rings[0] = d.place_ring(0);
+        d.submit(0, &[(buf, 9, true)]);
+        assert_eq!(d.wait_used(0).1, 9);
+    }
+
+    #[test]
+    fn interrupts_are_a_level_and_reset_lowers_it() {
+        let mut d = Driver::ready(rng(), false, 1, 0);
+        let generation = d.r(0xfc);
+        d.dev.config_changed();
+        assert_eq!((d.r(0x60), d.r(0xfc), d.pin.is_high()), (2, generation + 1, true));
+        let buf = d.alloc(64);
+        d.submit(0, &[(buf, 8, true)]);
+        d.wait("both reasons", || d.r(0x60) == 3);
+        d.w(0x64, 1);
+        assert!(d.pin.is_high());
+        d.w(0x64, 2);
+        assert!(!d.pin.is_high());
+        d.dev.config_changed();
+        d.dev.reset();
+        assert_eq!((d.r(0x60), d.r(0x70), d.pin.is_high()), (0, 0, false));
+    }
+
+    #[test]
+    fn without_event_index_the_flag_silences_interrupts() {
+        let event_idx = crate::virtio::device::feature::EVENT_IDX;
+        let mut d = Driver::ready(rng(), false, 1, event_idx);
+        let buf = d.alloc(64);
+        let avail = d.rings[0].avail;
+        d.put(avail, 1u16);
+        d.submit(0, &[(buf, 8, true)]);
+        d.wait_used(0);
+        d.put(avail, 0u16);
+        assert_eq!(d.r(0x60), 0);
+        d.submit(0, &[(buf, 8, true)]);
+        d.wait_used(0);
+        d.pin.wait_high();
+    }
+
+    #[test]
+    fn the_node_is_what_drivers_look_for() {
+        let slot = VirtioMmio::empty("slot", false);
+        let at = Placement {
+            base: 0x1000_1000,
+            size: 0x1000,
+            interrupt: vec![1],
+            interrupt_parent: 3,
+            phandle: None,
+            interrupts_extended: Vec::new(),
+        };
+        let nodes = slot.fdt(&at);
+        let node = FdtNode::new("virtio_mmio@10001000")
+            .with("interrupts", FdtValue::Cells(vec![1]))
+            .with("interrupt-parent", FdtValue::U32(3))
+            .with("reg", FdtValue::Cells(vec![0, 0x1000_1000, 0, 0x1000]))
+            .with("compatible", FdtValue::Str("virtio,mmio".to_owned()));
+        assert_eq!(nodes, [node]);
+    }
 }

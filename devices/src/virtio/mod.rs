@@ -18,6 +18,8 @@ pub mod transport;
 pub mod worker;
 
 #[cfg(test)]
+mod garbage;
+#[cfg(test)]
 pub(crate) mod testing;
 
 pub use device::{Activation, DeviceEvents, DeviceState, VirtioDevice};

@@ -116,6 +116,12 @@ impl Driver {
         at
     }
 
+    /// Resets the device and makes all of memory free again.
+    pub fn rewind(&mut self) {
+        self.w(0x70, 0);
+        self.next_free = RAM_BASE + 0x10000;
+    }
+
     pub fn offered(&self) -> u64 {
         self.w(0x14, 0);
         let low = self.r(0x10);
