@@ -280,14 +280,18 @@ pub struct RngConfig {
 }
 
 /// `-device virtio-serial-device` with its ports.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConsoleConfig {
+    /// 1 to 31; port numbers are below it.
+    pub max_ports: u32,
     pub ports: Vec<ConsolePort>,
 }
 
 /// `-device virtconsole` or `-device virtserialport`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConsolePort {
+    /// The port's number; 0 is a console.
+    pub nr: u32,
     pub chardev: String,
     /// Shown to the guest, for ports.
     pub name: String,

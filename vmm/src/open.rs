@@ -13,14 +13,15 @@ use devices::chardev::{BackendConfig, Chardev, ChardevConfig, ChardevError};
 use devices::misc::{FlashError, FlashImage};
 use devices::netuser::{UserNet, UserNetError};
 use devices::virtio::blk::{BlkConfig, BlkConfigError, VirtioBlk};
+use devices::virtio::console::{ConsoleConfigError, PortConfig, VirtioConsole};
 use devices::virtio::net::{NetConfigError, VirtioNet};
 use devices::virtio::rng::{RngSource, VirtioRng};
 use devices::virtio::{self, VirtioDevice};
 
 use crate::board::virt::Backends;
 use crate::config::{
-    Aio, BlockConfig, CacheMode, DriveConfig, MachineConfig, NetBackendConfig, NetConfig, RngConfig, TapConfig,
-    VirtioKind,
+    Aio, BlockConfig, CacheMode, ConsoleConfig, ConsolePort, DriveConfig, MachineConfig, NetBackendConfig, NetConfig,
+    RngConfig, TapConfig, VirtioKind,
 };
 
 /// Why something outside of the machine cannot be used.
@@ -42,6 +43,8 @@ pub enum OpenError {
     Script { path: PathBuf, source: std::io::Error },
     #[error("device '{id}'")]
     Net { id: String, source: NetConfigError },
+    #[error("device '{id}'")]
+    Console { id: String, source: ConsoleConfigError },
     #[error("cannot open entropy source '{}'", path.display())]
     Rng { path: PathBuf, source: std::io::Error },
     #[error("device '{id}' is not supported by vireo yet: {what}")]
@@ -91,7 +94,7 @@ pub fn backends(config: &MachineConfig, chardevs: &Chardevs) -> Result<(Backends
             VirtioKind::Block(b) => Box::new(disk(&id, b, drive(config, &b.drive), config.topology.harts())?),
             VirtioKind::Rng(r) => Box::new(rng(&id, r)?),
             VirtioKind::Net(n) => Box::new(card(&id, n, config, &mut down)?),
-            VirtioKind::Console(_) => return Err(OpenError::NotYet { id, what: "virtio-console" }),
+            VirtioKind::Console(c) => Box::new(console(&id, c, chardevs)?),
         };
         virtio.push((id, v.slot, device));
     }
@@ -204,6 +207,17 @@ impl Drop for DownScript {
             tracing::warn!("cannot run '{}': {error}", self.script.display());
         }
     }
+}
+
+fn console(id: &str, c: &ConsoleConfig, chardevs: &Chardevs) -> Result<VirtioConsole, OpenError> {
+    let port = |p: &ConsolePort| {
+        let chardev = chardevs.iter().find(|d| d.id() == p.chardev).expect("character devices that ports name exist");
+        let endpoint = Some(chardev.endpoint()?);
+        Ok(PortConfig { nr: p.nr, name: p.name.clone(), console: p.console, endpoint })
+    };
+    let ports = c.ports.iter().map(port).collect::<Result<Vec<_>, ChardevError>>()?;
+    let new = VirtioConsole::new(id, c.max_ports, ports, None);
+    new.map_err(|source| OpenError::Console { id: id.to_owned(), source })
 }
 
 fn rng(id: &str, r: &RngConfig) -> Result<VirtioRng, OpenError> {

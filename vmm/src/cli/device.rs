@@ -63,12 +63,20 @@ pub static TYPES: &[DeviceType] = &[
     DeviceType {
         name: "virtconsole",
         description: "console (hvc0 ...) on a virtio-serial-device",
-        properties: &[("chardev", "ID", "the -chardev behind it"), ("name", "TEXT", "name shown to the guest")],
+        properties: &[
+            ("chardev", "ID", "the -chardev behind it"),
+            ("name", "TEXT", "name shown to the guest"),
+            ("nr", "0..30", "port number (default: the lowest free one)"),
+        ],
     },
     DeviceType {
         name: "virtserialport",
         description: "byte channel on a virtio-serial-device",
-        properties: &[("chardev", "ID", "the -chardev behind it"), ("name", "TEXT", "name shown to the guest")],
+        properties: &[
+            ("chardev", "ID", "the -chardev behind it"),
+            ("name", "TEXT", "name shown to the guest"),
+            ("nr", "0..30", "port number (default: the lowest free one)"),
+        ],
     },
 ];
 
@@ -146,8 +154,8 @@ impl Devices {
             "virtio-net-device" => VirtioKind::Net(self.net(&mut o)?),
             "virtio-rng-device" => VirtioKind::Rng(rng(&mut o, objects)?),
             _ => {
-                o.number("max_ports", 1..=31u32)?;
-                VirtioKind::Console(ConsoleConfig::default())
+                let max_ports = o.number("max_ports", 1..=31)?.unwrap_or(31);
+                VirtioKind::Console(ConsoleConfig { max_ports, ports: Vec::new() })
             }
         };
         let context = o.context().to_owned();
@@ -224,7 +232,7 @@ impl Devices {
     }
 
     fn add_port(&mut self, id: &str, console: bool, mut o: OptList) -> Result<()> {
-        o.unsupported(&["nr"])?;
+        let nr = o.number("nr", 0..=30u32)?;
         let chardev = o.text("chardev")?.ok_or_else(|| o.error("needs chardev=ID"))?;
         let name = o.text("name")?.unwrap_or_default();
         let bus = o.text("bus")?;
@@ -238,10 +246,18 @@ impl Devices {
         let found = buses.filter(|(id, _)| bus_id.is_none_or(|b| *id == b)).last();
         let (_, ports) = found
             .ok_or_else(|| CliError::new(&context, format!("{id} needs a -device virtio-serial-device before it")))?;
-        if ports.ports.len() == 31 {
-            return Err(CliError::new(&context, "the bus has 31 ports already"));
-        }
-        ports.ports.push(ConsolePort { chardev, name, console });
+        let error = |message: String| CliError::new(&context, message);
+        let taken = |nr: u32| ports.ports.iter().any(|p| p.nr == nr);
+        let nr = match nr {
+            Some(0) if !console => return Err(error("nr=0: port 0 is a console's".to_owned())),
+            Some(nr) if taken(nr) => return Err(error(format!("nr={nr}: another port has this number"))),
+            Some(nr) => Some(nr),
+            None => (u32::from(!console)..ports.max_ports).find(|nr| !taken(*nr)),
+        };
+        let max = ports.max_ports;
+        let nr =
+            nr.filter(|nr| *nr < max).ok_or_else(|| error(format!("the bus has room for {max} ports (max_ports=)")))?;
+        ports.ports.push(ConsolePort { nr, chardev, name, console });
         Ok(())
     }
 
@@ -412,11 +428,16 @@ mod tests {
             "virtio-serial-device,id=s1",
             "virtconsole,chardev=c0",
             "virtserialport,chardev=c1,bus=s0.0,name=org.x",
+            "virtserialport,chardev=c2,nr=5",
+            "virtserialport,chardev=c3",
+            "virtconsole,chardev=c4",
         ])
         .unwrap();
-        let ports: Vec<_> =
-            d.iter().map(|d| if let VirtioKind::Console(c) = &d.kind { c.ports.len() } else { 9 }).collect();
-        assert_eq!(ports, [1, 1]);
+        let ports = |d: &VirtioConfig| match &d.kind {
+            VirtioKind::Console(c) => c.ports.iter().map(|p| p.nr).collect::<Vec<_>>(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!((ports(&d[0]), ports(&d[1])), (vec![1], vec![0, 5, 1, 2]));
     }
 
     #[test]
@@ -441,6 +462,9 @@ mod tests {
             (&["virtio-net-device,netdev=a,mac=zz"], "group address"),
             (&["virtio-rng-device,rng=nope"], "no -object"),
             (&["virtconsole,chardev=c"], "virtio-serial-device before"),
+            (&["virtio-serial-device,max_ports=1", "virtserialport,chardev=c"], "room for 1 ports"),
+            (&["virtio-serial-device", "virtserialport,chardev=c,nr=0"], "port 0"),
+            (&["virtio-serial-device", "virtconsole,chardev=c", "virtconsole,chardev=d,nr=0"], "another port"),
             (&["virtio-rng-device,id=a", "virtio-rng-device,id=a"], "already"),
             (&["virtio-rng-device,bus=virtio-mmio-bus.1", "virtio-rng-device,bus=virtio-mmio-bus.1"], "already holds"),
             (&["virtio-rng-device"; 9], "are taken"),
