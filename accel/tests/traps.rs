@@ -66,3 +66,108 @@ fn a_block_beginning_with_floating_point_makes_fs_dirty_once() {
         assert_eq!((end.csr.mstatus >> 13 & 3, end.f[1]), (3, 3), "{name}");
     }
 }
+
+/// A device-free hole in physical memory: every access there is an access fault.
+const HOLE: u64 = 0x4000_0000;
+
+/// Every kind of access to a place that faults, its own base register as the destination: nothing changes but what
+/// the trap reports, and exactly the instructions before it are counted.
+#[test]
+fn a_faulting_access_changes_nothing() {
+    const LOADS: [Op; 9] = [Op::Lb, Op::Lh, Op::Lw, Op::Ld, Op::Lbu, Op::Lhu, Op::Lwu, Op::LrW, Op::LrD];
+    const STORES: [Op; 4] = [Op::Sb, Op::Sh, Op::Sw, Op::Sd];
+    const ATOMICS: [Op; 8] =
+        [Op::ScW, Op::ScD, Op::AmoaddW, Op::AmoaddD, Op::AmoswapD, Op::AmomaxuW, Op::AmoandD, Op::AmominD];
+    let all = LOADS.iter().chain(&STORES).chain(&ATOMICS);
+    // A pinned and an unpinned register.
+    for &op in all {
+        for base in [10u8, 20] {
+            each_mode(
+                |a| {
+                    a.li(7, 7).li(10, HOLE).li(20, HOLE);
+                    match op {
+                        Op::LrW | Op::LrD => a.amo(op, base, 0, base, 0),
+                        _ if ATOMICS.contains(&op) => a.amo(op, base, 7, base, 0),
+                        _ if STORES.contains(&op) => a.s(op, base, base, 0),
+                        _ => a.i(op, base, base, 0),
+                    };
+                    a.nop();
+                },
+                |name, s| {
+                    let cause = if LOADS.contains(&op) { 5 } else { 7 };
+                    let trap = (s.csr.mcause, s.csr.mepc, s.csr.mtval);
+                    assert_eq!(trap, (cause, CODE + 96, HOLE), "{name} {op:?} x{base}");
+                    let mut x = [0; 32];
+                    (x[7], x[10], x[20], x[30], x[31]) = (7, HOLE, HOLE, 24, END);
+                    assert_eq!(s.x, x, "{name} {op:?} x{base}");
+                },
+            );
+        }
+    }
+}
+
+/// Misaligned accesses that cross into a page that faults: the address is that of the second page, memory and
+/// registers stay as they are.
+#[test]
+fn a_crossing_access_faults_as_a_whole() {
+    let last = RAM + SIZE as u64;
+    for (op, len) in [(Op::Lh, 2u64), (Op::Lw, 4), (Op::Ld, 8), (Op::Sh, 2), (Op::Sw, 4), (Op::Sd, 8)] {
+        for (name, options) in modes() {
+            let mut g = Guest::new(options, 1);
+            g.stop_code(STOP);
+            g.write64(last - 8, 0x1122_3344_5566_7788);
+            let store = matches!(op, Op::Sh | Op::Sw | Op::Sd);
+            for n in 1..len {
+                let mut a = Asm::at(CODE);
+                // The first page goes into the TLB before.
+                a.i(Op::Ld, 9, 8, -64).s(Op::Sd, 9, 8, -64);
+                if store {
+                    a.s(op, 8, 8, 0)
+                } else {
+                    a.i(op, 8, 8, 0)
+                };
+                g.load(&a);
+                let mut s = g.machine(0, CODE, STOP);
+                s.x[8] = last - n;
+                let end = g.run(&s);
+                // Beyond RAM is no RAM: a misaligned access there is not split.
+                assert!(matches!(end.csr.mcause, 4..=7), "{name} {op:?} {n}");
+                assert_eq!(end.csr.mcause >= 6, store, "{name} {op:?} {n}");
+                assert_eq!((end.csr.mepc, end.x[8], end.x[30]), (CODE + 8, last - n, 2), "{name} {op:?} {n}");
+                assert_eq!(g.read64(last - 8), 0x1122_3344_5566_7788, "{name} {op:?} {n}");
+            }
+        }
+    }
+}
+
+/// The same between two virtual pages, the second not mapped or read-only.
+#[test]
+fn a_crossing_access_reports_the_second_page() {
+    const VA: u64 = 0x40_0000;
+    for (name, options) in modes() {
+        let g = &mut Guest::new(options, 1);
+        let mut p = Paging::new(RAM + 0x10_0000);
+        for pa in (RAM..RAM + 0x8_0000).step_by(4096) {
+            p.map(g, pa, pa, RWX, 0);
+        }
+        p.map(g, VA, RAM + 0x5_0000, RWX, 0);
+        let second = p.slot(g, VA + 0x1000, 0);
+        let mut stop = Asm::at(STOP);
+        stop.ecall();
+        g.load(&stop);
+        for (entry, cause) in [(0, 15), (leaf(RAM + 0x5_1000, arch::pte::R | arch::pte::A), 15)] {
+            g.write64(second, entry);
+            let mut a = Asm::at(CODE);
+            a.i(Op::Ld, 9, 8, -8).s(Op::Sd, 9, 8, -8).s(Op::Sd, 11, 8, 0);
+            g.load(&a);
+            g.write64(RAM + 0x5_0ff8, 5);
+            let mut s = g.supervisor(0, CODE);
+            s.csr.satp = p.satp(0);
+            s.csr.stvec = STOP;
+            (s.x[8], s.x[11]) = (VA + 0xffb, u64::MAX);
+            let end = g.run(&s);
+            assert_eq!((end.csr.scause, end.csr.sepc, end.csr.stval), (cause, CODE + 8, VA + 0x1000), "{name}");
+            assert_eq!(g.read64(RAM + 0x5_0ff8), 5, "{name}");
+        }
+    }
+}
