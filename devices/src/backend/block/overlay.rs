@@ -191,3 +191,102 @@ fn nameless_file(dir: &Path) -> io::Result<File> {
     std::fs::remove_file(&path)?;
     Ok(file)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::GuestRam;
+    use crate::backend::block::{BlockOptions, RawImage};
+    use vm_memory::GuestAddress;
+
+    const BASE: u64 = 0x8000_0000;
+    /// Not a whole number of clusters, nor of sectors.
+    const LEN: usize = 5 * CLUSTER as usize + 1000;
+
+    fn fixture() -> (tempfile::NamedTempFile, Overlay, Vec<u8>) {
+        let image = tempfile::NamedTempFile::new().unwrap();
+        let mut model: Vec<u8> = (0..LEN).map(|i| (i % 251) as u8).collect();
+        std::fs::write(image.path(), &model).unwrap();
+        let options = BlockOptions { read_only: true, ..Default::default() };
+        let base = RawImage::open(image.path(), &options).unwrap();
+        model.resize(base.len() as usize, 0);
+        (image, Overlay::new(Arc::new(base)).unwrap(), model)
+    }
+
+    fn buffers(mem: &Arc<GuestRam>, at: u64, len: usize) -> GuestBuffers {
+        let half = len as u32 / 2;
+        GuestBuffers::new(mem, [(GuestAddress(at), half), (GuestAddress(at + 0x10_0000), len as u32 - half)]).unwrap()
+    }
+
+    #[test]
+    fn behaves_like_memory() {
+        let (image, overlay, mut model) = fixture();
+        let before = std::fs::read(image.path()).unwrap();
+        let mem = Arc::new(GuestRam::from_ranges(&[(GuestAddress(BASE), 4 << 20)]).unwrap());
+        let mut seed = 12345u64;
+        let mut below = |n: usize| {
+            seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (seed >> 33) as usize % n
+        };
+        for round in 0..300 {
+            let sectors = model.len() / 512;
+            let first = below(sectors);
+            let count = 1 + below((sectors - first).min(300));
+            let (at, len) = (first * 512, count * 512);
+            let data = buffers(&mem, BASE, len);
+            match below(4) {
+                0 => {
+                    data.copy_in(0..len, &vec![round as u8; len]);
+                    overlay.write(at as u64, &data, false).unwrap();
+                    model[at..at + len].fill(round as u8);
+                }
+                1 => {
+                    overlay.write_zeroes(at as u64, len as u64, true, false).unwrap();
+                    model[at..at + len].fill(0);
+                }
+                _ => {
+                    overlay.read(at as u64, &data).unwrap();
+                    let mut got = vec![0; len];
+                    data.copy_out(0..len, &mut got);
+                    assert!(got == model[at..at + len], "round {round}");
+                }
+            }
+        }
+        let mut all = vec![0; model.len()];
+        overlay.read_bytes(0, &mut all).unwrap();
+        assert!(all == model);
+        assert_eq!(std::fs::read(image.path()).unwrap(), before);
+    }
+
+    #[test]
+    fn writers_of_one_cluster_do_not_lose_each_others_bytes() {
+        let (_image, overlay, _) = fixture();
+        let mem = Arc::new(GuestRam::from_ranges(&[(GuestAddress(BASE), 4 << 20)]).unwrap());
+        std::thread::scope(|scope| {
+            for t in 0..4u8 {
+                let (overlay, mem) = (&overlay, &mem);
+                scope.spawn(move || {
+                    let data = buffers(mem, BASE + u64::from(t) * 4096, 512);
+                    data.copy_in(0..512, &[t + 1; 512]);
+                    for i in 0..640u64 {
+                        if i % 4 == u64::from(t) {
+                            overlay.write(i * 512, &data, false).unwrap();
+                        }
+                    }
+                });
+            }
+        });
+        let mut all = vec![0; 640 * 512];
+        overlay.read_bytes(0, &mut all).unwrap();
+        for (i, sector) in all.chunks(512).enumerate() {
+            assert!(sector.iter().all(|&b| b == (i % 4) as u8 + 1), "sector {i}");
+        }
+    }
+
+    #[test]
+    fn a_directory_that_takes_no_file_is_named() {
+        let (_image, overlay, _) = fixture();
+        let error = Overlay::in_dir(overlay.base, Path::new("/nonexistent")).err().unwrap();
+        assert!(error.to_string().contains("/nonexistent"));
+    }
+}

@@ -34,6 +34,8 @@ pub struct BlkTask {
     /// Queues that wait for the image to have room, a bit each.
     starved: u64,
     finished: Vec<Completion>,
+    /// A failure was reported; more of them would say the same.
+    failed: bool,
 }
 
 impl BlkTask {
@@ -48,7 +50,7 @@ impl BlkTask {
         let (capacity, block) = (backend.len(), u64::from(config.logical_block_size));
         let limits = Limits { capacity, block, read_only: config.read_only, serial };
         let (pending, free_tokens, finished) = (Vec::new(), Vec::new(), Vec::new());
-        Self { queues, backend, limits, write_cache, pending, free_tokens, starved: 0, finished }
+        Self { queues, backend, limits, write_cache, pending, free_tokens, starved: 0, finished, failed: false }
     }
 
     pub fn into_parts(self) -> (Vec<Option<VirtQueue>>, Box<dyn BlockBackend>) {
@@ -85,8 +87,12 @@ impl BlkTask {
             let Some(q) = &mut self.queues[done.queue] else { continue };
             let status = match result {
                 Ok(()) => Status::Ok,
+                Err(error) if std::mem::replace(&mut self.failed, true) => {
+                    tracing::debug!(op = ?done.op, %error, "disk request failed");
+                    Status::IoError
+                }
                 Err(error) => {
-                    tracing::warn!(op = ?done.op, %error, "disk request failed");
+                    tracing::warn!(op = ?done.op, %error, "disk request failed; the guest sees I/O errors");
                     Status::IoError
                 }
             };

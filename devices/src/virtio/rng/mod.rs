@@ -70,7 +70,7 @@ impl VirtioDevice for VirtioRng {
     fn activate(&mut self, mut activation: Activation) -> io::Result<()> {
         let source = self.source.take().ok_or_else(|| io::Error::other("the device's worker was lost"))?;
         let queue = activation.queues.remove(0);
-        let task = RngTask { queue, source };
+        let task = RngTask { queue, source, failed: false };
         self.worker = Some(Worker::spawn(&self.name, task, 1, activation.doorbell)?);
         Ok(())
     }
@@ -87,6 +87,8 @@ impl VirtioDevice for VirtioRng {
 struct RngTask {
     queue: Option<VirtQueue>,
     source: RngSource,
+    /// A failure was reported.
+    failed: bool,
 }
 
 impl Task for RngTask {
@@ -100,7 +102,9 @@ impl Task for RngTask {
             };
             let want = chain.write_len().min(CHUNK);
             let got = self.source.fill(&mut buf[..want]).unwrap_or_else(|error| {
-                tracing::warn!(%error, "cannot read random bytes for the guest");
+                if !std::mem::replace(&mut self.failed, true) {
+                    tracing::warn!(%error, "cannot read random bytes for the guest");
+                }
                 0
             });
             let written = chain.writer(queue.mem()).write(&buf[..got]);
