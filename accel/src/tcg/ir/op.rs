@@ -136,6 +136,20 @@ const fn div(a: i64, b: i64) -> u64 {
     if b == 0 { u64::MAX } else { a.wrapping_div(b) as u64 }
 }
 
+const fn divu(a: u64, b: u64) -> u64 {
+    match a.checked_div(b) {
+        Some(q) => q,
+        None => u64::MAX,
+    }
+}
+
+const fn divuw(a: u32, b: u32) -> u64 {
+    match a.checked_div(b) {
+        Some(q) => w(q),
+        None => u64::MAX,
+    }
+}
+
 const fn rem(a: i64, b: i64) -> u64 {
     if b == 0 { a as u64 } else { a.wrapping_rem(b) as u64 }
 }
@@ -191,11 +205,11 @@ ops! {
         Mulhsu => ((a as i64 as i128).wrapping_mul(b as i128) >> 64) as u64,
         MulW => w((a as u32).wrapping_mul(b as u32)),
         Div => div(a as i64, b as i64),
-        Divu => if b == 0 { u64::MAX } else { a / b },
+        Divu => divu(a, b),
         Rem => rem(a as i64, b as i64),
         Remu => if b == 0 { a } else { a % b },
         DivW => divw(a as i32, b as i32),
-        DivuW => if b as u32 == 0 { u64::MAX } else { w(a as u32 / b as u32) },
+        DivuW => divuw(a as u32, b as u32),
         RemW => remw(a as i32, b as i32),
         RemuW => if b as u32 == 0 { w(a as u32) } else { w(a as u32 % b as u32) },
         Min => if (a as i64) < b as i64 { a } else { b },

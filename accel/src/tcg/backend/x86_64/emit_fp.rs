@@ -78,7 +78,7 @@ impl Backend {
                 self.put_xmm(d, double);
             }
             (FpKind::ToW | FpKind::ToL, FDst::X(d), FVal::F(a), ..) if matches!(rm, None | Some(Rm::Rtz)) => {
-                self.to_int(whole, op.kind == FpKind::ToL, rm.is_some(), double, d, a)
+                self.fp_to_int(whole, op.kind == FpKind::ToL, rm.is_some(), double, d, a)
             }
             (FpKind::FromS, FDst::F(d), FVal::F(a), ..) if double => {
                 self.check_box(whole, a);
@@ -224,7 +224,7 @@ impl Backend {
         self.put_fmt(d, double, A);
     }
 
-    fn to_int(&mut self, whole: &Op, long: bool, truncate: bool, double: bool, d: u8, a: u8) {
+    fn fp_to_int(&mut self, whole: &Op, long: bool, truncate: bool, double: bool, d: u8, a: u8) {
         if !double {
             self.check_box(whole, a);
         }
