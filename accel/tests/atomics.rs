@@ -44,11 +44,13 @@ fn a_pair_succeeds() {
     );
 }
 
+type Program = fn(&mut Asm);
+
 /// Without a reservation, with one for another place or another size, or with one that was used up or lost to a trap
 /// and its return, a store-conditional fails and stores nothing.
 #[test]
 fn a_store_conditional_needs_its_reservation() {
-    let programs: [(&str, fn(&mut Asm)); 6] = [
+    let programs: [(&str, Program); 6] = [
         ("no reservation", |a| {
             a.amo(Op::ScD, 11, 12, 8, 0);
         }),
