@@ -50,7 +50,13 @@ fn pe_end(head: &[u8]) -> Option<u64> {
     let short = |at: usize| Some(u16::from_le_bytes(head.get(at..at + 2)?.try_into().ok()?));
     let word = |at: usize| Some(u32::from_le_bytes(head.get(at..at + 4)?.try_into().ok()?));
     let pe = word(0x3c)? as usize;
-    head.get(pe..pe.checked_add(4)?).filter(|magic| *magic == b"PE\0\0")?;
+    let Some(magic) = head.get(pe..pe.checked_add(24)?) else {
+        // Cut off before its own headers.
+        return Some(pe as u64 + 24);
+    };
+    if !magic.starts_with(b"PE\0\0") {
+        return None;
+    }
     let sections = usize::from(short(pe + 6)?);
     let table = pe + 24 + usize::from(short(pe + 20)?);
     (0..sections)
@@ -118,6 +124,8 @@ mod tests {
     fn an_efi_stub_image_is_an_image_and_shows_truncation() {
         assert_eq!(header(efi(0x1000, 0x1000)).unwrap().image_size, 0x10_0000);
         assert!(matches!(header(efi(0xfff, 0x1000)), Err(FileProblem::Truncated { needed: 0x1000, len: 0xfff, .. })));
+        let headers = efi(0x1000, 0x1000)[..HEADER_LEN].to_vec();
+        assert!(matches!(header(headers), Err(FileProblem::Truncated { needed: 0x58, len: 64, .. })));
     }
 
     #[test]
