@@ -34,6 +34,8 @@ pub struct Options {
     pub stage: Option<String>,
     /// Only guest tests whose name contains this.
     pub filter: String,
+    /// The program to test, instead of one built for it.
+    pub vireo: Option<PathBuf>,
 }
 
 #[derive(Default)]
@@ -75,7 +77,7 @@ impl Plan<'_> {
             one(host::cargo().args(["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]))
         });
         let mut tools = Err("the stage that fetches it did not run".to_owned());
-        self.always("binutils and QEMU to compare with", |options| {
+        self.stage("binutils and QEMU to compare with", |options| {
             tools = tools::prepare(options.mirror.as_deref()).map_err(|e| format!("{e:#}"));
             tools.as_ref().map(|_| (1, 0)).map_err(|e| anyhow::anyhow!("{e}"))
         });
@@ -105,8 +107,8 @@ impl Plan<'_> {
             cargo_test(test.envs(environment.iter().map(|(k, v)| (k, v))))
         });
         let mut vireo = Err(anyhow::anyhow!("not built"));
-        self.always("release build", |_| {
-            vireo = build_vireo();
+        self.always("release build", |options| {
+            vireo = options.vireo.clone().map_or_else(build_vireo, Ok);
             vireo.as_ref().map(|_| (1, 0)).map_err(|e| anyhow::anyhow!("{e:#}"))
         });
         let Ok(vireo) = vireo else { return };

@@ -66,6 +66,9 @@ struct Verify {
     /// Only guest tests whose name contains this
     #[arg(long, value_name = "TEXT", default_value = "")]
     filter: String,
+    /// Test this program instead of building one
+    #[arg(long, value_name = "FILE")]
+    vireo: Option<PathBuf>,
     /// Fetch packages from this address
     #[arg(long, value_name = "URL")]
     mirror: Option<String>,
@@ -124,7 +127,9 @@ fn run(command: Command) -> Result<bool> {
             };
             match linux::run(&options)? {}
         }
-        Command::Verify(o) => verify::run(&verify::Options { mirror: o.mirror, stage: o.stage, filter: o.filter }),
+        Command::Verify(o) => {
+            verify::run(&verify::Options { mirror: o.mirror, stage: o.stage, filter: o.filter, vireo: o.vireo })
+        }
         Command::Fetch(o) => {
             let options = guest::Options { mirror: o.mirror.clone(), disk: true, firmware: true, update: o.update };
             println!("{:#?}", guest::prepare(&options)?);

@@ -21,7 +21,6 @@ pub const CASES: &[Case] = &[
         run: |env| selftest(env, &["-accel", "tcg,one-insn-per-tb=on", "-smp", "2"]),
     },
     Case { name: "demo self-test, the smallest code cache", run: |env| selftest(env, &["-accel", "tcg,tb-size=1"]) },
-    Case { name: "demo self-test, an ACLINT", run: |env| selftest(env, &["-M", "virt,aclint=on", "-smp", "2"]) },
     Case { name: "demo reboots five times", run: reboots },
     Case { name: "Ctrl-A X ends a machine", run: ctrl_a_x },
     Case { name: "kill -TERM ends a machine", run: sigterm },

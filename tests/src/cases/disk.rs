@@ -21,6 +21,8 @@ pub const CASES: &[Case] = &[
     Case { name: "the same over the legacy transport", run: legacy },
     Case { name: "a read-only disk refuses writes", run: read_only },
     Case { name: "snapshot=on leaves the image alone", run: snapshot },
+    Case { name: "a disk of zero bytes", run: empty_disk },
+    Case { name: "a disk that ends within a sector", run: odd_disk },
     Case { name: "eight disks at once", run: eight_disks },
 ];
 
@@ -108,4 +110,37 @@ fn eight_disks(env: &Env) -> Result<()> {
         contains("sizes and contents of the disks", &answer, &format!("{} {n}", 2048 + n))?;
     }
     power_off(vm)
+}
+
+/// As QEMU has it: a disk of no sectors, on which every access fails.
+fn empty_disk(env: &Env) -> Result<()> {
+    let dir = scratch()?;
+    let image = dir.path().join("disk.img");
+    File::create(&image)?;
+    let mut vm = start(env, Machine::virt(&env.vireo, 1).disk(&image, ""))?;
+    equal("the number of sectors", vm.console.check("cat /sys/block/vda/size")?.as_str(), "0")?;
+    vm.console.run("dd if=/dev/zero of=/dev/vda bs=512 count=1 2>&1")?;
+    power_off(vm)?;
+    equal("the size of the image", fs::metadata(&image)?.len(), 0)
+}
+
+/// The bytes of a last, partial sector are neither lost nor made more than a sector.
+fn odd_disk(env: &Env) -> Result<()> {
+    let dir = scratch()?;
+    let image = dir.path().join("disk.img");
+    let before = vec![b'x'; 8 * 512 + 100];
+    fs::write(&image, &before)?;
+    let mut vm = start(env, Machine::virt(&env.vireo, 1).disk(&image, ""))?;
+    let sectors: usize = vm.console.check("cat /sys/block/vda/size")?.trim().parse()?;
+    if ![8, 9].contains(&sectors) {
+        bail!("{sectors} sectors for {} bytes", before.len());
+    }
+    // Over the end of what the guest may write.
+    vm.console.run("dd if=/dev/zero of=/dev/vda bs=512 count=20 2>&1; sync")?;
+    power_off(vm)?;
+    let after = fs::read(&image)?;
+    equal("whether the whole sectors are written", after[..8 * 512].iter().all(|b| *b == 0), true)?;
+    let kept = after.len() == before.len() && after[8 * 512..] == before[8 * 512..];
+    let written = sectors == 9 && after.len() <= 9 * 512 && after[8 * 512..].iter().all(|b| *b == 0);
+    equal("whether the partial sector is as it was or written", kept || written, true)
 }

@@ -8,16 +8,17 @@ use crate::harness::Env;
 use crate::harness::vm::Machine;
 
 pub const CASES: &[Case] = &[
-    Case { name: "OpenSBI boots Linux, 1 hart", run: |env| opensbi(env, 1) },
-    Case { name: "OpenSBI boots Linux, 2 harts", run: |env| opensbi(env, 2) },
+    Case { name: "OpenSBI boots Linux, 1 hart", run: |env| opensbi(env, "virt", 1) },
+    Case { name: "OpenSBI boots Linux, 2 harts", run: |env| opensbi(env, "virt", 2) },
+    Case { name: "OpenSBI boots Linux with an ACLINT", run: |env| opensbi(env, "virt,aclint=on", 2) },
     Case { name: "U-Boot reaches its prompt", run: |env| uboot(env, false) },
     Case { name: "U-Boot over OpenSBI reaches its prompt", run: |env| uboot(env, true) },
 ];
 
-fn opensbi(env: &Env, harts: u32) -> Result<()> {
+fn opensbi(env: &Env, board: &str, harts: u32) -> Result<()> {
     let guest = env.guest()?;
     let bios = guest.opensbi.as_ref().context("there is no OpenSBI")?;
-    let machine = Machine::virt(&env.vireo, harts).arg("-bios").arg(bios).linux(guest, "quiet");
+    let machine = Machine::virt(&env.vireo, harts).args(["-M", board]).arg("-bios").arg(bios).linux(guest, "quiet");
     let mut vm = machine.start()?;
     vm.console.expect("OpenSBI v")?;
     vm.console.expect(PROMPT)?;

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
@@ -21,8 +22,6 @@ pub const CASES: &[Case] = &[
     Case { name: "a missing initrd", run: missing_initrd },
     Case { name: "a missing firmware", run: |env| refused(env, &["-bios", "/nowhere/fw.bin"], &["/nowhere/fw.bin"]) },
     Case { name: "a missing disk", run: |env| refused(env, &["-drive", "file=/nowhere/d.img,format=raw"], &["d.img"]) },
-    Case { name: "a disk of zero bytes", run: empty_disk },
-    Case { name: "a disk of an odd size", run: odd_disk },
     Case { name: "two writers on one disk", run: overlapping_drives },
     Case { name: "-m 0", run: |env| refused(env, &["-m", "0"], &["-m"]) },
     Case { name: "-m 1T", run: |env| refused(env, &["-m", "1T"], &["1T"]) },
@@ -66,9 +65,12 @@ pub const CASES: &[Case] = &[
     Case { name: "an option without its value", run: |env| refused(env, &["-kernel"], &["-kernel"]) },
 ];
 
+/// What still runs after so long was not refused.
+const ACCEPTED: Duration = Duration::from_secs(60);
+
 /// vireo must refuse `args`: exit code 1, one line on standard error that has `words`, nothing on standard output.
 fn refused(env: &Env, args: &[&str], words: &[&str]) -> Result<()> {
-    let end = Machine::new(&env.vireo).args(args).start()?.wait()?;
+    let end = Machine::new(&env.vireo).args(args).start()?.wait_within(ACCEPTED)?;
     let shown = format!("vireo {}: exit {:?}, {:?}", args.join(" "), end.status.code(), end.errors);
     if end.status.code() != Some(1) {
         bail!("exit code 1 expected; {shown}");
@@ -140,20 +142,6 @@ fn large_kernel(env: &Env) -> Result<()> {
 fn missing_initrd(env: &Env) -> Result<()> {
     let kernel = text(&env.guest()?.kernel)?;
     refused(env, &["-kernel", kernel, "-initrd", "/nowhere/initrd"], &["/nowhere/initrd"])
-}
-
-fn empty_disk(env: &Env) -> Result<()> {
-    let dir = scratch()?;
-    let disk = dir.path().join("disk.img");
-    sparse(&disk, 0)?;
-    refused(env, &["-drive", &format!("file={},format=raw,if=virtio", text(&disk)?)], &["disk.img"])
-}
-
-fn odd_disk(env: &Env) -> Result<()> {
-    let dir = scratch()?;
-    let disk = dir.path().join("disk.img");
-    sparse(&disk, 1000)?;
-    refused(env, &["-drive", &format!("file={},format=raw,if=virtio", text(&disk)?)], &["disk.img", "1000"])
 }
 
 fn overlapping_drives(env: &Env) -> Result<()> {

@@ -17,8 +17,12 @@ pub const CASES: &[Case] = &[
     Case { name: "devices under Linux", run: devices },
     Case { name: "Linux, one instruction a block", run: |env| shell(env, 2, &["-accel", "tcg,one-insn-per-tb=on"]) },
     Case { name: "Linux, the smallest code cache", run: |env| shell(env, 2, &["-accel", "tcg,tb-size=1"]) },
-    Case { name: "Linux, the smallest TLB", run: |env| shell(env, 2, &["-accel", "tcg,tlb-size=1"]) },
-    Case { name: "Linux, blocks evicted at random", run: |env| shell(env, 2, &["-accel", "tcg,random-evict=on"]) },
+    Case { name: "Linux, the smallest TLB", run: |env| shell(env, 2, &["-accel", "tcg,x-tlb-entries=1"]) },
+    Case { name: "Linux, blocks evicted at random", run: |env| shell(env, 2, &["-accel", "tcg,x-evict=1000"]) },
+    Case {
+        name: "Linux, no links and no jump cache",
+        run: |env| shell(env, 2, &["-accel", "tcg,x-chain=off,x-jump-cache=off"]),
+    },
     Case { name: "Linux on the interpreter", run: |env| shell(env, 1, &["-accel", "interp"]) },
 ];
 

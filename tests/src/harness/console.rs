@@ -25,6 +25,8 @@ pub struct Console {
     seen: usize,
     input: Option<Box<dyn Write + Send>>,
     commands: u32,
+    /// What the VMM said on standard error: shown when a wait fails.
+    errors: Arc<Mutex<String>>,
 }
 
 /// What a command in the guest's shell printed, and how it ended.
@@ -53,7 +55,12 @@ impl Console {
                 }
             }
         });
-        Self { shared, seen: 0, input: Some(Box::new(input)), commands: 0 }
+        Self { shared, seen: 0, input: Some(Box::new(input)), commands: 0, errors: Arc::default() }
+    }
+
+    /// Where the reader of standard error puts it.
+    pub fn errors(&self) -> Arc<Mutex<String>> {
+        Arc::clone(&self.errors)
     }
 
     /// Everything received so far.
@@ -101,7 +108,14 @@ impl Console {
                 continue;
             };
             let text = String::from_utf8_lossy(&received.bytes).into_owned();
-            bail!("waited for {texts:?}, but {why}; the end of its console:\n{}", tail(&text));
+            drop(received);
+            // The end of the console comes a moment before the last words on the other stream.
+            std::thread::sleep(Duration::from_millis(200));
+            let errors = tail(&self.errors.lock().unwrap_or_else(PoisonError::into_inner));
+            bail!(
+                "waited for {texts:?}, but {why}; its standard error:\n{errors}    the end of its console:\n{}",
+                tail(&text)
+            );
         }
     }
 

@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::io::Read;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::PoisonError;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -80,12 +81,16 @@ impl Machine {
         let mut child = self.command.spawn().with_context(|| format!("cannot run {program}"))?;
         let (output, input) = (child.stdout.take().context("no stdout")?, child.stdin.take().context("no stdin")?);
         let mut stderr = child.stderr.take().context("no stderr")?;
+        let console = Console::new(output, input);
+        let shared = console.errors();
         let errors = std::thread::spawn(move || {
-            let mut bytes = Vec::new();
-            let _ = stderr.read_to_end(&mut bytes);
-            String::from_utf8_lossy(&bytes).into_owned()
+            let mut chunk = [0; 4096];
+            while let Ok(count @ 1..) = stderr.read(&mut chunk) {
+                let mut errors = shared.lock().unwrap_or_else(PoisonError::into_inner);
+                errors.push_str(&String::from_utf8_lossy(&chunk[..count]));
+            }
         });
-        Ok(Vm { child, console: Console::new(output, input), errors: Some(errors) })
+        Ok(Vm { child, console, errors: Some(errors) })
     }
 }
 
@@ -93,7 +98,7 @@ impl Machine {
 pub struct Vm {
     child: Child,
     pub console: Console,
-    errors: Option<JoinHandle<String>>,
+    errors: Option<JoinHandle<()>>,
 }
 
 /// How a run ended.
@@ -111,8 +116,13 @@ impl Vm {
     }
 
     /// Waits for the process to end by itself.
-    pub fn wait(mut self) -> Result<End> {
-        let deadline = Instant::now() + WATCHDOG;
+    pub fn wait(self) -> Result<End> {
+        self.wait_within(WATCHDOG)
+    }
+
+    /// The same with another watchdog.
+    pub fn wait_within(mut self, watchdog: Duration) -> Result<End> {
+        let deadline = Instant::now() + watchdog;
         let status = loop {
             if let Some(status) = self.child.try_wait()? {
                 break status;
@@ -123,7 +133,10 @@ impl Vm {
             std::thread::sleep(Duration::from_millis(10));
         };
         let _ = self.console.expect_end();
-        let errors = self.errors.take().and_then(|t| t.join().ok()).unwrap_or_default();
+        if let Some(reader) = self.errors.take() {
+            let _ = reader.join();
+        }
+        let errors = self.console.errors().lock().unwrap_or_else(PoisonError::into_inner).clone();
         Ok(End { status, output: self.console.text(), errors })
     }
 
