@@ -177,7 +177,8 @@ fn parse_boot(o: &Options, machine: &[Option<String>; 5]) -> Result<BootConfig> 
         if boot.initrd.is_some() {
             return Err(CliError::new("-initrd", "needs -kernel"));
         }
-        if !boot.append.is_empty() {
+        // The demo guest reads its command line too.
+        if !boot.append.is_empty() && boot.bios != Bios::Default {
             return Err(CliError::new("-append", "needs -kernel"));
         }
     }

@@ -133,7 +133,7 @@ fn bad_lines() {
         ("-monitor stdio", "not supported by vireo yet"),
         ("-display gtk", "not supported by vireo yet"),
         ("-initrd x", "-initrd: needs -kernel"),
-        ("-append x", "-append: needs -kernel"),
+        ("-bios /x -append x", "-append: needs -kernel"),
         ("-dtb x", "needs -kernel"),
         ("-bios none", "needs code to run"),
         ("-accel kvm -bios fw.bin", "does not run under KVM"),
