@@ -266,7 +266,7 @@ impl VirtioMmio {
         match offset {
             reg::QUEUE_NOTIFY => slot.kick(value, self.legacy),
             reg::INTERRUPT_ACK => slot.signals.update(|p| p & !value),
-            reg::STATUS if value as u8 == 0 => slot.reset(),
+            reg::STATUS if value as u8 == 0 => slot.reset_by_driver(),
             _ => {
                 let mut inner = slot.lock();
                 if self.legacy {
@@ -353,10 +353,22 @@ impl Occupied {
         }
     }
 
+    /// As at power on.
     fn reset(&self) {
+        self.reset_to(initial_regs(self.queues));
+    }
+
+    /// The page size belongs to the guest, not to the use of the device: Linux's driver writes it once, before the
+    /// reset with which it begins.
+    fn reset_by_driver(&self) {
+        let page_size = self.lock().regs.page_size;
+        self.reset_to(MmioRegs { page_size, ..initial_regs(self.queues) });
+    }
+
+    fn reset_to(&self, regs: MmioRegs) {
         let mut inner = self.lock();
         inner.transport.reset();
-        inner.regs = initial_regs(self.queues);
+        inner.regs = regs;
         self.mirror(&inner);
         self.signals.reset();
     }
@@ -535,6 +547,20 @@ mod tests {
             d.submit(0, &[(buf, 9, true)]);
             assert_eq!(d.wait_used(0).1, 9, "a queue that moved starts at its beginning");
         }
+    }
+
+    #[test]
+    fn the_page_size_of_a_legacy_guest_outlives_its_reset() {
+        let mut d = Driver::new(rng(), true);
+        d.w(0x28, 4096);
+        [0, 1, 3].iter().for_each(|&s| d.w(0x70, s));
+        d.w(0x20, 0);
+        let ring = d.place_ring(0);
+        d.rings.push(ring);
+        d.w(0x70, 7);
+        let buf = d.alloc(64);
+        d.submit(0, &[(buf, 8, true)]);
+        assert_eq!(d.wait_used(0).1, 8);
     }
 
     #[test]
