@@ -41,7 +41,7 @@ fn uboot(env: &Env, opensbi: bool) -> Result<()> {
     vm.console.send(" ")?;
     vm.console.expect("=> ")?;
     vm.console.send("version\n")?;
-    vm.console.expect("riscv64-linux-gnu-gcc")?;
+    vm.console.expect("U-Boot 20")?;
     vm.console.expect("=> ")?;
     vm.console.send("poweroff\n")?;
     vm.wait_off()?;
