@@ -32,7 +32,8 @@ pub fn prepare(mirror: Option<&str>) -> Result<Tools> {
     let apt = Apt::open(&cache, &archive, &arch, archive.distro.guest_suite())?;
     let packages = apt.closure(PACKAGES)?;
     let versions: Vec<_> = packages.iter().map(|p| format!("{}={}", p.name, p.version)).collect();
-    let tree = cache.join("tools").join(host::fingerprint(versions.iter().map(String::as_str).chain([WRAPPER])));
+    let tree =
+        cache.join("tools").join(host::fingerprint(versions.iter().map(String::as_str).chain([WRAPPER, QEMU_ARGS])));
     if !tree.is_dir() {
         let files = apt.fetch(&packages)?;
         host::say("unpacking binutils and QEMU to compare with");
@@ -65,6 +66,11 @@ export QEMU_MODULE_DIR="$here/usr/lib/@TRIPLE@/qemu"
 exec "$here/@LOADER@" --library-path "$here/usr/lib/@TRIPLE@" "$here/usr/bin/@PROGRAM@" @ARGS@ "$@"
 "#;
 
+/// Where the tree's own firmware is. No sound: QEMU would look for the modules that the tree lacks in the machine's
+/// folder, and abort at those of another build.
+const QEMU_ARGS: &str = "-L \"$here/usr/share/qemu\" -L \"$here/usr/lib/riscv64-linux-gnu/opensbi/generic\" \
+    -audiodev none,id=none";
+
 fn wrap(tree: &Path) -> Result<()> {
     let libraries = tree.join("usr/lib");
     let is_triple = |p: &PathBuf| p.is_dir() && p.join("libc.so.6").exists();
@@ -83,10 +89,7 @@ fn wrap(tree: &Path) -> Result<()> {
         bail!("the tree has no {loader}");
     }
     fs::create_dir(tree.join("run"))?;
-    for (program, args) in [
-        ("riscv64-linux-gnu-objdump", ""),
-        ("qemu-system-riscv64", "-L \"$here/usr/share/qemu\" -L \"$here/usr/lib/riscv64-linux-gnu/opensbi/generic\""),
-    ] {
+    for (program, args) in [("riscv64-linux-gnu-objdump", ""), ("qemu-system-riscv64", QEMU_ARGS)] {
         if !tree.join("usr/bin").join(program).exists() {
             bail!("the tree has no {program}");
         }
