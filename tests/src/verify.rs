@@ -171,7 +171,8 @@ fn cargo_test(command: &mut Command) -> Result<(usize, usize)> {
             failed += f;
         }
         // Thousands of passes hide the one failure.
-        if !(line.starts_with("test ") && line.ends_with("... ok")) && !line.trim().is_empty() {
+        let passed = line.starts_with("test ") && line.ends_with("... ok");
+        if !passed && !line.trim().is_empty() {
             println!("{line}");
         }
     }

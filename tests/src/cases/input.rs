@@ -102,7 +102,7 @@ fn unreadable_kernel(env: &Env) -> Result<()> {
     let dir = scratch()?;
     let kernel = dir.path().join("Image");
     fs::write(&kernel, "x")?;
-    fs::set_permissions(&kernel, std::os::unix::fs::PermissionsExt::from_mode(0))?;
+    fs::set_permissions(&kernel, std::os::unix::fs::PermissionsExt::from_mode(0o000))?;
     refused(env, &["-kernel", text(&kernel)?], &["Image", "ermission denied"])
 }
 

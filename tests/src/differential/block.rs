@@ -493,7 +493,7 @@ impl<'a> Draft<'a> {
         Some((insn, Word { raw, len: pattern.len }))
     }
 
-    fn from_rows(&mut self, rows: &[&'static Row]) -> (Insn, Word) {
+    fn pick_row(&mut self, rows: &[&'static Row]) -> (Insn, Word) {
         loop {
             let row = self.rng.pick(rows);
             if let Some((insn, word)) = self.random_operands(row)
@@ -511,7 +511,7 @@ impl<'a> Draft<'a> {
     fn plain_keeping(&mut self, r: u8) -> Word {
         let g = self.g;
         loop {
-            let (insn, word) = self.from_rows(&g.plain);
+            let (insn, word) = self.pick_row(&g.plain);
             let left_out =
                 self.profile == Profile::Privileged && matches!(insn.op, Op::SfenceWInval | Op::SfenceInvalIr);
             if (r == 0 || insn.rd != r) && !left_out {
@@ -533,7 +533,7 @@ impl<'a> Draft<'a> {
 
     fn memory(&mut self) -> Group {
         let g = self.g;
-        let (_, word) = self.from_rows(&g.memory);
+        let (_, word) = self.pick_row(&g.memory);
         let base = self.rng.pick(&self.bases);
         vec![self.with_base(word, base)]
     }
@@ -544,7 +544,7 @@ impl<'a> Draft<'a> {
         if g.rounds.is_empty() {
             return vec![self.plain()];
         }
-        let (insn, word) = self.from_rows(&g.rounds);
+        let (insn, word) = self.pick_row(&g.rounds);
         vec![word, store(Op::Fsd, insn.rd, self.rng.pick(&self.bases), self.rng.below(256) as i32 * 8 - 1024)]
     }
 
@@ -553,7 +553,7 @@ impl<'a> Draft<'a> {
         if g.cache_blocks.is_empty() {
             return self.memory();
         }
-        let (_, word) = self.from_rows(&g.cache_blocks);
+        let (_, word) = self.pick_row(&g.cache_blocks);
         let base = self.rng.pick(&self.bases);
         vec![self.with_base(word, base)]
     }
@@ -561,7 +561,7 @@ impl<'a> Draft<'a> {
     fn atomic(&mut self) -> Group {
         let g = self.g;
         if !g.amos.is_empty() && (self.misaligned || self.rng.one_in(2)) {
-            let (_, word) = self.from_rows(&g.amos);
+            let (_, word) = self.pick_row(&g.amos);
             let base = self.atomic;
             return vec![self.with_base(word, base)];
         }
@@ -629,7 +629,7 @@ impl<'a> Draft<'a> {
         let (body, ends) = self.body(0);
         let over = self.rng.pick(&ends);
         loop {
-            let (insn, word) = self.from_rows(&g.branches);
+            let (insn, word) = self.pick_row(&g.branches);
             let operands = Operands { imm: i32::from(word.len) + over, ..Operands::from(&insn) };
             if let Ok(raw) = encode_row(insn.row(), &operands) {
                 let mut group = vec![Word { raw, ..word }];
