@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io::Read;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::PoisonError;
@@ -9,6 +10,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use rustix::process::{Signal, set_parent_process_death_signal};
 
 use super::console::{Console, tail};
 use crate::guest::Guest;
@@ -75,9 +77,12 @@ impl Machine {
         self.arg("-netdev").arg(format!("user,id=net{options}")).args(["-device", "virtio-net-device,netdev=net"])
     }
 
+    /// Starts it. Should this thread be killed, so is the machine: nobody would end it otherwise.
     pub fn start(mut self) -> Result<Vm> {
         let program = self.command.get_program().to_string_lossy().into_owned();
         self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // SAFETY: between fork and exec only one system call is made, and nothing is allocated.
+        unsafe { self.command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::KILL))?)) };
         let mut child = self.command.spawn().with_context(|| format!("cannot run {program}"))?;
         let (output, input) = (child.stdout.take().context("no stdout")?, child.stdin.take().context("no stdin")?);
         let mut stderr = child.stderr.take().context("no stderr")?;
