@@ -17,6 +17,8 @@ pub struct Options {
     pub runs: usize,
     pub mirror: Option<String>,
     pub qemu: Option<PathBuf>,
+    /// The program to measure, instead of one built for it.
+    pub vireo: Option<PathBuf>,
 }
 
 /// What is measured, in the order of [`measure`]'s figures.
@@ -39,7 +41,7 @@ pub fn run(options: &Options) -> Result<()> {
         Some(path) => path.clone(),
         None => tools::prepare(options.mirror.as_deref())?.qemu,
     };
-    let programs = [verify::build_vireo()?, qemu];
+    let programs = [options.vireo.clone().map_or_else(verify::build_vireo, Ok)?, qemu];
     let version = host::run(std::process::Command::new(&programs[1]).arg("--version"))?;
     let version = version.lines().next().unwrap_or_default().trim_start_matches("QEMU emulator version ").to_owned();
     let mut figures = [const { Vec::new() }; 2];
@@ -52,11 +54,11 @@ pub fn run(options: &Options) -> Result<()> {
         }
     }
     println!("{} pairs, 1 hart, 1 GiB; medians; QEMU {version}\n", options.runs);
-    println!("| {:<32} | {:>9} | {:>9} | {:>12} |", "", "vireo", "QEMU", "vireo / QEMU");
-    println!("|{:-<34}|{:->10}:|{:->10}:|{:->13}:|", "", "", "", "");
+    println!("| {:<36} | {:>9} | {:>9} | {:>12} |", "", "vireo", "QEMU", "vireo / QEMU");
+    println!("|{:-<38}|{:->10}:|{:->10}:|{:->13}:|", "", "", "", "");
     for (n, (name, unit)) in FIGURES.iter().enumerate() {
         let [ours, theirs] = [0, 1].map(|p: usize| median(figures[p].iter().map(|f: &[f64; 4]| f[n]).collect()));
-        println!("| {:<32} | {ours:>9.2} | {theirs:>9.2} | {:>12.2} |", format!("{name}, {unit}"), ours / theirs);
+        println!("| {:<36} | {ours:>9.2} | {theirs:>9.2} | {:>12.2} |", format!("{name}, {unit}"), ours / theirs);
     }
     Ok(())
 }

@@ -98,6 +98,9 @@ struct BenchBoot {
     /// Compare with this QEMU
     #[arg(long, value_name = "FILE")]
     qemu: Option<PathBuf>,
+    /// Measure this program instead of building one
+    #[arg(long, value_name = "FILE")]
+    vireo: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -139,7 +142,7 @@ fn run(command: Command) -> Result<bool> {
             Ok(true)
         }
         Command::BenchBoot(o) => {
-            bench::run(&bench::Options { runs: o.runs, mirror: o.mirror, qemu: o.qemu }).map(|()| true)
+            bench::run(&bench::Options { runs: o.runs, mirror: o.mirror, qemu: o.qemu, vireo: o.vireo }).map(|()| true)
         }
     }
 }
