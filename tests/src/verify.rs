@@ -95,8 +95,7 @@ impl Plan<'_> {
             let mut test = host::cargo();
             test.args([
                 "test",
-                "-p",
-                "tests",
+                "--workspace",
                 "--profile",
                 "test-fast",
                 "--test",
