@@ -13,7 +13,7 @@ use arch::isa::{Decoder, Field, Insn, Op, Operands, Row, encode_row, rows};
 use super::asm::{Word, csrw, imm, reg, store, word};
 use super::guest::{Guest, SUPERVISOR_HANDLER, USER_ALIAS};
 use super::paging;
-use super::rng::Rng;
+use super::rng::{BOX, Rng};
 
 /// What a block is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -270,10 +270,12 @@ impl Generator {
     pub fn block(&self, profile: Profile, seed: u64) -> Block {
         let mut rng = Rng::new(seed);
         let mut x = [Value::Plain(0); 32];
+        let mut integers = rng.related(Rng::integer, &[0]);
         for value in &mut x[1..] {
-            *value = Value::Plain(rng.integer());
+            *value = Value::Plain(integers(&mut rng));
         }
-        let f = std::array::from_fn(|_| rng.float());
+        let mut floats = rng.related(Rng::float, &[0, BOX]);
+        let f = std::array::from_fn(|_| floats(&mut rng));
         let data = (0..super::guest::SLOT_DATA / 8).flat_map(|_| rng.word().to_le_bytes()).collect();
         let mut state = self.state(&mut rng, profile);
         let (groups, skip) = {

@@ -72,6 +72,26 @@ impl Rng {
         }
     }
 
+    /// A source of values of a kind. Half of the sources know a few values, their opposites and neighbours only, so that
+    /// operands are often equal, or the two zeros.
+    pub fn related(&mut self, value: fn(&mut Self) -> u64, zeros: &[u64]) -> impl FnMut(&mut Self) -> u64 + use<> {
+        let first = if self.one_in(2) { self.pick(zeros) } else { value(self) };
+        let pool = self.one_in(2).then(|| [first, value(self)]);
+        move |rng| match pool {
+            None => value(rng),
+            Some(pool) => {
+                let picked = rng.pick(&pool);
+                match rng.below(8) {
+                    0..3 => picked,
+                    // The sign of a double, and of a single in its box.
+                    3 | 4 => picked ^ 1 << 63,
+                    5 | 6 => picked ^ 1 << 31,
+                    _ => picked.wrapping_add(rng.pick(&[1, u64::MAX])),
+                }
+            }
+        }
+    }
+
     /// A word of data memory.
     pub fn word(&mut self) -> u64 {
         if self.one_in(2) { self.float() } else { self.integer() }
@@ -79,7 +99,7 @@ impl Rng {
 }
 
 /// The upper half of a register that holds a single.
-const BOX: u64 = 0xffff_ffff << 32;
+pub const BOX: u64 = 0xffff_ffff << 32;
 
 const INTEGERS: &[u64] = &[
     0,
