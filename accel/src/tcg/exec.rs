@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::code_cache::{BlockId, NewBlock, SlotId, hash_code};
-use super::hart::{BlockMode, Exit, Hart};
+use super::hart::{BlockMode, Exit, Hart, HartBox};
 use super::ir::{Builder, IrBlock, interp};
 use super::mmu::walk::{self, Access, Regime, Walk};
 use super::smp::{POLL_CODE, POLL_IRQ, POLL_KICK, POLL_MAIL};
@@ -43,13 +43,29 @@ impl Translator {
 
 /// Runs the hart until something needs the caller.
 pub fn run(hart: &mut Hart, tr: &mut Translator) -> VcpuExit {
-    hart.shared().in_guest.store(true, Ordering::SeqCst);
+    let _inside = InGuest::enter(&hart.shared);
     hart.load_mxcsr();
     let exit = run_loop(hart, tr);
     hart.sync_fflags();
     hart.fold_counters();
-    hart.shared().in_guest.store(false, Ordering::SeqCst);
     exit
+}
+
+/// Says that the hart may be executing; takes it back on every way out, so that a panic here does not leave others
+/// waiting for their fences.
+struct InGuest(Arc<HartBox>);
+
+impl InGuest {
+    fn enter(hart: &Arc<HartBox>) -> Self {
+        hart.shared.in_guest.store(true, Ordering::SeqCst);
+        Self(Arc::clone(hart))
+    }
+}
+
+impl Drop for InGuest {
+    fn drop(&mut self) {
+        self.0.shared.in_guest.store(false, Ordering::SeqCst);
+    }
 }
 
 fn run_loop(hart: &mut Hart, tr: &mut Translator) -> VcpuExit {

@@ -41,7 +41,7 @@ pub enum Exit {
     Interpret = 7,
 }
 
-/// Offset of the reservation's host address while there is none.
+/// `res_addr` while there is no reservation.
 pub const NO_RESERVATION: u64 = u64::MAX;
 
 /// A hart. Generated code's base register points at the end of the first 16 guest registers, so that all of
@@ -71,7 +71,6 @@ pub struct Hart {
     pub mxcsr: u32,
     pub host_mxcsr: u32,
     pub temps: [u64; TEMPS],
-    pub host_rsp: u64,
 
     // The Rust side.
     pub id: u32,

@@ -128,7 +128,6 @@ impl TcgVcpu {
             mxcsr: 0,
             host_mxcsr: 0,
             temps: [0; TEMPS],
-            host_rsp: 0,
             id,
             tlb,
             pmp: Windows::default(),
