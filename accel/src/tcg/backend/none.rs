@@ -1,7 +1,7 @@
 //! Hosts without a backend: a type nobody can make.
 
 use crate::tcg::code_cache::{CodeCache, LinkSite};
-use crate::tcg::hart::{BlockMode, Exit, Hart};
+use crate::tcg::hart::{Exit, Hart};
 use crate::tcg::ir::IrBlock;
 
 /// No code is ever made.
@@ -15,7 +15,7 @@ impl Backend {
         None
     }
 
-    pub fn compile(&mut self, _block: &IrBlock, _code: &mut CodeCache, _mode: BlockMode) -> &[u8] {
+    pub fn compile(&mut self, _block: &IrBlock, _code: &mut CodeCache) -> &[u8] {
         match *self {}
     }
 

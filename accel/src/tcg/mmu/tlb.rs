@@ -177,7 +177,6 @@ impl Tables {
         }
         // SAFETY: freshly allocated for exactly these arrays; every entry is written before it is read.
         unsafe {
-            (&raw mut (*tables).read).cast::<TlbEntry>().write(TlbEntry { tag: INVALID, addend: 0 });
             for i in 0..TLB_ENTRIES {
                 (&raw mut (*tables).read).cast::<TlbEntry>().add(i).write(TlbEntry { tag: INVALID, addend: 0 });
                 (&raw mut (*tables).write).cast::<TlbEntry>().add(i).write(TlbEntry { tag: INVALID, addend: 0 });

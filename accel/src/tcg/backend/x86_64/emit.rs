@@ -93,6 +93,17 @@ impl Backend {
         self.stubs.push(Stub { from, back, cur: self.cur, kind });
     }
 
+    /// The stubs of `op`, emitted last, come back behind the whole operation.
+    pub(super) fn land_stubs(&mut self, op: &Op) {
+        let end = self.asm.code.len();
+        for stub in self.stubs.iter_mut().rev() {
+            match stub.kind {
+                StubKind::Slow(o) if o == *op && stub.cur == self.cur => stub.back = end,
+                _ => break,
+            }
+        }
+    }
+
     pub(super) fn emit_stub(&mut self, stub: Stub, code: &mut CodeCache) {
         self.asm.bind(stub.from);
         self.cur = stub.cur;
@@ -131,7 +142,7 @@ impl Backend {
             self.stub(f, StubKind::Poll { offset });
         }
         if (0..4096).contains(&offset) {
-            if self.chain && offset == i64::from(self.start) {
+            if offset == i64::from(self.start) {
                 // To itself. The block begins at the start of the code.
                 self.asm.jmp(self.asm.base);
                 return;
@@ -569,14 +580,13 @@ impl Backend {
     }
 
     fn un(&mut self, op: UnOp, d: Dst, a: Val) {
-        let extend = |size, signed| (size, signed);
         let (size, signed) = match op {
-            UnOp::SextB => extend(1, true),
-            UnOp::SextH => extend(2, true),
-            UnOp::SextW => extend(4, true),
-            UnOp::ZextB => extend(1, false),
-            UnOp::ZextH => extend(2, false),
-            UnOp::ZextW => extend(4, false),
+            UnOp::SextB => (1, true),
+            UnOp::SextH => (2, true),
+            UnOp::SextW => (4, true),
+            UnOp::ZextB => (1, false),
+            UnOp::ZextH => (2, false),
+            UnOp::ZextW => (4, false),
             _ => return self.un_other(op, d, a),
         };
         let t = self.target_reg(d, &[]);

@@ -93,14 +93,7 @@ impl Backend {
             }
             _ => return self.fp_call(whole),
         }
-        // All stubs of this operation come back behind it.
-        let end = self.asm.code.len();
-        for stub in self.stubs.iter_mut().rev() {
-            match stub.kind {
-                StubKind::Slow(o) if o == *whole && stub.cur == self.cur => stub.back = end,
-                _ => break,
-            }
-        }
+        self.land_stubs(whole);
     }
 
     /// A single-precision operand that is not boxed goes to software.

@@ -73,13 +73,7 @@ impl Backend {
             }
             _ => unreachable!("only memory operations come here"),
         }
-        // Stubs come back behind the whole operation.
-        let end = self.asm.code.len();
-        if let Some(stub) = self.stubs.last_mut()
-            && matches!(stub.kind, StubKind::Slow(o) if o == *op)
-        {
-            stub.back = end;
-        }
+        self.land_stubs(op);
     }
 
     /// Makes `base + offset` a host address by the TLB; what misses goes to the stub of `op`.

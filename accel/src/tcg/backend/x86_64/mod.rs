@@ -26,7 +26,7 @@ use std::mem::offset_of;
 use asm::{Asm, Mem, Reg};
 
 use crate::tcg::code_cache::{CodeCache, LinkSite, SlotId};
-use crate::tcg::hart::{BlockMode, Exit, Hart, HartBox};
+use crate::tcg::hart::{Exit, Hart, HartBox};
 use crate::tcg::ir::{Dst, IrBlock, Op, Val};
 use crate::tcg::smp::HartShared;
 use thunks::Thunks;
@@ -183,7 +183,6 @@ pub struct Backend {
     done: u16,
     /// Offset of the block's start in its page, and where its code begins: jumps to itself need no slot.
     start: u16,
-    chain: bool,
 }
 
 impl Backend {
@@ -202,12 +201,11 @@ impl Backend {
             cur: 0,
             done: 0,
             start: 0,
-            chain: true,
         })
     }
 
     /// Makes host code for `block`, to be pushed at the arena's cursor.
-    pub fn compile(&mut self, block: &IrBlock, code: &mut CodeCache, _mode: BlockMode) -> &[u8] {
+    pub fn compile(&mut self, block: &IrBlock, code: &mut CodeCache) -> &[u8] {
         self.asm.reset(code.arena.cursor());
         self.stubs.clear();
         self.links.clear();
