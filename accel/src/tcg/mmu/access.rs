@@ -97,13 +97,11 @@ impl Hart {
     }
 
     fn load_part(&mut self, va: u64, len: u64) -> Result<u64, Trap> {
-        match self.place(va, len, Access::Load)? {
-            Place::Ram(host) => Ok((0..len).fold(0, |v, i| {
-                // SAFETY: `place` answered for `len` bytes at `host`.
-                v | read_host(unsafe { host.add(i as usize) }, 1) << (8 * i)
-            })),
-            Place::Device(_) => Err(Access::Load.misaligned(va)),
-        }
+        let host = self.ram_place(va, len, Access::Load)?;
+        Ok((0..len).fold(0, |v, i| {
+            // SAFETY: `ram_place` answered for `len` bytes at `host`.
+            v | read_host(unsafe { host.add(i as usize) }, 1) << (8 * i)
+        }))
     }
 
     /// Stores the low `len` bytes of `v`; `None` if a trap was taken.
@@ -125,8 +123,8 @@ impl Hart {
     fn store_slow(&mut self, va: u64, len: u64, v: u64) -> Result<(), Trap> {
         if va & 0xfff > 4096 - len {
             let first = 4096 - (va & 0xfff);
-            let low = self.ram_place(va, first)?;
-            let high = self.ram_place(va.wrapping_add(first), len - first)?;
+            let low = self.ram_place(va, first, Access::Store)?;
+            let high = self.ram_place(va.wrapping_add(first), len - first, Access::Store)?;
             for i in 0..len {
                 let at = if i < first { low.wrapping_add(i as usize) } else { high.wrapping_add((i - first) as usize) };
                 write_host(at, 1, v >> (8 * i));
@@ -145,10 +143,11 @@ impl Hart {
         Ok(())
     }
 
-    fn ram_place(&mut self, va: u64, len: u64) -> Result<*mut u8, Trap> {
-        match self.place(va, len, Access::Store)? {
+    /// Part of an access that crosses a page: only RAM can be met by halves.
+    fn ram_place(&mut self, va: u64, len: u64, access: Access) -> Result<*mut u8, Trap> {
+        match self.place(va, len, access)? {
             Place::Ram(host) => Ok(host),
-            Place::Device(_) => Err(Access::Store.misaligned(va)),
+            Place::Device(_) => Err(access.misaligned(va)),
         }
     }
 
