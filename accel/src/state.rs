@@ -80,6 +80,32 @@ pub struct CsrState {
     pub tselect: u64,
     /// `fflags` in bits 4:0, `frm` in bits 7:5.
     pub fcsr: u64,
+
+    // Hypervisor extension (H). `hip`, `hie`, `vsip` and `vsie` are views of `hvip`, `mip` and `mie`.
+    pub hstatus: u64,
+    pub hedeleg: u64,
+    pub hideleg: u64,
+    /// The virtual interrupts that the hypervisor asserts. VSSIP of `mip` and `hip` is this VSSIP.
+    pub hvip: u64,
+    pub hgeie: u64,
+    /// As written: fields that `menvcfg` withholds do not count and do not show.
+    pub henvcfg: u64,
+    pub hcounteren: u64,
+    pub htimedelta: u64,
+    pub htval: u64,
+    pub htinst: u64,
+    pub hgatp: u64,
+    /// As `mstatus`, without SD.
+    pub vsstatus: u64,
+    pub vstvec: u64,
+    pub vsscratch: u64,
+    pub vsepc: u64,
+    pub vscause: u64,
+    pub vstval: u64,
+    pub vsatp: u64,
+    pub vstimecmp: u64,
+    pub mtval2: u64,
+    pub mtinst: u64,
 }
 
 /// A hart as a value.
@@ -92,6 +118,8 @@ pub struct HartState {
     pub f: [u64; 32],
     pub pc: u64,
     pub mode: Mode,
+    /// The virtualization mode V: with `mode` S this is VS-mode, with U it is VU-mode. Never set in M-mode.
+    pub virt: bool,
     pub mp: MpState,
     pub csr: CsrState,
 }

@@ -267,7 +267,7 @@ impl VcpuThread {
             SbiOutcome::GuestFault(fault) => {
                 let mut state = self.vcpu.state();
                 let ecall = state.pc.wrapping_sub(4);
-                accel::tcg::trap::take_trap(&mut state, fault.cause, fault.tval, ecall);
+                accel::tcg::trap::take_trap(&mut state, accel::tcg::trap::Trap::new(fault.cause, fault.tval), ecall);
                 self.vcpu.set_state(&state);
             }
         }

@@ -143,7 +143,7 @@ fn poll(hart: &mut Hart) -> bool {
         hart.take_soft();
         if let Some(cause) = trap::pending_interrupt(&hart.s, hart.mip()) {
             let pc = hart.s.pc;
-            hart.trap(cause, 0, pc);
+            hart.trap(Trap::interrupt(cause), pc);
         }
     }
     bits & POLL_KICK != 0
@@ -288,7 +288,7 @@ fn translate_at(hart: &mut Hart, tr: &mut Translator, pc: u64) -> Result<(BlockI
 
 /// Takes a fetch fault at `pc`.
 fn fault(hart: &mut Hart, t: Trap, pc: u64) -> Exit {
-    hart.trap(t.cause, t.tval, pc);
+    hart.trap(t, pc);
     Exit::Resume
 }
 

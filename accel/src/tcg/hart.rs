@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::code_cache::CodeCache;
-use super::csr::{self, CsrEffect, CsrEnv, CsrOp, Illegal};
+use super::csr::{self, CsrEffect, CsrEnv, CsrOp, Denied};
 use super::ir::{TEMPS, fp_check};
 use super::mmu::pmp::Windows;
 use super::mmu::tlb::{ContextKey, Tables, Tlb};
@@ -150,15 +150,15 @@ impl Hart {
     pub fn raise(&mut self, t: trap::Trap) {
         let pc = self.cur_pc();
         self.leave_before();
-        self.trap(t.cause, t.tval, pc);
+        self.trap(t, pc);
         self.exit = Exit::Resume;
     }
 
     /// Takes a trap or an interrupt at `pc`.
-    pub fn trap(&mut self, cause: u64, tval: u64, pc: u64) {
+    pub fn trap(&mut self, t: trap::Trap, pc: u64) {
         self.stats.traps += 1;
-        tracing::trace!(target: "int", hart = self.id, cause, tval, pc, "trap");
-        trap::take_trap(&mut self.s, cause, tval, pc);
+        tracing::trace!(target: "int", hart = self.id, virt = self.s.virt, cause = t.cause, tval = t.tval, pc, "trap");
+        trap::take_trap(&mut self.s, t, pc);
         self.res_addr = NO_RESERVATION;
         self.select_context();
     }
@@ -176,6 +176,8 @@ impl Hart {
             mxr: translated && data != Mode::Machine && m & 1 << 19 != 0,
             paging,
             satp: if translated && (self.s.mode == Mode::User || data == Mode::User) { self.s.csr.satp } else { 0 },
+            virt: false,
+            hgatp: 0,
         }
     }
 
@@ -267,7 +269,7 @@ impl Hart {
     }
 
     /// Performs a CSR instruction on the state.
-    pub fn csr_op(&mut self, n: u16, op: CsrOp, src: u64, write: bool) -> Result<(u64, CsrEffect), Illegal> {
+    pub fn csr_op(&mut self, n: u16, op: CsrOp, src: u64, write: bool) -> Result<(u64, CsrEffect), Denied> {
         self.take_soft();
         self.fold_counters();
         let mut view = CsrView {
@@ -354,13 +356,13 @@ impl CsrEnv for CsrView<'_> {
     }
 }
 
-/// What the translation of a block depends on besides its code: bits 1:0 privilege.
+/// What the translation of a block depends on besides its code: bits 1:0 privilege, bit 2 V.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct BlockMode(pub u8);
 
 impl BlockMode {
     pub fn of(s: &HartState) -> Self {
-        Self(s.mode as u8)
+        Self(s.mode as u8 | u8::from(s.virt) << 2)
     }
 }
 

@@ -9,7 +9,7 @@
 use arch::cause::{Exception, Interrupt};
 use arch::csr::{envcfg, mip, misa, mstatus, tvec, xcause};
 
-use crate::tcg::csr::Illegal;
+use crate::tcg::csr::{Denied, Illegal, require};
 use crate::{HartState, Mode};
 
 /// An exception that an instruction raised.
@@ -19,12 +19,18 @@ pub struct Trap {
     pub cause: u64,
     /// As in `mtval`: the faulting address, or the instruction for an illegal one.
     pub tval: u64,
+    /// As in `mtval2` and `htval`: of a guest-page fault, the guest physical address shifted right by 2.
+    pub tval2: u64,
+    /// As in `mtinst` and `htinst`: the transformed instruction, a pseudoinstruction, or zero.
+    pub tinst: u64,
+    /// `tval` is a guest virtual address although V is 0 (HLV and HSV). Where the state tells so, it need not be set.
+    pub gva: bool,
 }
 
 impl Trap {
     /// `cause` as in `mcause`.
     pub const fn new(cause: u64, tval: u64) -> Self {
-        Self { cause, tval }
+        Self { cause, tval, tval2: 0, tinst: 0, gva: false }
     }
 
     pub const fn of(cause: Exception, tval: u64) -> Self {
@@ -35,11 +41,21 @@ impl Trap {
     pub const fn illegal(insn: u32) -> Self {
         Self::of(Exception::IllegalInstruction, insn as u64)
     }
+
+    /// Virtual instruction; `insn` as for an illegal one.
+    pub const fn virtual_instruction(insn: u32) -> Self {
+        Self::of(Exception::VirtualInstruction, insn as u64)
+    }
+
+    /// An interrupt; `cause` as [`pending_interrupt`] gives it.
+    pub const fn interrupt(cause: u64) -> Self {
+        Self::new(cause, 0)
+    }
 }
 
-/// Enters the trap handler: `cause` is what `mcause` will say (bit 63: an interrupt), `epc` the address of the
-/// instruction that trapped or was interrupted.
-pub fn take_trap(s: &mut HartState, cause: u64, tval: u64, epc: u64) {
+/// Enters the trap handler; `epc` is the address of the instruction that trapped or was interrupted.
+pub fn take_trap(s: &mut HartState, t: Trap, epc: u64) {
+    let Trap { cause, tval, .. } = t;
     let c = &mut s.csr;
     let deleg = if cause & xcause::INTERRUPT != 0 { c.mideleg } else { c.medeleg };
     let delegated = s.mode != Mode::Machine && deleg >> (cause & 63) & 1 != 0;
@@ -70,7 +86,7 @@ pub fn previous_mode(mstatus: u64) -> Mode {
 }
 
 /// MRET: returns to the mode and place that `mstatus.MPP` and `mepc` name.
-pub fn mret(s: &mut HartState) -> Result<(), Illegal> {
+pub fn mret(s: &mut HartState) -> Result<(), Denied> {
     if s.mode != Mode::Machine {
         return Err(Illegal);
     }
@@ -88,7 +104,7 @@ pub fn mret(s: &mut HartState) -> Result<(), Illegal> {
 }
 
 /// SRET: returns to the mode and place that `sstatus.SPP` and `sepc` name.
-pub fn sret(s: &mut HartState) -> Result<(), Illegal> {
+pub fn sret(s: &mut HartState) -> Result<(), Denied> {
     check_sret(s)?;
     let c = &mut s.csr;
     s.mode = if c.mstatus & mstatus::SPP != 0 { Mode::Supervisor } else { Mode::User };
@@ -152,17 +168,13 @@ pub fn ecall_cause(mode: Mode) -> u64 {
     cause.code()
 }
 
-fn require(legal: bool) -> Result<(), Illegal> {
-    if legal { Ok(()) } else { Err(Illegal) }
-}
-
 /// Whether the hart has an S-mode at all.
 fn has_supervisor(s: &HartState) -> bool {
     s.csr.misa & misa::letter('S') != 0
 }
 
 /// Illegal in S-mode if `bit` of `mstatus` is set, always in U-mode, never in M-mode.
-fn trapped_by(s: &HartState, bit: u64) -> Result<(), Illegal> {
+fn trapped_by(s: &HartState, bit: u64) -> Result<(), Denied> {
     require(match s.mode {
         Mode::Machine => true,
         Mode::Supervisor => s.csr.mstatus & bit == 0,
@@ -171,25 +183,25 @@ fn trapped_by(s: &HartState, bit: u64) -> Result<(), Illegal> {
 }
 
 /// Whether SRET may execute (`mstatus.TSR`).
-pub fn check_sret(s: &HartState) -> Result<(), Illegal> {
+pub fn check_sret(s: &HartState) -> Result<(), Denied> {
     trapped_by(s, mstatus::TSR)
 }
 
 /// Whether WFI may execute (`mstatus.TW`). The time limit of TW is zero here, and so is that of U-mode where there is
 /// an S-mode to trap to.
-pub fn check_wfi(s: &HartState) -> Result<(), Illegal> {
+pub fn check_wfi(s: &HartState) -> Result<(), Denied> {
     let may_wait = s.mode != Mode::User || !has_supervisor(s);
     let waits = may_wait && s.csr.mstatus & mstatus::TW == 0;
     require(s.mode == Mode::Machine || waits)
 }
 
 /// Whether SFENCE.VMA and SINVAL.VMA may execute (`mstatus.TVM`).
-pub fn check_sfence_vma(s: &HartState) -> Result<(), Illegal> {
+pub fn check_sfence_vma(s: &HartState) -> Result<(), Denied> {
     trapped_by(s, mstatus::TVM)
 }
 
 /// Whether SFENCE.W.INVAL and SFENCE.INVAL.IR may execute; TVM does not trap them.
-pub fn check_sfence_inval(s: &HartState) -> Result<(), Illegal> {
+pub fn check_sfence_inval(s: &HartState) -> Result<(), Denied> {
     require(s.mode != Mode::User)
 }
 
@@ -204,12 +216,12 @@ fn env_enabled(s: &HartState, bits: u64) -> bool {
 }
 
 /// Whether CBO.CLEAN and CBO.FLUSH may execute (CBCFE).
-pub fn check_cbo_clean_flush(s: &HartState) -> Result<(), Illegal> {
+pub fn check_cbo_clean_flush(s: &HartState) -> Result<(), Denied> {
     require(env_enabled(s, envcfg::CBCFE))
 }
 
 /// Whether CBO.ZERO may execute (CBZE).
-pub fn check_cbo_zero(s: &HartState) -> Result<(), Illegal> {
+pub fn check_cbo_zero(s: &HartState) -> Result<(), Denied> {
     require(env_enabled(s, envcfg::CBZE))
 }
 
@@ -221,7 +233,7 @@ pub enum CboInval {
 }
 
 /// Whether CBO.INVAL may execute (CBIE), and as what.
-pub fn check_cbo_inval(s: &HartState) -> Result<CboInval, Illegal> {
+pub fn check_cbo_inval(s: &HartState) -> Result<CboInval, Denied> {
     require(env_enabled(s, envcfg::CBIE))?;
     let is_flush = |cfg: u64| (cfg & envcfg::CBIE) >> envcfg::CBIE_SHIFT == envcfg::CBIE_FLUSH;
     Ok(match s.mode {
@@ -258,7 +270,7 @@ mod tests {
             for mie in [0, MIE] {
                 let mut s = hart(mode);
                 s.csr.mstatus |= mie | SIE;
-                take_trap(&mut s, 2, 0xdead, EPC);
+                take_trap(&mut s, Trap::new(2, 0xdead), EPC);
                 assert_eq!((s.mode, s.pc), (Mode::Machine, M_TVEC));
                 assert_eq!((s.csr.mepc, s.csr.mcause, s.csr.mtval), (EPC, 2, 0xdead));
                 assert_eq!(previous_mode(s.csr.mstatus), mode);
@@ -275,7 +287,7 @@ mod tests {
             let mut s = hart(mode);
             s.csr.medeleg = 1 << 13;
             s.csr.mstatus |= SIE | MIE;
-            take_trap(&mut s, 13, 0x1000, EPC);
+            take_trap(&mut s, Trap::new(13, 0x1000), EPC);
             if mode == Mode::Machine {
                 assert_eq!((s.mode, s.csr.mcause), (Mode::Machine, 13));
                 continue;
@@ -289,7 +301,7 @@ mod tests {
         // Its neighbour in medeleg does not count, nor does mideleg for an exception.
         let mut s = hart(Mode::User);
         (s.csr.medeleg, s.csr.mideleg) = (!(1 << 13), 1 << 13);
-        take_trap(&mut s, 13, 0, EPC);
+        take_trap(&mut s, Trap::new(13, 0), EPC);
         assert_eq!(s.mode, Mode::Machine);
     }
 
@@ -299,13 +311,13 @@ mod tests {
         (s.csr.mtvec, s.csr.stvec) = (M_TVEC | 1, S_TVEC | 1);
         s.csr.mideleg = 1 << 5;
         let fresh = s.clone();
-        take_trap(&mut s, 1 << 63 | 7, 0, EPC);
+        take_trap(&mut s, Trap::new(1 << 63 | 7, 0), EPC);
         assert_eq!((s.pc, s.csr.mcause), (M_TVEC + 4 * 7, 1 << 63 | 7));
         s = fresh.clone();
-        take_trap(&mut s, 1 << 63 | 5, 0, EPC);
+        take_trap(&mut s, Trap::new(1 << 63 | 5, 0), EPC);
         assert_eq!((s.pc, s.mode), (S_TVEC + 4 * 5, Mode::Supervisor));
         s = fresh;
-        take_trap(&mut s, 7, 0, EPC);
+        take_trap(&mut s, Trap::new(7, 0), EPC);
         assert_eq!(s.pc, M_TVEC);
     }
 
@@ -315,7 +327,7 @@ mod tests {
             for mie in [0, MIE] {
                 let mut s = hart(mode);
                 s.csr.mstatus |= mie;
-                take_trap(&mut s, 3, 0, EPC);
+                take_trap(&mut s, Trap::new(3, 0), EPC);
                 mret(&mut s).unwrap();
                 assert_eq!((s.mode, s.pc), (mode, EPC));
                 assert_eq!(s.csr.mstatus & (MIE | MPIE | MPP), mie | MPIE);
@@ -330,7 +342,7 @@ mod tests {
                 let mut s = hart(mode);
                 s.csr.medeleg = 1 << 3;
                 s.csr.mstatus |= sie;
-                take_trap(&mut s, 3, 0, EPC);
+                take_trap(&mut s, Trap::new(3, 0), EPC);
                 sret(&mut s).unwrap();
                 assert_eq!((s.mode, s.pc), (mode, EPC));
                 assert_eq!(s.csr.mstatus & (SIE | SPIE | SPP), sie | SPIE);
@@ -406,7 +418,7 @@ mod tests {
                 let taken = pending_interrupt(&s, 1 << 1);
                 assert_eq!(taken, (to_m || to_s).then_some(1 << 63 | 1), "{mode:?} {bits:#b}");
                 if let Some(cause) = taken {
-                    take_trap(&mut s, cause, 0, EPC);
+                    take_trap(&mut s, Trap::new(cause, 0), EPC);
                     assert_eq!(s.mode, if to_s { Mode::Supervisor } else { Mode::Machine });
                 }
             }

@@ -107,7 +107,7 @@ unsafe impl Send for TcgVcpu {}
 
 impl TcgVcpu {
     fn new(vm: Arc<VmShared>, hart_box: Arc<HartBox>, id: u32, options: TcgOptions) -> std::io::Result<Self> {
-        let key = ContextKey { mode: 3, data_mode: 3, sum: false, mxr: false, paging: 0, satp: 0 };
+        let key = ContextKey { mode: 3, data_mode: 3, ..ContextKey::default() };
         let mut code = CodeCache::new(options.tb_size)?;
         let backend = if options.jit { backend::Backend::new(&mut code) } else { None };
         let translator = Translator::new(&vm.isa, backend);

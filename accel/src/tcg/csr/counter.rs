@@ -8,7 +8,7 @@
 use arch::csr::{CYCLE, counteren, envcfg};
 use arch::ext::{Ext, IsaConfig};
 
-use super::{CsrEffect, CsrEnv, in_machine};
+use super::{CsrEffect, CsrEnv, Denied, in_machine, require};
 use crate::{HartState, Mode};
 
 /// Whether the counter behind bit `bit` of the enables may be read in the current mode.
@@ -20,8 +20,8 @@ fn enabled(s: &HartState, isa: &IsaConfig, bit: u64) -> bool {
     }
 }
 
-pub(super) fn shadow_access(s: &HartState, isa: &IsaConfig, n: u16) -> bool {
-    enabled(s, isa, 1 << (n - CYCLE))
+pub(super) fn shadow_access(s: &HartState, isa: &IsaConfig, n: u16) -> Result<(), Denied> {
+    require(enabled(s, isa, 1 << (n - CYCLE)))
 }
 
 pub(super) fn read_cycle(_: &HartState, env: &dyn CsrEnv, _: u16) -> u64 {
@@ -69,9 +69,9 @@ pub(super) fn write_scounteren(s: &mut HartState, _: &mut dyn CsrEnv, _: u16, v:
     CsrEffect::MODE
 }
 
-pub(super) fn stimecmp_access(s: &HartState, _: &IsaConfig, _: u16) -> bool {
+pub(super) fn stimecmp_access(s: &HartState, _: &IsaConfig, _: u16) -> Result<(), Denied> {
     let given = s.csr.menvcfg & envcfg::STCE != 0 && s.csr.mcounteren & counteren::TM != 0;
-    in_machine(s) || given
+    require(in_machine(s) || given)
 }
 
 pub(super) fn write_stimecmp(s: &mut HartState, env: &mut dyn CsrEnv, _: u16, v: u64) -> CsrEffect {

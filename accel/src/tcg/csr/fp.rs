@@ -6,11 +6,11 @@ use arch::csr::fcsr::{FFLAGS, FRM, FRM_SHIFT};
 use arch::csr::mstatus;
 use arch::ext::IsaConfig;
 
-use super::{CsrEffect, CsrEnv, merge, status};
+use super::{CsrEffect, CsrEnv, Denied, merge, require, status};
 use crate::HartState;
 
-pub(super) fn access(s: &HartState, _: &IsaConfig, _: u16) -> bool {
-    s.csr.mstatus & mstatus::FS != 0
+pub(super) fn access(s: &HartState, _: &IsaConfig, _: u16) -> Result<(), Denied> {
+    require(s.csr.mstatus & mstatus::FS != 0)
 }
 
 pub(super) fn read_fflags(s: &HartState, _: &dyn CsrEnv, _: u16) -> u64 {

@@ -28,15 +28,30 @@ mod trap_setup;
 
 pub use reset::{reset, reset_supervisor};
 
-/// The instruction is illegal here: the caller raises an illegal-instruction exception.
+/// Why an instruction may not execute here: which exception the caller raises.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Illegal;
+pub enum Denied {
+    /// Illegal instruction.
+    Illegal,
+    /// Virtual instruction: HS-mode could execute it, V being 1 prevents it.
+    Virtual,
+}
 
-impl Illegal {
+pub use Denied::Illegal;
+
+impl Denied {
     /// The exception; `insn` is the encoding of the instruction, zero-extended.
     pub const fn trap(self, insn: u32) -> Trap {
-        Trap::illegal(insn)
+        match self {
+            Self::Illegal => Trap::illegal(insn),
+            Self::Virtual => Trap::virtual_instruction(insn),
+        }
     }
+}
+
+/// An [`Illegal`] denial unless `legal`.
+pub(super) fn require(legal: bool) -> Result<(), Denied> {
+    if legal { Ok(()) } else { Err(Illegal) }
 }
 
 bitflags! {
@@ -98,22 +113,24 @@ pub enum CsrOp {
 }
 
 /// Finds the behaviour of CSR `n`, if it may be accessed now.
-fn find(s: &HartState, isa: &IsaConfig, n: u16, write: bool) -> Result<&'static table::Row, Illegal> {
+fn find(s: &HartState, isa: &IsaConfig, n: u16, write: bool) -> Result<&'static table::Row, Denied> {
     if (s.mode as u8) < arch::csr::lowest_privilege(n) || write && arch::csr::is_read_only(n) {
         return Err(Illegal);
     }
     let entry = table::find(n).ok_or(Illegal)?;
-    if entry.available(isa) && (entry.row.access)(s, isa, n) { Ok(entry.row) } else { Err(Illegal) }
+    require(entry.available(isa))?;
+    (entry.row.access)(s, isa, n)?;
+    Ok(entry.row)
 }
 
 /// The value of CSR `n` as an instruction reads it.
-pub fn read(s: &HartState, env: &dyn CsrEnv, n: u16) -> Result<u64, Illegal> {
+pub fn read(s: &HartState, env: &dyn CsrEnv, n: u16) -> Result<u64, Denied> {
     let row = find(s, env.isa(), n, false)?;
     Ok((row.read)(s, env, n))
 }
 
 /// Writes CSR `n` as an instruction would.
-pub fn write(s: &mut HartState, env: &mut dyn CsrEnv, n: u16, v: u64) -> Result<CsrEffect, Illegal> {
+pub fn write(s: &mut HartState, env: &mut dyn CsrEnv, n: u16, v: u64) -> Result<CsrEffect, Denied> {
     let row = find(s, env.isa(), n, true)?;
     Ok((row.write)(s, env, n, v))
 }
@@ -128,7 +145,7 @@ pub fn csr_op(
     op: CsrOp,
     src: u64,
     write: bool,
-) -> Result<(u64, CsrEffect), Illegal> {
+) -> Result<(u64, CsrEffect), Denied> {
     let row = find(s, env.isa(), n, write)?;
     let old = (row.read)(s, env, n);
     if !write {

@@ -5,12 +5,12 @@ use std::sync::LazyLock;
 use arch::csr::{self, Csr};
 use arch::ext::{ExtSet, IsaConfig};
 
-use super::{CsrEffect, CsrEnv, counter, envcfg, fp, interrupt, pmp, status, translation, trap_setup};
+use super::{CsrEffect, CsrEnv, Denied, counter, envcfg, fp, interrupt, pmp, status, translation, trap_setup};
 use crate::HartState;
 
 type Read = fn(&HartState, &dyn CsrEnv, u16) -> u64;
 type Write = fn(&mut HartState, &mut dyn CsrEnv, u16, u64) -> CsrEffect;
-type Access = fn(&HartState, &IsaConfig, u16) -> bool;
+type Access = fn(&HartState, &IsaConfig, u16) -> Result<(), Denied>;
 
 pub(super) struct Row {
     /// The numbers it stands for.
@@ -19,7 +19,8 @@ pub(super) struct Row {
     pub(super) read: Read,
     /// Makes the value legal and stores it. Never reached for a CSR whose number says read-only.
     pub(super) write: Write,
-    /// Whether the CSR may be accessed, beyond what its number says of privilege.
+    /// Whether the CSR may be accessed, beyond what its number says of privilege. With V=1 an illegal access that
+    /// HS-mode could make becomes a virtual one by itself.
     pub(super) access: Access,
     /// Where read-modify-write instructions start from, if not from the value that is read.
     pub(super) software: Option<fn(&HartState) -> u64>,
@@ -32,7 +33,7 @@ const fn row(n: u16) -> Row {
         last: n,
         read: |_, _, _| 0,
         write: |_, _, _, _| CsrEffect::empty(),
-        access: |_, _, _| true,
+        access: |_, _, _| Ok(()),
         software: None,
     }
 }

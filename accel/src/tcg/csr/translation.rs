@@ -3,12 +3,12 @@
 use arch::csr::{mstatus, satp};
 use arch::ext::{IsaConfig, SatpMode};
 
-use super::{CsrEffect, CsrEnv};
+use super::{CsrEffect, CsrEnv, Denied, require};
 use crate::{HartState, Mode};
 
 /// S-mode loses `satp` to `mstatus.TVM`.
-pub(super) fn access(s: &HartState, _: &IsaConfig, _: u16) -> bool {
-    !(s.mode == Mode::Supervisor && s.csr.mstatus & mstatus::TVM != 0)
+pub(super) fn access(s: &HartState, _: &IsaConfig, _: u16) -> Result<(), Denied> {
+    require(!(s.mode == Mode::Supervisor && s.csr.mstatus & mstatus::TVM != 0))
 }
 
 pub(super) fn read_satp(s: &HartState, _: &dyn CsrEnv, _: u16) -> u64 {

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 
 use super::softfloat::{self, FpOp, Rm};
 use crate::RemoteFence;
-use crate::tcg::csr::{CsrEffect, CsrOp, Illegal};
+use crate::tcg::csr::{CsrEffect, CsrOp, Denied};
 use crate::tcg::hart::{Exit, Hart, NO_RESERVATION};
 use crate::tcg::ir::{Helper, fp_check as checks};
 use crate::tcg::smp::POLL_CODE;
@@ -27,12 +27,12 @@ pub fn call(hart: &mut Hart, helper: Helper, a: u64, b: u64, c: u64) -> u64 {
         Helper::Sret => xret(hart, trap::sret, c as u32),
         Helper::Wfi => match trap::check_wfi(&hart.s) {
             Ok(()) => hart.leave_after(4, Exit::Wfi),
-            Err(Illegal) => hart.raise(Trap::illegal(c as u32)),
+            Err(denied) => hart.raise(denied.trap(c as u32)),
         },
         Helper::SfenceVma => sfence_vma(hart, a, b, c),
         Helper::SfenceInval => {
-            if trap::check_sfence_inval(&hart.s).is_err() {
-                hart.raise(Trap::illegal(c as u32));
+            if let Err(denied) = trap::check_sfence_inval(&hart.s) {
+                hart.raise(denied.trap(c as u32));
             }
         }
         Helper::FenceI => {
@@ -88,8 +88,8 @@ fn csr(hart: &mut Hart, code: u64, src: u64, raw: u32) -> u64 {
     }
     let (old, effect) = match hart.csr_op(n, op, src, code >> 16 & 1 != 0) {
         Ok(r) => r,
-        Err(Illegal) => {
-            hart.raise(Trap::illegal(raw));
+        Err(denied) => {
+            hart.raise(denied.trap(raw));
             return 0;
         }
     };
@@ -129,10 +129,10 @@ fn ecall(hart: &mut Hart) {
     hart.raise(Trap::new(cause, 0));
 }
 
-fn xret(hart: &mut Hart, ret: fn(&mut crate::HartState) -> Result<(), Illegal>, raw: u32) {
+fn xret(hart: &mut Hart, ret: fn(&mut crate::HartState) -> Result<(), Denied>, raw: u32) {
     hart.s.pc = hart.cur_pc();
-    if ret(&mut hart.s).is_err() {
-        return hart.raise(Trap::illegal(raw));
+    if let Err(denied) = ret(&mut hart.s) {
+        return hart.raise(denied.trap(raw));
     }
     hart.retired += u64::from(hart.cur >> 16) + 1;
     hart.exit = Exit::Resume;
@@ -145,8 +145,8 @@ fn xret(hart: &mut Hart, ret: fn(&mut crate::HartState) -> Result<(), Illegal>, 
 
 /// `which`: bit 0 the address counts, bit 1 the ASID counts; the instruction's bits above.
 fn sfence_vma(hart: &mut Hart, va: u64, asid: u64, which: u64) {
-    if trap::check_sfence_vma(&hart.s).is_err() {
-        return hart.raise(Trap::illegal((which >> 2) as u32));
+    if let Err(denied) = trap::check_sfence_vma(&hart.s) {
+        return hart.raise(denied.trap((which >> 2) as u32));
     }
     let asid = (which & 2 != 0).then_some(asid & 0xffff);
     match (which & 1 != 0, asid) {
@@ -160,18 +160,18 @@ fn sfence_vma(hart: &mut Hart, va: u64, asid: u64, which: u64) {
 /// Caches are coherent here, so managing a block is checking that it may be managed.
 fn cbo_manage(hart: &mut Hart, va: u64, kind: u64, raw: u32) {
     let legal = match kind {
-        0 => trap::check_cbo_inval(&hart.s).is_ok(),
-        _ => trap::check_cbo_clean_flush(&hart.s).is_ok(),
+        0 => trap::check_cbo_inval(&hart.s).map(|_| ()),
+        _ => trap::check_cbo_clean_flush(&hart.s),
     };
-    if !legal {
-        return hart.raise(Trap::illegal(raw));
+    if let Err(denied) = legal {
+        return hart.raise(denied.trap(raw));
     }
     let _ = hart.cbo_check(va);
 }
 
 fn cbo_zero(hart: &mut Hart, va: u64, raw: u32) {
-    if trap::check_cbo_zero(&hart.s).is_err() {
-        return hart.raise(Trap::illegal(raw));
+    if let Err(denied) = trap::check_cbo_zero(&hart.s) {
+        return hart.raise(denied.trap(raw));
     }
     let block = u64::from(hart.vm.isa.cboz_block);
     // A fault reports the address in rs1, not that of the block.

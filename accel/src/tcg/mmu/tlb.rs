@@ -46,7 +46,7 @@ pub struct JumpEntry {
 }
 
 /// What makes translations differ between contexts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ContextKey {
     /// Privilege of fetches and execution (`Mode` as a number).
     pub mode: u8,
@@ -56,8 +56,12 @@ pub struct ContextKey {
     pub mxr: bool,
     /// `satp.MODE`, where any of the two is translated: a switch to or from Bare takes effect without a fence.
     pub paging: u8,
-    /// Whole `satp` where U-mode translations are held, else 0.
+    /// Whole `satp` (of a guest: `vsatp`) where U-mode translations are held, else 0.
     pub satp: u64,
+    /// Loads and stores, and fetches unless the mode is M, are a guest's: both stages translate.
+    pub virt: bool,
+    /// Whole `hgatp`, VMID and all, where `virt`, else 0.
+    pub hgatp: u64,
 }
 
 /// The arrays of one context; generated code addresses them from one base register.
