@@ -174,6 +174,21 @@ const fn orc_b(a: u64) -> u64 {
     r
 }
 
+/// Each element of `indices` is replaced by the element of `table` it names, or zero if there is none.
+const fn xperm(table: u64, indices: u64, width: u32) -> u64 {
+    let mask = (1 << width) - 1;
+    let mut r = 0;
+    let mut at = 0;
+    while at < 64 {
+        let from = (indices >> at & mask) * width as u64;
+        if from < 64 {
+            r |= (table >> from & mask) << at;
+        }
+        at += width;
+    }
+    r
+}
+
 ops! {
     /// Operations of two operands; a `W` suffix works on 32 bits and sign-extends the result.
     BinOp(a, b) {
@@ -233,6 +248,11 @@ ops! {
         Clmulr => (clmul(a, b) >> 63) as u64,
         CzeroEqz => if b == 0 { 0 } else { a },
         CzeroNez => if b != 0 { 0 } else { a },
+        Pack => a as u32 as u64 | b << 32,
+        PackH => a & 0xff | (b & 0xff) << 8,
+        PackW => w(a as u32 & 0xffff | (b as u32) << 16),
+        Xperm4 => xperm(a, b, 4),
+        Xperm8 => xperm(a, b, 8),
     }
 }
 
@@ -254,6 +274,7 @@ ops! {
         CpopW => (a as u32).count_ones() as u64,
         Rev8 => a.swap_bytes(),
         OrcB => orc_b(a),
+        Brev8 => a.reverse_bits().swap_bytes(),
     }
 }
 

@@ -7,6 +7,7 @@ mod a;
 mod b;
 mod f;
 mod i;
+mod k;
 mod m;
 mod privileged;
 mod zicbo;
@@ -82,6 +83,7 @@ fn lower(b: &mut Builder, i: &Insn) -> bool {
         || m::lower(b, i)
         || b::lower(b, i)
         || a::lower(b, i)
+        || k::lower(b, i)
         || f::lower(b, i)
         || zicsr::lower(b, i)
         || zicbo::lower(b, i)

@@ -435,7 +435,14 @@ impl Backend {
             }
             BinOp::CzeroEqz => self.czero(Cc::E, d, a, b),
             BinOp::CzeroNez => self.czero(Cc::Ne, d, a, b),
-            BinOp::Clmul | BinOp::Clmulh | BinOp::Clmulr => {
+            BinOp::Clmul
+            | BinOp::Clmulh
+            | BinOp::Clmulr
+            | BinOp::Pack
+            | BinOp::PackH
+            | BinOp::PackW
+            | BinOp::Xperm4
+            | BinOp::Xperm8 => {
                 self.load_to(A, a);
                 self.load_to(D, b);
                 self.asm.mov_imm(C, bin_code(op));

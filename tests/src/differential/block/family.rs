@@ -1,0 +1,42 @@
+//! Which kind of group an instruction belongs to.
+
+use arch::isa::Op;
+
+/// Instructions whose operands are chosen alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Family {
+    /// Any operands will do.
+    Plain,
+    /// The address register is one of the bases, anywhere in a page.
+    Memory,
+    /// The address register is that for atomics, mostly aligned.
+    Amo,
+    CacheBlock,
+    Branch,
+    /// The result has to be used.
+    Round,
+    /// Made by functions of their own, or left out.
+    Special,
+}
+
+impl Family {
+    pub const COUNT: usize = Family::Special as usize + 1;
+
+    pub fn of(op: Op) -> Self {
+        use Op::*;
+        let name = op.name();
+        match op {
+            Lb | Lh | Lw | Ld | Lbu | Lhu | Lwu | Sb | Sh | Sw | Sd => Family::Memory,
+            Flh | Flw | Fld | Fsh | Fsw | Fsd => Family::Memory,
+            CboZero | CboClean | CboFlush | CboInval => Family::CacheBlock,
+            Beq | Bne | Blt | Bge | Bltu | Bgeu => Family::Branch,
+            FroundH | FroundS | FroundD | FroundnxH | FroundnxS | FroundnxD => Family::Round,
+            Csrrw | Csrrs | Csrrc | Csrrwi | Csrrsi | Csrrci => Family::Special,
+            LrW | LrD | ScW | ScD => Family::Special,
+            Jal | Jalr | Ecall | Ebreak | Mret | Sret | Wfi | WrsNto | WrsSto => Family::Special,
+            _ if name.starts_with("amo") => Family::Amo,
+            _ => Family::Plain,
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! What blocks leave out, each with the reason.
+
+/// What blocks do not hold, and why.
+pub const LEFT_OUT: &[(&str, &str)] = &[
+    ("WFI, WRS.NTO and WRS.STO", "they wait for something that never comes"),
+    (
+        "misaligned LR and SC",
+        "QEMU's SC compares addresses before it looks at alignment; the A extension asks for an exception",
+    ),
+    ("odd values for mepc and sepc", "QEMU 10 keeps bit 0 of sepc; the specification: it is always zero"),
+    ("pmpaddr16 to 63, pmpcfg4 to 14", "with 16 entries the others may read as zero or not exist: they do not in QEMU"),
+    ("medeleg bits of other extensions and reserved causes", "WARL: QEMU keeps those of H and of double traps"),
+    ("mideleg, mie and mip bits of other extensions", "WARL: QEMU keeps those of H and of local interrupts"),
+    ("mstatus.UXL, SXL and the endianness bits", "WARL: QEMU keeps the reserved value 3 in UXL"),
+    ("Svnapot entries with clear A or D", "QEMU sets A and D before it sees that the entry is reserved"),
+    ("counter-enable bits of hpmcounter3 to 31", "QEMU has 16 of them"),
+    ("menvcfg and senvcfg: CBIE = 2 and bits of other extensions", "WARL: QEMU 10 keeps the reserved value, and CDE"),
+    ("PBMT = 3", "the specification: reserved, a page fault; QEMU 10 ignores it"),
+    ("SFENCE.W.INVAL and SFENCE.INVAL.IR outside M-mode blocks", "QEMU 10 allows them in U-mode"),
+    (
+        "FS Initial and Clean where mstatus can be read, mcause and mtval of traps that were skipped",
+        "known differences would be seen in registers",
+    ),
+    ("misaligned AMOs where traps can be delegated", "QEMU raises another exception, which is delegated apart"),
+    (
+        "menvcfg.STCE set by a block",
+        "QEMU shows a software-set STIP after it; Sstc: the bit reflects the comparator alone",
+    ),
+    ("SEIP with SSIP or STIP", "QEMU takes the lowest number first; the specification: SEI, SSI, STI"),
+    ("pmpaddr bits 63 to 54", "QEMU 10 keeps them; the specification: WARL, zero"),
+    ("pmpcfg bits 6 and 5, and W without R", "QEMU 10 keeps them; the specification: WARL zero, and reserved"),
+    ("locked PMP entries", "they last until reset, and all blocks run between two"),
+    ("SC under translation or MPRV", "QEMU's SC that has no reservation does not look at its address; it may"),
+    ("tselect, tdata1 to 3 and what belongs to them", "a hart without triggers may have them read zero or not at all"),
+    ("FROUND whose result nothing uses", "QEMU's optimiser drops it together with the flags it raises"),
+    ("cycle time instret mcycle minstret hpmcounter* mhpmcounter* mhpmevent* mcountinhibit", "count host time in QEMU"),
+    ("stimecmp", "compares with a clock that runs on while the block does"),
+    ("mvendorid marchid mimpid", "name the implementation"),
+];
