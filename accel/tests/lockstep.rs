@@ -18,7 +18,7 @@ const RESERVED: [u8; 3] = [28, 29, 30];
 
 fn is_memory(op: Op) -> bool {
     use Op::*;
-    matches!(op, Lb | Lh | Lw | Ld | Lbu | Lhu | Lwu | Sb | Sh | Sw | Sd | Flw | Fld | Fsw | Fsd)
+    matches!(op, Lb | Lh | Lw | Ld | Lbu | Lhu | Lwu | Sb | Sh | Sw | Sd | Flw | Fld | Fsw | Fsd | Flh | Fsh)
 }
 
 fn is_atomic(op: Op) -> bool {

@@ -5,13 +5,14 @@
 //! the first seed.
 
 use accel::tcg::TcgOptions;
-use arch::ext::{Ext, IsaConfig};
+use arch::ext::Ext;
 use tests::differential::block::{Block, Generator, LEFT_OUT, Profile};
 use tests::differential::compare::{Pair, describe};
-use tests::differential::engine;
+use tests::differential::coverage::NOT_COMPARED;
 use tests::differential::guest::MAX_BLOCKS;
 use tests::differential::known::KNOWN;
 use tests::differential::qemu::{Qemu, VARIABLE};
+use tests::differential::{coverage, engine};
 
 fn number(variable: &str, default: u64) -> u64 {
     match std::env::var(variable) {
@@ -31,10 +32,11 @@ fn differential(profile: Profile, modes: &[(&str, TcgOptions)]) {
          one of version 10 or later in {VARIABLE} (Debian: qemu-system-riscv, also in bookworm-backports)",
         qemu.version
     );
-    let mut isa = IsaConfig::default();
-    isa.exts.insert(Ext::Svade);
-    let (isa, missing) = qemu.common(&isa);
+    let (isa, missing) = qemu.common(&coverage::isa());
     println!("{}", describe(&isa, &qemu, &missing));
+    for (ext, why) in NOT_COMPARED {
+        println!("not compared: {} ({why})", ext.name());
+    }
     for (what, why) in LEFT_OUT {
         println!("left out: {what} ({why})");
     }

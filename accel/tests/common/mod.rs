@@ -83,7 +83,7 @@ pub struct Machine {
 impl Machine {
     pub fn new(options: TcgOptions) -> Self {
         let ram = GuestRam::from_ranges(&[(GuestAddress(RAM), SIZE)]).expect("test RAM");
-        let isa = IsaConfig::default();
+        let isa = arch::model::find("max").expect("a model that the program has").config();
         let clock = Arc::new(Clock::new(10_000_000));
         let config = VmConfig {
             ram: ram.clone(),

@@ -242,4 +242,29 @@ mod tests {
         assert_eq!(Decoder::new(&isa).decode(0x02c5_8533), None); // mul a0, a1, a2
         assert!(decode(0x02c5_8533).is_some());
     }
+
+    /// Of extensions that overlap, the smaller one has its part and no more.
+    #[test]
+    fn a_subset_decodes_its_own_instructions_alone() {
+        let of = |exts: &[Ext]| {
+            let exts = crate::ext::ExtSet::of(exts).closure();
+            let decoder = Decoder::new(&IsaConfig { exts, ..IsaConfig::default() });
+            move |op: Op| {
+                let pattern = &op.row().pattern;
+                // Operands that are neither zero nor odd.
+                let rest = 0x0020_8100 & !pattern.mask;
+                decoder.decode(pattern.bits | rest).is_some_and(|insn| insn.op == op)
+            }
+        };
+        let has = of(&[Ext::I, Ext::Zfhmin]);
+        assert!([Op::Flh, Op::Fsh, Op::FmvXH, Op::FmvHX, Op::FcvtSH, Op::FcvtHS].into_iter().all(&has));
+        assert!(![Op::FcvtDH, Op::FcvtHD, Op::FaddH, Op::FsgnjH, Op::FcvtWH, Op::FliH].into_iter().any(&has));
+        assert!(of(&[Ext::I, Ext::Zfhmin, Ext::D])(Op::FcvtDH));
+        let has = of(&[Ext::I, Ext::Zbkb]);
+        assert!([Op::Rol, Op::Roriw, Op::Andn, Op::Rev8, Op::Pack, Op::Packw, Op::Brev8].into_iter().all(&has));
+        assert!(![Op::Clz, Op::OrcB, Op::Max, Op::SextB, Op::Clmul, Op::Xperm8].into_iter().any(&has));
+        let has = of(&[Ext::I, Ext::Zbkc, Ext::Zbkx]);
+        assert!([Op::Clmul, Op::Clmulh, Op::Xperm4, Op::Xperm8].into_iter().all(&has));
+        assert!(![Op::Clmulr, Op::Pack].into_iter().any(&has));
+    }
 }

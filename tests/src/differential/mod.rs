@@ -1,12 +1,14 @@
 //! Our translator against QEMU: the same random bare-metal program on both, compared block by block.
 //!
-//! [`block`] makes blocks from the instruction table, [`guest`] is the program around them, [`image`] places them in
-//! memory, [`engine`] and [`qemu`] run the image, [`compare`] finds blocks that end differently and makes them small.
+//! [`coverage`] says for which ISA, [`block`] makes blocks from the instruction table, [`guest`] is the program around
+//! them, [`image`] places them in memory, [`engine`] and [`qemu`] run the image, [`compare`] finds blocks that end
+//! differently and makes them small.
 //! Where the two differ for a reason it stands in [`known`], one by one.
 
 pub mod asm;
 pub mod block;
 pub mod compare;
+pub mod coverage;
 pub mod engine;
 pub mod guest;
 pub mod image;

@@ -41,12 +41,14 @@ impl Rng {
         }
     }
 
-    /// A value of a floating-point register: doubles, boxed singles and singles whose box is broken.
+    /// A value of a floating-point register: doubles, boxed singles and 16-bit formats, and some whose box is broken.
     pub fn float(&mut self) -> u64 {
-        match self.below(16) {
-            0..7 => self.double(),
-            7..14 => BOX | u64::from(self.single()),
-            14 => self.bits() << 32 | u64::from(self.single()),
+        match self.below(20) {
+            0..6 => self.double(),
+            6..12 => BOX | u64::from(self.single()),
+            12..17 => HALF_BOX | u64::from(self.half()),
+            17 => self.bits() << 32 | u64::from(self.single()),
+            18 => self.pick(&[BOX, !0 << 48, 0]) | self.pick(&[0, 0xffff_0000, 0x8000_0000]) | u64::from(self.half()),
             _ => self.bits(),
         }
     }
@@ -72,6 +74,18 @@ impl Rng {
         }
     }
 
+    /// A half or a bfloat16: which of them, the instruction decides.
+    fn half(&mut self) -> u16 {
+        match self.below(6) {
+            0 | 1 => self.pick(HALVES) ^ (self.below(2) as u16) << 15,
+            // Halves, then bfloat16s, near 1.
+            2 => self.bits() as u16 & 0x83ff | (15 + self.below(5) as u16) << 10,
+            3 => self.bits() as u16 & 0x807f | (127 + self.below(5) as u16) << 7,
+            4 => self.bits() as u16 & 0x83ff | self.pick(&[0, 1, 2, 14, 24, 25, 29, 30]) << 10,
+            _ => self.bits() as u16,
+        }
+    }
+
     /// A source of values of a kind. Half of the sources know a few values, their opposites and neighbours only, so that
     /// operands are often equal, or the two zeros.
     pub fn related(&mut self, value: fn(&mut Self) -> u64, zeros: &[u64]) -> impl FnMut(&mut Self) -> u64 + use<> {
@@ -82,8 +96,9 @@ impl Rng {
             Some(pool) => {
                 let picked = rng.pick(&pool);
                 match rng.below(8) {
-                    0..3 => picked,
-                    // The sign of a double, and of a single in its box.
+                    0..2 => picked,
+                    // The sign of a double, of a single in its box, and of a half.
+                    2 => picked ^ 1 << 15,
                     3 | 4 => picked ^ 1 << 63,
                     5 | 6 => picked ^ 1 << 31,
                     _ => picked.wrapping_add(rng.pick(&[1, u64::MAX])),
@@ -100,6 +115,9 @@ impl Rng {
 
 /// The upper half of a register that holds a single.
 pub const BOX: u64 = 0xffff_ffff << 32;
+
+/// The upper part of a register that holds a half or a bfloat16.
+pub const HALF_BOX: u64 = !0xffff;
 
 const INTEGERS: &[u64] = &[
     0,
@@ -201,4 +219,14 @@ const SINGLES: &[u32] = &[
     0x7fff_ffff,
     0x7f80_0001,
     0x7fa0_0000,
+];
+
+/// Halves, and bfloat16s whose upper half they are of a single, by their bits.
+const HALVES: &[u16] = &[
+    0, 1, 2, 0x03ff, 0x0400, 0x0401, // Around the smallest normal half.
+    0x3c00, 0x3c01, 0x3bff, 0x3800, 0x3e00, 0x4000, // 1 and its neighbours, 1/2, 3/2, 2.
+    0x6400, 0x6800, 0x7800, 0x77ff, 0x7bff, // 2^10, 2^11, 2^15, below it, the largest.
+    0x7c00, 0x7e00, 0x7e12, 0x7fff, 0x7c01, 0x7d00, // Infinity; NaNs: quiet, quiet, quiet, signalling.
+    0x007f, 0x0080, 0x0081, 0x3f80, 0x3f81, 0x3f7f, // The same for bfloat16.
+    0x4f00, 0x4eff, 0x5f00, 0x5f80, 0x477f, 0x4780, 0x7f7f, 0x7f80, 0x7fc0, 0x7fc1, 0x7f81, 0x7fa0,
 ];

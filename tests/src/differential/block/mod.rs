@@ -24,7 +24,7 @@ use arch::isa::{Decoder, Field, Insn, Op, Row, rows};
 use super::asm::Word;
 use super::guest::{Guest, SLOT_DATA};
 use super::paging;
-use super::rng::{BOX, Rng};
+use super::rng::{BOX, HALF_BOX, Rng};
 use csrs::LEGAL;
 
 /// What a block is about.
@@ -164,7 +164,7 @@ impl Generator {
         for value in &mut x[1..] {
             *value = Value::Plain(integers(&mut rng));
         }
-        let mut floats = rng.related(Rng::float, &[0, BOX]);
+        let mut floats = rng.related(Rng::float, &[0, BOX, HALF_BOX]);
         let f = std::array::from_fn(|_| floats(&mut rng));
         let data = (0..SLOT_DATA / 8).flat_map(|_| rng.word().to_le_bytes()).collect();
         let mut state = self.state(&mut rng, profile);

@@ -1,0 +1,30 @@
+//! The ISA that is compared: all that the engines have, but for what stands here with the reason.
+
+use arch::ext::{Ext, IsaConfig};
+use arch::model;
+
+/// Extensions that are off on both sides, and why.
+pub const NOT_COMPARED: &[(Ext, &str)] = &[];
+
+/// The ISA of the compared harts, before the reference has its say (see [`super::qemu::Qemu::common`]).
+pub fn isa() -> IsaConfig {
+    let mut isa = model::find("max").expect("a model that the program has").config();
+    // The hart can be told either way by menvcfg.
+    isa.exts.insert(Ext::Svade);
+    NOT_COMPARED.iter().for_each(|(ext, _)| isa.exts.remove(*ext));
+    isa
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_is_compared_needs_what_is_not() {
+        let isa = isa();
+        let mut closed = isa.exts.closure();
+        // It is implied by a privileged profile alone.
+        closed.remove(Ext::Za128rs);
+        assert_eq!(closed.difference(&isa.exts), arch::ext::ExtSet::EMPTY);
+    }
+}
