@@ -1,4 +1,4 @@
-//! Interrupt lines into a hart.
+//! Interrupts on their way into a hart: lines, and the interrupt files that software reads through CSRs.
 
 /// A level-sensitive line that a chip of the board drives into one hart.
 /// The discriminant is the bit in `mip` (privileged spec, "Machine Interrupt Registers").
@@ -18,4 +18,28 @@ impl HartIrq {
     pub const fn mask(self) -> u64 {
         1 << self as u8
     }
+}
+
+/// An interrupt file of a hart's IMSIC (AIA, "Incoming MSI Controller (IMSIC)").
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum InterruptFile {
+    Machine,
+    Supervisor,
+    /// 1 to GEILEN, as in `hstatus.VGEIN`.
+    Guest(u8),
+}
+
+/// The IMSICs of all harts, as the harts' CSRs see them. The chips are the board's: MSIs reach them over the bus, and
+/// they drive the harts' external lines as any chip does. An engine that has IMSICs of its own needs none of this.
+///
+/// A hart calls these while it executes an instruction; MSIs arrive from other threads at any time. Files that do not
+/// exist read zero and ignore writes.
+pub trait Imsic: Send + Sync {
+    /// A register of the file by its number in `*iselect`, 0x70 to 0xff, 64 bits wide: clears the bits of `clear`, sets
+    /// those of `set`, and returns what was there before. One step, so that no MSI is lost between; `clear` and `set`
+    /// of zero only read.
+    fn access(&self, hart: u32, file: InterruptFile, register: u8, clear: u64, set: u64) -> u64;
+    /// The value of `*topei`: the identity of the strongest interrupt in bits 26:16 and 10:0, or zero. A claim also
+    /// clears its pending bit.
+    fn top(&self, hart: u32, file: InterruptFile, claim: bool) -> u64;
 }

@@ -20,7 +20,7 @@ pub use bus::{BusFault, GuestBus};
 pub use clock::Clock;
 pub use error::AccelError;
 pub use exit::{SbiCall, ShutdownReason, VcpuExit};
-pub use irq::HartIrq;
+pub use irq::{HartIrq, Imsic, InterruptFile};
 pub use state::{CsrState, HartState, Mode, MpState, PmpState};
 pub use vm::{Accel, HartSet, RemoteFence, Vcpu, VcpuHandle, Vm, VmConfig};
 

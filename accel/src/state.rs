@@ -106,6 +106,18 @@ pub struct CsrState {
     pub vstimecmp: u64,
     pub mtval2: u64,
     pub mtinst: u64,
+
+    // Indirect access: Smcsrind, Sscsrind, Smaia, Ssaia.
+    pub miselect: u64,
+    pub siselect: u64,
+    pub vsiselect: u64,
+
+    // Smaia and Ssaia.
+    /// Priority numbers of major interrupts that trap to M-mode and to S-mode: iprio0, iprio2 ... iprio14, a byte an
+    /// interrupt.
+    pub miprio: [u64; 8],
+    pub siprio: [u64; 8],
+    pub mvien: u64,
 }
 
 /// A hart as a value.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{AccelError, Clock, GuestBus, GuestRam, HartIrq, HartState, SbiCall, VcpuExit};
+use crate::{AccelError, Clock, GuestBus, GuestRam, HartIrq, HartState, Imsic, SbiCall, VcpuExit};
 
 /// What an engine needs to know of the machine.
 pub struct VmConfig {
@@ -15,6 +15,8 @@ pub struct VmConfig {
     pub isa: arch::ext::IsaConfig,
     /// S-mode `ecall` leaves `run()` as [`VcpuExit::Sbi`] (built-in SBI) instead of trapping to M-mode.
     pub builtin_sbi: bool,
+    /// The IMSICs of the harts, where [`IsaConfig::imsic`](arch::ext::IsaConfig::imsic) says that they have them.
+    pub imsic: Option<Arc<dyn Imsic>>,
 }
 
 /// An engine: what `-accel` names.

@@ -16,7 +16,7 @@ use super::mmu::tlb::{ContextKey, Tables, Tlb};
 use super::mmu::walk;
 use super::smp::{HartShared, POLL_IRQ, VmShared};
 use super::{TcgOptions, trap};
-use crate::{HartState, Mode};
+use crate::{HartState, Imsic, Mode};
 use arch::ext::IsaConfig;
 
 /// Why generated code, or a helper, went back to the run loop.
@@ -353,6 +353,10 @@ impl CsrEnv for CsrView<'_> {
 
     fn stimecmp_changed(&mut self) {
         self.timer = true;
+    }
+
+    fn imsic(&self) -> Option<&dyn Imsic> {
+        self.vm.imsic.as_deref()
     }
 }
 

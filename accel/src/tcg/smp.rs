@@ -19,7 +19,7 @@ use arch::ext::IsaConfig;
 use super::hart::HartBox;
 use super::ram::Ram;
 use super::timer::Timers;
-use crate::{Clock, GuestBus, HartIrq, HartSet, RemoteFence};
+use crate::{Clock, GuestBus, HartIrq, HartSet, Imsic, RemoteFence};
 
 /// Interrupt lines, timers or SSIP changed.
 pub const POLL_IRQ: u32 = 1;
@@ -167,6 +167,7 @@ pub struct VmShared {
     pub clock: Arc<Clock>,
     pub isa: IsaConfig,
     pub builtin_sbi: bool,
+    pub imsic: Option<Arc<dyn Imsic>>,
     pub harts: Vec<Arc<HartBox>>,
     pub timers: Timers,
     /// Counts pages that became code while a hart might have held a writable entry.

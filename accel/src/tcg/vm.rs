@@ -61,6 +61,7 @@ impl Accel for Tcg {
             clock: config.clock,
             isa: config.isa,
             builtin_sbi: config.builtin_sbi,
+            imsic: config.imsic,
             harts,
             timers,
             code_seq: AtomicU64::new(0),

@@ -92,6 +92,7 @@ impl Machine {
             harts: 1,
             isa: isa.clone(),
             builtin_sbi: true,
+            imsic: None,
         };
         let vm = Tcg { options }.create_vm(config).expect("the engine starts");
         let vcpu = vm.create_vcpu(0).expect("a vCPU");

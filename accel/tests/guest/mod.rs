@@ -239,6 +239,7 @@ impl Guest {
             harts,
             isa: isa.clone(),
             builtin_sbi: true,
+            imsic: None,
         };
         let vm = Tcg { options }.create_vm(config).expect("the engine starts");
         let vcpus: Vec<_> = (0..harts).map(|i| vm.create_vcpu(i).expect("a vCPU")).collect();

@@ -48,6 +48,10 @@ pub struct IsaConfig {
     pub cbom_block: u16,
     pub cboz_block: u16,
     pub cbop_block: u16,
+    /// An IMSIC stands at every hart (AIA, "Incoming MSI Controller"): a matter of the board, not of the model.
+    pub imsic: bool,
+    /// GEILEN, the number of guest external interrupts: 0..=63. With an IMSIC it is that of its guest interrupt files.
+    pub geilen: u8,
     pub mvendorid: u64,
     pub marchid: u64,
     pub mimpid: u64,

@@ -194,6 +194,8 @@ impl Model {
             cbom_block: 64,
             cboz_block: 64,
             cbop_block: 64,
+            imsic: false,
+            geilen: 0,
             mvendorid: 0,
             marchid: 0,
             mimpid: 0,

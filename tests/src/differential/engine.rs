@@ -50,6 +50,7 @@ pub fn run(isa: &IsaConfig, options: &TcgOptions, image: &[u8]) -> anyhow::Resul
         harts: 1,
         isa: isa.clone(),
         builtin_sbi: false,
+        imsic: None,
     };
     let vm = Tcg::new(options.clone()).create_vm(config).context("start the engine")?;
     let mut vcpu = vm.create_vcpu(0).context("make the hart")?;

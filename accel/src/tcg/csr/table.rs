@@ -5,11 +5,15 @@ use std::sync::LazyLock;
 use arch::csr::{self, Csr};
 use arch::ext::{ExtSet, IsaConfig};
 
-use super::{CsrEffect, CsrEnv, Denied, counter, envcfg, fp, interrupt, pmp, status, translation, trap_setup};
+use super::{
+    CsrEffect, CsrEnv, Denied, aia, counter, envcfg, fp, indirect, interrupt, pmp, status, translation, trap_setup,
+};
 use crate::HartState;
 
 type Read = fn(&HartState, &dyn CsrEnv, u16) -> u64;
 type Write = fn(&mut HartState, &mut dyn CsrEnv, u16, u64) -> CsrEffect;
+/// Clears the bits of the first mask, sets those of the second, returns the old value.
+type Update = fn(&mut HartState, &mut dyn CsrEnv, u16, u64, u64) -> (u64, CsrEffect);
 type Access = fn(&HartState, &IsaConfig, u16) -> Result<(), Denied>;
 
 pub(super) struct Row {
@@ -24,6 +28,8 @@ pub(super) struct Row {
     pub(super) access: Access,
     /// Where read-modify-write instructions start from, if not from the value that is read.
     pub(super) software: Option<fn(&HartState) -> u64>,
+    /// For what others change meanwhile: reads and writes in one step, in place of `write`.
+    pub(super) update: Option<Update>,
 }
 
 /// A CSR that reads zero and ignores writes.
@@ -35,6 +41,7 @@ const fn row(n: u16) -> Row {
         write: |_, _, _, _| CsrEffect::empty(),
         access: |_, _, _| Ok(()),
         software: None,
+        update: None,
     }
 }
 
@@ -56,6 +63,11 @@ impl Row {
 
     const fn when(mut self, access: Access) -> Self {
         self.access = access;
+        self
+    }
+
+    const fn update(mut self, update: Update) -> Self {
+        self.update = Some(update);
         self
     }
 
@@ -130,6 +142,18 @@ static ROWS: &[Row] = &[
     row(csr::PMPADDR0).to(csr::PMPADDR63).read(pmp::read_addr).write(pmp::write_addr),
     // Triggers, of which there are none, as tdata1 says by a type of zero.
     row(csr::TSELECT).to(csr::TDATA3),
+    // Windows on indirect registers.
+    row(csr::MISELECT)
+        .read(|s, _, _| s.csr.miselect)
+        .write(store!(miselect, |s, env, v| indirect::select(env.isa(), v))),
+    row(csr::SISELECT)
+        .read(|s, _, _| s.csr.siselect)
+        .write(store!(siselect, |s, env, v| indirect::select(env.isa(), v))),
+    row(csr::MIREG).read(indirect::read).update(indirect::update).when(indirect::access),
+    row(csr::SIREG).read(indirect::read).update(indirect::update).when(indirect::access),
+    // Interrupts of the AIA.
+    row(csr::MTOPEI).read(aia::read_topei).update(aia::update_topei).when(aia::topei_access),
+    row(csr::STOPEI).read(aia::read_topei).update(aia::update_topei).when(aia::topei_access),
     // Machine counters.
     row(csr::MCYCLE).read(counter::read_cycle).write(counter::write_mcycle),
     row(csr::MINSTRET).read(counter::read_instret).write(counter::write_minstret),
