@@ -118,6 +118,10 @@ pub struct CsrState {
     pub miprio: [u64; 8],
     pub siprio: [u64; 8],
     pub mvien: u64,
+
+    // Counters: Smcntrpmf.
+    pub mcyclecfg: u64,
+    pub minstretcfg: u64,
 }
 
 /// A hart as a value.

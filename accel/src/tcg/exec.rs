@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::code_cache::{BlockId, NewBlock, SlotId, hash_code};
+use super::counters::Miss;
 use super::hart::{BlockMode, Exit, Hart, HartBox};
 use super::ir::{Builder, IrBlock, interp};
 use super::mmu::walk::{self, Access, Regime, Walk};
@@ -81,6 +82,10 @@ fn run_loop(hart: &mut Hart, tr: &mut Translator) -> VcpuExit {
             Exit::Wfi => wait(hart),
             _ => {}
         }
+        if hart.retired >= hart.counting.limit {
+            hart.look_at_counters();
+            hart.select_context();
+        }
         let mut link = (exit == Exit::Link).then(|| wanted_link(hart));
         if hart.shared().poll.load(Ordering::SeqCst) != 0 {
             // Whatever happens here, the way of the jump may not be the way any more.
@@ -141,6 +146,7 @@ fn poll(hart: &mut Hart) -> bool {
         // The deadline that brought us here is gone, and others may have moved behind it.
         hart.arm_timer();
         hart.take_soft();
+        hart.look_at_counters();
         if let Some(cause) = trap::pending_interrupt(&hart.s, hart.mip()) {
             let pc = hart.s.pc;
             hart.trap(Trap::interrupt(cause), pc);
@@ -153,6 +159,7 @@ fn poll(hart: &mut Hart) -> bool {
 fn wait(hart: &mut Hart) {
     let shared = Arc::clone(&hart.shared);
     let shared = &shared.shared;
+    hart.look_at_counters();
     loop {
         hart.take_soft();
         if trap::wfi_wakes(&hart.s, hart.mip()) || shared.poll.load(Ordering::SeqCst) & POLL_KICK != 0 {
@@ -199,6 +206,7 @@ fn step(hart: &mut Hart, tr: &mut Translator) -> Exit {
         return enter(hart, tr, code);
     }
     hart.stats.lookups += 1;
+    hart.count_miss(Miss::Fetch);
     let fetch = match fetch(hart, pc) {
         Ok(f) => f,
         Err(t) => return fault(hart, t, pc),
@@ -308,7 +316,7 @@ fn fetch(hart: &Hart, pc: u64) -> Result<Fetch, Trap> {
 }
 
 fn find_or_translate(hart: &mut Hart, tr: &mut Translator, pc: u64, walk: &Walk) -> Result<BlockId, Trap> {
-    let mode = BlockMode::of(&hart.s);
+    let mode = BlockMode::of(&hart.s).counting(hart.counting.armed);
     if let Some(id) = hart.code.find(walk.pa, mode) {
         let Some(second) = hart.code.block(id).second_page else { return Ok(id) };
         // The second page may be mapped elsewhere than when the block was made.
@@ -333,7 +341,7 @@ fn translate_block(hart: &mut Hart, tr: &mut Translator, pc: u64, pa: u64, mode:
     let first = 4096 - (pa & 0xfff) as usize;
     let mut bytes = hart.vm.ram.read_bytes(pa, first).unwrap_or_default();
     let start = (pa & 0xfff) as u16;
-    let source = translate::Source { bytes: &bytes, start, next_page: None };
+    let source = translate::Source { bytes: &bytes, start, next_page: None, counting: mode.is_counting() };
     let limit = hart.options.block_insns;
     let mut second_page = None;
     if translate::translate(&mut tr.builder, &tr.decoder, &source, limit).is_err() {
@@ -345,7 +353,7 @@ fn translate_block(hart: &mut Hart, tr: &mut Translator, pc: u64, pa: u64, mode:
         add_page(hart, second);
         second_page = Some(second);
         // The block is this one instruction: beyond it another page begins.
-        let source = translate::Source { bytes: &bytes, start, next_page: Some(half) };
+        let source = translate::Source { bytes: &bytes, start, next_page: Some(half), counting: mode.is_counting() };
         let done = translate::translate(&mut tr.builder, &tr.decoder, &source, 1);
         debug_assert!(done.is_ok());
         bytes.extend(half.to_le_bytes());
@@ -421,7 +429,7 @@ fn run_from_device(hart: &mut Hart, tr: &mut Translator, pc: u64, pa: u64) -> Ex
         Err(t) => return fault(hart, t, pc),
     };
     let bytes = low.to_le_bytes();
-    let source = translate::Source { bytes: &bytes, start: (pa & 0xfff) as u16, next_page: high };
+    let source = translate::Source { bytes: &bytes, start: (pa & 0xfff) as u16, next_page: high, counting: false };
     let done = translate::translate(&mut tr.builder, &tr.decoder, &source, 1);
     debug_assert!(done.is_ok());
     std::mem::swap(&mut tr.builder.block, &mut tr.scratch);

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::code_cache::CodeCache;
+use super::counters::{self, Counting};
 use super::csr::{self, CsrEffect, CsrEnv, CsrOp, Denied};
 use super::ir::{TEMPS, fp_check};
 use super::mmu::pmp::Windows;
@@ -81,8 +82,9 @@ pub struct Hart {
     pub shared: Arc<HartBox>,
     /// A result that the run loop has to write to an x register because the block was left.
     pub late: Option<(u8, u64)>,
-    /// `retired` when `s.csr.minstret` was last exact.
+    /// `retired` when the counters in `s.csr` were last exact.
     pub counted: u64,
+    pub counting: Counting,
     /// `dirtied` of guest RAM at the last `fence.i`.
     pub fenced_at: u64,
     pub options: TcgOptions,
@@ -159,6 +161,7 @@ impl Hart {
         self.stats.traps += 1;
         tracing::trace!(target: "int", hart = self.id, virt = self.s.virt, cause = t.cause, tval = t.tval, pc, "trap");
         trap::take_trap(&mut self.s, t, pc);
+        self.counters_see_mode();
         self.res_addr = NO_RESERVATION;
         self.select_context();
     }
@@ -170,6 +173,7 @@ impl Hart {
         let paging = if self.s.mode.min(data) == Mode::Machine { 0 } else { (self.s.csr.satp >> 60) as u8 };
         let translated = paging != 0;
         ContextKey {
+            counting: self.counting.armed,
             mode: self.s.mode as u8,
             data_mode: data as u8,
             sum: translated && data == Mode::Supervisor && m & 1 << 18 != 0,
@@ -228,26 +232,15 @@ impl Hart {
         let now = self.vm.clock.now();
         let h = self.shared();
         let s = if self.stce() { self.s.csr.stimecmp } else { u64::MAX };
-        let all = [s, h.mtimecmp.load(Ordering::SeqCst), h.sbi_timer.load(Ordering::SeqCst)];
+        let again = if self.counting.far { counters::LOOK_AGAIN * self.vm.clock.frequency() } else { 0 };
+        let again = now.saturating_add(again);
+        let all = [s, h.mtimecmp.load(Ordering::SeqCst), h.sbi_timer.load(Ordering::SeqCst), again];
         let next = all.into_iter().filter(|&d| d > now).min().unwrap_or(u64::MAX);
         self.vm.timers.arm(self.id, next);
     }
 
     fn stce(&self) -> bool {
         self.s.csr.menvcfg >> 63 != 0
-    }
-
-    /// Makes `s.csr.minstret` and `mcycle` exact. Rule of this machine: an instruction takes one cycle.
-    pub fn fold_counters(&mut self) {
-        let n = self.retired.wrapping_sub(self.counted);
-        self.counted = self.retired;
-        let inhibit = self.s.csr.mcountinhibit;
-        if inhibit & 1 == 0 {
-            self.s.csr.mcycle = self.s.csr.mcycle.wrapping_add(n);
-        }
-        if inhibit & 4 == 0 {
-            self.s.csr.minstret = self.s.csr.minstret.wrapping_add(n);
-        }
     }
 
     /// Merges the host's sticky floating-point flags into `fcsr`.
@@ -271,32 +264,19 @@ impl Hart {
     /// Performs a CSR instruction on the state.
     pub fn csr_op(&mut self, n: u16, op: CsrOp, src: u64, write: bool) -> Result<(u64, CsrEffect), Denied> {
         self.take_soft();
-        self.fold_counters();
+        // The instruction itself retires after it has read or written the counters.
+        self.fold_to_current();
         let mut view = CsrView {
             vm: &self.vm,
             shared: &self.shared.shared,
             stimecmp: if self.stce() { self.s.csr.stimecmp } else { u64::MAX },
-            // The instruction itself retires after it has read or written the counters; those before it in
-            // its block are not in `retired` yet.
-            pending: u64::from(self.cur >> 16),
-            cycle: self.s.csr.mcycle,
-            instret: self.s.csr.minstret,
-            inhibit: self.s.csr.mcountinhibit,
-            set_cycle: None,
-            set_instret: None,
-            counters: false,
+            counters: None,
             timer: false,
         };
         let result = csr::csr_op(&mut self.s, &mut view, n, op, src, write)?;
-        let CsrView { set_cycle, set_instret, counters, timer, pending, inhibit, .. } = view;
-        if counters {
-            // The instructions of this block up to and including this one count under the old rule; a write
-            // sets the value that the next instruction reads.
-            let n = pending + 1;
-            self.counted = self.counted.wrapping_add(n);
-            let c = &mut self.s.csr;
-            c.mcycle = set_cycle.unwrap_or(c.mcycle.wrapping_add(if inhibit & 1 == 0 { n } else { 0 }));
-            c.minstret = set_instret.unwrap_or(c.minstret.wrapping_add(if inhibit & 4 == 0 { n } else { 0 }));
+        let CsrView { counters, timer, .. } = view;
+        if let Some(written) = counters {
+            self.counters_written(written);
         }
         if timer {
             self.arm_timer();
@@ -310,13 +290,8 @@ struct CsrView<'a> {
     vm: &'a VmShared,
     shared: &'a HartShared,
     stimecmp: u64,
-    pending: u64,
-    cycle: u64,
-    instret: u64,
-    inhibit: u64,
-    set_cycle: Option<u64>,
-    set_instret: Option<u64>,
-    counters: bool,
+    /// Counters that were written, if anything about counting was.
+    counters: Option<u32>,
     timer: bool,
 }
 
@@ -329,22 +304,8 @@ impl CsrEnv for CsrView<'_> {
         self.vm.clock.now()
     }
 
-    fn cycle(&self) -> u64 {
-        self.cycle.wrapping_add(if self.inhibit & 1 == 0 { self.pending } else { 0 })
-    }
-
-    fn instret(&self) -> u64 {
-        self.instret.wrapping_add(if self.inhibit & 4 == 0 { self.pending } else { 0 })
-    }
-
-    fn set_instret(&mut self, v: u64) {
-        self.set_instret = Some(v);
-        self.counters = true;
-    }
-
-    fn set_cycle(&mut self, v: u64) {
-        self.set_cycle = Some(v);
-        self.counters = true;
+    fn counters_changed(&mut self, written: u32) {
+        self.counters = Some(written);
     }
 
     fn lines(&self) -> u64 {
@@ -360,13 +321,23 @@ impl CsrEnv for CsrView<'_> {
     }
 }
 
-/// What the translation of a block depends on besides its code: bits 1:0 privilege, bit 2 V.
+/// What the translation of a block depends on besides its code: bits 1:0 privilege, bit 2 V, bit 7 whether the block
+/// looks at the counters' limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct BlockMode(pub u8);
 
 impl BlockMode {
     pub fn of(s: &HartState) -> Self {
         Self(s.mode as u8 | u8::from(s.virt) << 2)
+    }
+
+    /// With blocks that look at the limit of `counters`.
+    pub fn counting(self, armed: bool) -> Self {
+        Self(self.0 | u8::from(armed) << 7)
+    }
+
+    pub fn is_counting(self) -> bool {
+        self.0 >> 7 != 0
     }
 }
 

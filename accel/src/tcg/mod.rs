@@ -8,6 +8,7 @@
 
 mod backend;
 mod code_cache;
+mod counters;
 pub mod csr;
 mod exec;
 mod hart;

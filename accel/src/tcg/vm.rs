@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::code_cache::CodeCache;
+use super::counters::Counting;
 use super::exec::{self, Translator};
 use super::hart::{Exit, Hart, HartBox, NO_RESERVATION, Stats};
 use super::ir::TEMPS;
@@ -137,10 +138,12 @@ impl TcgVcpu {
             shared: Arc::clone(&hart_box),
             late: None,
             counted: 0,
+            counting: Counting::default(),
             fenced_at: 0,
             options,
             stats: Stats::default(),
         };
+        hart.recount();
         hart.select_context();
         hart.update_fp();
         // SAFETY: `taken` made us the only one to touch `hart`.
@@ -203,6 +206,7 @@ impl Vcpu for TcgVcpu {
         h.s = state.clone();
         h.s.x[0] = 0;
         h.counted = h.retired;
+        h.recount();
         h.res_addr = NO_RESERVATION;
         h.late = None;
         h.tlb.flush_all();

@@ -198,10 +198,30 @@ pub mod fcsr {
 
 /// `mhpmevent` with Sscofpmf, `mcyclecfg` and `minstretcfg`.
 pub mod mhpmevent {
+    /// The event selector.
+    pub const EVENT: u64 = (1 << 56) - 1;
     pub const VUINH: u64 = 1 << 58;
     pub const VSINH: u64 = 1 << 59;
     pub const UINH: u64 = 1 << 60;
     pub const SINH: u64 = 1 << 61;
     pub const MINH: u64 = 1 << 62;
     pub const OF: u64 = 1 << 63;
+    /// All bits that keep a counter still in a mode.
+    pub const INHIBIT: u64 = VUINH | VSINH | UINH | SINH | MINH;
+}
+
+/// Event selectors that harts know. The choice is ours, the numbers are those of the same events in the SBI PMU
+/// extension (event_idx), so that no table has to say which event has which selector.
+pub mod event {
+    pub const NONE: u64 = 0;
+    pub const CYCLES: u64 = 0x1;
+    pub const INSTRUCTIONS: u64 = 0x2;
+    /// Translations of loads that the TLB did not hold.
+    pub const DTLB_READ_MISS: u64 = 0x10019;
+    /// Of stores and atomics.
+    pub const DTLB_WRITE_MISS: u64 = 0x1001b;
+    /// Of fetches.
+    pub const ITLB_READ_MISS: u64 = 0x10021;
+
+    pub const ALL: [u64; 5] = [CYCLES, INSTRUCTIONS, DTLB_READ_MISS, DTLB_WRITE_MISS, ITLB_READ_MISS];
 }

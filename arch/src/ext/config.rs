@@ -42,6 +42,8 @@ pub struct IsaConfig {
     pub satp_mode: SatpMode,
     /// 0..=64.
     pub pmp_entries: u8,
+    /// Bit n: `mhpmcounter` n counts, for n from 3 to 31. Without Zihpm none does.
+    pub pmu_counters: u32,
     /// Bits of a vector register; meaningful with a vector extension only.
     pub vlen: u32,
     /// Cache-block sizes in bytes.

@@ -190,6 +190,8 @@ impl Model {
             exts: self.exts().closure(),
             satp_mode: self.satp_mode,
             pmp_entries: self.pmp_entries,
+            // mhpmcounter3 to 18.
+            pmu_counters: 0x7_fff8,
             vlen: 128,
             cbom_block: 64,
             cboz_block: 64,

@@ -68,6 +68,21 @@ pub static PROPERTIES: &[Property] = &[
         },
     },
     Property {
+        name: "pmu-mask",
+        allowed: "a mask of bits 3 to 31",
+        doc: "which of mhpmcounter3 to mhpmcounter31 count",
+        set: |o, v| {
+            let mask: Option<u32> = in_range(v, 0..=u64::from(u32::MAX));
+            store(&mut o.isa.pmu_counters, mask.filter(|mask| mask & 7 == 0))
+        },
+    },
+    Property {
+        name: "pmu-num",
+        allowed: "a number from 0 to 29",
+        doc: "how many of the counters from mhpmcounter3 on count",
+        set: |o, v| store(&mut o.isa.pmu_counters, in_range(v, 0..=29).map(|n: u32| (((1u64 << n) - 1) << 3) as u32)),
+    },
+    Property {
         name: "vlen",
         allowed: "a power of two from 128 to 1024",
         doc: "bits of a vector register",
@@ -118,8 +133,6 @@ const NOT_READY: &[&str] = &[
     "num-pmp-regions",
     "num-triggers",
     "pmp-granularity",
-    "pmu-mask",
-    "pmu-num",
     "priv_spec",
     "resetvec",
     "rnmi-exception-vector",

@@ -1,14 +1,15 @@
 //! Counters, their enables and `stimecmp`.
 //!
-//! `mcycle` and `minstret` run outside the state and are asked of the environment. The event counters
-//! `mhpmcounter3` to `31` and their selectors are read-only zero: no event is counted.
+//! What runs is the business of [`counters`](crate::tcg::counters), which brings the state up to date before an
+//! instruction reads it and is told of every write. Counters that `pmu-mask` leaves out are read-only zero.
 //!
-//! Privileged spec, "Hardware Performance Monitor", "Counter-Enable" registers, "Sstc".
+//! Privileged spec, "Hardware Performance Monitor", "Counter-Enable" registers, "Sscofpmf", "Smcntrpmf", "Sstc".
 
-use arch::csr::{CYCLE, counteren, envcfg};
+use arch::csr::{CYCLE, counteren, envcfg, event, mhpmevent};
 use arch::ext::{Ext, IsaConfig};
 
 use super::{CsrEffect, CsrEnv, Denied, in_machine, require};
+use crate::tcg::counters::implemented;
 use crate::{HartState, Mode};
 
 /// Whether the counter behind bit `bit` of the enables may be read in the current mode.
@@ -24,37 +25,87 @@ pub(super) fn shadow_access(s: &HartState, isa: &IsaConfig, n: u16) -> Result<()
     require(enabled(s, isa, 1 << (n - CYCLE)))
 }
 
-pub(super) fn read_cycle(_: &HartState, env: &dyn CsrEnv, _: u16) -> u64 {
-    env.cycle()
-}
-
 pub(super) fn read_time(_: &HartState, env: &dyn CsrEnv, _: u16) -> u64 {
     env.time()
 }
 
-pub(super) fn read_instret(_: &HartState, env: &dyn CsrEnv, _: u16) -> u64 {
-    env.instret()
+/// Bit of the counter's enables, of both its numbers.
+fn index(n: u16) -> usize {
+    usize::from(n & 31)
 }
 
-pub(super) fn write_mcycle(_: &mut HartState, env: &mut dyn CsrEnv, _: u16, v: u64) -> CsrEffect {
-    env.set_cycle(v);
+pub(super) fn read_counter(s: &HartState, _: &dyn CsrEnv, n: u16) -> u64 {
+    match index(n) {
+        0 => s.csr.mcycle,
+        2 => s.csr.minstret,
+        i => s.csr.mhpmcounter[i],
+    }
+}
+
+pub(super) fn write_counter(s: &mut HartState, env: &mut dyn CsrEnv, n: u16, v: u64) -> CsrEffect {
+    let i = index(n);
+    match i {
+        0 => s.csr.mcycle = v,
+        2 => s.csr.minstret = v,
+        _ if implemented(env.isa()) >> i & 1 == 0 => return CsrEffect::empty(),
+        _ => s.csr.mhpmcounter[i] = v,
+    }
+    env.counters_changed(1 << i);
     CsrEffect::COUNTERS
 }
 
-pub(super) fn write_minstret(_: &mut HartState, env: &mut dyn CsrEnv, _: u16, v: u64) -> CsrEffect {
-    env.set_instret(v);
+/// The bits that keep a counter still in the modes that there are.
+fn inhibit_bits(isa: &IsaConfig) -> u64 {
+    let mut bits = mhpmevent::MINH;
+    for (ext, bit) in
+        [(Ext::S, mhpmevent::SINH), (Ext::U, mhpmevent::UINH), (Ext::H, mhpmevent::VSINH | mhpmevent::VUINH)]
+    {
+        if isa.has(ext) {
+            bits |= bit;
+        }
+    }
+    bits
+}
+
+pub(super) fn read_event(s: &HartState, _: &dyn CsrEnv, n: u16) -> u64 {
+    s.csr.mhpmevent[index(n)]
+}
+
+/// An event that harts do not know becomes none.
+pub(super) fn write_event(s: &mut HartState, env: &mut dyn CsrEnv, n: u16, v: u64) -> CsrEffect {
+    let (i, isa) = (index(n), env.isa());
+    if implemented(isa) >> i & 1 == 0 {
+        return CsrEffect::empty();
+    }
+    let selected = v & mhpmevent::EVENT;
+    let selected = if event::ALL.contains(&selected) { selected } else { event::NONE };
+    let filter = if isa.has(Ext::Sscofpmf) { inhibit_bits(isa) | mhpmevent::OF } else { 0 };
+    s.csr.mhpmevent[i] = selected | v & filter;
+    env.counters_changed(0);
     CsrEffect::COUNTERS
+}
+
+pub(super) fn write_mcyclecfg(s: &mut HartState, env: &mut dyn CsrEnv, _: u16, v: u64) -> CsrEffect {
+    s.csr.mcyclecfg = v & inhibit_bits(env.isa());
+    env.counters_changed(0);
+    CsrEffect::COUNTERS
+}
+
+pub(super) fn write_minstretcfg(s: &mut HartState, env: &mut dyn CsrEnv, _: u16, v: u64) -> CsrEffect {
+    s.csr.minstretcfg = v & inhibit_bits(env.isa());
+    env.counters_changed(0);
+    CsrEffect::COUNTERS
+}
+
+/// The OF bits of all event selectors, those of counters that the mode may read.
+pub(super) fn read_scountovf(s: &HartState, env: &dyn CsrEnv, _: u16) -> u64 {
+    let set = |i: &usize| s.csr.mhpmevent[*i] & mhpmevent::OF != 0 && enabled(s, env.isa(), 1 << i);
+    (3..32).filter(set).fold(0, |bits, i| bits | 1 << i)
 }
 
 pub(super) fn write_mcountinhibit(s: &mut HartState, env: &mut dyn CsrEnv, _: u16, v: u64) -> CsrEffect {
-    let old = s.csr.mcountinhibit;
-    // The write takes effect after this instruction, which therefore counts by the old setting.
-    let counted = |bit: u64| u64::from(old & bit == 0);
-    let cycle = env.cycle().wrapping_add(counted(counteren::CY));
-    let instret = env.instret().wrapping_add(counted(counteren::IR));
-    s.csr.mcountinhibit = v & (counteren::CY | counteren::IR);
-    env.set_cycle(cycle);
-    env.set_instret(instret);
+    s.csr.mcountinhibit = v & (counteren::CY | counteren::IR | u64::from(implemented(env.isa())));
+    env.counters_changed(0);
     CsrEffect::COUNTERS
 }
 
@@ -120,40 +171,89 @@ mod tests {
         assert_eq!(read(&s, &env, csr::TIME), Ok(777));
     }
 
-    #[test]
-    fn counters_read_and_write_the_environment() {
+    /// With everything about counters.
+    fn counting() -> Env {
         let mut env = Env::default();
-        let mut s = env.hart();
-        assert_eq!([csr::CYCLE, csr::TIME, csr::INSTRET].map(|n| read(&s, &env, n)), [Ok(1000), Ok(777), Ok(2000)]);
-        assert_eq!(write(&mut s, &mut env, csr::MCYCLE, 5), Ok(CsrEffect::COUNTERS));
-        assert_eq!(write(&mut s, &mut env, csr::MINSTRET, u64::MAX), Ok(CsrEffect::COUNTERS));
-        assert_eq!((env.cycle, env.instret), (5, u64::MAX));
-        assert_eq!(read(&s, &env, csr::MINSTRET), Ok(u64::MAX));
+        [Ext::Sscofpmf, Ext::Smcntrpmf].into_iter().for_each(|ext| env.isa.exts.insert(ext));
+        env
     }
 
     #[test]
-    fn inhibiting_starts_after_the_write() {
-        let mut env = Env::default();
+    fn a_write_of_a_counter_is_told() {
+        let mut env = counting();
         let mut s = env.hart();
-        write(&mut s, &mut env, csr::MCOUNTINHIBIT, u64::MAX).unwrap();
-        assert_eq!(read(&s, &env, csr::MCOUNTINHIBIT), Ok(counteren::CY | counteren::IR));
-        // The writing instruction still counts.
-        assert_eq!((env.cycle, env.instret), (1001, 2001));
-        write(&mut s, &mut env, csr::MCOUNTINHIBIT, counteren::CY).unwrap();
-        // This one no longer did.
-        assert_eq!((env.cycle, env.instret), (1001, 2001));
+        for (n, shadow, bit) in [
+            (csr::MCYCLE, csr::CYCLE, 0),
+            (csr::MINSTRET, csr::INSTRET, 2),
+            (csr::MHPMCOUNTER3, csr::HPMCOUNTER3, 3),
+            (csr::MHPMCOUNTER3 + 15, csr::HPMCOUNTER3 + 15, 18),
+        ] {
+            assert_eq!(write(&mut s, &mut env, n, u64::MAX - bit), Ok(CsrEffect::COUNTERS));
+            assert_eq!([n, shadow].map(|n| read(&s, &env, n)), [Ok(u64::MAX - bit); 2]);
+            assert_eq!(env.counters.take(), Some(1 << bit));
+        }
+        for n in [csr::MCOUNTINHIBIT, csr::MHPMEVENT3, csr::MCYCLECFG, csr::MINSTRETCFG] {
+            assert_eq!(write(&mut s, &mut env, n, 1), Ok(CsrEffect::COUNTERS));
+            assert_eq!(env.counters.take(), Some(0));
+        }
     }
 
     #[test]
-    fn event_counters_are_zero() {
-        let mut env = Env::default();
+    fn counters_that_are_left_out_are_zero() {
+        let mut env = counting();
         let mut s = env.hart();
         let before = s.clone();
-        for n in (csr::MHPMCOUNTER3..=csr::MHPMCOUNTER31).chain(csr::MHPMEVENT3..=csr::MHPMEVENT31) {
-            write(&mut s, &mut env, n, u64::MAX).unwrap();
-            assert_eq!(read(&s, &env, n), Ok(0));
+        for i in 19..32 {
+            for n in [csr::MHPMCOUNTER3 - 3 + i, csr::MHPMEVENT3 - 3 + i] {
+                write(&mut s, &mut env, n, u64::MAX).unwrap();
+                assert_eq!(read(&s, &env, n), Ok(0));
+            }
         }
         assert_eq!(s, before);
+        write(&mut s, &mut env, csr::MCOUNTINHIBIT, u64::MAX).unwrap();
+        assert_eq!(read(&s, &env, csr::MCOUNTINHIBIT), Ok(0x7_fffd));
+    }
+
+    #[test]
+    fn selectors_hold_known_events_and_the_bits_of_their_extensions() {
+        use mhpmevent::*;
+        let inhibit = MINH | SINH | UINH;
+        for (mut env, kept) in [
+            (counting(), OF | inhibit),
+            (Env::default(), 0),
+            (Env { isa: Env::without(&[Ext::S]).isa, ..counting() }, 0),
+        ] {
+            let mut s = env.hart();
+            for e in event::ALL {
+                write(&mut s, &mut env, csr::MHPMEVENT3, !EVENT | e).unwrap();
+                assert_eq!(read(&s, &env, csr::MHPMEVENT3), Ok(kept | e));
+            }
+            for unknown in [3, 0x1000_0000_0001, EVENT] {
+                write(&mut s, &mut env, csr::MHPMEVENT3, unknown).unwrap();
+                assert_eq!(read(&s, &env, csr::MHPMEVENT3), Ok(0));
+            }
+        }
+        let mut env = counting();
+        let mut s = env.hart();
+        for n in [csr::MCYCLECFG, csr::MINSTRETCFG] {
+            write(&mut s, &mut env, n, u64::MAX).unwrap();
+            assert_eq!(read(&s, &env, n), Ok(inhibit), "no OF, and nothing of a hypervisor");
+        }
+    }
+
+    #[test]
+    fn scountovf_shows_what_the_mode_may_read() {
+        let mut env = counting();
+        let mut s = env.hart();
+        for i in [3, 4, 18] {
+            write(&mut s, &mut env, csr::MHPMEVENT3 + i - 3, mhpmevent::OF).unwrap();
+        }
+        s.csr.mcounteren = 1 << 4 | 1 << 5;
+        assert_eq!(read(&s, &env, csr::SCOUNTOVF), Ok(1 << 3 | 1 << 4 | 1 << 18));
+        s.mode = Mode::Supervisor;
+        assert_eq!(read(&s, &env, csr::SCOUNTOVF), Ok(1 << 4));
+        s.mode = Mode::User;
+        assert!(read(&s, &env, csr::SCOUNTOVF).is_err());
     }
 
     #[test]

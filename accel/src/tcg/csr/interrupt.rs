@@ -30,11 +30,19 @@ pub(super) const DELEGABLE_EXCEPTIONS: u64 = Exception::InstructionAddressMisali
     | Exception::LoadPageFault.bit()
     | Exception::StorePageFault.bit();
 
+/// LCOFIP, where counters have overflow interrupts.
+fn overflow(isa: &IsaConfig) -> u64 {
+    if isa.has(Ext::Sscofpmf) { mip::LCOFIP } else { 0 }
+}
+
 /// Interrupts that M-mode can give away.
-pub(super) const DELEGABLE_INTERRUPTS: u64 = SUPERVISOR;
+pub(super) fn delegable_interrupts(isa: &IsaConfig) -> u64 {
+    SUPERVISOR | overflow(isa)
+}
 
 fn enabled_bits(isa: &IsaConfig) -> u64 {
-    if isa.has(Ext::S) { MACHINE | SUPERVISOR } else { MACHINE }
+    let supervisor = if isa.has(Ext::S) { SUPERVISOR } else { 0 };
+    MACHINE | supervisor | overflow(isa)
 }
 
 pub(super) fn read_mip(s: &HartState, env: &dyn CsrEnv, _: u16) -> u64 {
@@ -55,7 +63,7 @@ pub(super) fn software_sip(s: &HartState) -> u64 {
 }
 
 pub(super) fn write_mip(s: &mut HartState, env: &mut dyn CsrEnv, _: u16, v: u64) -> CsrEffect {
-    let mut mask = if env.isa().has(Ext::S) { SUPERVISOR } else { 0 };
+    let mut mask = if env.isa().has(Ext::S) { SUPERVISOR } else { 0 } | overflow(env.isa());
     if s.csr.menvcfg & envcfg::STCE != 0 {
         // STIP is the comparator's alone.
         mask &= !mip::STIP;
@@ -66,7 +74,7 @@ pub(super) fn write_mip(s: &mut HartState, env: &mut dyn CsrEnv, _: u16, v: u64)
 
 pub(super) fn write_sip(s: &mut HartState, _: &mut dyn CsrEnv, _: u16, v: u64) -> CsrEffect {
     // STIP and SEIP are cleared where they come from.
-    s.csr.mip = merge(s.csr.mip, v, mip::SSIP & s.csr.mideleg);
+    s.csr.mip = merge(s.csr.mip, v, (mip::SSIP | mip::LCOFIP) & s.csr.mideleg);
     CsrEffect::INTERRUPTS
 }
 
@@ -84,8 +92,8 @@ pub(super) fn write_sie(s: &mut HartState, _: &mut dyn CsrEnv, _: u16, v: u64) -
     CsrEffect::INTERRUPTS
 }
 
-pub(super) fn write_mideleg(s: &mut HartState, _: &mut dyn CsrEnv, _: u16, v: u64) -> CsrEffect {
-    s.csr.mideleg = v & DELEGABLE_INTERRUPTS;
+pub(super) fn write_mideleg(s: &mut HartState, env: &mut dyn CsrEnv, _: u16, v: u64) -> CsrEffect {
+    s.csr.mideleg = v & delegable_interrupts(env.isa());
     CsrEffect::INTERRUPTS
 }
 

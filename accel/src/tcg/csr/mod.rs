@@ -75,26 +75,23 @@ bitflags! {
         const FRM = 1 << 5;
         /// `fflags` were written.
         const FFLAGS = 1 << 6;
-        /// A counter or `mcountinhibit` was written; [`CsrEnv`] was told.
+        /// A counter, its configuration or `mcountinhibit` was written; [`CsrEnv`] was told.
         const COUNTERS = 1 << 7;
     }
 }
 
 /// What CSRs show of the world outside the state.
 ///
-/// Before a CSR instruction the engine brings the state up to date: `fflags` that live in a host register go into
-/// `fcsr`, and software interrupts that others raised (`raise_ssip`) are or-ed into `csr.mip`, where the guest
+/// Before a CSR instruction the engine brings the state up to date: the counters hold what happened so far, `fflags`
+/// that live in a host register go into `fcsr`, and software interrupts that others raised (`raise_ssip`) are or-ed into `csr.mip`, where the guest
 /// can clear them.
 pub trait CsrEnv {
     fn isa(&self) -> &IsaConfig;
     /// `mtime`.
     fn time(&self) -> u64;
-    /// `mcycle` and `minstret` as an instruction reads them, itself not counted.
-    fn cycle(&self) -> u64;
-    fn instret(&self) -> u64;
-    /// A write of `mcycle` or `minstret`: the next instruction reads `v`, whatever `mcountinhibit` says.
-    fn set_cycle(&mut self, v: u64);
-    fn set_instret(&mut self, v: u64);
+    /// A counter, its configuration or `mcountinhibit` was written. Bit n of `written`: counter n, so that the next
+    /// instruction reads the written value; the others count this instruction by the old configuration.
+    fn counters_changed(&mut self, written: u32);
     /// Bits of `mip` that lines and timers drive now. STIP is among them while `time >= stimecmp`, if
     /// `menvcfg.STCE` is set.
     fn lines(&self) -> u64;
@@ -195,8 +192,8 @@ mod testing {
 
     pub struct Env {
         pub isa: IsaConfig,
-        pub cycle: u64,
-        pub instret: u64,
+        /// What [`CsrEnv::counters_changed`] was told last.
+        pub counters: Option<u32>,
         pub lines: u64,
         pub timer_changes: u32,
     }
@@ -210,7 +207,7 @@ mod testing {
             }
             isa.pmp_entries = 16;
             isa.satp_mode = arch::ext::SatpMode::Sv57;
-            Self { isa, cycle: 1000, instret: 2000, lines: 0, timer_changes: 0 }
+            Self { isa, counters: None, lines: 0, timer_changes: 0 }
         }
     }
 
@@ -233,17 +230,8 @@ mod testing {
         fn time(&self) -> u64 {
             777
         }
-        fn cycle(&self) -> u64 {
-            self.cycle
-        }
-        fn instret(&self) -> u64 {
-            self.instret
-        }
-        fn set_cycle(&mut self, v: u64) {
-            self.cycle = v;
-        }
-        fn set_instret(&mut self, v: u64) {
-            self.instret = v;
+        fn counters_changed(&mut self, written: u32) {
+            self.counters = Some(written);
         }
         fn lines(&self) -> u64 {
             self.lines

@@ -46,7 +46,7 @@ pub fn reset_supervisor(isa: &IsaConfig, hart_id: u64, pc: u64, a1: u64) -> Hart
     s.x[10] = hart_id;
     s.x[11] = a1;
     s.csr.medeleg = interrupt::DELEGABLE_EXCEPTIONS & !Exception::EcallFromS.bit();
-    s.csr.mideleg = interrupt::DELEGABLE_INTERRUPTS;
+    s.csr.mideleg = interrupt::delegable_interrupts(isa);
     s.csr.mcounteren = u64::from(u32::MAX);
     s.csr.scounteren = u64::from(u32::MAX);
     let cache_ops = envcfg::CBIE | envcfg::CBCFE | envcfg::CBZE;

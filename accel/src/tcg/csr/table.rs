@@ -94,10 +94,9 @@ static ROWS: &[Row] = &[
     row(csr::FRM).read(fp::read_frm).write(fp::write_frm).when(fp::access),
     row(csr::FCSR).read(fp::read_fcsr).write(fp::write_fcsr).when(fp::access),
     // Counters that all modes may read.
-    row(csr::CYCLE).read(counter::read_cycle).when(counter::shadow_access),
+    row(csr::CYCLE).read(counter::read_counter).when(counter::shadow_access),
     row(csr::TIME).read(counter::read_time).when(counter::shadow_access),
-    row(csr::INSTRET).read(counter::read_instret).when(counter::shadow_access),
-    row(csr::HPMCOUNTER3).to(csr::HPMCOUNTER31).when(counter::shadow_access),
+    row(csr::INSTRET).to(csr::HPMCOUNTER31).read(counter::read_counter).when(counter::shadow_access),
     // Supervisor.
     row(csr::SSTATUS).read(status::read_sstatus).write(status::write_sstatus),
     row(csr::SIE).read(interrupt::read_sie).write(interrupt::write_sie),
@@ -110,6 +109,7 @@ static ROWS: &[Row] = &[
     row(csr::STVAL).read(|s, _, _| s.csr.stval).write(store!(stval, |s, env, v| v)),
     row(csr::SIP).read(interrupt::read_sip).write(interrupt::write_sip).software(interrupt::software_sip),
     row(csr::STIMECMP).read(|s, _, _| s.csr.stimecmp).write(counter::write_stimecmp).when(counter::stimecmp_access),
+    row(csr::SCOUNTOVF).read(counter::read_scountovf),
     row(csr::SATP).read(translation::read_satp).write(translation::write_satp).when(translation::access),
     // Who the hart is.
     row(csr::MVENDORID).read(|_, env, _| env.isa().mvendorid),
@@ -129,8 +129,9 @@ static ROWS: &[Row] = &[
     row(csr::MCOUNTEREN).read(|s, _, _| s.csr.mcounteren).write(counter::write_mcounteren),
     row(csr::MENVCFG).read(|s, _, _| s.csr.menvcfg).write(envcfg::write_menvcfg),
     row(csr::MCOUNTINHIBIT).read(|s, _, _| s.csr.mcountinhibit).write(counter::write_mcountinhibit),
-    // mhpmevent3 to 31.
-    row(csr::MHPMEVENT3).to(csr::MHPMEVENT31),
+    row(csr::MCYCLECFG).read(|s, _, _| s.csr.mcyclecfg).write(counter::write_mcyclecfg),
+    row(csr::MINSTRETCFG).read(|s, _, _| s.csr.minstretcfg).write(counter::write_minstretcfg),
+    row(csr::MHPMEVENT3).to(csr::MHPMEVENT31).read(counter::read_event).write(counter::write_event),
     // Machine trap handling.
     row(csr::MSCRATCH).read(|s, _, _| s.csr.mscratch).write(store!(mscratch, |s, env, v| v)),
     row(csr::MEPC).read(|s, _, _| s.csr.mepc).write(store!(mepc, |s, env, v| trap_setup::epc(env.isa(), v))),
@@ -155,9 +156,8 @@ static ROWS: &[Row] = &[
     row(csr::MTOPEI).read(aia::read_topei).update(aia::update_topei).when(aia::topei_access),
     row(csr::STOPEI).read(aia::read_topei).update(aia::update_topei).when(aia::topei_access),
     // Machine counters.
-    row(csr::MCYCLE).read(counter::read_cycle).write(counter::write_mcycle),
-    row(csr::MINSTRET).read(counter::read_instret).write(counter::write_minstret),
-    row(csr::MHPMCOUNTER3).to(csr::MHPMCOUNTER31),
+    row(csr::MCYCLE).read(counter::read_counter).write(counter::write_counter),
+    row(csr::MINSTRET).to(csr::MHPMCOUNTER31).read(counter::read_counter).write(counter::write_counter),
 ];
 
 /// A CSR that is known, and what it does.

@@ -43,6 +43,7 @@ pub fn call(hart: &mut Hart, helper: Helper, a: u64, b: u64, c: u64) -> u64 {
         Helper::CboManage => cbo_manage(hart, a, b, c as u32),
         Helper::CboZero => cbo_zero(hart, a, c as u32),
         Helper::Wrs => wrs(hart),
+        Helper::CheckLimit => hart.check_limit(),
         Helper::FpCheck => fp_check(hart, a as u8, c as u32),
     }
     0
@@ -86,6 +87,7 @@ fn csr(hart: &mut Hart, code: u64, src: u64, raw: u32) -> u64 {
     if floating {
         hart.sync_fflags();
     }
+    let armed = hart.counting.armed;
     let (old, effect) = match hart.csr_op(n, op, src, code >> 16 & 1 != 0) {
         Ok(r) => r,
         Err(denied) => {
@@ -105,7 +107,7 @@ fn csr(hart: &mut Hart, code: u64, src: u64, raw: u32) -> u64 {
         hart.tlb.flush_all();
     }
     // Data accesses use new tables at once; a new mapping of the code itself needs a new look.
-    let mut leave = effect.intersects(CsrEffect::SATP | CsrEffect::PMP);
+    let mut leave = effect.intersects(CsrEffect::SATP | CsrEffect::PMP) || armed != hart.counting.armed;
     if leave || effect.contains(CsrEffect::TRANSLATION) {
         hart.select_context();
     }
@@ -136,6 +138,7 @@ fn xret(hart: &mut Hart, ret: fn(&mut crate::HartState) -> Result<(), Denied>, r
     }
     hart.retired += u64::from(hart.cur >> 16) + 1;
     hart.exit = Exit::Resume;
+    hart.counters_see_mode();
     hart.res_addr = NO_RESERVATION;
     hart.select_context();
     if trap::pending_interrupt(&hart.s, hart.mip()).is_some() {

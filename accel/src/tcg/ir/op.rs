@@ -319,6 +319,8 @@ pub enum Helper {
     CboZero,
     /// WRS.NTO / WRS.STO: may wait for the reservation set to be written.
     Wrs,
+    /// At the start of a block: leaves it to the interpreter if a counter may overflow in it.
+    CheckLimit,
     /// Failed checks (see [`fp_check`]), unused, instruction bits: makes FS dirty, traps, or leaves the operation to
     /// the interpreter.
     FpCheck,

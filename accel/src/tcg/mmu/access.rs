@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 use super::walk::{self, Access, Regime, Walk};
 use super::{pmp::Verdict, tlb};
 use crate::Mode;
+use crate::tcg::counters::Miss;
 use crate::tcg::hart::Hart;
 use crate::tcg::mmu::tlb::TLB_ENTRIES;
 use crate::tcg::trap::Trap;
@@ -32,6 +33,7 @@ impl Hart {
 
     /// Translates `va` (all `len` bytes in one page) and refills the TLB where the page allows it.
     fn place(&mut self, va: u64, len: u64, access: Access) -> Result<Place, Trap> {
+        self.count_miss(if access == Access::Store { Miss::Store } else { Miss::Load });
         let w = self.translate(va, access)?;
         let mode = walk::data_mode(&self.s);
         if !self.pmp_verdict(w.pa, len, mode).allows(access) {

@@ -56,6 +56,8 @@ pub struct ContextKey {
     pub mxr: bool,
     /// `satp.MODE`, where any of the two is translated: a switch to or from Bare takes effect without a fence.
     pub paging: u8,
+    /// The code of the jump cache looks at the limit of the counters.
+    pub counting: bool,
     /// Whole `satp` (of a guest: `vsatp`) where U-mode translations are held, else 0.
     pub satp: u64,
     /// Loads and stores, and fetches unless the mode is M, are a guest's: both stages translate.

@@ -29,6 +29,8 @@ pub struct Source<'a> {
     pub start: u16,
     /// The second half of an instruction that crosses the page, if it has been translated already.
     pub next_page: Option<u16>,
+    /// Whether the block looks at the limit of the counters before it does anything.
+    pub counting: bool,
 }
 
 /// Why a block could not be made.
@@ -60,6 +62,9 @@ pub fn translate(b: &mut Builder, decoder: &Decoder, source: &Source, limit: u16
         let insn = decoder.decode(raw);
         let len = insn.map_or(arch::isa::insn_len(low) as u8, |i| i.len);
         b.insn(offset, len);
+        if source.counting && at == 0 {
+            b.call(Helper::CheckLimit, 0, [Val::C(0); 3]);
+        }
         match insn {
             Some(i) if lower(b, &i) => {}
             _ => illegal(b, raw),

@@ -31,7 +31,7 @@ pub struct Thunks {
     helpers: Vec<u64>,
 }
 
-const HELPERS: [Helper; 15] = [
+const HELPERS: [Helper; 16] = [
     Helper::Csr,
     Helper::CsrFp,
     Helper::Ecall,
@@ -46,6 +46,7 @@ const HELPERS: [Helper; 15] = [
     Helper::CboManage,
     Helper::CboZero,
     Helper::Wrs,
+    Helper::CheckLimit,
     Helper::FpCheck,
 ];
 
