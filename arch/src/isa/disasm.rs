@@ -17,7 +17,8 @@ pub fn disasm(insn: &Insn, pc: u64) -> String {
         }
         _ => row.mnemonic.to_string(),
     };
-    if row.pattern.pieces.iter().any(|piece| piece.field == Field::Rm && piece.width == 1) {
+    let is_order = |piece: &super::Piece| piece.field == Field::Rm && piece.width == 1;
+    if row.pattern.pieces.iter().any(is_order) && !row.operands.ends_with("vm") {
         text += ["", ".rl", ".aq", ".aqrl"][usize::from(insn.rm & 3)];
     }
     if row.operands.is_empty() {
@@ -42,6 +43,7 @@ pub fn disasm(insn: &Insn, pc: u64) -> String {
 fn operand(text: &mut String, name: &str, insn: &Insn, pc: u64) {
     let x = |number: u8| reg::X[usize::from(number)];
     let f = |number: u8| reg::F[usize::from(number)];
+    let v = |text: &mut String, number: u8| write!(text, "v{number}").expect("a string takes all");
     let number = |text: &mut String, value: i32| write!(text, "{value}").expect("a string takes all");
     let hex = |text: &mut String, value: u64| write!(text, "{value:#x}").expect("a string takes all");
     match name {
@@ -52,6 +54,14 @@ fn operand(text: &mut String, name: &str, insn: &Insn, pc: u64) {
         "fs1" => text.push_str(f(insn.rs1)),
         "fs2" => text.push_str(f(insn.rs2)),
         "fs3" => text.push_str(f(insn.rs3)),
+        "vd" => v(text, insn.rd),
+        "vs1" => v(text, insn.rs1),
+        "vs2" => v(text, insn.rs2),
+        "vs3" => v(text, insn.rs3),
+        // All elements: the mask is not written.
+        "vm" if insn.rm == 1 => drop(text.pop()),
+        "vm" => text.push_str("v0.t"),
+        "vtype" => text.push_str(&vtype(insn.imm)),
         "imm" => number(text, insn.imm),
         "zimm" => number(text, insn.rs1.into()),
         "shamt" => hex(text, insn.imm as u64),
@@ -78,6 +88,18 @@ fn operand(text: &mut String, name: &str, insn: &Insn, pc: u64) {
 fn mop_number(insn: &Insn) -> i32 {
     // c.mop.n expands to an instruction that has no place for it.
     if insn.len == 2 { (insn.raw >> 7 & 0xf) as i32 } else { insn.imm }
+}
+
+/// The operands that make up a `vtype`, or its number if part of it is reserved.
+fn vtype(value: i32) -> String {
+    const LMUL: [&str; 8] = ["m1", "m2", "m4", "m8", "", "mf8", "mf4", "mf2"];
+    let (lmul, sew) = (LMUL[value as usize & 7], value >> 3 & 7);
+    if lmul.is_empty() || sew > 3 || value >> 8 != 0 {
+        return value.to_string();
+    }
+    let tail = if value & 1 << 6 != 0 { "ta" } else { "tu" };
+    let mask = if value & 1 << 7 != 0 { "ma" } else { "mu" };
+    format!("e{},{lmul},{tail},{mask}", 8 << sew)
 }
 
 /// What a fence orders: device input and output, memory reads and writes.

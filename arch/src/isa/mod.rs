@@ -28,10 +28,11 @@ pub struct Insn {
     pub rs1: u8,
     pub rs2: u8,
     pub rs3: u8,
-    /// Rounding mode of floating-point operations (7 is dynamic); `aq << 1 | rl` of atomic ones.
+    /// Rounding mode of floating-point operations (7 is dynamic); `aq << 1 | rl` of atomic ones; `vm` of vector ones,
+    /// 0 if v0 masks.
     pub rm: u8,
     /// Sign-extended and scaled: a branch offset in bytes, the upper 20 bits of `lui` in place, a shift amount,
-    /// a CSR number, `fm << 8 | pred << 4 | succ` of a fence, the number of a may-be-operation.
+    /// a CSR number, the `vtype` of `vsetvli`, `fm << 8 | pred << 4 | succ` of a fence, the number of a may-be-operation.
     pub imm: i32,
     /// In bytes: 2 or 4.
     pub len: u8,

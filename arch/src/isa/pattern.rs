@@ -5,6 +5,7 @@
 //!
 //! - `0` and `1` are fixed bits, `.` is ignored;
 //! - `rd rs1 rs2 rs3` are 5-bit registers, `rd' rs1' rs2'` 3-bit ones (x8 to x15), `rd/rs1` fills both;
+//! - `vd vs1 vs2 vs3` are 5-bit vector registers, `vm` is the bit that a masked vector instruction has clear;
 //! - `rm` has 3 bits, `aq` and `rl` 1, `fm`, `pred` and `succ` 4, `csr` 12, `zimm` 5, `shamt5` 5 and `shamt6` 6;
 //! - `imm[12|10:5]` are the named bits of a signed immediate, `uimm[..]` of an unsigned one.
 //!
@@ -98,6 +99,11 @@ impl Pattern {
             "rs1" | "zimm" => piece(Field::Rs1, 5, 0, 0),
             "rs2" => piece(Field::Rs2, 5, 0, 0),
             "rs3" => piece(Field::Rs3, 5, 0, 0),
+            "vd" => piece(Field::Rd, 5, 0, 0),
+            "vs1" => piece(Field::Rs1, 5, 0, 0),
+            "vs2" => piece(Field::Rs2, 5, 0, 0),
+            "vs3" => piece(Field::Rs3, 5, 0, 0),
+            "vm" => piece(Field::Rm, 1, 0, 0),
             "rd/rs1" => {
                 piece(Field::Rd, 5, 0, 0);
                 piece(Field::Rs1, 5, 0, 0);
@@ -185,10 +191,11 @@ fn width_of(token: &str) -> Result<u8, String> {
         };
     }
     Ok(match token {
-        "aq" | "rl" => 1,
+        "aq" | "rl" | "vm" => 1,
         "rm" | "rd'" | "rs1'" | "rs2'" | "rd'/rs1'" => 3,
         "fm" | "pred" | "succ" => 4,
         "rd" | "rs1" | "rs2" | "rs3" | "rd/rs1" | "zimm" | "shamt5" => 5,
+        "vd" | "vs1" | "vs2" | "vs3" => 5,
         "shamt6" => 6,
         "csr" => 12,
         bits if !bits.is_empty() && bits.bytes().all(|b| matches!(b, b'0' | b'1' | b'.')) => bits.len() as u8,

@@ -64,6 +64,18 @@ mod zicbo;
 mod zicsr;
 #[macro_use]
 mod privileged;
+#[macro_use]
+mod v_config;
+#[macro_use]
+mod v_mem;
+#[macro_use]
+mod v_int;
+#[macro_use]
+mod v_fixed;
+#[macro_use]
+mod v_mask;
+#[macro_use]
+mod v_perm;
 
 pub(super) mod c;
 pub(super) mod hint;
@@ -73,5 +85,6 @@ use crate::ext::Ext;
 
 i_rows! {
     [m_rows a_rows f_rows d_rows zfh_rows zfa_rows b_rows k_rows
-    zicond_rows zimop_rows zicbo_rows zicsr_rows privileged_rows define_ops]
+    zicond_rows zimop_rows zicbo_rows zicsr_rows privileged_rows
+    v_config_rows v_mem_rows v_int_rows v_fixed_rows v_mask_rows v_perm_rows define_ops]
 }
