@@ -37,6 +37,22 @@ impl Default for PmpState {
     }
 }
 
+/// v0 to v31. Register `n` is the VLEN / 8 bytes from byte `n * VLEN / 8` on, so that the registers of a group are one
+/// run of bytes, elements in order and little-endian. There is room for VLEN = [`MAX_VLEN`]; what lies beyond v31 of a
+/// smaller VLEN is zero.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[repr(C, align(64))]
+pub struct VectorRegs(pub [u8; 32 * MAX_VLEN / 8]);
+
+/// The longest vector register, in bits.
+pub const MAX_VLEN: usize = 1024;
+
+impl Default for VectorRegs {
+    fn default() -> Self {
+        Self([0; 32 * MAX_VLEN / 8])
+    }
+}
+
 /// The CSRs that hold state of their own. Views (`sstatus`, `sip`, `fflags` ...) are not stored.
 /// Counters are the values at the moment the state was taken.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -122,6 +138,14 @@ pub struct CsrState {
     // Counters: Smcntrpmf.
     pub mcyclecfg: u64,
     pub minstretcfg: u64,
+
+    // Vectors (V, Zve*).
+    pub vstart: u64,
+    pub vl: u64,
+    /// `vill` in bit 63, as the CSR has it; then all other bits are zero.
+    pub vtype: u64,
+    /// `vxsat` in bit 0, `vxrm` in bits 2:1.
+    pub vcsr: u64,
 }
 
 /// A hart as a value.
@@ -138,4 +162,6 @@ pub struct HartState {
     pub virt: bool,
     pub mp: MpState,
     pub csr: CsrState,
+    /// Vector registers (V, Zve*).
+    pub v: VectorRegs,
 }

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::code_cache::CodeCache;
 use super::counters::{self, Counting};
 use super::csr::{self, CsrEffect, CsrEnv, CsrOp, Denied};
+use super::helpers::vector::VectorUnit;
 use super::ir::{TEMPS, fp_check};
 use super::mmu::pmp::Windows;
 use super::mmu::tlb::{ContextKey, Tables, Tlb};
@@ -89,6 +90,8 @@ pub struct Hart {
     pub fenced_at: u64,
     pub options: TcgOptions,
     pub stats: Stats,
+    /// What vector instructions need of the ISA.
+    pub vector: VectorUnit,
 }
 
 /// Counters for the log.

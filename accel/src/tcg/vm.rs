@@ -8,6 +8,7 @@ use super::code_cache::CodeCache;
 use super::counters::Counting;
 use super::exec::{self, Translator};
 use super::hart::{Exit, Hart, HartBox, NO_RESERVATION, Stats};
+use super::helpers::vector::VectorUnit;
 use super::ir::TEMPS;
 use super::mmu::pmp::Windows;
 use super::mmu::tlb::{ContextKey, Tlb};
@@ -142,6 +143,7 @@ impl TcgVcpu {
             fenced_at: 0,
             options,
             stats: Stats::default(),
+            vector: VectorUnit::of(&vm.isa),
         };
         hart.recount();
         hart.select_context();

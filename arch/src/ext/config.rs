@@ -33,6 +33,20 @@ impl SatpMode {
     }
 }
 
+/// What the vector specification leaves to an implementation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct VectorChoices {
+    /// Agnostic tail elements become all ones; else they keep their values.
+    pub ta_all_1s: bool,
+    /// The same of agnostic masked-off elements.
+    pub ma_all_1s: bool,
+    /// `vl` is half of AVL, rounded up, where AVL is between VLMAX and twice that; else VLMAX.
+    pub vl_half_avl: bool,
+    /// `vsetvli x0, x0` and `vsetvl x0, x0` that would change VLMAX, which is reserved, set `vill`; else `vl` becomes at
+    /// most VLMAX.
+    pub vsetvl_x0_vill: bool,
+}
+
 /// A hart's ISA.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IsaConfig {
@@ -46,6 +60,7 @@ pub struct IsaConfig {
     pub pmu_counters: u32,
     /// Bits of a vector register; meaningful with a vector extension only.
     pub vlen: u32,
+    pub rvv: VectorChoices,
     /// Cache-block sizes in bytes.
     pub cbom_block: u16,
     pub cboz_block: u16,

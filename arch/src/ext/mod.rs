@@ -4,7 +4,7 @@ mod config;
 mod set;
 mod table;
 
-pub use config::{IsaConfig, SatpMode};
+pub use config::{IsaConfig, SatpMode, VectorChoices};
 pub use set::ExtSet;
 pub use table::{EXTENSIONS, Ext, ExtRow, Status};
 

@@ -4,7 +4,7 @@ mod options;
 
 pub use options::{CpuError, PROPERTIES, Property, parse};
 
-use crate::ext::{EXTENSIONS, Ext, ExtSet, IsaConfig, SatpMode};
+use crate::ext::{EXTENSIONS, Ext, ExtSet, IsaConfig, SatpMode, VectorChoices};
 use Ext::*;
 
 /// The model when `-cpu` is not given.
@@ -193,6 +193,7 @@ impl Model {
             // mhpmcounter3 to 18.
             pmu_counters: 0x7_fff8,
             vlen: 128,
+            rvv: VectorChoices::default(),
             cbom_block: 64,
             cboz_block: 64,
             cbop_block: 64,

@@ -89,6 +89,36 @@ pub static PROPERTIES: &[Property] = &[
         set: |o, v| store(&mut o.isa.vlen, power_of_two(v, 128..=1024)),
     },
     Property {
+        name: "elen",
+        allowed: "64 (32 comes with zve32x or zve32f alone)",
+        doc: "bits of the widest vector element",
+        set: |_, v| (in_range::<u32>(v, 64..=64)).map(|_| ()),
+    },
+    Property {
+        name: "rvv_ta_all_1s",
+        allowed: ON_OFF,
+        doc: "agnostic tail elements become all ones",
+        set: |o, v| store(&mut o.isa.rvv.ta_all_1s, boolean(v)),
+    },
+    Property {
+        name: "rvv_ma_all_1s",
+        allowed: ON_OFF,
+        doc: "agnostic masked-off elements become all ones",
+        set: |o, v| store(&mut o.isa.rvv.ma_all_1s, boolean(v)),
+    },
+    Property {
+        name: "rvv_vl_half_avl",
+        allowed: ON_OFF,
+        doc: "vl is half of AVL where that is between VLMAX and twice VLMAX",
+        set: |o, v| store(&mut o.isa.rvv.vl_half_avl, boolean(v)),
+    },
+    Property {
+        name: "rvv_vsetvl_x0_vill",
+        allowed: ON_OFF,
+        doc: "vsetvli x0, x0 that changes VLMAX sets vill",
+        set: |o, v| store(&mut o.isa.rvv.vsetvl_x0_vill, boolean(v)),
+    },
+    Property {
         name: "cbom_blocksize",
         allowed: BLOCK,
         doc: "bytes that cbo.inval, cbo.clean and cbo.flush act on",
@@ -128,7 +158,6 @@ pub static PROPERTIES: &[Property] = &[
 
 /// Properties that QEMU has and we do not.
 const NOT_READY: &[&str] = &[
-    "elen",
     "host-cache-info",
     "num-pmp-regions",
     "num-triggers",
@@ -137,10 +166,6 @@ const NOT_READY: &[&str] = &[
     "resetvec",
     "rnmi-exception-vector",
     "rnmi-interrupt-vector",
-    "rvv_ma_all_1s",
-    "rvv_ta_all_1s",
-    "rvv_vl_half_avl",
-    "rvv_vsetvl_x0_vill",
     "short-isa-string",
     "vext_spec",
     "x-misa-w",
@@ -402,7 +427,7 @@ mod tests {
         assert_eq!(error("rv64,v=on"), "CPU extension 'v' is not supported by vireo yet");
         assert_eq!(parse("rv64,v=off,h=off"), Ok(IsaConfig::default()));
         assert!(error("rva23s64").starts_with("CPU model 'rva23s64' is not supported by vireo yet: it needs v, h, "));
-        assert_eq!(error("rv64,elen=64"), "CPU property 'elen' is not supported by vireo yet");
+        assert_eq!(error("rv64,pmu-num=8"), "CPU property 'pmu-num' is not supported by vireo yet");
     }
 
     #[test]

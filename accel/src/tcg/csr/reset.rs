@@ -5,6 +5,7 @@ use arch::csr::{envcfg, pmpcfg};
 use arch::ext::{Ext, IsaConfig};
 
 use super::{interrupt, status};
+use crate::tcg::helpers::vector::VILL;
 use crate::{CsrState, HartState, Mode};
 
 /// Where M-mode starts: the board's boot ROM.
@@ -22,6 +23,8 @@ pub fn reset(isa: &IsaConfig, hart_id: u64) -> HartState {
             menvcfg: initial_menvcfg(isa),
             // Never, until somebody asks for it.
             stimecmp: u64::MAX,
+            // No configuration has been set yet.
+            vtype: if isa.has(Ext::Zve32x) { VILL } else { 0 },
             ..CsrState::default()
         },
         ..HartState::default()

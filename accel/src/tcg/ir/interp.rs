@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 use super::{AmoOp, Dst, FDst, FVal, Helper, IrBlock, Op, Val, Width};
 use crate::tcg::hart::{Exit, Hart, NO_RESERVATION};
-use crate::tcg::helpers::system;
+use crate::tcg::helpers::{system, vector};
 
 fn get(h: &Hart, v: Val) -> u64 {
     match v {
@@ -128,6 +128,11 @@ fn step(h: &mut Hart, op: &Op, done: u32) -> Option<Exit> {
                 FDst::X(0) => {}
                 FDst::X(r) => h.s.x[usize::from(r)] = v,
             }
+        }
+        Op::Vector { op, raw, d, a, b } => {
+            let (a, b) = (get(h, a), get(h, b));
+            let v = vector::run(h, op, raw, a, b);
+            put_unless_left(h, d, v);
         }
         Op::Call { helper, d, args } => {
             let [a, b, c] = args.map(|v| get(h, v));

@@ -449,6 +449,15 @@ pub enum Op {
         b: FVal,
         c: FVal,
     },
+    /// A vector instruction: `a` and `b` are the values of rs1 and rs2 where it reads them, vector operands are read from
+    /// its bits. See `helpers::vector`.
+    Vector {
+        op: arch::isa::Op,
+        raw: u32,
+        d: Option<Dst>,
+        a: Val,
+        b: Val,
+    },
     Call {
         helper: Helper,
         d: Option<Dst>,

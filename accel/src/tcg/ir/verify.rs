@@ -83,6 +83,7 @@ fn operands(op: &Op) -> Operands {
                 FDst::X(r) => ([xs(a), xs(b), xs(c)], [f(a), f(b), f(c), None], (r != 0).then_some(Dst::X(r))),
             }
         }
+        Op::Vector { d, a, b, .. } => ([Some(a), Some(b), None], none, d),
         Op::Call { d, args, .. } => (args.map(Some), none, d),
         Op::BranchIf { a, b, .. } => ([Some(a), Some(b), None], none, None),
         Op::JumpReg { addr } => ([Some(addr), None, None], none, None),

@@ -54,7 +54,7 @@ impl Hart {
     }
 
     /// Host address for `len` bytes at `va`, if they are RAM in one page and the TLB has them.
-    fn probe(&self, va: u64, len: u64, store: bool) -> Option<*mut u8> {
+    pub fn probe(&self, va: u64, len: u64, store: bool) -> Option<*mut u8> {
         // SAFETY: `tables` are the current context's arrays, alive as long as the hart.
         let t = unsafe { &*self.tables };
         let e = if store { &t.write } else { &t.read }[tlb::tlb_index(va) & (TLB_ENTRIES - 1)];
@@ -73,6 +73,25 @@ impl Hart {
                 self.raise(t);
                 None
             }
+        }
+    }
+
+    /// As [`Hart::load`], but leaves a trap to the caller.
+    pub fn try_load(&mut self, va: u64, len: u64) -> Result<u64, Trap> {
+        match self.probe(va, len, false) {
+            Some(host) => Ok(read_host(host, len)),
+            None => self.load_slow(va, len),
+        }
+    }
+
+    /// As [`Hart::store`], but leaves a trap to the caller.
+    pub fn try_store(&mut self, va: u64, len: u64, v: u64) -> Result<(), Trap> {
+        match self.probe(va, len, true) {
+            Some(host) => {
+                write_host(host, len, v);
+                Ok(())
+            }
+            None => self.store_slow(va, len, v),
         }
     }
 

@@ -10,6 +10,7 @@ mod i;
 mod k;
 mod m;
 mod privileged;
+mod v;
 mod zicbo;
 mod zicsr;
 mod zimop;
@@ -94,6 +95,7 @@ fn lower(b: &mut Builder, i: &Insn) -> bool {
         || zicbo::lower(b, i)
         || zimop::lower(b, i)
         || privileged::lower(b, i)
+        || v::lower(b, i)
 }
 
 /// Raises illegal instruction with the instruction's bits in `mtval`.

@@ -1,7 +1,7 @@
 //! Integer operations and control flow.
 
 use super::asm::{Alu, Cc, Forward, Reg, Shift, mem, mem_index};
-use super::thunks::{bin_code, un_code};
+use super::thunks::{bin_code, un_code, vector_code};
 use super::*;
 use crate::tcg::ir::{BinOp, Cond, Helper, Target, UnOp};
 use crate::tcg::mmu::tlb::{JUMP_ENTRIES, Tables};
@@ -67,6 +67,16 @@ impl Backend {
                 self.stub(missing, StubKind::Slow(*op));
             }
             Op::Fp { op: fp, rm, d, a, b, c } => self.fp(op, fp, rm, d, [a, b, c]),
+            Op::Vector { op, raw, d, a, b } => {
+                self.load_to(A, a);
+                self.load_to(D, b);
+                self.asm.mov_imm(C, vector_code(op, raw));
+                self.set_cur();
+                self.asm.call(self.thunks.vector);
+                if let Some(d) = d {
+                    self.finish(d, A);
+                }
+            }
             Op::Call { helper, d, args } => self.call(helper, d, args),
             Op::BranchIf { cond, a, b, target } => {
                 let cc = self.compare(cond, a, b);

@@ -4,7 +4,7 @@ use super::asm::{Alu, Asm, Cc, Reg, mem, mem_index};
 use super::*;
 use crate::tcg::code_cache::arena::Arena;
 use crate::tcg::helpers::softfloat::{FpOp, Rm};
-use crate::tcg::helpers::system;
+use crate::tcg::helpers::{system, vector};
 use crate::tcg::ir::{AmoOp, Helper, Width, interp};
 use crate::tcg::mmu::tlb::Tables;
 
@@ -28,6 +28,7 @@ pub struct Thunks {
     pub sc: u64,
     pub eval: u64,
     pub fp: u64,
+    pub vector: u64,
     helpers: Vec<u64>,
 }
 
@@ -113,6 +114,7 @@ impl Thunks {
         t.sc = call(asm, t.exit, h_sc as *const () as u64, 0, false);
         t.eval = call(asm, t.exit, h_eval as *const () as u64, 0, false);
         t.fp = call(asm, t.exit, h_fp as *const () as u64, 0, false);
+        t.vector = call(asm, t.exit, h_vector as *const () as u64, 0, false);
         t.helpers = HELPERS
             .iter()
             .enumerate()
@@ -177,6 +179,11 @@ pub fn un_code(op: crate::tcg::ir::UnOp) -> i64 {
     op as i64 | 1 << 8
 }
 
+/// Codes of a vector instruction for [`h_vector`].
+pub fn vector_code(op: arch::isa::Op, raw: u32) -> i64 {
+    (vector::index(op) << 32 | u64::from(raw)) as i64
+}
+
 // SAFETY of the functions below: generated code passes its own hart, which its thread owns, and makes no other
 // use of it until the function returns.
 
@@ -221,6 +228,11 @@ extern "sysv64" fn h_fp(hart: *mut Hart, a: u64, b: u64, code: u64) -> u64 {
     let rm = Rm::from_bits(code >> 16);
     let c = hart.temps[0];
     system::fp(hart, op, rm, a, b, c)
+}
+
+extern "sysv64" fn h_vector(hart: *mut Hart, a: u64, b: u64, code: u64) -> u64 {
+    // SAFETY: see above.
+    vector::run_indexed(unsafe { &mut *hart }, (code >> 32) as usize, code as u32, a, b)
 }
 
 extern "sysv64" fn h_helper(hart: *mut Hart, a: u64, b: u64, c: u64, id: u64) -> u64 {
