@@ -9,10 +9,18 @@ pub trait IrqSink: Send + Sync {
     fn set_level(&self, source: u32, level: bool);
 }
 
+/// Where message-signalled interrupts go (MSIs). May be called from any thread; must not call back.
+pub trait MsiSink: Send + Sync {
+    /// A 32-bit little-endian write of `data` to a physical address. An address at which nothing is takes nothing.
+    fn send(&self, address: u64, data: u32);
+}
+
 /// What chips such as the PLIC and the CLINT drive: lines into harts. Implemented by the board over the engine.
 pub trait HartLines: Send + Sync {
     /// `irq` is the bit number in `mip`: 3 MSIP, 7 MTIP, 9 SEIP, 11 MEIP.
     fn set_irq(&self, hart: u32, irq: u8, level: bool);
+    /// Bit `guest` of the hart's `hgeip`: a guest external interrupt, 1 to GEILEN.
+    fn set_guest_irq(&self, _hart: u32, _guest: u8, _level: bool) {}
     /// Sets SSIP pending (ACLINT SSWI); the guest clears it in `sip`.
     fn raise_ssip(&self, hart: u32);
     /// The engine keeps MTIP high while `mtime >= ticks`.

@@ -15,7 +15,7 @@ pub mod virtio;
 
 pub use bus::MmioBus;
 pub use device::MmioDevice;
-pub use irq::{HartLines, IrqLine, IrqSink};
+pub use irq::{HartLines, IrqLine, IrqSink, MsiSink};
 
 /// Guest RAM as devices see it; writes through it leave their mark in the bitmap.
 pub type GuestRam = vm_memory::GuestMemoryMmap<vm_memory::bitmap::AtomicBitmap>;
