@@ -135,6 +135,11 @@ pub struct CsrState {
     pub siprio: [u64; 8],
     pub mvien: u64,
 
+    // State enables: Smstateen, Ssstateen.
+    pub mstateen: [u64; 4],
+    pub hstateen: [u64; 4],
+    pub sstateen: [u64; 4],
+
     // Counters: Smcntrpmf.
     pub mcyclecfg: u64,
     pub minstretcfg: u64,

@@ -121,6 +121,20 @@ pub mod envcfg {
     pub const CBIE_INVALIDATE: u64 = 3;
 }
 
+/// `mstateen0`, `hstateen0` and `sstateen0`; of the others SE alone.
+pub mod stateen0 {
+    pub const FCSR: u64 = 1 << 1;
+    pub const JVT: u64 = 1 << 2;
+    pub const CTR: u64 = 1 << 54;
+    pub const CONTEXT: u64 = 1 << 57;
+    pub const IMSIC: u64 = 1 << 58;
+    pub const AIA: u64 = 1 << 59;
+    pub const CSRIND: u64 = 1 << 60;
+    pub const ENVCFG: u64 = 1 << 62;
+    /// SE0, and bit 63 of each of the others.
+    pub const SE: u64 = 1 << 63;
+}
+
 /// `mseccfg`.
 pub mod mseccfg {
     pub const MML: u64 = 1 << 0;

@@ -8,7 +8,7 @@
 use arch::csr::{CYCLE, counteren, envcfg, event, mhpmevent};
 use arch::ext::{Ext, IsaConfig};
 
-use super::{CsrEffect, CsrEnv, Denied, in_machine, require};
+use super::{CsrEffect, CsrEnv, Denied, delegation, in_machine, require};
 use crate::tcg::counters::implemented;
 use crate::{HartState, Mode};
 
@@ -95,6 +95,11 @@ pub(super) fn write_minstretcfg(s: &mut HartState, env: &mut dyn CsrEnv, _: u16,
     s.csr.minstretcfg = v & inhibit_bits(env.isa());
     env.counters_changed(0);
     CsrEffect::COUNTERS
+}
+
+/// Where counters are delegated, a guest has only what the hypervisor makes of them.
+pub(super) fn scountovf_access(s: &HartState, _: &IsaConfig, _: u16) -> Result<(), Denied> {
+    require(!delegation::virtualized(s))
 }
 
 /// The OF bits of all event selectors, those of counters that the mode may read.

@@ -21,7 +21,7 @@ fn common(isa: &IsaConfig) -> u64 {
 /// Which bits of `menvcfg` software can change.
 pub(super) fn writable(isa: &IsaConfig) -> u64 {
     let mut mask = common(isa);
-    for (ext, bit) in [(Ext::Svadu, ADUE), (Ext::Svpbmt, PBMTE), (Ext::Sstc, STCE)] {
+    for (ext, bit) in [(Ext::Svadu, ADUE), (Ext::Svpbmt, PBMTE), (Ext::Sstc, STCE), (Ext::Smcdeleg, CDE)] {
         if isa.has(ext) {
             mask |= bit;
         }
@@ -43,7 +43,7 @@ pub(super) fn write_menvcfg(s: &mut HartState, env: &mut dyn CsrEnv, _: u16, v: 
         env.stimecmp_changed();
         effect |= CsrEffect::INTERRUPTS;
     }
-    effect.set(CsrEffect::MODE, changed & (FIOM | CBIE | CBCFE | CBZE | STCE) != 0);
+    effect.set(CsrEffect::MODE, changed & (FIOM | CBIE | CBCFE | CBZE | STCE | CDE) != 0);
     effect.set(CsrEffect::TRANSLATION, changed & (ADUE | PBMTE) != 0);
     effect
 }

@@ -10,7 +10,7 @@
 use arch::csr;
 use arch::ext::{Ext, IsaConfig};
 
-use super::{CsrEffect, CsrEnv, Denied, Illegal, aia};
+use super::{CsrEffect, CsrEnv, Denied, Illegal, aia, delegation, stateen};
 use crate::HartState;
 
 /// Whose registers a window shows.
@@ -49,6 +49,8 @@ pub(super) struct Row {
 static ROWS: &[Row] = &[
     // Priorities of major interrupts.
     Row { first: 0x30, last: 0x3f, access: aia::iprio_access, read: aia::read_iprio, update: aia::update_iprio },
+    // Delegated counters.
+    Row { first: 0x40, last: 0x5f, access: delegation::access, read: delegation::read, update: delegation::update },
     // Interrupt files of the IMSIC.
     Row { first: 0x70, last: 0xff, access: aia::file_access, read: aia::read_file, update: aia::update_file },
 ];
@@ -80,6 +82,9 @@ pub(super) fn select(isa: &IsaConfig, v: u64) -> u64 {
 pub(super) fn access(s: &HartState, isa: &IsaConfig, n: u16) -> Result<(), Denied> {
     let register = register(s, n);
     let row = row(register.select).ok_or(Illegal)?;
+    if register.window != Window::Machine {
+        stateen::check_indirect(s, isa, register.select)?;
+    }
     (row.access)(s, isa, register)
 }
 

@@ -17,12 +17,14 @@ use crate::{HartState, Imsic, Mode};
 
 mod aia;
 mod counter;
+mod delegation;
 mod envcfg;
 mod fp;
 mod indirect;
 mod interrupt;
 mod pmp;
 pub mod reset;
+mod stateen;
 mod status;
 mod table;
 mod translation;
@@ -122,6 +124,7 @@ fn find(s: &HartState, isa: &IsaConfig, n: u16, write: bool) -> Result<&'static 
     }
     let entry = table::find(n).ok_or(Illegal)?;
     require(entry.available(isa))?;
+    stateen::check(s, isa, n)?;
     (entry.row.access)(s, isa, n)?;
     Ok(entry.row)
 }

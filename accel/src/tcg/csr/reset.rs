@@ -4,7 +4,7 @@ use arch::cause::Exception;
 use arch::csr::{envcfg, pmpcfg};
 use arch::ext::{Ext, IsaConfig};
 
-use super::{interrupt, status};
+use super::{interrupt, stateen, status};
 use crate::tcg::helpers::vector::VILL;
 use crate::{CsrState, HartState, Mode};
 
@@ -53,7 +53,8 @@ pub fn reset_supervisor(isa: &IsaConfig, hart_id: u64, pc: u64, a1: u64) -> Hart
     s.csr.mcounteren = u64::from(u32::MAX);
     s.csr.scounteren = u64::from(u32::MAX);
     let cache_ops = envcfg::CBIE | envcfg::CBCFE | envcfg::CBZE;
-    s.csr.menvcfg |= (cache_ops | envcfg::STCE) & super::envcfg::writable(isa);
+    s.csr.mstateen = stateen::all(isa);
+    s.csr.menvcfg |= (cache_ops | envcfg::STCE | envcfg::CDE) & super::envcfg::writable(isa);
     if isa.pmp_entries > 0 {
         s.csr.pmp.cfg[0] = pmpcfg::NAPOT << pmpcfg::A_SHIFT | pmpcfg::R | pmpcfg::W | pmpcfg::X;
         s.csr.pmp.addr[0] = pmpcfg::ADDR;

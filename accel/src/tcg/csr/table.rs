@@ -6,7 +6,8 @@ use arch::csr::{self, Csr};
 use arch::ext::{ExtSet, IsaConfig};
 
 use super::{
-    CsrEffect, CsrEnv, Denied, aia, counter, envcfg, fp, indirect, interrupt, pmp, status, translation, trap_setup,
+    CsrEffect, CsrEnv, Denied, aia, counter, delegation, envcfg, fp, indirect, interrupt, pmp, stateen, status,
+    translation, trap_setup,
 };
 use crate::HartState;
 
@@ -109,7 +110,11 @@ static ROWS: &[Row] = &[
     row(csr::STVAL).read(|s, _, _| s.csr.stval).write(store!(stval, |s, env, v| v)),
     row(csr::SIP).read(interrupt::read_sip).write(interrupt::write_sip).software(interrupt::software_sip),
     row(csr::STIMECMP).read(|s, _, _| s.csr.stimecmp).write(counter::write_stimecmp).when(counter::stimecmp_access),
-    row(csr::SCOUNTOVF).read(counter::read_scountovf),
+    row(csr::SCOUNTOVF).read(counter::read_scountovf).when(counter::scountovf_access),
+    row(csr::SCOUNTINHIBIT)
+        .read(delegation::read_inhibit)
+        .write(delegation::write_inhibit)
+        .when(delegation::inhibit_access),
     row(csr::SATP).read(translation::read_satp).write(translation::write_satp).when(translation::access),
     // Who the hart is.
     row(csr::MVENDORID).read(|_, env, _| env.isa().mvendorid),
@@ -150,8 +155,19 @@ static ROWS: &[Row] = &[
     row(csr::SISELECT)
         .read(|s, _, _| s.csr.siselect)
         .write(store!(siselect, |s, env, v| indirect::select(env.isa(), v))),
-    row(csr::MIREG).read(indirect::read).update(indirect::update).when(indirect::access),
-    row(csr::SIREG).read(indirect::read).update(indirect::update).when(indirect::access),
+    row(csr::VSISELECT)
+        .read(|s, _, _| s.csr.vsiselect)
+        .write(store!(vsiselect, |s, env, v| indirect::select(env.isa(), v))),
+    row(csr::MIREG).to(csr::MIREG3).read(indirect::read).update(indirect::update).when(indirect::access),
+    row(csr::MIREG4).to(csr::MIREG6).read(indirect::read).update(indirect::update).when(indirect::access),
+    row(csr::SIREG).to(csr::SIREG3).read(indirect::read).update(indirect::update).when(indirect::access),
+    row(csr::SIREG4).to(csr::SIREG6).read(indirect::read).update(indirect::update).when(indirect::access),
+    row(csr::VSIREG).to(csr::VSIREG3).read(indirect::read).update(indirect::update).when(indirect::access),
+    row(csr::VSIREG4).to(csr::VSIREG6).read(indirect::read).update(indirect::update).when(indirect::access),
+    // State enables.
+    row(csr::MSTATEEN0).to(csr::MSTATEEN3).read(stateen::read_mstateen).write(stateen::write_mstateen),
+    row(csr::HSTATEEN0).to(csr::HSTATEEN3).read(stateen::read_hstateen).write(stateen::write_hstateen),
+    row(csr::SSTATEEN0).to(csr::SSTATEEN3).read(stateen::read_sstateen).write(stateen::write_sstateen),
     // Interrupts of the AIA.
     row(csr::MTOPEI).read(aia::read_topei).update(aia::update_topei).when(aia::topei_access),
     row(csr::STOPEI).read(aia::read_topei).update(aia::update_topei).when(aia::topei_access),
