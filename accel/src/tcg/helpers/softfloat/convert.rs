@@ -25,6 +25,15 @@ pub fn convert<From: Format, To: Format>(v: u64, rm: Rm, flags: &mut u32) -> u64
     round::<To>(negative, exp - From::BIAS + To::BIAS, sig, rm, flags)
 }
 
+/// As [`convert`], rounding to odd: truncated, and the last bit set if that was inexact.
+pub fn convert_to_odd<From: Format, To: Format>(v: u64, flags: &mut u32) -> u64 {
+    let mut raised = 0;
+    let r = convert::<From, To>(v, Rm::Rtz, &mut raised);
+    *flags |= raised;
+    // What overflows has become the largest number, whose last bit is set anyway.
+    r | (raised & NX != 0) as u64
+}
+
 /// An integer type of the FCVT instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Int {
@@ -37,6 +46,11 @@ impl Int {
     pub const WU: Int = Int { bits: 32, signed: false };
     pub const L: Int = Int { bits: 64, signed: true };
     pub const LU: Int = Int { bits: 64, signed: false };
+
+    /// Of `bits` bits, at most 64.
+    pub const fn of(bits: u32, signed: bool) -> Int {
+        Int { bits, signed }
+    }
 
     /// Largest magnitude of this type among values of the given sign.
     const fn limit(self, negative: bool) -> u64 {
@@ -83,8 +97,8 @@ fn round_away(int: u64, frac: u64, negative: bool, rm: Rm) -> u64 {
     away as u64
 }
 
-/// To an integer, sign-extended from its width to 64 bits. What does not fit is invalid and saturates; a NaN
-/// counts as too large.
+/// To an integer, sign-extended to 64 bits if it is signed or has 32 bits; an unsigned one is zero-extended else. What
+/// does not fit is invalid and saturates; a NaN counts as too large.
 #[inline(never)]
 pub fn to_int<F: Format>(v: u64, int: Int, rm: Rm, flags: &mut u32) -> u64 {
     let negative = sign::<F>(v) && !is_nan::<F>(v);
@@ -125,7 +139,7 @@ pub fn to_int_modular<F: Format>(v: u64, flags: &mut u32) -> u64 {
     (if sign::<F>(v) { whole.wrapping_neg() } else { whole }) as i32 as u64
 }
 
-/// From an integer: the low `int.bits` bits of `x`.
+/// From an integer: the low `int.bits` bits of `x`, which are 32 or 64.
 #[inline(never)]
 pub fn from_int<F: Format>(x: u64, int: Int, rm: Rm, flags: &mut u32) -> u64 {
     let x = match (int.bits, int.signed) {
@@ -230,6 +244,7 @@ pub fn constant<F: Format>(index: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::super::format::{Bf16, F16, F32, F64};
+    use super::super::{OF, UF};
     use super::*;
 
     #[test]
@@ -311,6 +326,35 @@ mod tests {
         // 2^31 as an unsigned word is sign-extended.
         assert_eq!(to_int::<F64>(0x41e0_0000_0000_0000, Int::WU, Rm::Rne, &mut flags), 0xffff_ffff_8000_0000);
         assert_eq!(flags, 0);
+    }
+
+    #[test]
+    fn narrow_integers_saturate_at_their_own_limits() {
+        for (bits, v, signed, unsigned) in [
+            (8, 0x4380_0000, 127, 255),          // 256
+            (8, 0xc300_0000, -128i64 as u64, 0), // -128
+            (16, 0x4780_0000, 32767, 65535),     // 65536
+        ] {
+            assert_eq!(to_int::<F32>(v, Int::of(bits, true), Rm::Rne, &mut 0), signed);
+            assert_eq!(to_int::<F32>(v, Int::of(bits, false), Rm::Rne, &mut 0), unsigned);
+        }
+    }
+
+    #[test]
+    fn rounding_to_odd_sets_the_last_bit_of_what_is_inexact() {
+        for (v, want, want_flags) in [
+            (0x3f80_0000, 0x3c00, 0),       // exact
+            (0x3f80_0001, 0x3c01, NX),      // just above one
+            (0xbf80_3fff, 0xbc01, NX),      // already odd when truncated
+            (0x7f7f_ffff, 0x7bff, NX | OF), // too large: the largest number
+            (0x0000_0001, 0x0001, NX | UF), // too small: the smallest number
+            (0x7f80_0000, 0x7c00, 0),       // infinity
+            (0x7f80_0001, F16::NAN, NV),
+        ] {
+            let mut flags = 0;
+            assert_eq!(convert_to_odd::<F32, F16>(v, &mut flags), want, "{v:#x}");
+            assert_eq!(flags, want_flags, "{v:#x}");
+        }
     }
 
     #[test]

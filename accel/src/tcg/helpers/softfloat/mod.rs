@@ -8,10 +8,11 @@
 //! Not here: choosing the rounding mode (DYN is resolved, and reserved modes trap, before an operation gets
 //! this far), `mstatus.FS`, and loads and stores.
 
-mod arith;
-mod compare;
-mod convert;
-mod format;
+pub(super) mod arith;
+pub(super) mod compare;
+pub(super) mod convert;
+pub(super) mod estimate;
+pub(super) mod format;
 mod op;
 mod round;
 
