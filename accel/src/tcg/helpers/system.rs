@@ -60,9 +60,14 @@ fn fp_check(hart: &mut Hart, checks: u8, raw: u32) {
         return hart.leave_to_interpreter();
     }
     if missing & checks::DIRTY != 0 {
-        hart.s.csr.mstatus |= 3 << 13 | 1 << 63;
-        hart.update_fp();
+        make_fp_dirty(hart);
     }
+}
+
+/// Marks the floating-point state dirty.
+pub fn make_fp_dirty(hart: &mut Hart) {
+    hart.s.csr.mstatus |= 3 << 13 | 1 << 63;
+    hart.update_fp();
 }
 
 /// Performs a floating-point operation in software; `frm` applies where `rm` is `None`.

@@ -31,7 +31,7 @@ static ROOT: [u8; 128] = {
         // the bias is odd.
         let m = (129 + 2 * (i as u64 & 63)) << (i < 64) as u32;
         let twice = ((256u64 * 256 * 128 * 4) / m).isqrt();
-        table[i] = ((twice + 1) / 2 - 128) as u8;
+        table[i] = (twice.div_ceil(2) - 128) as u8;
         i += 1;
     }
     table

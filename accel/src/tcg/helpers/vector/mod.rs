@@ -25,7 +25,11 @@ use crate::tcg::hart::Hart;
 use crate::tcg::trap::Trap;
 
 mod config;
+mod crypto;
+mod crypto_bits;
 mod elem;
+mod float;
+mod float_convert;
 mod integer;
 mod shape;
 
@@ -88,10 +92,20 @@ pub enum Stop {
 /// What a vector instruction does; the value is for rd.
 pub type Exec = fn(&mut Hart, Call) -> Result<u64, Stop>;
 
+/// The families of instructions.
+const FAMILIES: &[fn(Op) -> Option<Exec>] = &[
+    config::function,
+    integer::function,
+    float::function,
+    float_convert::function,
+    crypto_bits::function,
+    crypto::function,
+];
+
 /// By operation: its function, if it is a vector instruction.
 static TABLE: LazyLock<Vec<Option<Exec>>> = LazyLock::new(|| {
-    let function = |op: Op| config::function(op).or_else(|| integer::function(op));
-    Op::ALL.iter().map(|op| function(*op)).collect()
+    let function = |op: &Op| FAMILIES.iter().find_map(|family| family(*op));
+    Op::ALL.iter().map(function).collect()
 });
 
 /// Whether `op` is a vector instruction.

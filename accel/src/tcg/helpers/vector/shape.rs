@@ -34,6 +34,13 @@ pub struct VectorUnit {
     pub elen: u8,
     /// High halves of 64-bit products exist (V has them, Zve64* do not).
     pub wide_products: bool,
+    /// Arithmetic on elements of half precision (Zvfh), conversions from and to them (Zvfhmin), and arithmetic on those of
+    /// double precision (Zve64d). All harts with the instructions have single precision.
+    pub half: bool,
+    pub half_conversions: bool,
+    pub double: bool,
+    /// SHA-512 besides SHA-256 (Zvknhb).
+    pub sha512: bool,
     /// Agnostic elements become all ones, else they keep their values.
     pub tail_ones: bool,
     pub inactive_ones: bool,
@@ -49,6 +56,10 @@ impl VectorUnit {
             vlenb: isa.vlen as usize / 8,
             elen: if isa.has(Ext::Zve64x) { 3 } else { 2 },
             wide_products: isa.has(Ext::V),
+            half: isa.has(Ext::Zvfh),
+            half_conversions: isa.has(Ext::Zvfhmin),
+            double: isa.has(Ext::Zve64d),
+            sha512: isa.has(Ext::Zvknhb),
             tail_ones: isa.rvv.ta_all_1s,
             inactive_ones: isa.rvv.ma_all_1s,
             half_avl: isa.rvv.vl_half_avl,
