@@ -225,6 +225,8 @@ impl VcpuHandle for MockHandle {
         });
     }
 
+    fn set_guest_irq(&self, _file: u8, _level: bool) {}
+
     fn raise_ssip(&self) {
         self.0.change(|i| i.ssip = true);
     }

@@ -41,6 +41,10 @@ pub enum RemoteFence {
     Instruction,
     /// `sfence.vma` over `start .. start + size` bytes; `size == u64::MAX` is everything.
     Address { start: u64, size: u64, asid: Option<u64> },
+    /// `hfence.gvma`: the second stage of one or all virtual machines.
+    GuestStage { vmid: Option<u64> },
+    /// `hfence.vvma` for virtual machine `vmid`, over guest virtual addresses as for `Address`.
+    GuestAddress { start: u64, size: u64, asid: Option<u64>, vmid: u64 },
 }
 
 /// A running machine's processor side.
@@ -75,6 +79,8 @@ pub trait VcpuHandle: Send + Sync {
     fn kick(&self);
     /// Drives a level-sensitive line.
     fn set_irq(&self, irq: HartIrq, level: bool);
+    /// Drives the level-sensitive guest external interrupt `file` (1 to GEILEN): the bit of `hgeip`.
+    fn set_guest_irq(&self, file: u8, level: bool);
     /// Sets pending the supervisor software interrupt as a write of `mip.SSIP` would (SBI IPI, ACLINT SSWI).
     fn raise_ssip(&self);
     /// `mtimecmp` in ticks of the machine's clock: MTIP is high while `mtime >= mtimecmp`.

@@ -402,6 +402,17 @@ fn fetch_half(hart: &mut Hart, f: &Fetch, pc: u64) -> Result<u16, Trap> {
     Ok(u16::from_le_bytes(data))
 }
 
+/// The encoding of the instruction at `pc`, which is executing; `None` where it does not stand in RAM.
+pub(super) fn encoding(hart: &Hart, pc: u64) -> Option<u32> {
+    let half = |pc| {
+        let data = hart.vm.ram.read_bytes(fetch(hart, pc).ok()?.walk.pa, 2)?;
+        Some(u16::from_le_bytes([data[0], data[1]]))
+    };
+    let low = half(pc)?;
+    let high = if arch::isa::insn_len(low) == 4 { half(pc.wrapping_add(2))? } else { 0 };
+    Some(u32::from(low) | u32::from(high) << 16)
+}
+
 /// Runs the instruction at the pc, which generated code cannot do, in the interpreter.
 fn interpret_one(hart: &mut Hart, tr: &mut Translator) -> Exit {
     let pc = hart.s.pc;

@@ -10,15 +10,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::code_cache::CodeCache;
 use super::counters::{self, Counting};
-use super::csr::{self, CsrEffect, CsrEnv, CsrOp, Denied};
+use super::csr::{self, CsrEffect, CsrEnv, CsrOp, Denied, status};
 use super::helpers::vector::VectorUnit;
 use super::ir::{TEMPS, fp_check};
 use super::mmu::pmp::Windows;
 use super::mmu::tlb::{ContextKey, Tables, Tlb};
 use super::mmu::walk;
-use super::smp::{HartShared, POLL_IRQ, VmShared};
-use super::{TcgOptions, trap};
+use super::smp::{HartShared, LineState, POLL_IRQ, VmShared};
+use super::{TcgOptions, exec, tinst, trap};
 use crate::{HartState, Imsic, Mode};
+use arch::csr::mstatus;
 use arch::ext::IsaConfig;
 
 /// Why generated code, or a helper, went back to the run loop.
@@ -154,16 +155,32 @@ impl Hart {
     /// Takes a synchronous trap at the current instruction and leaves the block.
     pub fn raise(&mut self, t: trap::Trap) {
         let pc = self.cur_pc();
+        let tinst = if t.tinst == 0 && trap::shows_instruction(&self.s, &t) { self.transformed(&t) } else { t.tinst };
         self.leave_before();
-        self.trap(t, pc);
+        self.trap(trap::Trap { tinst, ..t }, pc);
         self.exit = Exit::Resume;
+    }
+
+    /// The current instruction as `htinst` shows it after `t`.
+    #[cold]
+    fn transformed(&self, t: &trap::Trap) -> u64 {
+        let Some(raw) = exec::encoding(self, self.cur_pc()) else { return 0 };
+        let Some(insn) = self.vm.decoder.decode(raw) else { return 0 };
+        let address = self.s.x[usize::from(insn.rs1)].wrapping_add(tinst::displacement(&insn, raw));
+        // Only an access that crosses a page faults elsewhere than where it begins.
+        let offset = t.tval.wrapping_sub(address);
+        tinst::transform(&insn, raw, if offset < 16 { offset } else { 0 })
     }
 
     /// Takes a trap or an interrupt at `pc`.
     pub fn trap(&mut self, t: trap::Trap, pc: u64) {
         self.stats.traps += 1;
         tracing::trace!(target: "int", hart = self.id, virt = self.s.virt, cause = t.cause, tval = t.tval, pc, "trap");
+        let virt = self.s.virt;
         trap::take_trap(&mut self.s, t, pc);
+        if self.s.virt != virt {
+            self.update_fp();
+        }
         self.counters_see_mode();
         self.res_addr = NO_RESERVATION;
         self.select_context();
@@ -173,34 +190,43 @@ impl Hart {
     pub fn context_key(&self) -> ContextKey {
         let m = self.s.csr.mstatus;
         let data = walk::data_mode(&self.s);
-        let paging = if self.s.mode.min(data) == Mode::Machine { 0 } else { (self.s.csr.satp >> 60) as u8 };
+        // In M-mode fetches are not translated, so that loads and stores alone decide whose addresses these are.
+        let virt = trap::data_virt(&self.s);
+        let (satp, status) = self.translation_registers(virt);
+        let paging = if self.s.mode.min(data) == Mode::Machine { 0 } else { (satp >> 60) as u8 };
         let translated = paging != 0;
         ContextKey {
             counting: self.counting.armed,
             mode: self.s.mode as u8,
             data_mode: data as u8,
-            sum: translated && data == Mode::Supervisor && m & 1 << 18 != 0,
-            mxr: translated && data != Mode::Machine && m & 1 << 19 != 0,
+            sum: translated && data == Mode::Supervisor && status & 1 << 18 != 0,
+            mxr: translated && data != Mode::Machine && status & 1 << 19 != 0,
+            host_mxr: virt && m & 1 << 19 != 0,
             paging,
-            satp: if translated && (self.s.mode == Mode::User || data == Mode::User) { self.s.csr.satp } else { 0 },
-            virt: false,
-            hgatp: 0,
+            satp: if translated && (self.s.mode == Mode::User || data == Mode::User) { satp } else { 0 },
+            virt,
+            hgatp: if virt { self.s.csr.hgatp } else { 0 },
         }
+    }
+
+    /// `satp` and `sstatus`, or a guest's `vsatp` and `vsstatus`.
+    fn translation_registers(&self, virt: bool) -> (u64, u64) {
+        let c = &self.s.csr;
+        if virt { (c.vsatp, c.vsstatus) } else { (c.satp, c.mstatus) }
     }
 
     /// Makes the TLB context fit the state: after traps, xRET and writes to mstatus or satp.
     pub fn select_context(&mut self) {
         let key = self.context_key();
-        self.tables = self.tlb.select(key, self.s.csr.satp);
+        self.tables = self.tlb.select(key, self.translation_registers(key.virt).0);
     }
 
     /// Brings `fp_missing` up to date: after writes to mstatus, fcsr or the whole state.
     pub fn update_fp(&mut self) {
-        let fs = self.s.csr.mstatus >> 13 & 3;
+        let (dirty, off) = (status::is_dirty(&self.s, mstatus::FS), status::is_off(&self.s, mstatus::FS));
         let frm = self.s.csr.fcsr >> 5 & 7;
         let flag = |missing, check| if missing { check } else { 0 };
-        self.fp_missing =
-            flag(fs != 3, fp_check::DIRTY) | flag(frm > 3, fp_check::NATIVE_FRM) | flag(fs == 0, fp_check::ON);
+        self.fp_missing = flag(!dirty, fp_check::DIRTY) | flag(frm > 3, fp_check::NATIVE_FRM) | flag(off, fp_check::ON);
     }
 
     /// `mip` as software reads it, timers by the clock.
@@ -225,25 +251,28 @@ impl Hart {
     pub fn deadline(&self) -> u64 {
         let h = self.shared();
         let enabled = |deadline, bit: u32| if self.s.csr.mie >> bit & 1 != 0 { deadline } else { u64::MAX };
-        let s = if self.stce() { self.s.csr.stimecmp } else { u64::MAX };
-        let s = enabled(s.min(h.sbi_timer.load(Ordering::SeqCst)), 5);
-        s.min(enabled(h.mtimecmp.load(Ordering::SeqCst), 7))
+        let by = LineState::of(&self.s);
+        let s = enabled(by.stimecmp.min(h.sbi_timer.load(Ordering::SeqCst)), 5);
+        let guest = enabled(by.guest_deadline(self.vm.clock.now()), 6);
+        s.min(guest).min(enabled(h.mtimecmp.load(Ordering::SeqCst), 7))
     }
 
     /// Arms the timer thread if a deadline lies ahead.
     pub fn arm_timer(&self) {
         let now = self.vm.clock.now();
         let h = self.shared();
-        let s = if self.stce() { self.s.csr.stimecmp } else { u64::MAX };
+        let by = LineState::of(&self.s);
         let again = if self.counting.far { counters::LOOK_AGAIN * self.vm.clock.frequency() } else { 0 };
         let again = now.saturating_add(again);
-        let all = [s, h.mtimecmp.load(Ordering::SeqCst), h.sbi_timer.load(Ordering::SeqCst), again];
+        let all = [
+            by.stimecmp,
+            by.guest_deadline(now),
+            h.mtimecmp.load(Ordering::SeqCst),
+            h.sbi_timer.load(Ordering::SeqCst),
+            again,
+        ];
         let next = all.into_iter().filter(|&d| d > now).min().unwrap_or(u64::MAX);
         self.vm.timers.arm(self.id, next);
-    }
-
-    fn stce(&self) -> bool {
-        self.s.csr.menvcfg >> 63 != 0
     }
 
     /// Merges the host's sticky floating-point flags into `fcsr`.
@@ -260,8 +289,7 @@ impl Hart {
 impl Hart {
     /// Levels of the interrupt lines of chips and timers, as bits of `mip`.
     pub fn lines(&self) -> u64 {
-        let stimecmp = if self.stce() { self.s.csr.stimecmp } else { u64::MAX };
-        self.shared().lines(&self.vm.clock, stimecmp)
+        self.shared().lines(&self.vm.clock, &LineState::of(&self.s))
     }
 
     /// Performs a CSR instruction on the state.
@@ -272,7 +300,7 @@ impl Hart {
         let mut view = CsrView {
             vm: &self.vm,
             shared: &self.shared.shared,
-            stimecmp: if self.stce() { self.s.csr.stimecmp } else { u64::MAX },
+            by: LineState::of(&self.s),
             counters: None,
             timer: false,
         };
@@ -292,7 +320,7 @@ impl Hart {
 struct CsrView<'a> {
     vm: &'a VmShared,
     shared: &'a HartShared,
-    stimecmp: u64,
+    by: LineState,
     /// Counters that were written, if anything about counting was.
     counters: Option<u32>,
     timer: bool,
@@ -312,7 +340,11 @@ impl CsrEnv for CsrView<'_> {
     }
 
     fn lines(&self) -> u64 {
-        self.shared.lines(&self.vm.clock, self.stimecmp)
+        self.shared.lines(&self.vm.clock, &self.by)
+    }
+
+    fn hgeip(&self) -> u64 {
+        self.shared.hgeip.load(Ordering::SeqCst)
     }
 
     fn stimecmp_changed(&mut self) {

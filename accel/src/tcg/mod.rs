@@ -18,6 +18,7 @@ pub mod mmu;
 mod ram;
 mod smp;
 mod timer;
+mod tinst;
 mod translate;
 pub mod trap;
 mod vm;

@@ -3,7 +3,7 @@
 //! | Field of [`HartShared`] | Written by | Read by | Rule |
 //! |---|---|---|---|
 //! | `poll` | anybody sets bits | own hart clears | checked at back edges, indirect jumps and at entry |
-//! | `lines`, `ssip`, `mtimecmp`, `sbi_timer` | devices, other harts | own hart | store, then set `POLL_IRQ` and wake |
+//! | `lines`, `hgeip`, `ssip`, `mtimecmp`, `sbi_timer` | devices, other harts | own hart | store, then set `POLL_IRQ` and wake |
 //! | `in_guest` | own hart | senders of fences | own: set, then check `poll`; sender: set `poll`, then read it |
 //! | `mail` | senders | own hart | lock held only to push or take |
 //! | `sleep` | own hart waits | whoever sets `poll` notifies | notified after `poll` was set, under its lock |
@@ -14,12 +14,15 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
+use arch::csr::{envcfg, hstatus};
 use arch::ext::IsaConfig;
+use arch::isa::Decoder;
 
+use super::csr::hypervisor::henvcfg;
 use super::hart::HartBox;
 use super::ram::Ram;
 use super::timer::Timers;
-use crate::{Clock, GuestBus, HartIrq, HartSet, Imsic, RemoteFence};
+use crate::{Clock, GuestBus, HartIrq, HartSet, HartState, Imsic, RemoteFence};
 
 /// Interrupt lines, timers or SSIP changed.
 pub const POLL_IRQ: u32 = 1;
@@ -38,6 +41,8 @@ pub struct HartShared {
     /// SSIP was set from outside and not yet taken into `mip`.
     pub ssip: AtomicBool,
     pub mtimecmp: AtomicU64,
+    /// Guest external interrupts: what `hgeip` shows.
+    pub hgeip: AtomicU64,
     /// SBI timer deadline for guests without Sstc.
     pub sbi_timer: AtomicU64,
     /// Whether the hart may be executing translated code.
@@ -57,6 +62,51 @@ struct Mail {
     done: u64,
 }
 
+/// The hart's own registers that lines into it depend on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LineState {
+    /// `u64::MAX` where Sstc is off.
+    pub stimecmp: u64,
+    /// Likewise for the guest.
+    pub vstimecmp: u64,
+    pub htimedelta: u64,
+    pub hgeie: u64,
+    /// `hstatus.VGEIN`.
+    pub vgein: u8,
+}
+
+impl LineState {
+    pub fn of(s: &HartState) -> Self {
+        let c = &s.csr;
+        let armed = |config: u64, deadline| if config & envcfg::STCE != 0 { deadline } else { u64::MAX };
+        Self {
+            stimecmp: armed(c.menvcfg, c.stimecmp),
+            vstimecmp: armed(henvcfg(s), c.vstimecmp),
+            htimedelta: c.htimedelta,
+            hgeie: c.hgeie,
+            vgein: ((c.hstatus & hstatus::VGEIN) >> hstatus::VGEIN_SHIFT) as u8,
+        }
+    }
+
+    /// SGEIP and VSEIP.
+    fn guest_external(&self, hgeip: u64) -> u64 {
+        // Bit 0 of `hgeip` is never set: VGEIN being 0 selects nothing.
+        u64::from(hgeip & self.hgeie != 0) << 12 | (hgeip >> self.vgein & 1) << 10
+    }
+
+    fn guest_time_is_up(&self, now: u64) -> bool {
+        self.vstimecmp != u64::MAX && now.wrapping_add(self.htimedelta) >= self.vstimecmp
+    }
+
+    /// When VSTIP becomes high, by the machine's clock.
+    pub fn guest_deadline(&self, now: u64) -> u64 {
+        if self.vstimecmp == u64::MAX {
+            return u64::MAX;
+        }
+        now.saturating_add(self.vstimecmp.saturating_sub(now.wrapping_add(self.htimedelta)))
+    }
+}
+
 /// More fences than this at once become one that covers everything.
 const MAIL_LIMIT: usize = 64;
 
@@ -70,6 +120,7 @@ impl Default for HartShared {
             poll: AtomicU32::new(0),
             lines: AtomicU64::new(0),
             ssip: AtomicBool::new(false),
+            hgeip: AtomicU64::new(0),
             mtimecmp: AtomicU64::new(u64::MAX),
             sbi_timer: AtomicU64::new(u64::MAX),
             in_guest: AtomicBool::new(false),
@@ -109,15 +160,29 @@ impl HartShared {
         }
     }
 
-    /// Levels of the lines of chips and timers, as bits of `mip`; `stimecmp` is `u64::MAX` where Sstc is off.
-    pub fn lines(&self, clock: &Clock, stimecmp: u64) -> u64 {
-        let mut lines = self.lines.load(Ordering::SeqCst);
+    /// Drives guest external interrupt `file` (1 to GEILEN).
+    pub fn set_guest_line(&self, file: u8, level: bool) {
+        let bit = 1 << (file & 63);
+        let old = if level {
+            self.hgeip.fetch_or(bit, Ordering::SeqCst)
+        } else {
+            self.hgeip.fetch_and(!bit, Ordering::SeqCst)
+        };
+        if level && old & bit == 0 {
+            self.notify(POLL_IRQ);
+        }
+    }
+
+    /// Levels of the lines of chips and timers, as bits of `mip`.
+    pub fn lines(&self, clock: &Clock, by: &LineState) -> u64 {
+        let mut lines = self.lines.load(Ordering::SeqCst) | by.guest_external(self.hgeip.load(Ordering::SeqCst));
         let mtimecmp = self.mtimecmp.load(Ordering::SeqCst);
         let sbi = self.sbi_timer.load(Ordering::SeqCst);
-        if mtimecmp.min(stimecmp).min(sbi) != u64::MAX {
+        if mtimecmp.min(by.stimecmp).min(by.vstimecmp).min(sbi) != u64::MAX {
             let now = clock.now();
             lines |= u64::from(now >= mtimecmp) << 7;
-            lines |= u64::from(now >= stimecmp || now >= sbi) << 5;
+            lines |= u64::from(now >= by.stimecmp || now >= sbi) << 5;
+            lines |= u64::from(by.guest_time_is_up(now)) << 6;
         }
         lines
     }
@@ -134,6 +199,7 @@ impl HartShared {
             mail.fences.clear();
             mail.fences.push(RemoteFence::Instruction);
             mail.fences.push(RemoteFence::Address { start: 0, size: u64::MAX, asid: None });
+            mail.fences.push(RemoteFence::GuestStage { vmid: None });
         } else {
             mail.fences.push(fence);
         }
@@ -166,6 +232,8 @@ pub struct VmShared {
     pub bus: Arc<dyn GuestBus>,
     pub clock: Arc<Clock>,
     pub isa: IsaConfig,
+    /// For instructions that trapped.
+    pub decoder: Decoder,
     pub builtin_sbi: bool,
     pub imsic: Option<Arc<dyn Imsic>>,
     pub harts: Vec<Arc<HartBox>>,

@@ -4,12 +4,15 @@
 //! Everything here is a function of the plain state. After [`take_trap`], [`mret`] and [`sret`] the privilege mode
 //! may have changed, and with it the translation context and which interrupts are enabled.
 //!
-//! Privileged spec, chapters "Machine-Level ISA" and "Supervisor-Level ISA".
+//! Privileged spec, chapters "Machine-Level ISA", "Supervisor-Level ISA" and "Hypervisor Extension".
 
 use arch::cause::{Exception, Interrupt};
-use arch::csr::{envcfg, mip, misa, mstatus, tvec, xcause};
+use arch::csr::{envcfg, hstatus, mip, misa, mstatus, tvec, xcause};
 
-use crate::tcg::csr::{Denied, Illegal, require};
+use crate::tcg::csr::{
+    Denied::{self, Illegal, Virtual},
+    require,
+};
 use crate::{HartState, Mode};
 
 /// An exception that an instruction raised.
@@ -55,25 +58,132 @@ impl Trap {
 
 /// Enters the trap handler; `epc` is the address of the instruction that trapped or was interrupted.
 pub fn take_trap(s: &mut HartState, t: Trap, epc: u64) {
-    let Trap { cause, tval, .. } = t;
-    let c = &mut s.csr;
-    let deleg = if cause & xcause::INTERRUPT != 0 { c.mideleg } else { c.medeleg };
-    let delegated = s.mode != Mode::Machine && deleg >> (cause & 63) & 1 != 0;
-    let vector = if delegated {
-        c.mstatus = move_bit(c.mstatus, mstatus::SIE, mstatus::SPIE) & !mstatus::SIE;
-        c.mstatus = with(c.mstatus, mstatus::SPP, s.mode == Mode::Supervisor);
-        (c.sepc, c.scause, c.stval) = (epc, cause, tval);
-        s.mode = Mode::Supervisor;
-        c.stvec
+    match target(s, t.cause) {
+        Target::Machine => enter_machine(s, t, epc),
+        Target::Supervisor => enter_supervisor(s, t, epc),
+        Target::VirtualSupervisor => enter_virtual_supervisor(s, t, epc),
+    }
+}
+
+/// The mode that takes a trap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Target {
+    Machine,
+    /// HS-mode, if there is a hypervisor extension.
+    Supervisor,
+    VirtualSupervisor,
+}
+
+/// Who takes a trap with this cause: each mode may delegate to the one below, never below the mode that trapped.
+fn target(s: &HartState, cause: u64) -> Target {
+    let c = &s.csr;
+    let interrupt = cause & xcause::INTERRUPT != 0;
+    let (by_machine, by_hypervisor) = if interrupt { (c.mideleg, c.hideleg) } else { (c.medeleg, c.hedeleg) };
+    let delegated = |deleg: u64| deleg >> (cause & 63) & 1 != 0;
+    if s.mode == Mode::Machine || !delegated(by_machine) {
+        Target::Machine
+    } else if !s.virt || !delegated(by_hypervisor) {
+        Target::Supervisor
     } else {
-        c.mstatus = move_bit(c.mstatus, mstatus::MIE, mstatus::MPIE) & !mstatus::MIE;
-        c.mstatus = c.mstatus & !mstatus::MPP | (s.mode as u64) << mstatus::MPP_SHIFT;
-        (c.mepc, c.mcause, c.mtval) = (epc, cause, tval);
-        s.mode = Mode::Machine;
-        c.mtvec
-    };
+        Target::VirtualSupervisor
+    }
+}
+
+fn enter_machine(s: &mut HartState, t: Trap, epc: u64) {
+    let gva = t.gva || names_guest_address(s, t.cause);
+    let c = &mut s.csr;
+    c.mstatus = move_bit(c.mstatus, mstatus::MIE, mstatus::MPIE) & !mstatus::MIE;
+    c.mstatus = c.mstatus & !mstatus::MPP | (s.mode as u64) << mstatus::MPP_SHIFT;
+    c.mstatus = with(c.mstatus, mstatus::MPV, s.virt);
+    c.mstatus = with(c.mstatus, mstatus::GVA, gva);
+    (c.mepc, c.mcause, c.mtval) = (epc, t.cause, t.tval);
+    (c.mtval2, c.mtinst) = (t.tval2, t.tinst);
+    s.pc = handler(c.mtvec, t.cause);
+    (s.mode, s.virt) = (Mode::Machine, false);
+}
+
+fn enter_supervisor(s: &mut HartState, t: Trap, epc: u64) {
+    let gva = t.gva || names_guest_address(s, t.cause);
+    let supervisor = s.mode == Mode::Supervisor;
+    let c = &mut s.csr;
+    c.mstatus = enter_status(c.mstatus, supervisor);
+    c.hstatus = with(c.hstatus, hstatus::SPV, s.virt);
+    c.hstatus = with(c.hstatus, hstatus::GVA, gva);
+    if s.virt {
+        c.hstatus = with(c.hstatus, hstatus::SPVP, supervisor);
+    }
+    (c.sepc, c.scause, c.stval) = (epc, t.cause, t.tval);
+    (c.htval, c.htinst) = (t.tval2, t.tinst);
+    s.pc = handler(c.stvec, t.cause);
+    (s.mode, s.virt) = (Mode::Supervisor, false);
+}
+
+fn enter_virtual_supervisor(s: &mut HartState, t: Trap, epc: u64) {
+    let cause = guest_cause(t.cause);
+    let c = &mut s.csr;
+    c.vsstatus = enter_status(c.vsstatus, s.mode == Mode::Supervisor);
+    (c.vsepc, c.vscause, c.vstval) = (epc, cause, t.tval);
+    s.pc = handler(c.vstvec, cause);
+    s.mode = Mode::Supervisor;
+}
+
+/// `sstatus` or `vsstatus` after a trap into its mode.
+fn enter_status(status: u64, from_supervisor: bool) -> u64 {
+    let stacked = move_bit(status, mstatus::SIE, mstatus::SPIE) & !mstatus::SIE;
+    with(stacked, mstatus::SPP, from_supervisor)
+}
+
+/// A cause as VS-mode sees it: its interrupts have the numbers of the supervisor's.
+fn guest_cause(cause: u64) -> u64 {
+    let is_virtual = cause & xcause::INTERRUPT != 0 && mip::VS_INTERRUPTS >> (cause & 63) & 1 != 0;
+    if is_virtual { cause - 1 } else { cause }
+}
+
+/// Where the handler of a trap with this cause begins.
+fn handler(vector: u64, cause: u64) -> u64 {
     let vectored = vector & tvec::MODE == tvec::VECTORED && cause & xcause::INTERRUPT != 0;
-    s.pc = (vector & tvec::BASE).wrapping_add(if vectored { 4 * (cause & 63) } else { 0 });
+    (vector & tvec::BASE).wrapping_add(if vectored { 4 * (cause & 63) } else { 0 })
+}
+
+/// Exceptions whose `tval` is the address of the instruction.
+const FETCH_FAULTS: u64 = Exception::InstructionAddressMisaligned.bit()
+    | Exception::InstructionAccessFault.bit()
+    | Exception::Breakpoint.bit()
+    | Exception::InstructionPageFault.bit()
+    | Exception::InstructionGuestPageFault.bit();
+
+/// Exceptions whose `tval` is the address of a load or store.
+const DATA_FAULTS: u64 = Exception::LoadAddressMisaligned.bit()
+    | Exception::LoadAccessFault.bit()
+    | Exception::StoreAddressMisaligned.bit()
+    | Exception::StoreAccessFault.bit()
+    | Exception::LoadPageFault.bit()
+    | Exception::StorePageFault.bit()
+    | Exception::LoadGuestPageFault.bit()
+    | Exception::StoreGuestPageFault.bit();
+
+/// Whether an exception is one of an explicit memory access.
+pub fn is_data_fault(cause: u64) -> bool {
+    cause < 64 && DATA_FAULTS >> cause & 1 != 0
+}
+
+/// Whether an exception with this cause writes a guest virtual address to `tval`.
+fn names_guest_address(s: &HartState, cause: u64) -> bool {
+    let fetch = cause < 64 && FETCH_FAULTS >> cause & 1 != 0;
+    fetch && s.virt || is_data_fault(cause) && data_virt(s)
+}
+
+/// Whether the trap shows its instruction in `htinst` or `mtinst`: a guest's load or store whose trap does not go to the
+/// guest itself. For others zero is shown, which is always allowed.
+pub fn shows_instruction(s: &HartState, t: &Trap) -> bool {
+    is_data_fault(t.cause) && (t.gva || data_virt(s)) && target(s, t.cause) != Target::VirtualSupervisor
+}
+
+/// Whether loads and stores are translated as though V were 1.
+pub fn data_virt(s: &HartState) -> bool {
+    let m = s.csr.mstatus;
+    let modified = s.mode == Mode::Machine && m & (mstatus::MPRV | mstatus::MPV) == mstatus::MPRV | mstatus::MPV;
+    s.virt || modified && previous_mode(m) != Mode::Machine
 }
 
 /// `mstatus.MPP`. Its reserved encoding is never held.
@@ -85,17 +195,18 @@ pub fn previous_mode(mstatus: u64) -> Mode {
     }
 }
 
-/// MRET: returns to the mode and place that `mstatus.MPP` and `mepc` name.
+/// MRET: returns to the mode and place that `mstatus.MPP`, `mstatus.MPV` and `mepc` name.
 pub fn mret(s: &mut HartState) -> Result<(), Denied> {
     if s.mode != Mode::Machine {
         return Err(Illegal);
     }
     let c = &mut s.csr;
     s.mode = previous_mode(c.mstatus);
+    s.virt = s.mode != Mode::Machine && c.mstatus & mstatus::MPV != 0;
     c.mstatus = move_bit(c.mstatus, mstatus::MPIE, mstatus::MIE) | mstatus::MPIE;
     // The least privileged mode there is.
     let least = if c.misa & misa::letter('U') != 0 { 0 } else { mstatus::MPP };
-    c.mstatus = c.mstatus & !mstatus::MPP | least;
+    c.mstatus = c.mstatus & !(mstatus::MPP | mstatus::MPV) | least;
     if s.mode != Mode::Machine {
         c.mstatus &= !mstatus::MPRV;
     }
@@ -103,14 +214,20 @@ pub fn mret(s: &mut HartState) -> Result<(), Denied> {
     Ok(())
 }
 
-/// SRET: returns to the mode and place that `sstatus.SPP` and `sepc` name.
+/// SRET: returns to the mode and place that `sstatus.SPP`, `hstatus.SPV` and `sepc` name, or in VS-mode
+/// `vsstatus.SPP` and `vsepc`.
 pub fn sret(s: &mut HartState) -> Result<(), Denied> {
     check_sret(s)?;
     let c = &mut s.csr;
-    s.mode = if c.mstatus & mstatus::SPP != 0 { Mode::Supervisor } else { Mode::User };
-    c.mstatus = move_bit(c.mstatus, mstatus::SPIE, mstatus::SIE) | mstatus::SPIE;
-    c.mstatus &= !(mstatus::SPP | mstatus::MPRV);
-    s.pc = c.sepc;
+    let status = if s.virt { &mut c.vsstatus } else { &mut c.mstatus };
+    s.mode = if *status & mstatus::SPP != 0 { Mode::Supervisor } else { Mode::User };
+    *status = (move_bit(*status, mstatus::SPIE, mstatus::SIE) | mstatus::SPIE) & !mstatus::SPP;
+    s.pc = if s.virt { c.vsepc } else { c.sepc };
+    if !s.virt {
+        s.virt = c.hstatus & hstatus::SPV != 0;
+        c.hstatus &= !hstatus::SPV;
+        c.mstatus &= !mstatus::MPRV;
+    }
     Ok(())
 }
 
@@ -127,7 +244,7 @@ fn with(status: u64, bit: u64, on: bool) -> u64 {
 pub fn mip(s: &HartState, lines: u64) -> u64 {
     // With Sstc in use the line alone is STIP; what M-mode wrote there before does not show.
     let hidden = if s.csr.menvcfg & envcfg::STCE != 0 { mip::STIP } else { 0 };
-    s.csr.mip & !hidden | lines
+    s.csr.mip & !hidden | s.csr.hvip & mip::VS_INTERRUPTS | lines
 }
 
 /// The interrupt to take now, as a value of `mcause`, if any is pending and enabled. `mip` as from [`mip`].
@@ -140,12 +257,17 @@ pub fn pending_interrupt(s: &HartState, mip: u64) -> Option<u64> {
     let machine = s.mode != Mode::Machine || c.mstatus & mstatus::MIE != 0;
     let supervisor = match s.mode {
         Mode::Machine => false,
-        Mode::Supervisor => c.mstatus & mstatus::SIE != 0,
+        Mode::Supervisor => s.virt || c.mstatus & mstatus::SIE != 0,
         Mode::User => true,
     };
+    let guest = s.virt && (s.mode == Mode::User || c.vsstatus & mstatus::SIE != 0);
     let for_machine = if machine { pending & !c.mideleg } else { 0 };
-    let for_supervisor = if supervisor { pending & c.mideleg } else { 0 };
-    first(for_machine).or_else(|| first(for_supervisor)).map(|code| code | xcause::INTERRUPT)
+    let for_supervisor = if supervisor { pending & c.mideleg & !c.hideleg } else { 0 };
+    let for_guest = if guest { pending & c.mideleg & c.hideleg } else { 0 };
+    first(for_machine)
+        .or_else(|| first(for_supervisor))
+        .or_else(|| first(for_guest))
+        .map(|code| code | xcause::INTERRUPT)
 }
 
 /// The strongest of a set of interrupts for one mode.
@@ -159,9 +281,10 @@ pub fn wfi_wakes(s: &HartState, mip: u64) -> bool {
 }
 
 /// The cause of an ECALL.
-pub fn ecall_cause(mode: Mode) -> u64 {
-    let cause = match mode {
+pub fn ecall_cause(s: &HartState) -> u64 {
+    let cause = match s.mode {
         Mode::User => Exception::EcallFromU,
+        Mode::Supervisor if s.virt => Exception::EcallFromVs,
         Mode::Supervisor => Exception::EcallFromS,
         Mode::Machine => Exception::EcallFromM,
     };
@@ -173,56 +296,99 @@ fn has_supervisor(s: &HartState) -> bool {
     s.csr.misa & misa::letter('S') != 0
 }
 
-/// Illegal in S-mode if `bit` of `mstatus` is set, always in U-mode, never in M-mode.
-fn trapped_by(s: &HartState, bit: u64) -> Result<(), Denied> {
-    require(match s.mode {
-        Mode::Machine => true,
-        Mode::Supervisor => s.csr.mstatus & bit == 0,
-        Mode::User => false,
-    })
+/// A supervisor instruction that a bit of `mstatus` keeps from HS-mode and a bit of `hstatus` from VS-mode.
+fn supervisor_only(s: &HartState, trap: u64, guest_trap: u64) -> Result<(), Denied> {
+    match (s.mode, s.virt) {
+        (Mode::Machine, _) => Ok(()),
+        (Mode::Supervisor, false) => require(s.csr.mstatus & trap == 0),
+        (Mode::Supervisor, true) if s.csr.hstatus & guest_trap == 0 => Ok(()),
+        (_, true) => Err(Virtual),
+        (Mode::User, false) => Err(Illegal),
+    }
 }
 
-/// Whether SRET may execute (`mstatus.TSR`).
+/// A hypervisor instruction that a bit of `mstatus` keeps from HS-mode.
+fn hypervisor_only(s: &HartState, trap: u64) -> Result<(), Denied> {
+    match (s.mode, s.virt) {
+        (_, true) => Err(Virtual),
+        (Mode::Machine, _) => Ok(()),
+        (Mode::Supervisor, _) => require(s.csr.mstatus & trap == 0),
+        (Mode::User, _) => Err(Illegal),
+    }
+}
+
+/// Whether SRET may execute (`mstatus.TSR`, `hstatus.VTSR`).
 pub fn check_sret(s: &HartState) -> Result<(), Denied> {
-    trapped_by(s, mstatus::TSR)
+    supervisor_only(s, mstatus::TSR, hstatus::VTSR)
 }
 
-/// Whether WFI may execute (`mstatus.TW`). The time limit of TW is zero here, and so is that of U-mode where there is
-/// an S-mode to trap to.
+/// Whether WFI may execute (`mstatus.TW`, `hstatus.VTW`). The time limits of TW and VTW are zero here, and so is that
+/// of U-mode where there is an S-mode to trap to.
 pub fn check_wfi(s: &HartState) -> Result<(), Denied> {
-    let may_wait = s.mode != Mode::User || !has_supervisor(s);
-    let waits = may_wait && s.csr.mstatus & mstatus::TW == 0;
-    require(s.mode == Mode::Machine || waits)
+    if s.mode == Mode::Machine {
+        return Ok(());
+    }
+    require(s.csr.mstatus & mstatus::TW == 0)?;
+    match (s.mode, s.virt) {
+        (Mode::User, false) => require(!has_supervisor(s)),
+        (Mode::User, true) => Err(Virtual),
+        (_, true) if s.csr.hstatus & hstatus::VTW != 0 => Err(Virtual),
+        _ => Ok(()),
+    }
 }
 
-/// Whether SFENCE.VMA and SINVAL.VMA may execute (`mstatus.TVM`).
+/// Whether SFENCE.VMA and SINVAL.VMA may execute (`mstatus.TVM`, `hstatus.VTVM`).
 pub fn check_sfence_vma(s: &HartState) -> Result<(), Denied> {
-    trapped_by(s, mstatus::TVM)
+    supervisor_only(s, mstatus::TVM, hstatus::VTVM)
 }
 
-/// Whether SFENCE.W.INVAL and SFENCE.INVAL.IR may execute; TVM does not trap them.
+/// Whether SFENCE.W.INVAL and SFENCE.INVAL.IR may execute; TVM and VTVM do not trap them.
 pub fn check_sfence_inval(s: &HartState) -> Result<(), Denied> {
-    require(s.mode != Mode::User)
+    supervisor_only(s, 0, 0)
 }
 
-/// Whether a field of the environment configurations is set for the current mode.
-fn env_enabled(s: &HartState, bits: u64) -> bool {
+/// Whether HFENCE.VVMA and HINVAL.VVMA may execute; TVM does not trap them.
+pub fn check_hfence_vvma(s: &HartState) -> Result<(), Denied> {
+    hypervisor_only(s, 0)
+}
+
+/// Whether HFENCE.GVMA and HINVAL.GVMA may execute (`mstatus.TVM`).
+pub fn check_hfence_gvma(s: &HartState) -> Result<(), Denied> {
+    hypervisor_only(s, mstatus::TVM)
+}
+
+/// Whether HLV, HLVX and HSV may execute (`hstatus.HU`).
+pub fn check_hypervisor_access(s: &HartState) -> Result<(), Denied> {
+    if s.mode == Mode::User && !s.virt && s.csr.hstatus & hstatus::HU != 0 {
+        return Ok(());
+    }
+    hypervisor_only(s, 0)
+}
+
+/// Whether a field of the environment configurations is set for the current mode. `menvcfg`, and `senvcfg` for
+/// U-mode, make an instruction illegal; what `henvcfg`, and `senvcfg` for VU-mode, withhold is virtual.
+fn env_enabled(s: &HartState, bits: u64) -> Result<(), Denied> {
     let c = &s.csr;
-    match s.mode {
-        Mode::Machine => true,
-        Mode::Supervisor => c.menvcfg & bits != 0,
-        Mode::User => c.menvcfg & bits != 0 && (c.senvcfg & bits != 0 || !has_supervisor(s)),
+    if s.mode == Mode::Machine {
+        return Ok(());
+    }
+    require(c.menvcfg & bits != 0)?;
+    let user = s.mode != Mode::User || c.senvcfg & bits != 0;
+    match s.virt {
+        true if user && c.henvcfg & bits != 0 => Ok(()),
+        true => Err(Virtual),
+        false => require(user || !has_supervisor(s)),
     }
 }
 
 /// Whether CBO.CLEAN and CBO.FLUSH may execute (CBCFE).
 pub fn check_cbo_clean_flush(s: &HartState) -> Result<(), Denied> {
-    require(env_enabled(s, envcfg::CBCFE))
+    env_enabled(s, envcfg::CBCFE)
 }
 
 /// Whether CBO.ZERO may execute (CBZE).
 pub fn check_cbo_zero(s: &HartState) -> Result<(), Denied> {
-    require(env_enabled(s, envcfg::CBZE))
+    env_enabled(s, envcfg::CBZE)
 }
 
 /// What CBO.INVAL does where it may execute.
@@ -234,14 +400,12 @@ pub enum CboInval {
 
 /// Whether CBO.INVAL may execute (CBIE), and as what.
 pub fn check_cbo_inval(s: &HartState) -> Result<CboInval, Denied> {
-    require(env_enabled(s, envcfg::CBIE))?;
+    env_enabled(s, envcfg::CBIE)?;
+    let c = &s.csr;
     let is_flush = |cfg: u64| (cfg & envcfg::CBIE) >> envcfg::CBIE_SHIFT == envcfg::CBIE_FLUSH;
-    Ok(match s.mode {
-        Mode::Machine => CboInval::Invalidate,
-        Mode::Supervisor if is_flush(s.csr.menvcfg) => CboInval::Flush,
-        Mode::User if is_flush(s.csr.menvcfg) || is_flush(s.csr.senvcfg) => CboInval::Flush,
-        _ => CboInval::Invalidate,
-    })
+    let flush = s.mode != Mode::Machine
+        && (is_flush(c.menvcfg) || s.virt && is_flush(c.henvcfg) || s.mode == Mode::User && is_flush(c.senvcfg));
+    Ok(if flush { CboInval::Flush } else { CboInval::Invalidate })
 }
 
 #[cfg(test)]
@@ -455,7 +619,7 @@ mod tests {
         assert_eq!(who(sfence, TVM, 0, 0), [false, false, true]);
         let inval = |s: &HartState| check_sfence_inval(s).is_ok();
         assert_eq!(who(inval, TVM, 0, 0), [false, true, true]);
-        assert_eq!(MODES.map(ecall_cause), [8, 9, 11]);
+        assert_eq!(MODES.map(|mode| ecall_cause(&hart(mode))), [8, 9, 11]);
     }
 
     #[test]

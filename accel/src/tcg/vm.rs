@@ -61,6 +61,7 @@ impl Accel for Tcg {
             ram: Ram::new(config.ram),
             bus: config.bus,
             clock: config.clock,
+            decoder: arch::isa::Decoder::new(&config.isa),
             isa: config.isa,
             builtin_sbi: config.builtin_sbi,
             imsic: config.imsic,
@@ -255,6 +256,12 @@ impl VcpuHandle for Handle {
 
     fn set_irq(&self, irq: HartIrq, level: bool) {
         self.shared().set_line(irq, level);
+    }
+
+    fn set_guest_irq(&self, file: u8, level: bool) {
+        if (1..=self.vm.isa.geilen).contains(&file) {
+            self.shared().set_guest_line(file, level);
+        }
     }
 
     fn raise_ssip(&self) {

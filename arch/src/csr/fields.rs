@@ -73,6 +73,39 @@ pub mod mip {
     pub const MEIP: u64 = 1 << 11;
     pub const SGEIP: u64 = 1 << 12;
     pub const LCOFIP: u64 = 1 << 13;
+
+    /// The interrupts that the hypervisor asserts for its guest, which sees each under the number below.
+    pub const VS_INTERRUPTS: u64 = VSSIP | VSTIP | VSEIP;
+    /// The interrupts that the hypervisor extension adds: what `hip` and `hie` show.
+    pub const HS_INTERRUPTS: u64 = VS_INTERRUPTS | SGEIP;
+}
+
+/// `hstatus`.
+pub mod hstatus {
+    pub const VSBE: u64 = 1 << 5;
+    pub const GVA: u64 = 1 << 6;
+    pub const SPV: u64 = 1 << 7;
+    pub const SPVP: u64 = 1 << 8;
+    pub const HU: u64 = 1 << 9;
+    pub const VGEIN: u64 = 0x3f << 12;
+    pub const VGEIN_SHIFT: u32 = 12;
+    pub const VTVM: u64 = 1 << 20;
+    pub const VTW: u64 = 1 << 21;
+    pub const VTSR: u64 = 1 << 22;
+    pub const VSXL: u64 = 3 << 32;
+    pub const VSXL_SHIFT: u32 = 32;
+    pub const HUPMM: u64 = 3 << 48;
+}
+
+/// `hgatp`.
+pub mod hgatp {
+    pub const PPN: u64 = (1 << 44) - 1;
+    pub const VMID: u64 = 0x3fff << 44;
+    pub const VMID_SHIFT: u32 = 44;
+    pub const MODE: u64 = 0xf << 60;
+    pub const MODE_SHIFT: u32 = 60;
+    /// The root table is four pages and aligned so: these bits of PPN are zero.
+    pub const ROOT_ALIGN: u64 = 3;
 }
 
 /// `mtvec`, `stvec` and `vstvec`.

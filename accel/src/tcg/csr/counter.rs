@@ -12,21 +12,22 @@ use super::{CsrEffect, CsrEnv, Denied, delegation, in_machine, require};
 use crate::tcg::counters::implemented;
 use crate::{HartState, Mode};
 
-/// Whether the counter behind bit `bit` of the enables may be read in the current mode.
+/// Whether the counter behind bit `bit` of the enables may be read in the current mode. `mcounteren` is for all modes
+/// but M, `hcounteren` for those of a guest, `scounteren` for U and VU.
 fn enabled(s: &HartState, isa: &IsaConfig, bit: u64) -> bool {
-    match s.mode {
-        Mode::Machine => true,
-        Mode::Supervisor => s.csr.mcounteren & bit != 0,
-        Mode::User => s.csr.mcounteren & bit != 0 && (s.csr.scounteren & bit != 0 || !isa.has(Ext::S)),
-    }
+    let c = &s.csr;
+    let by_machine = s.mode == Mode::Machine || c.mcounteren & bit != 0;
+    let by_hypervisor = !s.virt || c.hcounteren & bit != 0;
+    let by_supervisor = s.mode != Mode::User || c.scounteren & bit != 0 || !isa.has(Ext::S);
+    by_machine && by_hypervisor && by_supervisor
 }
 
 pub(super) fn shadow_access(s: &HartState, isa: &IsaConfig, n: u16) -> Result<(), Denied> {
     require(enabled(s, isa, 1 << (n - CYCLE)))
 }
 
-pub(super) fn read_time(_: &HartState, env: &dyn CsrEnv, _: u16) -> u64 {
-    env.time()
+pub(super) fn read_time(s: &HartState, env: &dyn CsrEnv, _: u16) -> u64 {
+    env.time().wrapping_add(if s.virt { s.csr.htimedelta } else { 0 })
 }
 
 /// Bit of the counter's enables, of both its numbers.

@@ -30,14 +30,18 @@ pub(super) fn writable(isa: &IsaConfig) -> u64 {
 }
 
 /// `mask` without CBIE if `v` has its reserved encoding, so that the field keeps its value.
-fn legal(mask: u64, v: u64) -> u64 {
+pub(super) fn legal(mask: u64, v: u64) -> u64 {
     if v & CBIE == 2 << CBIE_SHIFT { mask & !CBIE } else { mask }
 }
 
 pub(super) fn write_menvcfg(s: &mut HartState, env: &mut dyn CsrEnv, _: u16, v: u64) -> CsrEffect {
     let old = s.csr.menvcfg;
     s.csr.menvcfg = merge(old, v, legal(writable(env.isa()), v));
-    let changed = old ^ s.csr.menvcfg;
+    effect(old ^ s.csr.menvcfg, env)
+}
+
+/// What a change of these fields of `menvcfg` or `henvcfg` asks for.
+pub(super) fn effect(changed: u64, env: &mut dyn CsrEnv) -> CsrEffect {
     let mut effect = CsrEffect::empty();
     if changed & STCE != 0 {
         env.stimecmp_changed();

@@ -10,7 +10,7 @@ use super::{CsrEffect, CsrEnv, Denied, merge, require, status};
 use crate::HartState;
 
 pub(super) fn access(s: &HartState, _: &IsaConfig, _: u16) -> Result<(), Denied> {
-    require(s.csr.mstatus & mstatus::FS != 0)
+    require(!status::is_off(s, mstatus::FS))
 }
 
 pub(super) fn read_fflags(s: &HartState, _: &dyn CsrEnv, _: u16) -> u64 {
@@ -40,7 +40,7 @@ pub(super) fn write_fcsr(s: &mut HartState, _: &mut dyn CsrEnv, _: u16, v: u64) 
 fn set(s: &mut HartState, v: u64, mask: u64) -> CsrEffect {
     let old = s.csr.fcsr;
     s.csr.fcsr = merge(old, v, mask);
-    let mut effect = status::set_fs_dirty(s);
+    let mut effect = status::set_dirty(s, mstatus::FS);
     effect.set(CsrEffect::FFLAGS, mask & FFLAGS != 0);
     effect.set(CsrEffect::FRM, (old ^ s.csr.fcsr) & FRM != 0);
     effect

@@ -1,8 +1,9 @@
-//! `mip`, `mie`, `sip`, `sie`, `mideleg` and `medeleg`.
+//! `mip`, `mie`, `mideleg`, `medeleg`, and the views that lower modes have of them.
 //!
 //! `csr.mip` holds only what software wrote. A read shows the lines of chips besides, and read-modify-write
 //! instructions start from the software bits alone, so that a line never sticks in them. `sip` and `sie` are
-//! windows on the bits that `mideleg` gives to S-mode.
+//! windows on the bits that `mideleg` gives to S-mode, `hip` and `hie` on those of the hypervisor extension, `vsip` and
+//! `vsie` on those that `hideleg` gives to VS-mode, one place lower.
 
 use arch::cause::Exception;
 use arch::csr::{envcfg, mip};
@@ -16,7 +17,7 @@ const SUPERVISOR: u64 = mip::SSIP | mip::STIP | mip::SEIP;
 const MACHINE: u64 = mip::MSIP | mip::MTIP | mip::MEIP;
 
 /// Exceptions that M-mode can give away: all but its own ECALL.
-pub(super) const DELEGABLE_EXCEPTIONS: u64 = Exception::InstructionAddressMisaligned.bit()
+const DELEGABLE_EXCEPTIONS: u64 = Exception::InstructionAddressMisaligned.bit()
     | Exception::InstructionAccessFault.bit()
     | Exception::IllegalInstruction.bit()
     | Exception::Breakpoint.bit()
@@ -35,14 +36,40 @@ fn overflow(isa: &IsaConfig) -> u64 {
     if isa.has(Ext::Sscofpmf) { mip::LCOFIP } else { 0 }
 }
 
+/// Those that come with the hypervisor extension.
+const DELEGABLE_WITH_H: u64 = Exception::EcallFromVs.bit()
+    | Exception::InstructionGuestPageFault.bit()
+    | Exception::LoadGuestPageFault.bit()
+    | Exception::VirtualInstruction.bit()
+    | Exception::StoreGuestPageFault.bit();
+
+pub(super) fn delegable_exceptions(isa: &IsaConfig) -> u64 {
+    DELEGABLE_EXCEPTIONS | if isa.has(Ext::H) { DELEGABLE_WITH_H } else { 0 }
+}
+
 /// Interrupts that M-mode can give away.
 pub(super) fn delegable_interrupts(isa: &IsaConfig) -> u64 {
     SUPERVISOR | overflow(isa)
 }
 
+/// Bits of `mideleg` that are read-only one: what the hypervisor extension adds goes past M-mode.
+pub(super) fn always_delegated(isa: &IsaConfig) -> u64 {
+    if isa.has(Ext::H) { mip::HS_INTERRUPTS } else { 0 }
+}
+
 fn enabled_bits(isa: &IsaConfig) -> u64 {
     let supervisor = if isa.has(Ext::S) { SUPERVISOR } else { 0 };
-    MACHINE | supervisor | overflow(isa)
+    MACHINE | supervisor | overflow(isa) | always_delegated(isa)
+}
+
+/// The bits of `mip` and `mie` that `sip` and `sie` show.
+fn supervisor_view(s: &HartState) -> u64 {
+    s.csr.mideleg & !mip::HS_INTERRUPTS
+}
+
+/// The bits of `mip` and `mie` that `vsip` and `vsie` show, one place lower.
+fn guest_view(s: &HartState) -> u64 {
+    s.csr.mideleg & s.csr.hideleg & mip::VS_INTERRUPTS
 }
 
 pub(super) fn read_mip(s: &HartState, env: &dyn CsrEnv, _: u16) -> u64 {
@@ -50,16 +77,16 @@ pub(super) fn read_mip(s: &HartState, env: &dyn CsrEnv, _: u16) -> u64 {
 }
 
 pub(super) fn read_sip(s: &HartState, env: &dyn CsrEnv, _: u16) -> u64 {
-    trap::mip(s, env.lines()) & s.csr.mideleg
+    trap::mip(s, env.lines()) & supervisor_view(s)
 }
 
 /// The part of `mip` that read-modify-write instructions start from.
 pub(super) fn software_mip(s: &HartState) -> u64 {
-    s.csr.mip
+    s.csr.mip | software_hip(s)
 }
 
 pub(super) fn software_sip(s: &HartState) -> u64 {
-    s.csr.mip & s.csr.mideleg
+    s.csr.mip & supervisor_view(s)
 }
 
 pub(super) fn write_mip(s: &mut HartState, env: &mut dyn CsrEnv, _: u16, v: u64) -> CsrEffect {
@@ -69,12 +96,18 @@ pub(super) fn write_mip(s: &mut HartState, env: &mut dyn CsrEnv, _: u16, v: u64)
         mask &= !mip::STIP;
     }
     s.csr.mip = merge(s.csr.mip, v, mask);
+    write_vssip(s, v, always_delegated(env.isa()))
+}
+
+/// VSSIP alone can be written in `hip`, `mip` and, one place lower, `vsip`: it is that of `hvip`.
+fn write_vssip(s: &mut HartState, v: u64, mask: u64) -> CsrEffect {
+    s.csr.hvip = merge(s.csr.hvip, v, mask & mip::VSSIP);
     CsrEffect::INTERRUPTS
 }
 
 pub(super) fn write_sip(s: &mut HartState, _: &mut dyn CsrEnv, _: u16, v: u64) -> CsrEffect {
     // STIP and SEIP are cleared where they come from.
-    s.csr.mip = merge(s.csr.mip, v, (mip::SSIP | mip::LCOFIP) & s.csr.mideleg);
+    s.csr.mip = merge(s.csr.mip, v, (mip::SSIP | mip::LCOFIP) & supervisor_view(s));
     CsrEffect::INTERRUPTS
 }
 
@@ -84,22 +117,78 @@ pub(super) fn write_mie(s: &mut HartState, env: &mut dyn CsrEnv, _: u16, v: u64)
 }
 
 pub(super) fn read_sie(s: &HartState, _: &dyn CsrEnv, _: u16) -> u64 {
-    s.csr.mie & s.csr.mideleg
+    s.csr.mie & supervisor_view(s)
 }
 
 pub(super) fn write_sie(s: &mut HartState, _: &mut dyn CsrEnv, _: u16, v: u64) -> CsrEffect {
-    s.csr.mie = merge(s.csr.mie, v, s.csr.mideleg);
+    s.csr.mie = merge(s.csr.mie, v, supervisor_view(s));
     CsrEffect::INTERRUPTS
 }
 
 pub(super) fn write_mideleg(s: &mut HartState, env: &mut dyn CsrEnv, _: u16, v: u64) -> CsrEffect {
-    s.csr.mideleg = v & delegable_interrupts(env.isa());
+    s.csr.mideleg = v & delegable_interrupts(env.isa()) | always_delegated(env.isa());
     CsrEffect::INTERRUPTS
 }
 
-pub(super) fn write_medeleg(s: &mut HartState, _: &mut dyn CsrEnv, _: u16, v: u64) -> CsrEffect {
-    s.csr.medeleg = v & DELEGABLE_EXCEPTIONS;
+pub(super) fn write_medeleg(s: &mut HartState, env: &mut dyn CsrEnv, _: u16, v: u64) -> CsrEffect {
+    s.csr.medeleg = v & delegable_exceptions(env.isa());
     CsrEffect::empty()
+}
+
+pub(super) fn read_hideleg(s: &HartState, _: &dyn CsrEnv, _: u16) -> u64 {
+    s.csr.hideleg
+}
+
+pub(super) fn write_hideleg(s: &mut HartState, _: &mut dyn CsrEnv, _: u16, v: u64) -> CsrEffect {
+    s.csr.hideleg = v & mip::VS_INTERRUPTS;
+    CsrEffect::INTERRUPTS
+}
+
+pub(super) fn write_hvip(s: &mut HartState, _: &mut dyn CsrEnv, _: u16, v: u64) -> CsrEffect {
+    s.csr.hvip = v & mip::VS_INTERRUPTS;
+    CsrEffect::INTERRUPTS
+}
+
+pub(super) fn read_hip(s: &HartState, env: &dyn CsrEnv, _: u16) -> u64 {
+    trap::mip(s, env.lines()) & mip::HS_INTERRUPTS
+}
+
+pub(super) fn software_hip(s: &HartState) -> u64 {
+    s.csr.hvip & mip::VSSIP
+}
+
+pub(super) fn write_hip(s: &mut HartState, _: &mut dyn CsrEnv, _: u16, v: u64) -> CsrEffect {
+    write_vssip(s, v, mip::VSSIP)
+}
+
+pub(super) fn read_hie(s: &HartState, _: &dyn CsrEnv, _: u16) -> u64 {
+    s.csr.mie & mip::HS_INTERRUPTS
+}
+
+pub(super) fn write_hie(s: &mut HartState, _: &mut dyn CsrEnv, _: u16, v: u64) -> CsrEffect {
+    s.csr.mie = merge(s.csr.mie, v, mip::HS_INTERRUPTS);
+    CsrEffect::INTERRUPTS
+}
+
+pub(super) fn read_vsip(s: &HartState, env: &dyn CsrEnv, _: u16) -> u64 {
+    (trap::mip(s, env.lines()) & guest_view(s)) >> 1
+}
+
+pub(super) fn software_vsip(s: &HartState) -> u64 {
+    (software_hip(s) & guest_view(s)) >> 1
+}
+
+pub(super) fn write_vsip(s: &mut HartState, _: &mut dyn CsrEnv, _: u16, v: u64) -> CsrEffect {
+    write_vssip(s, v << 1, guest_view(s))
+}
+
+pub(super) fn read_vsie(s: &HartState, _: &dyn CsrEnv, _: u16) -> u64 {
+    (s.csr.mie & guest_view(s)) >> 1
+}
+
+pub(super) fn write_vsie(s: &mut HartState, _: &mut dyn CsrEnv, _: u16, v: u64) -> CsrEffect {
+    s.csr.mie = merge(s.csr.mie, v << 1, guest_view(s));
+    CsrEffect::INTERRUPTS
 }
 
 #[cfg(test)]

@@ -20,12 +20,13 @@ mod counter;
 mod delegation;
 mod envcfg;
 mod fp;
+pub(crate) mod hypervisor;
 mod indirect;
 mod interrupt;
 mod pmp;
 pub mod reset;
 mod stateen;
-mod status;
+pub(crate) mod status;
 mod table;
 mod translation;
 mod trap_setup;
@@ -41,7 +42,7 @@ pub enum Denied {
     Virtual,
 }
 
-pub use Denied::Illegal;
+pub use Denied::{Illegal, Virtual};
 
 impl Denied {
     /// The exception; `insn` is the encoding of the instruction, zero-extended.
@@ -95,10 +96,12 @@ pub trait CsrEnv {
     /// instruction reads the written value; the others count this instruction by the old configuration.
     fn counters_changed(&mut self, written: u32);
     /// Bits of `mip` that lines and timers drive now. STIP is among them while `time >= stimecmp`, if
-    /// `menvcfg.STCE` is set.
+    /// `menvcfg.STCE` is set; likewise VSTIP by `vstimecmp`.
     fn lines(&self) -> u64;
-    /// `stimecmp` or `menvcfg.STCE` changed: once the instruction is done, [`lines`](Self::lines) has STIP by the new
-    /// state.
+    /// Lines of the guest external interrupts, as `hgeip` shows them.
+    fn hgeip(&self) -> u64;
+    /// `stimecmp`, `vstimecmp`, `htimedelta` or an STCE changed: once the instruction is done, [`lines`](Self::lines)
+    /// has STIP and VSTIP by the new state.
     fn stimecmp_changed(&mut self);
     /// The interrupt files, if there are any.
     fn imsic(&self) -> Option<&dyn Imsic> {
@@ -117,27 +120,45 @@ pub enum CsrOp {
     Rc,
 }
 
-/// Finds the behaviour of CSR `n`, if it may be accessed now.
-fn find(s: &HartState, isa: &IsaConfig, n: u16, write: bool) -> Result<&'static table::Row, Denied> {
-    if (s.mode as u8) < arch::csr::lowest_privilege(n) || write && arch::csr::is_read_only(n) {
+/// Finds the behaviour of CSR `n`, if it may be accessed now. While V is 1, what HS-mode may access and the guest may
+/// not is a virtual-instruction exception.
+fn find(s: &HartState, isa: &IsaConfig, n: u16, write: bool) -> Result<(&'static table::Row, u16), Denied> {
+    match admit(s, isa, n, write) {
+        Err(Illegal) if s.virt && admit(&hypervisor::as_hypervisor(s), isa, n, write).is_ok() => Err(Virtual),
+        result => result,
+    }
+}
+
+/// The behaviour of CSR `n`, and the number of the register that is really accessed.
+fn admit(s: &HartState, isa: &IsaConfig, n: u16, write: bool) -> Result<(&'static table::Row, u16), Denied> {
+    if privilege(s) < arch::csr::lowest_privilege(n) || write && arch::csr::is_read_only(n) {
         return Err(Illegal);
     }
+    let n = if s.virt { hypervisor::substitute(n).unwrap_or(n) } else { n };
     let entry = table::find(n).ok_or(Illegal)?;
     require(entry.available(isa))?;
     stateen::check(s, isa, n)?;
     (entry.row.access)(s, isa, n)?;
-    Ok(entry.row)
+    Ok((entry.row, n))
+}
+
+/// The current privilege as bits 9:8 of CSR numbers have it, where HS-mode stands above S-mode.
+fn privilege(s: &HartState) -> u8 {
+    match s.mode {
+        Mode::Supervisor if !s.virt => 2,
+        mode => mode as u8,
+    }
 }
 
 /// The value of CSR `n` as an instruction reads it.
 pub fn read(s: &HartState, env: &dyn CsrEnv, n: u16) -> Result<u64, Denied> {
-    let row = find(s, env.isa(), n, false)?;
+    let (row, n) = find(s, env.isa(), n, false)?;
     Ok((row.read)(s, env, n))
 }
 
 /// Writes CSR `n` as an instruction would.
 pub fn write(s: &mut HartState, env: &mut dyn CsrEnv, n: u16, v: u64) -> Result<CsrEffect, Denied> {
-    let row = find(s, env.isa(), n, true)?;
+    let (row, n) = find(s, env.isa(), n, true)?;
     Ok(match row.update {
         Some(update) => update(s, env, n, u64::MAX, v).1,
         None => (row.write)(s, env, n, v),
@@ -155,7 +176,7 @@ pub fn csr_op(
     src: u64,
     write: bool,
 ) -> Result<(u64, CsrEffect), Denied> {
-    let row = find(s, env.isa(), n, write)?;
+    let (row, n) = find(s, env.isa(), n, write)?;
     if write && let Some(update) = row.update {
         let (clear, set) = match op {
             CsrOp::Rw => (u64::MAX, src),
@@ -199,6 +220,7 @@ mod testing {
         pub counters: Option<u32>,
         pub lines: u64,
         pub timer_changes: u32,
+        pub hgeip: u64,
     }
 
     impl Default for Env {
@@ -210,7 +232,7 @@ mod testing {
             }
             isa.pmp_entries = 16;
             isa.satp_mode = arch::ext::SatpMode::Sv57;
-            Self { isa, counters: None, lines: 0, timer_changes: 0 }
+            Self { isa, counters: None, lines: 0, timer_changes: 0, hgeip: 0 }
         }
     }
 
@@ -238,6 +260,9 @@ mod testing {
         }
         fn lines(&self) -> u64 {
             self.lines
+        }
+        fn hgeip(&self) -> u64 {
+            self.hgeip
         }
         fn stimecmp_changed(&mut self) {
             self.timer_changes += 1;

@@ -4,7 +4,7 @@ use arch::cause::Exception;
 use arch::csr::{envcfg, pmpcfg};
 use arch::ext::{Ext, IsaConfig};
 
-use super::{interrupt, stateen, status};
+use super::{hypervisor, interrupt, stateen, status};
 use crate::tcg::helpers::vector::VILL;
 use crate::{CsrState, HartState, Mode};
 
@@ -25,6 +25,10 @@ pub fn reset(isa: &IsaConfig, hart_id: u64) -> HartState {
             stimecmp: u64::MAX,
             // No configuration has been set yet.
             vtype: if isa.has(Ext::Zve32x) { VILL } else { 0 },
+            mideleg: interrupt::always_delegated(isa),
+            hstatus: hypervisor::hstatus_at_reset(isa),
+            vsstatus: status::virtual_at_reset(isa),
+            vstimecmp: u64::MAX,
             ..CsrState::default()
         },
         ..HartState::default()
@@ -48,8 +52,8 @@ pub fn reset_supervisor(isa: &IsaConfig, hart_id: u64, pc: u64, a1: u64) -> Hart
     s.mode = Mode::Supervisor;
     s.x[10] = hart_id;
     s.x[11] = a1;
-    s.csr.medeleg = interrupt::DELEGABLE_EXCEPTIONS & !Exception::EcallFromS.bit();
-    s.csr.mideleg = interrupt::delegable_interrupts(isa);
+    s.csr.medeleg = interrupt::delegable_exceptions(isa) & !Exception::EcallFromS.bit();
+    s.csr.mideleg |= interrupt::delegable_interrupts(isa);
     s.csr.mcounteren = u64::from(u32::MAX);
     s.csr.scounteren = u64::from(u32::MAX);
     let cache_ops = envcfg::CBIE | envcfg::CBCFE | envcfg::CBZE;

@@ -1,4 +1,4 @@
-//! `mstatus`, `sstatus` and `misa`.
+//! `mstatus`, `sstatus`, `vsstatus` and `misa`.
 //!
 //! `sstatus` is a window on `mstatus`. SD is computed on a read; what is stored there does not count.
 //!
@@ -19,6 +19,9 @@ pub(super) fn writable(isa: &IsaConfig) -> u64 {
     if isa.has(Ext::S) {
         mask |= SIE | SPIE | SPP | SUM | MXR | TVM | TSR;
     }
+    if isa.has(Ext::H) {
+        mask |= MPV | GVA;
+    }
     if isa.has(Ext::F) {
         mask |= FS;
     }
@@ -33,6 +36,11 @@ pub(super) fn at_reset(isa: &IsaConfig) -> u64 {
     let uxl = if isa.has(Ext::U) { XL_64 << UXL_SHIFT } else { MPP };
     let sxl = if isa.has(Ext::S) { XL_64 << SXL_SHIFT } else { 0 };
     uxl | sxl
+}
+
+/// The value of `vsstatus` at reset.
+pub(super) fn virtual_at_reset(isa: &IsaConfig) -> u64 {
+    if isa.has(Ext::H) { XL_64 << UXL_SHIFT } else { 0 }
 }
 
 fn mpp_is_legal(isa: &IsaConfig, status: u64) -> bool {
@@ -77,6 +85,37 @@ fn set(s: &mut HartState, v: u64, mask: u64) -> CsrEffect {
     effect(old, new)
 }
 
+pub(super) fn read_vsstatus(s: &HartState, _: &dyn CsrEnv, _: u16) -> u64 {
+    with_sd(s.csr.vsstatus)
+}
+
+/// The fields of `vsstatus` are those of `sstatus`; UXL is fixed at 64 bits here too.
+pub(super) fn write_vsstatus(s: &mut HartState, env: &mut dyn CsrEnv, _: u16, v: u64) -> CsrEffect {
+    let old = s.csr.vsstatus;
+    s.csr.vsstatus = merge(old, v, writable(env.isa()) & SSTATUS);
+    effect(old, s.csr.vsstatus)
+}
+
+/// Whether a unit's field (FS or VS) is Off where it counts: in `mstatus`, and for a guest in `vsstatus` too.
+pub fn is_off(s: &HartState, field: u64) -> bool {
+    s.csr.mstatus & field == 0 || s.virt && s.csr.vsstatus & field == 0
+}
+
+/// Whether a unit's field (FS or VS) already says Dirty wherever it counts.
+pub fn is_dirty(s: &HartState, field: u64) -> bool {
+    s.csr.mstatus & field == field && (!s.virt || s.csr.vsstatus & field == field)
+}
+
+/// Makes a unit's field (FS or VS) Dirty wherever it counts, as each instruction that changes the unit's state does.
+pub fn set_dirty(s: &mut HartState, field: u64) -> CsrEffect {
+    let before = (s.csr.mstatus, s.csr.vsstatus);
+    s.csr.mstatus |= field;
+    if s.virt {
+        s.csr.vsstatus |= field;
+    }
+    if before == (s.csr.mstatus, s.csr.vsstatus) { CsrEffect::empty() } else { CsrEffect::MODE }
+}
+
 /// What a change of `mstatus` asks for.
 fn effect(old: u64, new: u64) -> CsrEffect {
     let changed = old ^ new;
@@ -85,15 +124,10 @@ fn effect(old: u64, new: u64) -> CsrEffect {
     effect.set(CsrEffect::MODE, changed & (FS | VS | TVM | TW | TSR) != 0);
     let mut translation = SUM | MXR | MPRV;
     if new & MPRV != 0 {
-        translation |= MPP;
+        translation |= MPP | MPV;
     }
     effect.set(CsrEffect::TRANSLATION, changed & translation != 0);
     effect
-}
-
-/// Marks the floating-point state dirty, as each instruction that writes it does.
-pub(super) fn set_fs_dirty(s: &mut HartState) -> CsrEffect {
-    set(s, FS, FS)
 }
 
 #[cfg(test)]

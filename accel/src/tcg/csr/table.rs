@@ -6,8 +6,8 @@ use arch::csr::{self, Csr};
 use arch::ext::{ExtSet, IsaConfig};
 
 use super::{
-    CsrEffect, CsrEnv, Denied, aia, counter, delegation, envcfg, fp, indirect, interrupt, pmp, stateen, status,
-    translation, trap_setup,
+    CsrEffect, CsrEnv, Denied, aia, counter, delegation, envcfg, fp, hypervisor, indirect, interrupt, pmp, stateen,
+    status, translation, trap_setup,
 };
 use crate::HartState;
 
@@ -116,6 +116,35 @@ static ROWS: &[Row] = &[
         .write(delegation::write_inhibit)
         .when(delegation::inhibit_access),
     row(csr::SATP).read(translation::read_satp).write(translation::write_satp).when(translation::access),
+    // Hypervisor.
+    row(csr::HSTATUS).read(|s, _, _| s.csr.hstatus).write(hypervisor::write_hstatus),
+    row(csr::HEDELEG).read(|s, _, _| s.csr.hedeleg).write(hypervisor::write_hedeleg),
+    row(csr::HIDELEG).read(interrupt::read_hideleg).write(interrupt::write_hideleg),
+    row(csr::HIE).read(interrupt::read_hie).write(interrupt::write_hie),
+    row(csr::HTIMEDELTA).read(|s, _, _| s.csr.htimedelta).write(hypervisor::write_htimedelta),
+    row(csr::HCOUNTEREN).read(|s, _, _| s.csr.hcounteren).write(hypervisor::write_hcounteren),
+    row(csr::HGEIE).read(|s, _, _| s.csr.hgeie).write(hypervisor::write_hgeie),
+    row(csr::HENVCFG).read(hypervisor::read_henvcfg).write(hypervisor::write_henvcfg),
+    row(csr::HTVAL).read(|s, _, _| s.csr.htval).write(store!(htval, |s, env, v| v)),
+    row(csr::HIP).read(interrupt::read_hip).write(interrupt::write_hip).software(interrupt::software_hip),
+    row(csr::HVIP).read(|s, _, _| s.csr.hvip).write(interrupt::write_hvip),
+    row(csr::HTINST).read(|s, _, _| s.csr.htinst).write(store!(htinst, |s, env, v| v)),
+    row(csr::HGATP).read(|s, _, _| s.csr.hgatp).write(hypervisor::write_hgatp).when(hypervisor::hgatp_access),
+    row(csr::HGEIP).read(hypervisor::read_hgeip),
+    // Virtual supervisor.
+    row(csr::VSSTATUS).read(status::read_vsstatus).write(status::write_vsstatus),
+    row(csr::VSIE).read(interrupt::read_vsie).write(interrupt::write_vsie),
+    row(csr::VSTVEC).read(|s, _, _| s.csr.vstvec).write(store!(vstvec, |s, env, v| trap_setup::tvec(s.csr.vstvec, v))),
+    row(csr::VSSCRATCH).read(|s, _, _| s.csr.vsscratch).write(store!(vsscratch, |s, env, v| v)),
+    row(csr::VSEPC).read(|s, _, _| s.csr.vsepc).write(store!(vsepc, |s, env, v| trap_setup::epc(env.isa(), v))),
+    row(csr::VSCAUSE).read(|s, _, _| s.csr.vscause).write(store!(vscause, |s, env, v| v)),
+    row(csr::VSTVAL).read(|s, _, _| s.csr.vstval).write(store!(vstval, |s, env, v| v)),
+    row(csr::VSIP).read(interrupt::read_vsip).write(interrupt::write_vsip).software(interrupt::software_vsip),
+    row(csr::VSTIMECMP)
+        .read(|s, _, _| s.csr.vstimecmp)
+        .write(hypervisor::write_vstimecmp)
+        .when(hypervisor::vstimecmp_access),
+    row(csr::VSATP).read(|s, _, _| s.csr.vsatp).write(hypervisor::write_vsatp).when(hypervisor::vsatp_access),
     // Who the hart is.
     row(csr::MVENDORID).read(|_, env, _| env.isa().mvendorid),
     row(csr::MARCHID).read(|_, env, _| env.isa().marchid),
@@ -143,6 +172,8 @@ static ROWS: &[Row] = &[
     row(csr::MCAUSE).read(|s, _, _| s.csr.mcause).write(store!(mcause, |s, env, v| v)),
     row(csr::MTVAL).read(|s, _, _| s.csr.mtval).write(store!(mtval, |s, env, v| v)),
     row(csr::MIP).read(interrupt::read_mip).write(interrupt::write_mip).software(interrupt::software_mip),
+    row(csr::MTINST).read(|s, _, _| s.csr.mtinst).write(store!(mtinst, |s, env, v| v)),
+    row(csr::MTVAL2).read(|s, _, _| s.csr.mtval2).write(store!(mtval2, |s, env, v| v)),
     // Physical memory protection.
     row(csr::PMPCFG0).to(0x3af).read(pmp::read_cfg).write(pmp::write_cfg),
     row(csr::PMPADDR0).to(csr::PMPADDR63).read(pmp::read_addr).write(pmp::write_addr),

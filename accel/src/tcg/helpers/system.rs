@@ -7,12 +7,20 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::softfloat::{self, FpOp, Rm};
+use arch::csr::{hgatp, mstatus, satp};
+
 use crate::RemoteFence;
-use crate::tcg::csr::{CsrEffect, CsrOp, Denied};
+use crate::tcg::csr::{CsrEffect, CsrOp, Denied, status};
 use crate::tcg::hart::{Exit, Hart, NO_RESERVATION};
 use crate::tcg::ir::{Helper, fp_check as checks};
+use crate::tcg::mmu::hyper::HyperLoad;
+use crate::tcg::mmu::tlb::Space;
 use crate::tcg::smp::POLL_CODE;
 use crate::tcg::trap::{self, Trap};
+
+/// Bits of an ASID and of a VMID.
+const ASID: u64 = satp::ASID >> satp::ASID_SHIFT;
+const VMID: u64 = hgatp::VMID >> hgatp::VMID_SHIFT;
 
 /// Performs `helper`; the result is meaningless if `hart.exit` was set.
 pub fn call(hart: &mut Hart, helper: Helper, a: u64, b: u64, c: u64) -> u64 {
@@ -30,6 +38,10 @@ pub fn call(hart: &mut Hart, helper: Helper, a: u64, b: u64, c: u64) -> u64 {
             Err(denied) => hart.raise(denied.trap(c as u32)),
         },
         Helper::SfenceVma => sfence_vma(hart, a, b, c),
+        Helper::HfenceVvma => hfence_vvma(hart, a, b, c),
+        Helper::HfenceGvma => hfence_gvma(hart, b, c),
+        Helper::HyperLoad => return hyper_load(hart, a, b, c as u32),
+        Helper::HyperStore => hyper_store(hart, a, b, c),
         Helper::SfenceInval => {
             if let Err(denied) = trap::check_sfence_inval(&hart.s) {
                 hart.raise(denied.trap(c as u32));
@@ -66,7 +78,7 @@ fn fp_check(hart: &mut Hart, checks: u8, raw: u32) {
 
 /// Marks the floating-point state dirty.
 pub fn make_fp_dirty(hart: &mut Hart) {
-    hart.s.csr.mstatus |= 3 << 13 | 1 << 63;
+    status::set_dirty(&mut hart.s, mstatus::FS);
     hart.update_fp();
 }
 
@@ -129,10 +141,10 @@ fn csr(hart: &mut Hart, code: u64, src: u64, raw: u32) -> u64 {
 }
 
 fn ecall(hart: &mut Hart) {
-    if hart.vm.builtin_sbi && hart.s.mode == crate::Mode::Supervisor {
+    if hart.vm.builtin_sbi && hart.s.mode == crate::Mode::Supervisor && !hart.s.virt {
         return hart.leave_after(4, Exit::Sbi);
     }
-    let cause = trap::ecall_cause(hart.s.mode);
+    let cause = trap::ecall_cause(&hart.s);
     hart.raise(Trap::new(cause, 0));
 }
 
@@ -145,6 +157,7 @@ fn xret(hart: &mut Hart, ret: fn(&mut crate::HartState) -> Result<(), Denied>, r
     hart.exit = Exit::Resume;
     hart.counters_see_mode();
     hart.res_addr = NO_RESERVATION;
+    hart.update_fp();
     hart.select_context();
     if trap::pending_interrupt(&hart.s, hart.mip()).is_some() {
         hart.poll_interrupts();
@@ -156,13 +169,44 @@ fn sfence_vma(hart: &mut Hart, va: u64, asid: u64, which: u64) {
     if let Err(denied) = trap::check_sfence_vma(&hart.s) {
         return hart.raise(denied.trap((which >> 2) as u32));
     }
-    let asid = (which & 2 != 0).then_some(asid & 0xffff);
-    match (which & 1 != 0, asid) {
-        (true, asid) => hart.tlb.flush_page(va, asid),
-        (false, Some(asid)) => hart.tlb.flush_asid(asid),
-        (false, None) => hart.tlb.flush_all(),
-    }
+    let space = if hart.s.virt { hart.guest_space() } else { Space::Host };
+    hart.fence(space, (which & 1 != 0).then_some(va), (which & 2 != 0).then_some(asid));
     hart.leave_after(4, Exit::Resume);
+}
+
+/// As [`sfence_vma`], for the guest of the current VMID.
+fn hfence_vvma(hart: &mut Hart, va: u64, asid: u64, which: u64) {
+    if let Err(denied) = trap::check_hfence_vvma(&hart.s) {
+        return hart.raise(denied.trap((which >> 2) as u32));
+    }
+    let space = hart.guest_space();
+    hart.fence(space, (which & 1 != 0).then_some(va), (which & 2 != 0).then_some(asid));
+}
+
+/// As [`sfence_vma`], for the second stage; the address does not narrow it.
+fn hfence_gvma(hart: &mut Hart, vmid: u64, which: u64) {
+    if let Err(denied) = trap::check_hfence_gvma(&hart.s) {
+        return hart.raise(denied.trap((which >> 2) as u32));
+    }
+    hart.tlb.flush_guests((which & 2 != 0).then_some(vmid & VMID));
+}
+
+/// HLV and HLVX; `kind` as [`HyperLoad`] packs it.
+fn hyper_load(hart: &mut Hart, va: u64, kind: u64, raw: u32) -> u64 {
+    if let Err(denied) = trap::check_hypervisor_access(&hart.s) {
+        hart.raise(denied.trap(raw));
+        return 0;
+    }
+    let kind = HyperLoad::unpack(kind);
+    hart.load_as_guest(va, u64::from(kind.bytes), kind.exec).map_or(0, |v| kind.extend(v))
+}
+
+/// HSV.
+fn hyper_store(hart: &mut Hart, va: u64, v: u64, kind: u64) {
+    if let Err(denied) = trap::check_hypervisor_access(&hart.s) {
+        return hart.raise(denied.trap((kind >> 4) as u32));
+    }
+    let _ = hart.store_as_guest(va, kind & 15, v);
 }
 
 /// Caches are coherent here, so managing a block is checking that it may be managed.
@@ -256,24 +300,42 @@ impl Hart {
         self.code.dead.clear();
     }
 
+    /// The guest that HS-mode is set up for, or that runs.
+    pub fn guest_space(&self) -> Space {
+        Space::Guest { vmid: (self.s.csr.hgatp & hgatp::VMID) >> hgatp::VMID_SHIFT }
+    }
+
+    /// Orders translations after a change of page tables, for one address or address space if they are given.
+    fn fence(&mut self, space: Space, va: Option<u64>, asid: Option<u64>) {
+        let asid = asid.map(|asid| asid & ASID);
+        match (va, asid) {
+            (Some(va), asid) => self.tlb.flush_page(space, va, asid),
+            (None, Some(asid)) => self.tlb.flush_asid(space, asid),
+            (None, None) => self.tlb.flush_space(space),
+        }
+    }
+
+    /// As [`fence`](Self::fence), for `size` bytes from `start`; everything if both are zero or it is too much.
+    fn fence_range(&mut self, space: Space, start: u64, size: u64, asid: Option<u64>) {
+        const PAGES: u64 = 64;
+        if start == 0 && size == 0 || size > PAGES << 12 {
+            return self.fence(space, None, asid);
+        }
+        let first = start & !0xfff;
+        let last = start.saturating_add(size.max(1) - 1) & !0xfff;
+        for page in (first..=last).step_by(4096) {
+            self.fence(space, Some(page), asid);
+        }
+    }
+
     /// Performs a fence that another hart asked for.
     pub fn perform(&mut self, fence: RemoteFence) {
         match fence {
             RemoteFence::Instruction => self.fence_i(),
-            RemoteFence::Address { start, size, asid } => {
-                const PAGES: u64 = 64;
-                if start == 0 && size == 0 || size == u64::MAX || size > PAGES << 12 {
-                    match asid {
-                        Some(asid) => self.tlb.flush_asid(asid & 0xffff),
-                        None => self.tlb.flush_all(),
-                    }
-                } else {
-                    let first = start & !0xfff;
-                    let last = start.saturating_add(size.max(1) - 1) & !0xfff;
-                    for page in (first..=last).step_by(4096) {
-                        self.tlb.flush_page(page, asid.map(|a| a & 0xffff));
-                    }
-                }
+            RemoteFence::Address { start, size, asid } => self.fence_range(Space::Host, start, size, asid),
+            RemoteFence::GuestStage { vmid } => self.tlb.flush_guests(vmid.map(|vmid| vmid & VMID)),
+            RemoteFence::GuestAddress { start, size, asid, vmid } => {
+                self.fence_range(Space::Guest { vmid: vmid & VMID }, start, size, asid);
             }
         }
     }

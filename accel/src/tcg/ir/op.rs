@@ -308,6 +308,13 @@ pub enum Helper {
     Wfi,
     /// rs1 value, rs2 value, `1` if rs1 is not x0 | `2` if rs2 is not x0.
     SfenceVma,
+    /// HFENCE.VVMA and HFENCE.GVMA; arguments as for `SfenceVma`.
+    HfenceVvma,
+    HfenceGvma,
+    /// HLV and HLVX: address, what kind of load, instruction bits.
+    HyperLoad,
+    /// HSV: address, value, `bytes | instruction bits << 4`.
+    HyperStore,
     /// Legality of the fences of Svinval that do nothing else.
     SfenceInval,
     FenceI,

@@ -14,7 +14,7 @@ use crate::tcg::mmu::tlb::TLB_ENTRIES;
 use crate::tcg::trap::Trap;
 
 /// Where a virtual address leads.
-enum Place {
+pub(super) enum Place {
     Ram(*mut u8),
     Device(u64),
 }
@@ -241,7 +241,7 @@ impl Hart {
 }
 
 /// Reads `len` (1, 2, 4, 8) bytes, in one access where they are aligned.
-fn read_host(host: *mut u8, len: u64) -> u64 {
+pub(super) fn read_host(host: *mut u8, len: u64) -> u64 {
     if !(host as u64).is_multiple_of(len) {
         let mut v = [0u8; 8];
         // SAFETY: the caller translated `len` bytes at `host`; guest RAM is only ever reached by raw pointers.
@@ -260,7 +260,7 @@ fn read_host(host: *mut u8, len: u64) -> u64 {
 }
 
 /// Writes the low `len` bytes of `v`, in one access where they are aligned.
-fn write_host(host: *mut u8, len: u64, v: u64) {
+pub(super) fn write_host(host: *mut u8, len: u64, v: u64) {
     if !(host as u64).is_multiple_of(len) {
         // SAFETY: the caller translated `len` bytes at `host`; guest RAM is only ever reached by raw pointers.
         unsafe { std::ptr::copy_nonoverlapping(v.to_le_bytes().as_ptr(), host, len as usize) };

@@ -1,6 +1,8 @@
 //! Guest memory as instructions see it: translation, protection, and the TLB that remembers both.
 
 mod access;
+pub mod hyper;
 pub mod pmp;
 pub mod tlb;
+mod two_stage;
 pub mod walk;

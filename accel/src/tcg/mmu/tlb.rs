@@ -10,6 +10,7 @@
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 
+use arch::csr::hgatp;
 use rustc_hash::FxHashSet;
 
 /// Entries in each of the read and write arrays.
@@ -54,6 +55,8 @@ pub struct ContextKey {
     pub data_mode: u8,
     pub sum: bool,
     pub mxr: bool,
+    /// MXR of HS-level, where `virt`: it counts for both stages.
+    pub host_mxr: bool,
     /// `satp.MODE`, where any of the two is translated: a switch to or from Bare takes effect without a fence.
     pub paging: u8,
     /// The code of the jump cache looks at the limit of the counters.
@@ -64,6 +67,31 @@ pub struct ContextKey {
     pub virt: bool,
     /// Whole `hgatp`, VMID and all, where `virt`, else 0.
     pub hgatp: u64,
+}
+
+impl ContextKey {
+    /// The virtual machine, where `virt`.
+    fn vmid(&self) -> u64 {
+        (self.hgatp & hgatp::VMID) >> hgatp::VMID_SHIFT
+    }
+}
+
+/// Whose addresses a fence names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Space {
+    /// Those that `satp` translates.
+    Host,
+    /// Those that `vsatp` translates in one virtual machine.
+    Guest { vmid: u64 },
+}
+
+impl Space {
+    fn has(self, key: &ContextKey) -> bool {
+        match self {
+            Space::Host => !key.virt,
+            Space::Guest { vmid } => key.virt && key.vmid() == vmid,
+        }
+    }
 }
 
 /// The arrays of one context; generated code addresses them from one base register.
@@ -406,16 +434,30 @@ impl Tlb {
         [jump[i], jump[i ^ 1]].into_iter().find(|e| e.tag == pc).map(|e| e.code)
     }
 
-    /// Forgets everything (`sfence.vma x0, x0`; a change of PMP or of the translation mode).
+    /// Forgets everything (a change of PMP or of the whole state).
     pub fn flush_all(&mut self) {
         self.flushes += 1;
         self.contexts.iter_mut().for_each(Context::flush);
     }
 
-    /// Forgets the pages of one address space; global translations may stay.
-    pub fn flush_asid(&mut self, asid: u64) {
+    /// Forgets every translation of a space (`sfence.vma x0, x0` and its likes).
+    pub fn flush_space(&mut self, space: Space) {
         self.flushes += 1;
-        for c in &mut self.contexts {
+        self.contexts.iter_mut().filter(|c| space.has(&c.key)).for_each(Context::flush);
+    }
+
+    /// Forgets every translation of one or all virtual machines (`hfence.gvma`). Entries do not know the guest
+    /// physical address they lead through, so that a fence for one of these is a fence for all.
+    pub fn flush_guests(&mut self, vmid: Option<u64>) {
+        self.flushes += 1;
+        let named = |key: &ContextKey| key.virt && vmid.is_none_or(|vmid| key.vmid() == vmid);
+        self.contexts.iter_mut().filter(|c| named(&c.key)).for_each(Context::flush);
+    }
+
+    /// Forgets the pages of one address space; global translations may stay.
+    pub fn flush_asid(&mut self, space: Space, asid: u64) {
+        self.flushes += 1;
+        for c in self.contexts.iter_mut().filter(|c| space.has(&c.key)) {
             if c.key.satp == 0 {
                 c.drop_local();
             } else if c.key.satp >> 44 & 0xffff == asid {
@@ -425,8 +467,8 @@ impl Tlb {
     }
 
     /// Forgets one page; with `asid`, in the other address spaces it may stay.
-    pub fn flush_page(&mut self, va: u64, asid: Option<u64>) {
-        for c in &mut self.contexts {
+    pub fn flush_page(&mut self, space: Space, va: u64, asid: Option<u64>) {
+        for c in self.contexts.iter_mut().filter(|c| space.has(&c.key)) {
             if c.key.satp == 0 || asid.is_none_or(|a| c.key.satp >> 44 & 0xffff == a) {
                 c.flush_page(va);
             }

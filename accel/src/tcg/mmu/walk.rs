@@ -2,17 +2,19 @@
 //!
 //! Pure but for the page-table accesses themselves, which go through [`PhysMem`]. Nothing is cached here (`tlb`
 //! does that), and the PMP check of the translated access is the caller's; that of the page-table accesses is ours.
+//! A guest's addresses go through two stages, which are the same algorithm; what the second adds is in `two_stage`.
 //!
 //! Privileged spec, "Virtual Address Translation Process", Sv39, Sv48, Sv57, Svnapot, Svpbmt, Svade, Svadu.
 
 use arch::cause::Exception;
-use arch::csr::{envcfg, mstatus, satp};
+use arch::csr::{envcfg, hstatus, mstatus, satp};
 use arch::ext::{Ext, IsaConfig, SatpMode};
 use arch::pte::{self, Pbmt};
 use bitflags::bitflags;
 
-use super::pmp;
-use crate::tcg::trap::{Trap, previous_mode};
+use super::{pmp, two_stage};
+use crate::tcg::csr::hypervisor::henvcfg;
+use crate::tcg::trap::{Trap, data_virt, previous_mode};
 use crate::{HartState, Mode, PmpState};
 
 bitflags! {
@@ -73,6 +75,16 @@ impl Access {
         Trap::of(cause, va)
     }
 
+    /// The guest-page fault of this access; `gpa` is the guest physical address that could not be translated.
+    pub fn guest_page_fault(self, va: u64, gpa: u64) -> Trap {
+        let cause = match self {
+            Access::Fetch => Exception::InstructionGuestPageFault,
+            Access::Load => Exception::LoadGuestPageFault,
+            Access::Store => Exception::StoreGuestPageFault,
+        };
+        Trap { tval2: gpa >> 2, ..Trap::of(cause, va) }
+    }
+
     /// The misalignment exception of this access.
     pub fn misaligned(self, va: u64) -> Trap {
         let cause = match self {
@@ -97,16 +109,22 @@ pub trait PhysMem {
 pub struct Regime<'a> {
     /// The effective privilege mode of the access.
     pub mode: Mode,
+    /// `satp`, of a guest `vsatp`.
     pub satp: u64,
-    /// `mstatus.SUM` and `mstatus.MXR`.
+    /// `mstatus.SUM` and `mstatus.MXR`; of a guest `vsstatus.SUM`, and MXR if any of the two is set.
     pub sum: bool,
     pub mxr: bool,
-    /// A and D bits are set here (Svadu, `menvcfg.ADUE`); else a clear one is a page fault (Svade).
+    /// A and D bits are set here (Svadu; ADUE of `menvcfg`, of a guest that of `henvcfg`); else a clear one is a page
+    /// fault (Svade).
     pub set_ad: bool,
-    /// `menvcfg.PBMTE`.
+    /// PBMTE of `menvcfg`, of a guest that of `henvcfg`.
     pub pbmt: bool,
     /// Svnapot.
     pub napot: bool,
+    /// HLVX: loads need execute permission in place of read permission.
+    pub exec_loads: bool,
+    /// The second stage, if the access is a guest's.
+    pub guest: Option<Guest>,
     pub pmp: &'a PmpState,
     /// Implemented PMP entries.
     pub pmp_entries: u8,
@@ -114,29 +132,63 @@ pub struct Regime<'a> {
     pub windows: Option<&'a pmp::Windows>,
 }
 
+/// What the second stage of a guest's translation depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Guest {
+    pub hgatp: u64,
+    /// MXR of HS-level: `vsstatus.MXR` does not count here.
+    pub mxr: bool,
+    /// ADUE and PBMTE of `menvcfg`.
+    pub set_ad: bool,
+    pub pbmt: bool,
+}
+
 impl<'a> Regime<'a> {
     /// For instruction fetches.
     pub fn fetch(s: &'a HartState, isa: &IsaConfig) -> Self {
-        Self::of(s, isa, s.mode)
+        Self::of(s, isa, s.mode, s.virt)
     }
 
     /// For explicit loads and stores: `mstatus.MPRV` counts.
     pub fn data(s: &'a HartState, isa: &IsaConfig) -> Self {
-        Self::of(s, isa, data_mode(s))
+        Self::of(s, isa, data_mode(s), data_virt(s))
     }
 
-    fn of(s: &'a HartState, isa: &IsaConfig, mode: Mode) -> Self {
-        Self {
+    /// For the loads and stores of HLV and HSV: as VS-mode's or VU-mode's, by `hstatus.SPVP`.
+    pub fn hypervisor(s: &'a HartState, isa: &IsaConfig) -> Self {
+        let mode = if s.csr.hstatus & hstatus::SPVP != 0 { Mode::Supervisor } else { Mode::User };
+        Self::of(s, isa, mode, true)
+    }
+
+    fn of(s: &'a HartState, isa: &IsaConfig, mode: Mode, virt: bool) -> Self {
+        let c = &s.csr;
+        let (sum, mxr) = (|status| status & mstatus::SUM != 0, |status| status & mstatus::MXR != 0);
+        let machine = Self {
             mode,
-            satp: s.csr.satp,
-            sum: s.csr.mstatus & mstatus::SUM != 0,
-            mxr: s.csr.mstatus & mstatus::MXR != 0,
-            set_ad: s.csr.menvcfg & envcfg::ADUE != 0,
-            pbmt: s.csr.menvcfg & envcfg::PBMTE != 0,
+            satp: c.satp,
+            sum: sum(c.mstatus),
+            mxr: mxr(c.mstatus),
+            set_ad: c.menvcfg & envcfg::ADUE != 0,
+            pbmt: c.menvcfg & envcfg::PBMTE != 0,
             napot: isa.has(Ext::Svnapot),
-            pmp: &s.csr.pmp,
+            exec_loads: false,
+            guest: None,
+            pmp: &c.pmp,
             pmp_entries: isa.pmp_entries,
             windows: None,
+        };
+        if !virt {
+            return machine;
+        }
+        let henvcfg = henvcfg(s);
+        Self {
+            satp: c.vsatp,
+            sum: sum(c.vsstatus),
+            mxr: mxr(c.vsstatus | c.mstatus),
+            set_ad: henvcfg & envcfg::ADUE != 0,
+            pbmt: henvcfg & envcfg::PBMTE != 0,
+            guest: Some(Guest { hgatp: c.hgatp, mxr: machine.mxr, set_ad: machine.set_ad, pbmt: machine.pbmt }),
+            ..machine
         }
     }
 
@@ -149,13 +201,29 @@ impl<'a> Regime<'a> {
         verdict.allows(access)
     }
 
-    /// How addresses are translated.
+    /// How addresses are translated; of a guest, in the first stage.
     pub fn satp_mode(&self) -> SatpMode {
         if self.mode == Mode::Machine {
             return SatpMode::Bare;
         }
         // `satp` never holds a mode that is not supported.
         SatpMode::from_encoding(self.satp >> satp::MODE_SHIFT).unwrap_or(SatpMode::Bare)
+    }
+
+    /// The only stage, or the first of two.
+    pub(super) fn stage(&self) -> Stage {
+        Stage {
+            scheme: self.satp_mode(),
+            widened: false,
+            root: (self.satp & satp::PPN) << pte::PAGE_SHIFT,
+            mode: self.mode,
+            sum: self.sum,
+            mxr: self.mxr,
+            set_ad: self.set_ad,
+            pbmt: self.pbmt,
+            napot: self.napot,
+            exec_loads: self.exec_loads,
+        }
     }
 }
 
@@ -169,11 +237,12 @@ pub fn data_mode(s: &HartState) -> Mode {
 pub struct Walk {
     /// Of the byte asked for, not of its page.
     pub pa: u64,
-    /// log2 of the size of the mapping: 12, 16 (Svnapot), 21, 30, 39 or 48. 12 without translation.
+    /// log2 of the size of the mapping: 12, 16 (Svnapot), 21, 30, 39 or 48. 12 without translation. Of a guest, in the
+    /// first stage: what its fences name.
     pub page_shift: u8,
     /// Mapped alike in all address spaces.
     pub global: bool,
-    /// R, W, X and U of the leaf, as they stand there. SUM and MXR are not folded in.
+    /// R, W, X and U of the leaf, as they stand there. SUM and MXR are not folded in. Of a guest, what both stages give.
     pub perms: Perms,
     /// D is set: later stores need no walk.
     pub dirty: bool,
@@ -188,47 +257,142 @@ const RESERVED_IN_POINTER: u64 = pte::N | pte::PBMT | pte::D | pte::A | pte::U;
 ///
 /// With Svadu this sets A, and D for a store, in the leaf: call it for accesses that really are going to happen.
 pub fn translate<M: PhysMem + ?Sized>(r: &Regime, mem: &M, va: u64, access: Access) -> Result<Walk, Trap> {
-    let mode = r.satp_mode();
-    if mode == SatpMode::Bare {
-        return Ok(identity(va));
+    if let Some(guest) = &r.guest
+        && r.mode != Mode::Machine
+    {
+        return two_stage::translate(r, guest, mem, va, access);
     }
-    if !mode.is_canonical(va) {
-        return Err(access.page_fault(va));
-    }
-    let mut table = (r.satp & satp::PPN) << pte::PAGE_SHIFT;
-    let mut global = false;
-    let mut level = mode.levels() - 1;
-    loop {
-        let slot = table + pte::index(va, level) * pte::ENTRY_SIZE;
-        let entry = read(r, mem, slot).ok_or_else(|| access.access_fault(va))?;
-        if entry & pte::V == 0 || entry & pte::RESERVED != 0 || pte::is_reserved_permission(entry) {
-            return Err(access.page_fault(va));
+    r.stage().walk(&Physical { r, mem }, va, access).map_err(|fault| match fault {
+        Fault::Page => access.page_fault(va),
+        Fault::Access => access.access_fault(va),
+    })
+}
+
+/// Why a stage could not translate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    Page,
+    Access,
+}
+
+/// The tables of a stage.
+pub(super) trait Tables {
+    /// Their faults; those of the stage itself can be told in the same words.
+    type Fault: From<Fault>;
+    /// As [`PhysMem::read_pte`], at an address of the stage's tables.
+    fn read(&self, slot: u64) -> Result<u64, Self::Fault>;
+    /// As [`PhysMem::cas_pte`].
+    fn swap(&self, slot: u64, old: u64, new: u64) -> Result<bool, Self::Fault>;
+}
+
+/// Tables at physical addresses.
+pub(super) struct Physical<'a, M: ?Sized> {
+    pub r: &'a Regime<'a>,
+    pub mem: &'a M,
+}
+
+impl<M: PhysMem + ?Sized> Tables for Physical<'_, M> {
+    type Fault = Fault;
+
+    fn read(&self, slot: u64) -> Result<u64, Fault> {
+        if !self.r.may_access_pte(slot, Access::Load) {
+            return Err(Fault::Access);
         }
-        let global_here = global || entry & pte::G != 0;
-        if entry & (pte::R | pte::X) != 0 {
-            let leaf = Leaf { slot, level, global: global_here };
-            match leaf.finish(r, mem, va, entry, access)? {
-                Some(walk) => return Ok(walk),
-                // The entry changed under our hands: look at it again.
-                None => continue,
+        self.mem.read_pte(slot).ok_or(Fault::Access)
+    }
+
+    fn swap(&self, slot: u64, old: u64, new: u64) -> Result<bool, Fault> {
+        if !self.r.may_access_pte(slot, Access::Store) {
+            return Err(Fault::Access);
+        }
+        self.mem.cas_pte(slot, old, new).ok_or(Fault::Access)
+    }
+}
+
+/// A stage of translation: the specification's algorithm, and what differs between the stages as data.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stage {
+    pub scheme: SatpMode,
+    /// The second stage: addresses are two bits wider and the root table is four times as large.
+    pub widened: bool,
+    /// Address of the root table.
+    pub root: u64,
+    pub mode: Mode,
+    pub sum: bool,
+    pub mxr: bool,
+    pub set_ad: bool,
+    pub pbmt: bool,
+    pub napot: bool,
+    pub exec_loads: bool,
+}
+
+impl Stage {
+    pub(super) fn walk<T: Tables>(&self, tables: &T, va: u64, access: Access) -> Result<Walk, T::Fault> {
+        if self.scheme == SatpMode::Bare {
+            return Ok(identity(va));
+        }
+        if !self.is_in_range(va) {
+            return Err(Fault::Page.into());
+        }
+        let mut table = self.root;
+        let mut global = false;
+        let mut level = self.scheme.levels() - 1;
+        let mut index = va >> (pte::PAGE_SHIFT + pte::LEVEL_BITS * level) & self.root_mask();
+        loop {
+            let slot = table + index * pte::ENTRY_SIZE;
+            let entry = tables.read(slot)?;
+            if entry & pte::V == 0 || entry & pte::RESERVED != 0 || pte::is_reserved_permission(entry) {
+                return Err(Fault::Page.into());
             }
+            let global_here = global || entry & pte::G != 0;
+            if entry & (pte::R | pte::X) != 0 {
+                let leaf = Leaf { slot, level, global: global_here };
+                match leaf.finish(self, tables, va, entry, access)? {
+                    Some(walk) => return Ok(walk),
+                    // The entry changed under our hands: look at it again.
+                    None => continue,
+                }
+            }
+            if level == 0 || entry & RESERVED_IN_POINTER != 0 {
+                return Err(Fault::Page.into());
+            }
+            table = pte::ppn(entry) << pte::PAGE_SHIFT;
+            level -= 1;
+            index = pte::index(va, level);
+            global = global_here;
         }
-        if level == 0 || entry & RESERVED_IN_POINTER != 0 {
-            return Err(access.page_fault(va));
-        }
-        table = pte::ppn(entry) << pte::PAGE_SHIFT;
-        level -= 1;
-        global = global_here;
+    }
+
+    /// Virtual addresses are sign-extended, guest physical ones zero-extended.
+    fn is_in_range(&self, va: u64) -> bool {
+        if self.widened { va >> (self.scheme.virt_bits() + 2) == 0 } else { self.scheme.is_canonical(va) }
+    }
+
+    /// The bits of an index into the root table.
+    fn root_mask(&self) -> u64 {
+        if self.widened { 4 * pte::ENTRIES - 1 } else { pte::ENTRIES - 1 }
+    }
+
+    /// Whether the permissions of a leaf allow the access.
+    fn allows(&self, entry: u64, access: Access) -> bool {
+        let user = entry & pte::U != 0;
+        let by_mode = match self.mode {
+            Mode::User => user,
+            _ => !user || self.sum && access != Access::Fetch,
+        };
+        by_mode
+            && match access {
+                Access::Fetch => entry & pte::X != 0,
+                Access::Load if self.exec_loads => entry & pte::X != 0,
+                Access::Load => entry & pte::R != 0 || self.mxr && entry & pte::X != 0,
+                Access::Store => entry & pte::W != 0,
+            }
     }
 }
 
 /// No translation: everything is where it seems to be.
 fn identity(va: u64) -> Walk {
     Walk { pa: va, page_shift: 12, global: true, perms: Perms::RWX | Perms::U, dirty: true, pbmt: Pbmt::Pma }
-}
-
-fn read<M: PhysMem + ?Sized>(r: &Regime, mem: &M, slot: u64) -> Option<u64> {
-    if r.may_access_pte(slot, Access::Load) { mem.read_pte(slot) } else { None }
 }
 
 /// Where a leaf was found.
@@ -241,26 +405,27 @@ struct Leaf {
 
 impl Leaf {
     /// Steps 5 to 8 of the specification's algorithm; `None` if the entry has to be read again.
-    fn finish<M>(&self, r: &Regime, mem: &M, va: u64, entry: u64, access: Access) -> Result<Option<Walk>, Trap>
-    where
-        M: PhysMem + ?Sized,
-    {
-        let shift = self.page_shift(r, entry).ok_or_else(|| access.page_fault(va))?;
-        if !allowed(r, entry, access) {
-            return Err(access.page_fault(va));
+    fn finish<T: Tables>(
+        &self,
+        stage: &Stage,
+        tables: &T,
+        va: u64,
+        entry: u64,
+        access: Access,
+    ) -> Result<Option<Walk>, T::Fault> {
+        let shift = self.page_shift(stage, entry).ok_or(Fault::Page)?;
+        if !stage.allows(entry, access) {
+            return Err(Fault::Page.into());
         }
         let mut wanted = entry | pte::A;
         if access == Access::Store {
             wanted |= pte::D;
         }
         if wanted != entry {
-            if !r.set_ad {
-                return Err(access.page_fault(va));
+            if !stage.set_ad {
+                return Err(Fault::Page.into());
             }
-            if !r.may_access_pte(self.slot, Access::Store) {
-                return Err(access.access_fault(va));
-            }
-            if !mem.cas_pte(self.slot, entry, wanted).ok_or_else(|| access.access_fault(va))? {
+            if !tables.swap(self.slot, entry, wanted)? {
                 return Ok(None);
             }
         }
@@ -276,35 +441,20 @@ impl Leaf {
     }
 
     /// log2 of the size of the mapping; `None` if the entry is malformed.
-    fn page_shift(&self, r: &Regime, entry: u64) -> Option<u8> {
+    fn page_shift(&self, stage: &Stage, entry: u64) -> Option<u8> {
         let pbmt = Pbmt::of(entry)?;
-        if pbmt != Pbmt::Pma && !r.pbmt {
+        if pbmt != Pbmt::Pma && !stage.pbmt {
             return None;
         }
         let ppn = pte::ppn(entry);
         if entry & pte::N != 0 {
             let well_formed = self.level == 0 && ppn & pte::NAPOT_64K_BITS == pte::NAPOT_64K;
-            return (r.napot && well_formed).then_some(16);
+            return (stage.napot && well_formed).then_some(16);
         }
         let shift = pte::PAGE_SHIFT + pte::LEVEL_BITS * self.level;
         let aligned = (ppn << pte::PAGE_SHIFT).trailing_zeros() >= shift;
         aligned.then_some(shift as u8)
     }
-}
-
-/// Whether the permissions of a leaf allow the access.
-fn allowed(r: &Regime, entry: u64, access: Access) -> bool {
-    let user = entry & pte::U != 0;
-    let by_mode = match r.mode {
-        Mode::User => user,
-        _ => !user || r.sum && access != Access::Fetch,
-    };
-    by_mode
-        && match access {
-            Access::Fetch => entry & pte::X != 0,
-            Access::Load => entry & pte::R != 0 || r.mxr && entry & pte::X != 0,
-            Access::Store => entry & pte::W != 0,
-        }
 }
 
 #[cfg(test)]
@@ -369,6 +519,8 @@ mod tests {
             set_ad: false,
             pbmt: false,
             napot: false,
+            exec_loads: false,
+            guest: None,
             pmp,
             pmp_entries: 16,
             windows: None,

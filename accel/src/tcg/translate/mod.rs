@@ -6,6 +6,7 @@
 mod a;
 mod b;
 mod f;
+mod h;
 mod i;
 mod k;
 mod m;
@@ -96,6 +97,7 @@ fn lower(b: &mut Builder, i: &Insn) -> bool {
         || zimop::lower(b, i)
         || privileged::lower(b, i)
         || v::lower(b, i)
+        || h::lower(b, i)
 }
 
 /// Raises illegal instruction with the instruction's bits in `mtval`.

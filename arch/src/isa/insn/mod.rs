@@ -80,6 +80,8 @@ mod v_perm;
 mod v_float;
 #[macro_use]
 mod zvk;
+#[macro_use]
+mod h;
 
 pub(super) mod c;
 pub(super) mod hint;
@@ -89,6 +91,6 @@ use crate::ext::Ext;
 
 i_rows! {
     [m_rows a_rows f_rows d_rows zfh_rows zfa_rows b_rows k_rows
-    zicond_rows zimop_rows zicbo_rows zicsr_rows privileged_rows
+    zicond_rows zimop_rows zicbo_rows zicsr_rows privileged_rows h_rows
     v_config_rows v_mem_rows v_int_rows v_fixed_rows v_mask_rows v_perm_rows v_float_rows zvk_rows define_ops]
 }

@@ -32,7 +32,7 @@ pub struct Thunks {
     helpers: Vec<u64>,
 }
 
-const HELPERS: [Helper; 16] = [
+const HELPERS: [Helper; 20] = [
     Helper::Csr,
     Helper::CsrFp,
     Helper::Ecall,
@@ -41,6 +41,10 @@ const HELPERS: [Helper; 16] = [
     Helper::Sret,
     Helper::Wfi,
     Helper::SfenceVma,
+    Helper::HfenceVvma,
+    Helper::HfenceGvma,
+    Helper::HyperLoad,
+    Helper::HyperStore,
     Helper::SfenceInval,
     Helper::FenceI,
     Helper::Illegal,

@@ -9,6 +9,7 @@ use arch::ext::{Ext, IsaConfig};
 
 use super::elem::{Elem, get, mask_bit, set, set_mask_bit};
 use super::{Call, Stop};
+use crate::tcg::csr::status;
 use crate::tcg::hart::Hart;
 use crate::{HartState, VectorRegs};
 
@@ -17,12 +18,12 @@ pub const VILL: u64 = 1 << 63;
 
 /// Whether vector instructions and CSRs may be used now.
 pub fn enabled(s: &HartState) -> bool {
-    s.csr.mstatus & mstatus::VS != 0
+    !status::is_off(s, mstatus::VS)
 }
 
 /// Marks the vector state dirty, as each instruction that writes it does.
 pub fn make_dirty(s: &mut HartState) {
-    s.csr.mstatus |= mstatus::VS;
+    status::set_dirty(s, mstatus::VS);
 }
 
 /// What the ISA says of a hart's vectors, at hand.

@@ -1,0 +1,126 @@
+//! The loads and stores of HLV, HLVX and HSV: a guest's accesses, made while V is 0.
+//!
+//! They are translated anew each time. The TLB has entries for the current mode only, and a hypervisor uses these to
+//! look at single words of its guest.
+//!
+//! Privileged spec, "Hypervisor Virtual-Machine Load and Store Instructions".
+
+use super::access::{Place, read_host, write_host};
+use super::walk::{self, Access, Regime};
+use crate::tcg::hart::Hart;
+use crate::tcg::trap::Trap;
+
+/// Which load HLV or HLVX is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HyperLoad {
+    pub bytes: u8,
+    pub signed: bool,
+    /// HLVX: execute permission counts.
+    pub exec: bool,
+}
+
+impl HyperLoad {
+    /// As an argument of a helper.
+    pub fn pack(self) -> i64 {
+        i64::from(self.bytes) | i64::from(self.signed) << 4 | i64::from(self.exec) << 5
+    }
+
+    pub fn unpack(v: u64) -> Self {
+        Self { bytes: (v & 15) as u8, signed: v >> 4 & 1 != 0, exec: v >> 5 & 1 != 0 }
+    }
+
+    /// Widens what was loaded.
+    pub fn extend(self, v: u64) -> u64 {
+        let unused = 64 - 8 * u32::from(self.bytes);
+        if self.signed { ((v << unused) as i64 >> unused) as u64 } else { v }
+    }
+}
+
+impl Hart {
+    /// Loads `len` bytes as the guest would, zero-extended; `None` if a trap was taken.
+    pub fn load_as_guest(&mut self, va: u64, len: u64, exec: bool) -> Option<u64> {
+        let result = self.guest_load(va, len, exec);
+        self.taken(result)
+    }
+
+    /// Stores the low `len` bytes of `v` as the guest would; `None` if a trap was taken.
+    pub fn store_as_guest(&mut self, va: u64, len: u64, v: u64) -> Option<()> {
+        let result = self.guest_store(va, len, v);
+        self.taken(result)
+    }
+
+    fn taken<T>(&mut self, result: Result<T, Trap>) -> Option<T> {
+        result.map_err(|t| self.raise(Trap { gva: true, ..t })).ok()
+    }
+
+    fn guest_load(&mut self, va: u64, len: u64, exec: bool) -> Result<u64, Trap> {
+        let first = len.min(4096 - (va & 0xfff));
+        if first < len {
+            // Both pages are translated before anything is read; each byte then stands on its own.
+            let low = self.guest_ram(va, first, Access::Load, exec)?;
+            let high = self.guest_ram(va.wrapping_add(first), len - first, Access::Load, exec)?;
+            return Ok((0..len).fold(0, |v, i| v | read_host(half(low, high, first, i), 1) << (8 * i)));
+        }
+        match self.guest_place(va, len, Access::Load, exec)? {
+            Place::Ram(host) => Ok(read_host(host, len)),
+            Place::Device(_) if va & (len - 1) != 0 => Err(Access::Load.misaligned(va)),
+            Place::Device(pa) => {
+                self.stats.mmio += 1;
+                let mut data = [0; 8];
+                self.vm.bus.read(pa, &mut data[..len as usize]).map_err(|_| Access::Load.access_fault(va))?;
+                Ok(u64::from_le_bytes(data))
+            }
+        }
+    }
+
+    fn guest_store(&mut self, va: u64, len: u64, v: u64) -> Result<(), Trap> {
+        let first = len.min(4096 - (va & 0xfff));
+        if first < len {
+            let low = self.guest_ram(va, first, Access::Store, false)?;
+            let high = self.guest_ram(va.wrapping_add(first), len - first, Access::Store, false)?;
+            (0..len).for_each(|i| write_host(half(low, high, first, i), 1, v >> (8 * i)));
+            return Ok(());
+        }
+        match self.guest_place(va, len, Access::Store, false)? {
+            Place::Ram(host) => write_host(host, len, v),
+            Place::Device(_) if va & (len - 1) != 0 => return Err(Access::Store.misaligned(va)),
+            Place::Device(pa) => {
+                self.stats.mmio += 1;
+                let data = v.to_le_bytes();
+                self.vm.bus.write(pa, &data[..len as usize]).map_err(|_| Access::Store.access_fault(va))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Translates `va`, all `len` bytes of it in one page.
+    fn guest_place(&mut self, va: u64, len: u64, access: Access, exec: bool) -> Result<Place, Trap> {
+        let (walk, mode) = {
+            let regime = Regime::hypervisor(&self.s, &self.vm.isa);
+            let regime = Regime { windows: Some(&self.pmp), exec_loads: exec, ..regime };
+            (walk::translate(&regime, &self.vm.ram, va, access)?, regime.mode)
+        };
+        let verdict = self.pmp_verdict(walk.pa, len, mode);
+        if !verdict.allows(access) || exec && !verdict.allows(Access::Fetch) {
+            return Err(access.access_fault(va));
+        }
+        let Some(host) = self.vm.ram.host(walk.pa, len) else { return Ok(Place::Device(walk.pa)) };
+        if access == Access::Store {
+            self.vm.ram.mark_writable(walk.pa);
+        }
+        Ok(Place::Ram(host))
+    }
+
+    /// Part of an access that crosses a page: only RAM can be met by halves.
+    fn guest_ram(&mut self, va: u64, len: u64, access: Access, exec: bool) -> Result<*mut u8, Trap> {
+        match self.guest_place(va, len, access, exec)? {
+            Place::Ram(host) => Ok(host),
+            Place::Device(_) => Err(access.misaligned(va)),
+        }
+    }
+}
+
+/// Byte `i` of an access of which the first `first` bytes are at `low` and the others at `high`.
+fn half(low: *mut u8, high: *mut u8, first: u64, i: u64) -> *mut u8 {
+    if i < first { low.wrapping_add(i as usize) } else { high.wrapping_add((i - first) as usize) }
+}
