@@ -95,6 +95,12 @@ pub static PROPERTIES: &[Property] = &[
         set: |_, v| (in_range::<u32>(v, 64..=64)).map(|_| ()),
     },
     Property {
+        name: "vext_spec",
+        allowed: "v1.0",
+        doc: "version of the vector specification",
+        set: |_, v| (v == "v1.0").then_some(()),
+    },
+    Property {
         name: "rvv_ta_all_1s",
         allowed: ON_OFF,
         doc: "agnostic tail elements become all ones",
@@ -167,7 +173,6 @@ const NOT_READY: &[&str] = &[
     "rnmi-exception-vector",
     "rnmi-interrupt-vector",
     "short-isa-string",
-    "vext_spec",
     "x-misa-w",
     "xmipscbop",
     "xmipscmov",
@@ -427,7 +432,7 @@ mod tests {
         assert_eq!(error("rv64,v=on"), "CPU extension 'v' is not supported by vireo yet");
         assert_eq!(parse("rv64,v=off,h=off"), Ok(IsaConfig::default()));
         assert!(error("rva23s64").starts_with("CPU model 'rva23s64' is not supported by vireo yet: it needs "));
-        assert_eq!(error("rv64,pmu-num=8"), "CPU property 'pmu-num' is not supported by vireo yet");
+        assert_eq!(error("rv64,x-misa-w=on"), "CPU property 'x-misa-w' is not supported by vireo yet");
     }
 
     #[test]
@@ -442,6 +447,10 @@ mod tests {
         assert_eq!(
             error("rv64,vlen=100"),
             "CPU property 'vlen' has the value '100': it must be a power of two from 128 to 1024"
+        );
+        assert_eq!(
+            error("rv64,elen=48"),
+            "CPU property 'elen' has the value '48': it must be 64 (32 comes with zve32x or zve32f alone)"
         );
         assert!(error("rv64,").contains("unknown CPU extension or property ''"));
     }

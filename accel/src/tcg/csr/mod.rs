@@ -30,6 +30,7 @@ pub(crate) mod status;
 mod table;
 mod translation;
 mod trap_setup;
+mod vector;
 
 pub use reset::{reset, reset_supervisor};
 

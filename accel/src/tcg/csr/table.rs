@@ -7,7 +7,7 @@ use arch::ext::{ExtSet, IsaConfig};
 
 use super::{
     CsrEffect, CsrEnv, Denied, aia, counter, delegation, envcfg, fp, hypervisor, indirect, interrupt, pmp, stateen,
-    status, translation, trap_setup,
+    status, translation, trap_setup, vector,
 };
 use crate::HartState;
 
@@ -94,6 +94,14 @@ static ROWS: &[Row] = &[
     row(csr::FFLAGS).read(fp::read_fflags).write(fp::write_fflags).when(fp::access),
     row(csr::FRM).read(fp::read_frm).write(fp::write_frm).when(fp::access),
     row(csr::FCSR).read(fp::read_fcsr).write(fp::write_fcsr).when(fp::access),
+    // Vectors.
+    row(csr::VSTART).read(|s, _, _| s.csr.vstart).write(vector::write_vstart).when(vector::access),
+    row(csr::VXSAT).read(vector::read_vxsat).write(vector::write_vxsat).when(vector::access),
+    row(csr::VXRM).read(vector::read_vxrm).write(vector::write_vxrm).when(vector::access),
+    row(csr::VCSR).read(vector::read_vcsr).write(vector::write_vcsr).when(vector::access),
+    row(csr::VL).read(|s, _, _| s.csr.vl).when(vector::access),
+    row(csr::VTYPE).read(|s, _, _| s.csr.vtype).when(vector::access),
+    row(csr::VLENB).read(vector::read_vlenb).when(vector::access),
     // Counters that all modes may read.
     row(csr::CYCLE).read(counter::read_counter).when(counter::shadow_access),
     row(csr::TIME).read(counter::read_time).when(counter::shadow_access),

@@ -9,8 +9,6 @@ pub trait Elem: Copy + Eq + Ord + 'static {
     /// In bytes.
     const BYTES: usize;
     const BITS: u32;
-    /// `EEW = 8 << LOG2`.
-    const LOG2: u8;
     const ZERO: Self;
     const ONES: Self;
     /// The low bits of `v`.
@@ -34,12 +32,11 @@ pub trait Elem: Copy + Eq + Ord + 'static {
 }
 
 macro_rules! elements {
-    ($($t:ident $s:ident $log2:literal)*) => { $(
+    ($($t:ident $s:ident)*) => { $(
         impl Elem for $t {
             type Signed = $s;
             const BYTES: usize = size_of::<$t>();
             const BITS: u32 = $t::BITS;
-            const LOG2: u8 = $log2;
             const ZERO: Self = 0;
             const ONES: Self = $t::MAX;
             #[inline(always)]
@@ -103,10 +100,10 @@ macro_rules! elements {
 }
 
 elements! {
-    u8 i8 0
-    u16 i16 1
-    u32 i32 2
-    u64 i64 3
+    u8 i8
+    u16 i16
+    u32 i32
+    u64 i64
 }
 
 /// The element at byte `at` of the registers.

@@ -41,9 +41,9 @@ operations! {
     Div |_, a, b| if b == T::ZERO { T::ONES } else { T::low(a.sext().wrapping_div(b.sext()) as u64) };
     Remu |_, a, b| if b == T::ZERO { a } else { T::low(a.zext() % b.zext()) };
     Rem |_, a, b| if b == T::ZERO { a } else { T::low(a.sext().wrapping_rem(b.sext()) as u64) };
-    Mulhu |_, a, b| T::low((u128::from(a.zext()) * u128::from(b.zext()) >> T::BITS) as u64);
-    Mulh |_, a, b| T::low((i128::from(a.sext()) * i128::from(b.sext()) >> T::BITS) as u64);
-    Mulhsu |_, a, b| T::low((i128::from(a.sext()) * i128::from(b.zext()) >> T::BITS) as u64);
+    Mulhu |_, a, b| T::low(((u128::from(a.zext()) * u128::from(b.zext())) >> T::BITS) as u64);
+    Mulh |_, a, b| T::low(((i128::from(a.sext()) * i128::from(b.sext())) >> T::BITS) as u64);
+    Mulhsu |_, a, b| T::low(((i128::from(a.sext()) * i128::from(b.zext())) >> T::BITS) as u64);
     Madd |d, a, b| b.mul(d).add(a);
     Nmsub |d, a, b| a.sub(b.mul(d));
     Macc |d, a, b| b.mul(a).add(d);

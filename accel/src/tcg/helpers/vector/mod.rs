@@ -24,14 +24,21 @@ use arch::isa::Op;
 use crate::tcg::hart::Hart;
 use crate::tcg::trap::Trap;
 
+mod compare;
 mod config;
 mod crypto;
 mod crypto_bits;
 mod elem;
+mod fixed;
 mod float;
 mod float_convert;
 mod integer;
+mod mask;
+mod memory;
+mod perm;
+mod reduce;
 mod shape;
+mod widen;
 
 pub use shape::{VILL, VectorUnit, enabled, make_dirty};
 
@@ -95,7 +102,14 @@ pub type Exec = fn(&mut Hart, Call) -> Result<u64, Stop>;
 /// The families of instructions.
 const FAMILIES: &[fn(Op) -> Option<Exec>] = &[
     config::function,
+    memory::function,
     integer::function,
+    compare::function,
+    widen::function,
+    reduce::function,
+    fixed::function,
+    mask::function,
+    perm::function,
     float::function,
     float_convert::function,
     crypto_bits::function,

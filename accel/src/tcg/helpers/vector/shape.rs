@@ -128,7 +128,7 @@ impl Group {
         self.reg + group_len(self.emul)
     }
 
-    fn overlaps(&self, other: &Self) -> bool {
+    pub fn overlaps(&self, other: &Self) -> bool {
         self.reg < other.end() && other.reg < self.end()
     }
 }
@@ -177,6 +177,21 @@ impl Shape {
             mask_tail_ones: unit.tail_ones,
             elen: unit.elen,
         })
+    }
+
+    /// What instructions that do not look at `vtype` and `vl` start from.
+    pub fn without_type(unit: &VectorUnit) -> Self {
+        Self {
+            vl: 0,
+            vstart: 0,
+            sew: 0,
+            lmul: 0,
+            vlenb: unit.vlenb,
+            tail_ones: false,
+            inactive_ones: false,
+            mask_tail_ones: false,
+            elen: unit.elen,
+        }
     }
 
     pub fn vlmax(&self) -> usize {
