@@ -9,6 +9,8 @@ pub trait Elem: Copy + Eq + Ord + 'static {
     /// In bytes.
     const BYTES: usize;
     const BITS: u32;
+    /// `EEW = 8 << LOG2`.
+    const LOG2: u8;
     const ZERO: Self;
     const ONES: Self;
     /// The low bits of `v`.
@@ -37,6 +39,7 @@ macro_rules! elements {
             type Signed = $s;
             const BYTES: usize = size_of::<$t>();
             const BITS: u32 = $t::BITS;
+            const LOG2: u8 = size_of::<$t>().trailing_zeros() as u8;
             const ZERO: Self = 0;
             const ONES: Self = $t::MAX;
             #[inline(always)]
