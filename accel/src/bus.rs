@@ -11,4 +11,20 @@ pub struct BusFault;
 pub trait GuestBus: Send + Sync {
     fn read(&self, gpa: u64, data: &mut [u8]) -> Result<(), BusFault>;
     fn write(&self, gpa: u64, data: &[u8]) -> Result<(), BusFault>;
+
+    /// Guest physical addresses in RAM whose pages the bus watches: a host interface may stand in memory. Asked once,
+    /// when the machine is made; engines that cannot watch memory refuse a machine that wants it.
+    fn watched(&self) -> Vec<u64> {
+        Vec::new()
+    }
+
+    /// A hart has stored `len` bytes at `gpa`, in a watched page. Called after the store, on the hart's thread; not
+    /// for atomics and stores by parts of other widths.
+    fn stored(&self, _gpa: u64, _len: u64) {}
+
+    /// Some hart has written to a watched page by any means. Called at latest at the hart's next backward or indirect
+    /// jump; again and again while it answers `true`.
+    fn settle(&self) -> bool {
+        false
+    }
 }

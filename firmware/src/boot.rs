@@ -62,6 +62,34 @@ pub struct BootRequest {
     pub initrd: Option<PathBuf>,
     /// Base of the first flash bank, if a drive is in it.
     pub flash: Option<u64>,
+    /// Look for [`Symbols`] in what is loaded.
+    pub symbols: bool,
+}
+
+/// Addresses that test programs tell by name: guest physical ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Symbols {
+    /// The host interface's two doublewords: `tohost` and `fromhost`. Without the second there is only an exit.
+    pub tohost: Option<u64>,
+    pub fromhost: Option<u64>,
+    /// What a test leaves behind: `begin_signature` and `end_signature`.
+    pub signature: Option<(u64, u64)>,
+}
+
+impl Symbols {
+    fn of(image: &ElfImage) -> Result<Self, FileProblem> {
+        let names = ["tohost", "fromhost", "begin_signature", "end_signature"];
+        let [tohost, fromhost, begin, end] = image.symbols(names)?;
+        Ok(Self { tohost, fromhost: fromhost.filter(|_| tohost.is_some()), signature: begin.zip(end) })
+    }
+
+    /// What a later file tells goes before what an earlier one did.
+    fn update(&mut self, later: Self) {
+        if later.tohost.is_some() {
+            (self.tohost, self.fromhost) = (later.tohost, later.fromhost);
+        }
+        self.signature = later.signature.or(self.signature);
+    }
 }
 
 /// Why a machine cannot be booted as asked.
@@ -157,14 +185,16 @@ pub struct BootPlan {
     /// The boot ROM's contents, to be mapped at [`reset_vector::BASE`]; only under [`BootMode::Machine`].
     pub rom: Option<Vec<u8>>,
     pub initrd: Option<Range<u64>>,
+    /// Of firmware and kernel; none unless they were asked for.
+    pub symbols: Symbols,
 }
 
 impl BootPlan {
-    /// Decides. `make_dtb` writes the device tree for an initrd's address range; it is called twice and the
-    /// blob's length must not depend on the addresses.
+    /// Decides. `make_dtb` writes the device tree for an initrd's address range and the symbols of what is loaded; it
+    /// is called twice and the blob's length must not depend on the range's addresses.
     pub fn new(
         request: &BootRequest,
-        make_dtb: &mut dyn FnMut(Option<Range<u64>>) -> Result<DeviceTree, FdtError>,
+        make_dtb: &mut dyn FnMut(Option<Range<u64>>, &Symbols) -> Result<DeviceTree, FdtError>,
     ) -> Result<Self, BootError> {
         if request.initrd.is_some() && request.kernel.is_none() {
             return Err(BootError::InitrdWithoutKernel);
@@ -172,16 +202,17 @@ impl BootPlan {
         if request.kernel.is_some() && request.flash.is_some() {
             return Err(BootError::KernelAndFlash);
         }
-        let mut blob = |initrd| {
-            let tree = make_dtb(initrd).map_err(BootError::DeviceTree)?;
-            tree.to_dtb().map_err(BootError::DeviceTree)
-        };
-        let mut layout = Layout::new(request.ram.clone());
+        let mut layout = Layout { want_symbols: request.symbols, ..Layout::new(request.ram.clone()) };
 
         let firmware = request.load_firmware(&mut layout)?;
         let kernel = request.load_kernel(&mut layout, firmware.as_ref())?;
         let initrd_data = request.open_initrd()?;
 
+        let symbols = layout.symbols;
+        let mut blob = |initrd| {
+            let tree = make_dtb(initrd, &symbols).map_err(BootError::DeviceTree)?;
+            tree.to_dtb().map_err(BootError::DeviceTree)
+        };
         let dtb = blob(initrd_data.as_ref().map(|_| 0..0))?;
         let fdt_address = layout.place_fdt(dtb.len() as u64, initrd_data.as_ref().map_or(0, Data::len))?;
         let (initrd, dtb) = match initrd_data {
@@ -200,7 +231,7 @@ impl BootPlan {
             tracing::debug!("{what}: {len} bytes and {} zeros at {:#x}", write.zeros, write.address);
         }
         tracing::debug!("device tree: {} bytes at {fdt_address:#x}; start at {pc:#x}, {mode:?}", dtb.len());
-        Ok(Self { writes: layout.writes, mode, pc, fdt_address, dtb, rom, initrd })
+        Ok(Self { writes: layout.writes, mode, pc, fdt_address, dtb, rom, initrd, symbols })
     }
 
     /// How hart `hart` starts. Under [`BootMode::Supervisor`] that is for the boot hart; the others are stopped.
@@ -342,11 +373,13 @@ struct Layout {
     ram: Range<u64>,
     writes: Vec<Write>,
     used: Vec<(String, Range<u64>)>,
+    want_symbols: bool,
+    symbols: Symbols,
 }
 
 impl Layout {
     fn new(ram: Range<u64>) -> Self {
-        Self { ram, writes: Vec::new(), used: Vec::new() }
+        Self { ram, writes: Vec::new(), used: Vec::new(), want_symbols: false, symbols: Symbols::default() }
     }
 
     /// Claims a range of RAM for `what`.
@@ -396,6 +429,10 @@ impl Layout {
         if image.position_independent && !self.ram.contains(&image.low) {
             let size = image.high - image.low;
             image = image.moved_to(base).ok_or_else(|| self.too_small(what, size, base, u64::MAX))?;
+        }
+        if self.want_symbols {
+            let found = Symbols::of(&image).map_err(|source| BootError::File { what: what.to_owned(), source })?;
+            self.symbols.update(found);
         }
         let placed = Placed { start: image.low, end: image.high, entry: image.entry.unwrap_or(image.low) };
         for segment in image.segments {

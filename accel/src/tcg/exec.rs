@@ -8,7 +8,7 @@ use super::counters::Miss;
 use super::hart::{BlockMode, Exit, Hart, HartBox};
 use super::ir::{Builder, IrBlock, interp};
 use super::mmu::walk::{self, Access, Regime, Walk};
-use super::smp::{POLL_CODE, POLL_IRQ, POLL_KICK, POLL_MAIL};
+use super::smp::{POLL_CODE, POLL_IRQ, POLL_KICK, POLL_MAIL, POLL_WATCH};
 use super::trap::{self, Trap};
 use super::{backend, translate};
 use crate::{SbiCall, VcpuExit};
@@ -137,6 +137,9 @@ fn poll(hart: &mut Hart) -> bool {
         hart.tlb.flush_writes();
         hart.shared().code_seen.store(seq, Ordering::SeqCst);
     }
+    if bits & POLL_WATCH != 0 && hart.vm.bus.settle() {
+        hart.shared().poll.fetch_or(POLL_WATCH, Ordering::SeqCst);
+    }
     if bits & POLL_MAIL != 0 {
         let (fences, number) = hart.shared().take_mail();
         fences.into_iter().for_each(|f| hart.perform(f));
@@ -162,7 +165,8 @@ fn wait(hart: &mut Hart) {
     hart.look_at_counters();
     loop {
         hart.take_soft();
-        if trap::wfi_wakes(&hart.s, hart.mip()) || shared.poll.load(Ordering::SeqCst) & POLL_KICK != 0 {
+        // What was written to a watched page must not wait for an interrupt.
+        if trap::wfi_wakes(&hart.s, hart.mip()) || shared.poll.load(Ordering::SeqCst) & (POLL_KICK | POLL_WATCH) != 0 {
             break;
         }
         // Fences sent meanwhile are performed before the next instruction, so their senders need not wait.

@@ -43,6 +43,8 @@ pub struct Ram {
     dirtied: AtomicU64,
     /// Held from taking a mark of a device write to counting it.
     collecting: Mutex<()>,
+    /// Pages that the bus watches, by guest physical address; few. No hart holds a writable TLB entry of one.
+    watched: Vec<u64>,
 }
 
 // SAFETY: `host` points into mappings that `memory` keeps alive; guest RAM is shared memory by nature, and all
@@ -57,7 +59,8 @@ fn zeroed_words(n: usize) -> Box<[AtomicU32]> {
 }
 
 impl Ram {
-    pub fn new(memory: GuestRam) -> Self {
+    /// `watched`: addresses in the pages that the bus watches; see [`crate::GuestBus::watched`].
+    pub fn new(memory: GuestRam, watched: Vec<u64>) -> Self {
         let regions = memory
             .iter()
             .map(|r| {
@@ -68,7 +71,8 @@ impl Ram {
                 Region { gpa: r.start_addr().0, size, host, pages: zeroed_words(pages) }
             })
             .collect();
-        Self { regions, memory, dirtied: AtomicU64::new(0), collecting: Mutex::new(()) }
+        let watched = watched.into_iter().map(|gpa| gpa & !0xfff).collect();
+        Self { regions, memory, dirtied: AtomicU64::new(0), collecting: Mutex::new(()), watched }
     }
 
     fn region(&self, gpa: u64) -> Option<&Region> {
@@ -81,6 +85,11 @@ impl Ram {
         let offset = gpa - r.gpa;
         // SAFETY: `offset + len <= size`, inside one mapping.
         (r.size - offset >= len).then(|| unsafe { r.host.add(offset as usize) })
+    }
+
+    /// Whether the bus watches the page of `gpa`.
+    pub fn is_watched(&self, gpa: u64) -> bool {
+        self.watched.contains(&(gpa & !0xfff))
     }
 
     /// Copies `len` bytes at `gpa`, if all of them are RAM.

@@ -32,6 +32,8 @@ pub const POLL_KICK: u32 = 2;
 pub const POLL_MAIL: u32 = 4;
 /// Some page became code: writable TLB entries have to be asked for again.
 pub const POLL_CODE: u32 = 8;
+/// This hart was about to write to a page that the bus watches.
+pub const POLL_WATCH: u32 = 16;
 
 /// The side of a hart that other threads may touch.
 pub struct HartShared {

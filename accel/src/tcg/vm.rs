@@ -58,7 +58,7 @@ impl Accel for Tcg {
         let timers = Timers::new(Arc::clone(&config.clock), &harts)
             .map_err(|source| AccelError::Host { doing: "start the timer thread".into(), source })?;
         let shared = VmShared {
-            ram: Ram::new(config.ram),
+            ram: Ram::new(config.ram, config.bus.watched()),
             bus: config.bus,
             clock: config.clock,
             decoder: arch::isa::Decoder::new(&config.isa),

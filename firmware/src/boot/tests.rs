@@ -42,11 +42,12 @@ fn request(ram_mib: u64, bios: Bios, kernel: Option<&Path>) -> BootRequest {
         kernel: kernel.map(|path| KernelSource::File(path.into())),
         initrd: None,
         flash: None,
+        symbols: false,
     }
 }
 
 fn plan(request: &BootRequest) -> Result<BootPlan, BootError> {
-    BootPlan::new(request, &mut |initrd| {
+    BootPlan::new(request, &mut |initrd, _| {
         let mut tree = DeviceTree { root: Node::new(""), ..Default::default() };
         let chosen = Chosen { initrd, rng_seed: Some([1; 32]), ..Default::default() };
         chosen.apply(&mut tree);

@@ -3,7 +3,7 @@
 use object::LittleEndian;
 use object::elf::{self, FileHeader64};
 use object::read::ReadCache;
-use object::read::elf::{FileHeader, ProgramHeader};
+use object::read::elf::{FileHeader, ProgramHeader, Sym};
 
 use super::{Data, FileProblem};
 
@@ -15,6 +15,8 @@ const SEGMENTS_MAX: u16 = 1024;
 pub struct Segment {
     /// Guest physical address.
     pub address: u64,
+    /// Where the program was linked to run.
+    pub virtual_address: u64,
     pub data: Data,
     /// Bytes of memory: what `data` does not fill is zero.
     pub memory_size: u64,
@@ -39,6 +41,8 @@ pub struct ElfImage {
     pub entry: Option<u64>,
     /// It may be put elsewhere as a whole, and relocates itself (`ET_DYN`; OpenSBI's ELF files are so).
     pub position_independent: bool,
+    /// All of it.
+    file: Data,
 }
 
 pub fn is_elf(head: &[u8]) -> bool {
@@ -61,6 +65,7 @@ impl ElfImage {
             high: 0,
             entry: None,
             position_independent: header.e_type(endian) == elf::ET_DYN,
+            file: data.clone(),
         };
         for row in rows {
             if row.p_type(endian) != elf::PT_LOAD || row.p_memsz(endian) == 0 {
@@ -83,12 +88,40 @@ impl ElfImage {
             image.entry = image.entry.or(inside.map(|off| address + off));
             image.low = image.low.min(address);
             image.high = image.high.max(end);
-            image.segments.push(Segment { address, data: part, memory_size });
+            image.segments.push(Segment { address, virtual_address, data: part, memory_size });
         }
         if image.segments.is_empty() {
             return Err(invalid("it has nothing to load"));
         }
         Ok(image)
+    }
+
+    /// Guest physical addresses of symbols that the file defines, in the order of `names`. A file without a symbol
+    /// table defines none.
+    pub fn symbols<const N: usize>(&self, names: [&str; N]) -> Result<[Option<u64>; N], FileProblem> {
+        let cache = ReadCache::new(self.file.reader());
+        let header = check_header(&self.file, &cache)?;
+        let endian = LittleEndian;
+        let table = |e: object::read::Error| invalid(format!("its symbol table cannot be read: {e}"));
+        let sections = header.sections(endian, &cache).map_err(table)?;
+        let symbols = sections.symbols(endian, &cache, elf::SHT_SYMTAB).map_err(table)?;
+        let mut found = [None; N];
+        for symbol in symbols.iter().filter(|symbol| !symbol.is_undefined(endian)) {
+            let name = symbol.name(endian, symbols.strings()).unwrap_or_default();
+            if let Some(n) = names.iter().position(|wanted| wanted.as_bytes() == name) {
+                found[n] = found[n].or(Some(self.physical(symbol.st_value(endian))));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Where a virtual address of the program is loaded. A label may stand right behind a segment's last byte; an
+    /// address that no segment has is taken for a physical one.
+    fn physical(&self, address: u64) -> u64 {
+        let within = |segment: &&Segment, bytes: u64| address.wrapping_sub(segment.virtual_address) < bytes;
+        let inside = self.segments.iter().find(|s| within(s, s.memory_size));
+        let segment = inside.or_else(|| self.segments.iter().find(|s| within(s, s.memory_size.saturating_add(1))));
+        segment.map_or(address, |s| s.address.wrapping_add(address.wrapping_sub(s.virtual_address)))
     }
 
     /// The same, with its lowest address at `base`; `None` if it would wrap around.
