@@ -1,4 +1,4 @@
-//! The device tree of a `virt` machine: processors, their topology, memory, `/chosen` and a `/soc` around the
+//! The device tree of a machine: processors, their topology, memory, `/chosen` and a `/soc` around the
 //! nodes that the board's devices give.
 //!
 //! The layout and the numbering of phandles are QEMU's, so that software that (wrongly) relies on them works.
@@ -73,6 +73,9 @@ impl Chosen {
 /// A machine, as far as its device tree goes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct BoardDescription {
+    /// The root's `compatible` and `model`.
+    pub compatible: String,
+    pub model: String,
     pub ram_base: u64,
     /// Bytes.
     pub ram_size: u64,
@@ -197,8 +200,8 @@ impl BoardDescription {
         let mut root = Node::new("")
             .with("#address-cells", &2u32)
             .with("#size-cells", &2u32)
-            .with("compatible", "riscv-virtio")
-            .with("model", "riscv-virtio,qemu");
+            .with("compatible", self.compatible.as_str())
+            .with("model", self.model.as_str());
         root.children.extend([memory, cpus]);
         root.children.extend(self.root_nodes.iter().cloned());
         if !self.aliases.is_empty() {
@@ -221,6 +224,8 @@ mod tests {
 
     fn board(harts: Vec<HartDescription>) -> BoardDescription {
         BoardDescription {
+            compatible: "riscv-virtio".into(),
+            model: "riscv-virtio,qemu".into(),
             ram_base: 0x8000_0000,
             ram_size: 128 << 20,
             harts,

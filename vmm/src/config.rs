@@ -55,8 +55,8 @@ pub struct MachineConfig {
     pub log: LogConfig,
 }
 
-/// `-M virt,...`.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+/// `-M virt,...`, `-M spike,...`.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BoardOptions {
     /// MSWI, MTIMER and SSWI instead of the CLINT; M-mode machines only.
     pub aclint: bool,
@@ -64,6 +64,26 @@ pub struct BoardOptions {
     pub timebase: Option<u32>,
     /// Write the device tree here and exit.
     pub dumpdtb: Option<PathBuf>,
+    /// `htif=`: M-mode programs with the symbol `tohost` end through it on boards that have no HTIF, too.
+    pub htif: bool,
+    /// Write the signature of a test program here when it ends.
+    pub signature: Option<PathBuf>,
+    /// Bytes in a line of it.
+    pub signature_granularity: u8,
+}
+
+impl Default for BoardOptions {
+    fn default() -> Self {
+        Self {
+            aclint: false,
+            timebase: None,
+            dumpdtb: None,
+            htif: true,
+            signature: None,
+            // As the ISA simulator has it.
+            signature_granularity: 16,
+        }
+    }
 }
 
 /// One engine of `-accel`, with its options.

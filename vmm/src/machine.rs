@@ -5,6 +5,7 @@
 //! [`Request`]. A reset stops the harts, puts every chip into its power-on state, loads the images
 //! again and starts the harts as at power-on: the guest really runs again.
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,18 +16,20 @@ use accel::tcg::csr::{reset, reset_supervisor};
 use accel::{Accel, AccelError, Clock, VmConfig};
 use devices::chardev::{BackendConfig, ChardevConfig, HostRequest};
 use devices::misc::EventLoopTimers;
-use firmware::boot::{BootError, BootMode, BootPlan, BootRequest, KernelSource, LoadError};
+use firmware::boot::{BootError, BootMode, BootPlan, BootRequest, KernelSource, LoadError, Symbols};
 use firmware::fdt::{DeviceTree, FdtError};
 use firmware::machine_tree::Chosen;
 use firmware::sbi::HartStatus;
 
+use crate::board::assembly::{Board, BoardError, Services};
 use crate::board::memory::{self, MemoryError};
-use crate::board::virt::{Board, BoardError, Services, map};
+use crate::board::{BoardKind, RAM_BASE, virt};
 use crate::config::{AccelChoice, Bios, MachineConfig, OnReboot, OnShutdown};
 use crate::control::{Control, Request};
 use crate::event_loop::{EventLoop, EventLoopError, Subscriber};
 use crate::open::{self, Chardevs, DownScript, OpenError};
 use crate::sbi_host::SbiMachine;
+use crate::signature::{self, SignatureError};
 use crate::vcpu_thread::{Harts, Threads};
 
 /// Ticks of the `time` CSR a second, unless the machine asks for another number.
@@ -56,6 +59,8 @@ pub enum MachineError {
     Tree(#[from] FdtError),
     #[error("device tree '{}'", path.display())]
     Dtb { path: PathBuf, source: FdtError },
+    #[error(transparent)]
+    Signature(#[from] SignatureError),
     #[error("cannot {what} '{}'", path.display())]
     File { what: &'static str, path: PathBuf, source: std::io::Error },
     #[error("the boot ROM's contents do not fit")]
@@ -164,10 +169,14 @@ fn build_board(
     timers: &Arc<EventLoopTimers>,
 ) -> Result<(Board, Vec<DownScript>), MachineError> {
     let clock = Arc::new(Clock::new(u64::from(config.board.timebase.unwrap_or(TIMEBASE))));
-    let ram = Arc::new(memory::allocate(map::RAM_BASE, config.ram_size)?);
+    let ram = Arc::new(memory::allocate(RAM_BASE, config.ram_size)?);
     let (backends, down_scripts) = open::backends(config, chardevs)?;
     let services = Services { control: Arc::clone(control) as _, timers };
-    Ok((Board::new(config, m_mode(config), clock, ram, backends, &services)?, down_scripts))
+    let build = match config.machine.board {
+        BoardKind::Virt => Board::virt,
+        BoardKind::Spike => Board::spike,
+    };
+    Ok((build(config, m_mode(config), clock, ram, backends, &services)?, down_scripts))
 }
 
 /// Decides what is loaded where.
@@ -185,14 +194,16 @@ fn plan_boot(config: &MachineConfig, board: &Board) -> Result<BootPlan, MachineE
         None => None,
     };
     let request = BootRequest {
-        ram: map::RAM_BASE..map::RAM_BASE + config.ram_size,
+        ram: RAM_BASE..RAM_BASE + config.ram_size,
         bios,
         kernel,
         initrd: config.boot.initrd.clone(),
-        flash: config.flash[0].is_some().then_some(map::FLASH.base),
+        flash: config.flash[0].is_some().then_some(virt::map::FLASH.base),
+        symbols: board.bus.htif.is_some() || config.board.signature.is_some(),
     };
     let users_tree = config.boot.dtb.as_ref().map(read_tree).transpose()?;
-    let mut make_tree = |initrd| {
+    let mut make_tree = |initrd, symbols: &Symbols| {
+        board.take_symbols(symbols);
         let chosen = Chosen {
             bootargs: config.boot.append.clone(),
             initrd,
@@ -210,6 +221,12 @@ fn plan_boot(config: &MachineConfig, board: &Board) -> Result<BootPlan, MachineE
         })
     };
     Ok(BootPlan::new(&request, &mut make_tree)?)
+}
+
+/// Where the signature is that was asked for.
+fn signature_range(config: &MachineConfig, plan: &BootPlan) -> Result<Option<Range<u64>>, SignatureError> {
+    let ram = RAM_BASE..RAM_BASE + config.ram_size;
+    config.board.signature.as_ref().map(|path| signature::range(plan.symbols.signature, ram, path)).transpose()
 }
 
 fn read_tree(path: &PathBuf) -> Result<DeviceTree, MachineError> {
@@ -267,6 +284,8 @@ impl Machine {
         let chardevs = Chardevs::open(&config)?;
         let (board, down_scripts) = build_board(&config, &chardevs, &control, &timers)?;
         let plan = plan_boot(&config, &board)?;
+        // A test that cannot leave a signature need not run.
+        signature_range(&config, &plan)?;
 
         let hart_count = config.topology.harts();
         let vm = engine
@@ -293,7 +312,7 @@ impl Machine {
             harts: Arc::clone(&harts),
             isa: config.isa.clone(),
             hart_count,
-            console: Arc::clone(&board.chips.serial),
+            console: Arc::clone(&board.console),
         });
         let threads = Threads::spawn(&harts, vcpus, &sbi, &control).map_err(host("start the vCPU threads"))?;
 
@@ -356,7 +375,10 @@ impl Machine {
                     self.power_on()?;
                 }
                 Request::PowerOff(code) => match self.config.on_shutdown {
-                    OnShutdown::Exit => return Ok(Ending::Code(code)),
+                    OnShutdown::Exit => {
+                        self.write_signature()?;
+                        return Ok(Ending::Code(code));
+                    }
                     OnShutdown::Pause => {
                         self.harts.stop();
                         self.board.clock.pause();
@@ -380,11 +402,20 @@ impl Machine {
         self.board.wires.clock_changed();
         self.plan.reseed(random_seed()?)?;
         if let Some(rom) = &self.plan.rom {
-            self.board.chips.mrom.load(rom.clone())?;
+            self.board.mrom.load(rom.clone())?;
         }
         self.plan.load(&*self.board.ram)?;
         self.load_harts();
         self.harts.run();
+        Ok(())
+    }
+
+    /// `-M signature=`: the guest is done.
+    fn write_signature(&self) -> Result<(), MachineError> {
+        if let (Some(path), Some(range)) = (&self.config.board.signature, signature_range(&self.config, &self.plan)?) {
+            self.harts.stop();
+            signature::write(&self.board.ram, range, self.config.board.signature_granularity, path)?;
+        }
         Ok(())
     }
 

@@ -18,7 +18,7 @@ use devices::virtio::net::{NetConfigError, VirtioNet};
 use devices::virtio::rng::{RngSource, VirtioRng};
 use devices::virtio::{self, VirtioDevice};
 
-use crate::board::virt::Backends;
+use crate::board::assembly::Backends;
 use crate::config::{
     Aio, BlockConfig, CacheMode, ConsoleConfig, ConsolePort, DriveConfig, MachineConfig, NetBackendConfig, NetConfig,
     RngConfig, TapConfig, VirtioKind,

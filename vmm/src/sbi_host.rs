@@ -10,10 +10,10 @@ use accel::tcg::trap::Trap;
 use accel::{GuestRam, HartSet, HartState, Mode, RemoteFence, Vcpu, Vm};
 use arch::ext::IsaConfig;
 use devices::HartLines;
-use devices::serial::SerialPort;
 use firmware::sbi::{ConsoleError, Entry, Fence, GuestFault, HartStatus, MachineIds, SbiError, SbiHost};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
 
+use crate::board::assembly::FirmwareConsole;
 use crate::board::wires::HartWires;
 use crate::vcpu_thread::Harts;
 
@@ -28,8 +28,8 @@ pub struct SbiMachine {
     pub harts: Arc<Harts>,
     pub isa: IsaConfig,
     pub hart_count: u32,
-    /// The console of DBCN and of the legacy calls is the UART's.
-    pub console: Arc<SerialPort>,
+    /// The console of DBCN and of the legacy calls is the guest's.
+    pub console: Arc<dyn FirmwareConsole>,
 }
 
 impl SbiMachine {

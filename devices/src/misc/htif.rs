@@ -23,9 +23,10 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
 
 use super::MachineControl;
-use crate::chardev::{Chardev, ChardevClient, ChardevError, ChardevEvent, Endpoint};
+use crate::chardev::{ChardevClient, ChardevEvent, Endpoint};
 use crate::fdt::{FdtNode, FdtValue, Placement};
 use crate::regmap::{RegMap, Registers};
+use crate::serial::SerialPort;
 use crate::{GuestRam, MmioDevice};
 
 /// Bytes of address space; the registers are at its start.
@@ -107,32 +108,54 @@ pub struct Htif {
     /// Set before the harts run; unset: the registers.
     in_ram: OnceLock<InRam>,
     ram: Arc<GuestRam>,
-    endpoint: Endpoint,
+    console: HtifConsole,
     machine: Arc<dyn MachineControl>,
 }
 
-impl Htif {
-    /// Takes a place at `chardev`. The event loop has to run the character device.
-    pub fn new(
-        ram: Arc<GuestRam>,
-        chardev: &Arc<Chardev>,
-        machine: Arc<dyn MachineControl>,
-    ) -> Result<Arc<Self>, ChardevError> {
-        let map = RegMap::new(SIZE)
-            .reg(0, 4, Reg::ToHost)
-            .reg(4, 4, Reg::ToHostHigh)
-            .reg(8, 4, Reg::FromHost)
-            .reg(12, 4, Reg::FromHostHigh);
-        let state = Mutex::new(HtifState::default());
-        let htif = Arc::new(Self { map, state, in_ram: OnceLock::new(), ram, endpoint: chardev.endpoint()?, machine });
-        let client: Weak<dyn ChardevClient> = Arc::downgrade(&(htif.clone() as Arc<dyn ChardevClient>));
-        htif.endpoint.connect(client);
-        Ok(htif)
+/// Where the console's characters go.
+pub enum HtifConsole {
+    /// A place at a character device. The event loop has to run it.
+    Own(Endpoint),
+    /// A serial port that the guest has, too. Input is the port's alone: reads are not answered.
+    Port(Arc<SerialPort>),
+}
+
+impl HtifConsole {
+    fn write(&self, bytes: &[u8]) -> usize {
+        match self {
+            Self::Own(endpoint) => endpoint.write(bytes),
+            Self::Port(port) => port.console_write(bytes),
+        }
     }
 
-    /// The program has the doublewords in RAM, at these guest physical addresses. Once, before the harts run.
+    fn read(&self, buf: &mut [u8]) -> usize {
+        match self {
+            Self::Own(endpoint) => endpoint.read(buf),
+            Self::Port(_) => 0,
+        }
+    }
+}
+
+impl Htif {
+    pub fn new(ram: Arc<GuestRam>, console: HtifConsole, machine: Arc<dyn MachineControl>) -> Arc<Self> {
+        let map = RegMap::new(SIZE).reg(0, 4, Reg::ToHost).reg(4, 4, Reg::ToHostHigh).reg(8, 4, Reg::FromHost).reg(
+            12,
+            4,
+            Reg::FromHostHigh,
+        );
+        let state = Mutex::new(HtifState::default());
+        let htif = Arc::new(Self { map, state, in_ram: OnceLock::new(), ram, console, machine });
+        if let HtifConsole::Own(endpoint) = &htif.console {
+            let client: Weak<dyn ChardevClient> = Arc::downgrade(&(htif.clone() as Arc<dyn ChardevClient>));
+            endpoint.connect(client);
+        }
+        htif
+    }
+
+    /// The program has the doublewords in RAM, at these guest physical addresses. Before the harts run; it stays so.
     pub fn bind(&self, tohost: u64, fromhost: Option<u64>) {
-        assert!(self.in_ram.set(InRam { tohost, fromhost }).is_ok(), "the host interface is bound once");
+        let place = InRam { tohost, fromhost };
+        assert_eq!(*self.in_ram.get_or_init(|| place), place, "a program stays where it is");
     }
 
     /// The addresses in RAM that [`Htif::stored`] wants to hear of.
@@ -152,7 +175,8 @@ impl Htif {
         }
     }
 
-    /// A hart may have written to a watched page; `true` asks to be called again.
+    /// A hart may have written to a watched page; `true` asks to be called again: for the other half of a command, or
+    /// for room at the console.
     pub fn settle(&self) -> bool {
         {
             let mut state = self.state();
@@ -162,17 +186,18 @@ impl Htif {
             }
         }
         self.act();
-        false
+        let state = self.state();
+        state.writing.is_some() || self.tohost(&state) != 0
     }
 
     /// Writes for firmware that shares the console; returns how many bytes were taken.
     pub fn console_write(&self, bytes: &[u8]) -> usize {
-        self.endpoint.write(bytes)
+        self.console.write(bytes)
     }
 
     /// Reads for such firmware; returns how many bytes.
     pub fn console_read(&self, buf: &mut [u8]) -> usize {
-        self.endpoint.read(buf)
+        self.console.read(buf)
     }
 
     fn state(&self) -> MutexGuard<'_, HtifState> {
@@ -203,7 +228,7 @@ impl Htif {
         match (device, code) {
             (SYSTEM, 0) if payload & 1 != 0 => return Taken::Exit(payload >> 1),
             (SYSTEM, 0) => return self.system_call(state, payload),
-            (CONSOLE, CONSOLE_WRITE) if self.endpoint.write(&[payload as u8]) == 0 => return Taken::NotYet,
+            (CONSOLE, CONSOLE_WRITE) if self.console.write(&[payload as u8]) == 0 => return Taken::NotYet,
             (CONSOLE, CONSOLE_WRITE) => {}
             (CONSOLE, CONSOLE_READ) => state.reads = state.reads.saturating_add(1),
             _ => tracing::debug!("HTIF: there is no command {code} of device {device}"),
@@ -253,7 +278,7 @@ impl Htif {
             let mut bytes = [0; 4096];
             let part = &mut bytes[..w.left.min(4096) as usize];
             let sent = match self.ram.read_slice(part, GuestAddress(w.at)) {
-                Ok(()) => self.endpoint.write(part),
+                Ok(()) => self.console.write(part),
                 Err(_) => unreachable!("the range was checked, and RAM does not shrink"),
             };
             (w.at, w.left) = (w.at + sent as u64, w.left - sent as u64);
@@ -277,7 +302,7 @@ impl Htif {
             self.set_fromhost(state, 1);
         } else if state.reads > 0 {
             let mut byte = [0];
-            if self.endpoint.read(&mut byte) == 1 {
+            if self.console.read(&mut byte) == 1 {
                 state.reads -= 1;
                 self.set_fromhost(state, CONSOLE << 56 | CONSOLE_READ << 48 | 0x100 | u64::from(byte[0]));
             }
@@ -404,7 +429,7 @@ impl MmioDevice for Htif {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chardev::{BackendConfig, ChardevConfig};
+    use crate::chardev::{BackendConfig, Chardev, ChardevConfig};
 
     const BASE: u64 = 0x8000_0000;
     const TOHOST: u64 = BASE + 0x1000;
@@ -435,7 +460,8 @@ mod tests {
             let backend = BackendConfig::RingBuf { size: 4096 };
             let console = Chardev::open(&ChardevConfig::new("c", backend)).unwrap();
             let machine = Arc::new(Machine::default());
-            let htif = Htif::new(Arc::clone(&ram), &console, machine.clone()).unwrap();
+            let endpoint = HtifConsole::Own(console.endpoint().unwrap());
+            let htif = Htif::new(Arc::clone(&ram), endpoint, machine.clone());
             if in_ram {
                 htif.bind(TOHOST, Some(FROMHOST));
             }

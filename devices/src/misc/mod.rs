@@ -10,6 +10,6 @@ pub mod timer;
 pub use cfi_flash::{CfiFlash, FlashError, FlashImage};
 pub use finisher::{Finisher, MachineControl};
 pub use goldfish_rtc::{GoldfishRtc, RtcBase, RtcClock};
-pub use htif::Htif;
+pub use htif::{Htif, HtifConsole};
 pub use mrom::Mrom;
 pub use timer::{EventLoopTimers, Timer, TimerService};

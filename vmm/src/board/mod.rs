@@ -1,8 +1,20 @@
 //! Boards: which machines there are, what they consist of, and what joins their chips to the engine.
 
+pub mod assembly;
 pub mod memory;
+pub mod spike;
 pub mod virt;
 pub mod wires;
+
+/// Where RAM begins on every board; its size is the machine's.
+pub const RAM_BASE: u64 = 0x8000_0000;
+
+/// Which board is built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BoardKind {
+    Virt,
+    Spike,
+}
 
 /// A machine that `-M` names.
 #[derive(Debug)]
@@ -12,6 +24,7 @@ pub struct MachineType {
     /// Other names; an unversioned one means the newest version.
     pub aliases: &'static [&'static str],
     pub description: &'static str,
+    pub board: BoardKind,
     pub default: bool,
 }
 
@@ -23,8 +36,22 @@ impl MachineType {
 }
 
 /// All machines.
-pub static MACHINES: &[MachineType] =
-    &[MachineType { name: "virt-1.0", aliases: &["virt"], description: "RISC-V VirtIO board", default: true }];
+pub static MACHINES: &[MachineType] = &[
+    MachineType {
+        name: "virt-1.0",
+        aliases: &["virt"],
+        description: "RISC-V VirtIO board",
+        board: BoardKind::Virt,
+        default: true,
+    },
+    MachineType {
+        name: "spike-1.0",
+        aliases: &["spike"],
+        description: "RISC-V Spike board: HTIF and CLINT, for bare programs and test suites",
+        board: BoardKind::Spike,
+        default: false,
+    },
+];
 
 /// The machine when `-M` is not given.
 pub fn default_machine() -> &'static MachineType {

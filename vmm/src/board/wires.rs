@@ -3,14 +3,24 @@
 use std::sync::{Arc, OnceLock};
 
 use accel::{BusFault, Clock, GuestBus, HartIrq, VcpuHandle};
+use devices::misc::Htif;
 use devices::{HartLines, MmioBus};
 
-/// The board's bus behind the engine's loads and stores.
-pub struct BoardBus(pub MmioBus);
+/// The board's bus behind the engine's loads and stores, and the host interface that may stand in RAM.
+pub struct BoardBus {
+    bus: MmioBus,
+    pub htif: Option<Arc<Htif>>,
+}
+
+impl BoardBus {
+    pub fn new(bus: MmioBus, htif: Option<Arc<Htif>>) -> Self {
+        Self { bus, htif }
+    }
+}
 
 impl GuestBus for BoardBus {
     fn read(&self, gpa: u64, data: &mut [u8]) -> Result<(), BusFault> {
-        if self.0.read(gpa, data) {
+        if self.bus.read(gpa, data) {
             return Ok(());
         }
         tracing::debug!("load of {} bytes at {gpa:#x}: nothing is there", data.len());
@@ -18,11 +28,25 @@ impl GuestBus for BoardBus {
     }
 
     fn write(&self, gpa: u64, data: &[u8]) -> Result<(), BusFault> {
-        if self.0.write(gpa, data) {
+        if self.bus.write(gpa, data) {
             return Ok(());
         }
         tracing::debug!("store of {} bytes at {gpa:#x}: nothing is there", data.len());
         Err(BusFault)
+    }
+
+    fn watched(&self) -> Vec<u64> {
+        self.htif.as_ref().map_or(Vec::new(), |htif| htif.watched())
+    }
+
+    fn stored(&self, gpa: u64, len: u64) {
+        if let Some(htif) = &self.htif {
+            htif.stored(gpa, len);
+        }
+    }
+
+    fn settle(&self) -> bool {
+        self.htif.as_ref().is_some_and(|htif| htif.settle())
     }
 }
 

@@ -27,13 +27,22 @@ pub fn machines() -> String {
 
 pub fn machine_properties() -> String {
     table(
-        "Properties of -machine virt:",
+        "Properties of -machine (virt has all, spike no aclint and no pflash):",
         [
             ("accel", "engines in order of preference, such as kvm:tcg".to_owned()),
             ("aclint", "on|off: ACLINT instead of the CLINT; with -bios FILE or none (default: off)".to_owned()),
             ("dumpdtb", "FILE: write the device tree there and exit".to_owned()),
+            (
+                "htif",
+                "on|off: a bare program with the symbol tohost ends through it on virt, too (default: on)".to_owned(),
+            ),
             ("pflash0", "ID: the -drive or -blockdev in the first flash bank".to_owned()),
             ("pflash1", "ID: the -drive or -blockdev in the second flash bank".to_owned()),
+            ("signature", "FILE: write what a test leaves from begin_signature to end_signature".to_owned()),
+            (
+                "signature-granularity",
+                "N: bytes in a line of it, a power of two from 1 to 128 (default: 16)".to_owned(),
+            ),
             ("timebase", "HZ: ticks of the time CSR a second, 1000 to 1000000000 (default: 10000000)".to_owned()),
         ],
     )

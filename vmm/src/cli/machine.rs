@@ -41,6 +41,14 @@ pub fn parse_machine(values: &[String]) -> Result<Machine> {
         m.board.aclint = o.flag("aclint")?.unwrap_or(m.board.aclint);
         m.board.timebase = o.number("timebase", 1_000..=1_000_000_000)?.or(m.board.timebase);
         m.board.dumpdtb = o.text("dumpdtb")?.map(PathBuf::from).or(m.board.dumpdtb);
+        m.board.htif = o.flag("htif")?.unwrap_or(m.board.htif);
+        m.board.signature = o.text("signature")?.map(PathBuf::from).or(m.board.signature);
+        if let Some(bytes) = o.number::<u8>("signature-granularity", 1..=128)? {
+            if !bytes.is_power_of_two() {
+                return Err(o.error(format!("signature-granularity={bytes} must be a power of two from 1 to 128")));
+            }
+            m.board.signature_granularity = bytes;
+        }
         m.pflash[0] = o.text("pflash0")?.or(m.pflash[0].take());
         m.pflash[1] = o.text("pflash1")?.or(m.pflash[1].take());
         for (value, key) in m.boot.iter_mut().zip(["kernel", "initrd", "append", "dtb", "firmware"]) {
@@ -357,7 +365,8 @@ mod tests {
         assert!(!parse_machine(&v("virt,aia=none,usb=off,acpi=off")).unwrap().board.aclint);
         for (text, what) in [
             ("virtt", "did you mean 'virt'"),
-            ("spike", "unknown machine"),
+            ("sifive_u", "unknown machine"),
+            ("spike,signature-granularity=3", "a power of two"),
             ("virt,aia=aplic", "not supported by vireo yet"),
             ("virt,acpi=on", "not supported by vireo yet"),
             ("virt,timebase=0", "timebase=0"),

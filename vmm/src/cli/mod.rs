@@ -22,6 +22,7 @@ use std::path::PathBuf;
 
 use ::devices::chardev::{BackendConfig, ChardevConfig};
 
+use crate::board::BoardKind;
 use crate::config::{Bios, BootConfig, MachineConfig, NetdevConfig, OnReboot, OnShutdown, VirtioKind};
 use argv::Occurrence;
 use chardev::Serial;
@@ -385,8 +386,32 @@ fn check_references(config: &MachineConfig, contexts: &[String], drives: &[Drive
     drive::check_all(drives, &used_drives)
 }
 
-/// What goes together with which kind of boot.
+/// What the board `spike` lacks.
+fn check_spike(config: &MachineConfig) -> Result<()> {
+    let error = |message: &str| Err(CliError::new("-machine spike", message));
+    if let Some(device) = config.virtio.first() {
+        return error(&format!("the board has no virtio transport for device '{}'; use -M virt", device.id));
+    }
+    if config.flash.iter().any(Option::is_some) {
+        return error("the board has no flash; use -M virt");
+    }
+    if config.board.aclint {
+        return error("the board has a CLINT; aclint=on is for -M virt");
+    }
+    if !config.board.htif {
+        return error("HTIF is what the board has; htif=off is for -M virt");
+    }
+    if config.boot.bios == Bios::Default && config.boot.kernel.is_none() {
+        return error("needs code to run: -bios FILE, -bios none -kernel FILE, or -kernel FILE");
+    }
+    Ok(())
+}
+
+/// What goes together with which board and which kind of boot.
 fn check_contract(config: &MachineConfig) -> Result<()> {
+    if config.machine.board == BoardKind::Spike {
+        check_spike(config)?;
+    }
     if config.board.aclint && config.boot.bios == Bios::Default {
         let message =
             "the ACLINT belongs to M-mode, which the built-in SBI takes the place of; give -bios FILE or -bios none";

@@ -181,3 +181,23 @@ proptest::proptest! {
 }
 
 use proptest::strategy::Strategy;
+
+#[test]
+fn the_board_spike() {
+    let line = "-M spike -nographic -bios none -kernel t.elf -M signature=sig,signature-granularity=4";
+    let c = config(line);
+    assert_eq!(c.machine.board, BoardKind::Spike);
+    assert_eq!(c.board.signature.as_deref(), Some(std::path::Path::new("sig")));
+    assert_eq!(c.board.signature_granularity, 4);
+    assert_eq!(config("-machine spike -bios t.elf").board.signature_granularity, 16);
+    for (options, what) in [
+        ("", "needs code to run"),
+        ("-bios x -device virtio-rng-device", "no virtio transport"),
+        ("-bios x -M aclint=on", "CLINT"),
+        ("-bios x -M htif=off", "htif=off"),
+        ("-bios x -drive if=pflash,file=/nonexistent/f,id=f", "flash"),
+    ] {
+        let e = error(&format!("-M spike {options}"));
+        assert!(e.contains(what), "{options}: {e}");
+    }
+}

@@ -4,6 +4,7 @@ use accel::mock::{Event, Mock, Step};
 use accel::{HartIrq, SbiCall, ShutdownReason, VcpuExit};
 
 use super::*;
+use crate::board::virt::map;
 use crate::cli::{self, Command};
 
 fn config(words: &[&str]) -> MachineConfig {

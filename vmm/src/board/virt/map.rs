@@ -35,8 +35,7 @@ pub const VIRTIO: Window = at(0x1000_1000, 0x1000);
 pub const VIRTIO_COUNT: u8 = 8;
 /// Of the first of two banks.
 pub const FLASH: Window = at(0x2000_0000, 0x200_0000);
-/// Where RAM begins; its size is the machine's.
-pub const RAM_BASE: u64 = 0x8000_0000;
+pub use crate::board::RAM_BASE;
 
 /// Transport `slot`.
 pub const fn virtio(slot: u8) -> Window {

@@ -3,5 +3,3 @@
 pub mod irq;
 pub mod map;
 mod wire;
-
-pub use wire::{Backends, Board, BoardError, Chips, Services};

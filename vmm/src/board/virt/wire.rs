@@ -3,70 +3,20 @@
 use std::sync::Arc;
 
 use accel::{Clock, GuestRam};
-use devices::chardev::{Chardev, ChardevError};
-use devices::fdt::{FdtNode, FdtValue, Placement};
+use devices::fdt::Placement;
 use devices::intc::{Clint, Mswi, Mtimer, Plic, PlicContext, Sswi};
-use devices::misc::{
-    CfiFlash, Finisher, FlashImage, GoldfishRtc, MachineControl, Mrom, RtcBase, RtcClock, TimerService,
-};
+use devices::misc::{CfiFlash, Finisher, FlashImage, GoldfishRtc, Htif, HtifConsole, Mrom, RtcBase, RtcClock};
 use devices::serial::SerialPort;
 use devices::virtio::{VirtioDevice, VirtioMmio};
 use devices::{IrqLine, IrqSink, MmioBus, MmioDevice};
-use firmware::fdt::{DeviceTree, Node};
-use firmware::machine_tree::{BoardDescription, Chosen, HartDescription, IsaDescription, Phandles};
+use firmware::fdt::Node;
+use firmware::machine_tree::{BoardDescription, Chosen, Phandles};
 
 use super::map::Window;
 use super::{irq, map};
+use crate::board::assembly::{Backends, Board, BoardError, Services, hart_descriptions, isa_description, node};
 use crate::board::wires::{BoardBus, HartWires};
-use crate::config::{self, MachineConfig, Topology};
-
-/// Why a board cannot be built.
-#[derive(Debug, thiserror::Error)]
-pub enum BoardError {
-    #[error("cannot make the real-time clock's timer")]
-    Rtc(#[source] std::io::Error),
-    #[error("cannot connect the serial port")]
-    Serial(#[source] ChardevError),
-    #[error("cannot put a device on the bus")]
-    Bus(#[from] devices::bus::BusError),
-    #[error("cannot make the transport of device '{id}'")]
-    Virtio { id: String, source: std::io::Error },
-}
-
-/// What the board's chips are connected to outside of it.
-pub struct Backends {
-    /// Behind the UART.
-    pub serial: Arc<Chardev>,
-    /// By bank.
-    pub flash: [FlashImage; 2],
-    /// Id, slot and device.
-    pub virtio: Vec<(String, u8, Box<dyn VirtioDevice>)>,
-}
-
-/// The services a board takes from the machine around it.
-pub struct Services<'a> {
-    pub control: Arc<dyn MachineControl>,
-    pub timers: &'a dyn TimerService,
-}
-
-/// The chips that somebody besides the bus wants to reach.
-pub struct Chips {
-    pub serial: Arc<SerialPort>,
-    pub mrom: Arc<Mrom>,
-}
-
-/// A board with everything on it.
-pub struct Board {
-    pub ram: Arc<GuestRam>,
-    pub bus: Arc<BoardBus>,
-    pub wires: Arc<HartWires>,
-    pub clock: Arc<Clock>,
-    pub chips: Chips,
-    /// All of the bus, for resets.
-    devices: Vec<Arc<dyn MmioDevice>>,
-    description: BoardDescription,
-    phandles: Phandles,
-}
+use crate::config::{self, MachineConfig};
 
 /// A bus under construction.
 struct Wiring {
@@ -104,8 +54,8 @@ impl Wiring {
 }
 
 impl Board {
-    /// Builds it. `m_mode` machines have what M-mode software expects below the kernel.
-    pub fn new(
+    /// The board `virt`. `m_mode` machines have what M-mode software expects below the kernel.
+    pub fn virt(
         config: &MachineConfig,
         m_mode: bool,
         clock: Arc<Clock>,
@@ -131,6 +81,10 @@ impl Board {
         w.attach(rtc, w.at(map::RTC, irq::RTC))?;
         let serial = SerialPort::new(&backends.serial, line(irq::UART)).map_err(BoardError::Serial)?;
         w.attach(Arc::clone(&serial) as _, w.at(map::UART, irq::UART))?;
+        let htif = m_mode && config.board.htif;
+        let htif = htif.then(|| {
+            Htif::new(Arc::clone(&ram), HtifConsole::Port(Arc::clone(&serial)), Arc::clone(&services.control))
+        });
         let at = Placement { phandle: Some(finisher_phandle), ..w.at(map::FINISHER, 0) };
         w.attach(Arc::new(Finisher::new(Arc::clone(&services.control))), at)?;
         attach_virtio(&mut w, backends.virtio, config.force_legacy, &ram, &line)?;
@@ -147,30 +101,21 @@ impl Board {
             vec![syscon_node("poweroff", 0x5555, finisher_phandle), syscon_node("reboot", 0x7777, finisher_phandle)];
         root_nodes.extend(flash);
         let description = BoardDescription {
+            compatible: "riscv-virtio".into(),
+            model: "riscv-virtio,qemu".into(),
             ram_base: map::RAM_BASE,
             ram_size: config.ram_size,
             harts: hart_descriptions(config.topology),
             isa: isa_description(&config.isa),
             timebase_frequency: clock.frequency() as u32,
-            chosen: Chosen::default(),
+            chosen: Chosen { stdout_path: Some(serial_path()), ..Chosen::default() },
             root_nodes,
             soc_nodes: w.soc,
             aliases: vec![("serial0".into(), serial_path())],
         };
-        let chips = Chips { serial, mrom };
-        let bus = Arc::new(BoardBus(w.bus));
-        Ok(Self { ram, bus, wires, clock, chips, devices: w.devices, description, phandles })
-    }
-
-    /// The machine's device tree with these contents of `/chosen`; the console is the UART.
-    pub fn tree(&self, chosen: Chosen) -> DeviceTree {
-        let chosen = Chosen { stdout_path: Some(serial_path()), ..chosen };
-        BoardDescription { chosen, ..self.description.clone() }.tree(&self.phandles)
-    }
-
-    /// Every chip to its power-on state. The harts are stopped.
-    pub fn reset(&self) {
-        self.devices.iter().for_each(|d| d.reset());
+        let bus = Arc::new(BoardBus::new(w.bus, htif));
+        let (console, devices) = (serial as _, w.devices);
+        Ok(Self { ram, bus, wires, clock, console, mrom, devices, late_nodes: Vec::new(), description, phandles })
     }
 }
 
@@ -248,53 +193,10 @@ fn syscon_node(name: &str, value: u32, finisher: u32) -> Node {
         .with("compatible", format!("syscon-{name}").as_str())
 }
 
-/// Hart ids count threads first, then cores, clusters and sockets.
-fn hart_descriptions(t: Topology) -> Vec<HartDescription> {
-    let describe = |id| {
-        let (core, thread) = (id / t.threads, id % t.threads);
-        let (cluster, core) = (core / t.cores, core % t.cores);
-        let (socket, cluster) = (cluster / t.clusters, cluster % t.clusters);
-        HartDescription { id, socket, cluster, core, thread }
-    };
-    (0..t.harts()).map(describe).collect()
-}
-
-fn isa_description(isa: &arch::ext::IsaConfig) -> IsaDescription {
-    use arch::ext::Ext;
-    let block = |ext, size: u16| isa.has(ext).then_some(u32::from(size));
-    IsaDescription {
-        isa: isa.isa_string(),
-        base: isa.isa_base().to_owned(),
-        extensions: isa.isa_extensions().into_iter().map(str::to_owned).collect(),
-        mmu_type: isa.mmu_type().to_owned(),
-        cbom_block_size: block(Ext::Zicbom, isa.cbom_block),
-        cbop_block_size: block(Ext::Zicbop, isa.cbop_block),
-        cboz_block_size: block(Ext::Zicboz, isa.cboz_block),
-    }
-}
-
 fn rtc_base(base: config::RtcBase) -> RtcBase {
     match base {
         config::RtcBase::Utc => RtcBase::Utc,
         config::RtcBase::LocalTime => RtcBase::LocalTime,
         config::RtcBase::Fixed(seconds) => RtcBase::Date(seconds),
     }
-}
-
-/// A device's plain node as firmware writes it.
-fn node(plain: FdtNode) -> Node {
-    let mut node = Node::new(plain.name);
-    for (name, value) in plain.properties {
-        match value {
-            FdtValue::Empty => node.set(&name, &()),
-            FdtValue::U32(v) => node.set(&name, &v),
-            FdtValue::U64(v) => node.set(&name, &v),
-            FdtValue::Cells(v) => node.set(&name, &v[..]),
-            FdtValue::Str(v) => node.set(&name, v.as_str()),
-            FdtValue::Strs(v) => node.set(&name, &v[..]),
-            FdtValue::Bytes(v) => node.set_bytes(&name, v),
-        }
-    }
-    node.children = plain.children.into_iter().map(self::node).collect();
-    node
 }

@@ -1,0 +1,14 @@
+//! The memory map.
+//!
+//! ```text
+//! 0x0000_1000  boot ROM
+//! 0x0100_0000  HTIF, where the program has no symbols for it
+//! 0x0200_0000  CLINT (M-mode only)
+//! 0x8000_0000  RAM
+//! ```
+
+use crate::board::virt::map::Window;
+
+pub const MROM: Window = Window { base: 0x1000, size: 0xf000 };
+pub const HTIF: Window = Window { base: 0x100_0000, size: 0x1000 };
+pub const CLINT: Window = Window { base: 0x200_0000, size: 0x1_0000 };

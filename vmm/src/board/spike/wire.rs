@@ -1,0 +1,85 @@
+//! The wiring: two chips and a ROM.
+
+use std::sync::Arc;
+
+use accel::{Clock, GuestRam};
+use devices::fdt::Placement;
+use devices::intc::Clint;
+use devices::misc::{Htif, HtifConsole, Mrom};
+use devices::{MmioBus, MmioDevice};
+use firmware::machine_tree::{BoardDescription, Chosen, Phandles};
+
+use super::map;
+use crate::board::RAM_BASE;
+use crate::board::assembly::{Backends, Board, BoardError, Services, hart_descriptions, isa_description, node};
+use crate::board::virt::map::Window;
+use crate::board::wires::{BoardBus, HartWires};
+use crate::config::MachineConfig;
+
+/// Interrupts of the CLINT at a hart.
+const MSIP: u32 = 3;
+const MTIP: u32 = 7;
+
+impl Board {
+    /// The board `spike`. `m_mode` machines have a CLINT.
+    pub fn spike(
+        config: &MachineConfig,
+        m_mode: bool,
+        clock: Arc<Clock>,
+        ram: Arc<GuestRam>,
+        backends: Backends,
+        services: &Services<'_>,
+    ) -> Result<Self, BoardError> {
+        let harts = config.topology.harts();
+        let wires = Arc::new(HartWires::new(Arc::clone(&clock)));
+        let phandles = Phandles::new(harts);
+        let mut bus = MmioBus::new();
+        let mut devices: Vec<Arc<dyn MmioDevice>> = Vec::new();
+        let mut soc_nodes = Vec::new();
+
+        let endpoint = backends.serial.endpoint().map_err(BoardError::Serial)?;
+        let htif = Htif::new(Arc::clone(&ram), HtifConsole::Own(endpoint), Arc::clone(&services.control));
+        bus.insert(map::HTIF.base, Arc::clone(&htif) as _)?;
+        if m_mode {
+            let clint: Arc<dyn MmioDevice> = Arc::new(Clint::new(0, harts, Arc::clone(&wires) as _));
+            let lines = (0..harts).flat_map(|h| [phandles.intc(h), MSIP, phandles.intc(h), MTIP]).collect();
+            let at = Placement { interrupts_extended: lines, ..at(map::CLINT) };
+            soc_nodes.extend(clint.fdt(&at).into_iter().map(node));
+            bus.insert(map::CLINT.base, Arc::clone(&clint))?;
+            devices.push(clint);
+        }
+        let mrom = Arc::new(Mrom::new(map::MROM.size));
+        bus.insert(map::MROM.base, Arc::clone(&mrom) as _)?;
+        devices.push(Arc::clone(&mrom) as _);
+
+        let description = BoardDescription {
+            compatible: "ucbbar,spike-bare-dev".into(),
+            model: "ucbbar,spike-bare,qemu".into(),
+            ram_base: RAM_BASE,
+            ram_size: config.ram_size,
+            harts: hart_descriptions(config.topology),
+            isa: isa_description(&config.isa),
+            timebase_frequency: clock.frequency() as u32,
+            chosen: Chosen { stdout_path: Some("/htif".into()), ..Chosen::default() },
+            root_nodes: Vec::new(),
+            soc_nodes,
+            aliases: Vec::new(),
+        };
+        let late_nodes = vec![(Arc::clone(&htif) as Arc<dyn MmioDevice>, at(map::HTIF))];
+        let console = Arc::clone(&htif) as _;
+        let bus = Arc::new(BoardBus::new(bus, Some(htif)));
+        Ok(Self { ram, bus, wires, clock, console, mrom, devices, late_nodes, description, phandles })
+    }
+}
+
+/// A place without an interrupt.
+fn at(window: Window) -> Placement {
+    Placement {
+        base: window.base,
+        size: window.size,
+        interrupt: Vec::new(),
+        interrupt_parent: 0,
+        phandle: None,
+        interrupts_extended: Vec::new(),
+    }
+}
