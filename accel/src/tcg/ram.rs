@@ -92,6 +92,12 @@ impl Ram {
         self.watched.contains(&(gpa & !0xfff))
     }
 
+    /// The guest physical address of a place in RAM, if the bus watches its page.
+    pub fn watched(&self, host: *mut u8) -> Option<u64> {
+        let at = |page: u64| self.host(page, 1).map(|start| (host as u64).wrapping_sub(start as u64));
+        self.watched.iter().find_map(|&page| at(page).filter(|offset| *offset < 4096).map(|offset| page + offset))
+    }
+
     /// Copies `len` bytes at `gpa`, if all of them are RAM.
     pub fn read_bytes(&self, gpa: u64, len: usize) -> Option<Vec<u8>> {
         let host = self.host(gpa, len as u64)?;

@@ -17,8 +17,6 @@ use crate::tcg::trap::Trap;
 /// Where a virtual address leads.
 pub(super) enum Place {
     Ram(*mut u8),
-    /// RAM whose stores the bus hears of, and its physical address.
-    Watched(*mut u8, u64),
     Device(u64),
 }
 
@@ -34,6 +32,18 @@ impl Hart {
         self.pmp.verdict(&self.s.csr.pmp, self.vm.isa.pmp_entries, pa, len, mode)
     }
 
+    /// A store to RAM at `pa` is about to be made, by whatever means: leaves the marks that others look for. `true` if
+    /// the bus watches the page: then the next store has to come here, too.
+    pub fn will_store(&self, pa: u64) -> bool {
+        self.vm.ram.mark_writable(pa);
+        let watched = self.vm.ram.is_watched(pa);
+        if watched {
+            // However the store is done: it has been by the next poll.
+            self.shared().notify(POLL_WATCH);
+        }
+        watched
+    }
+
     /// Translates `va` (all `len` bytes in one page) and refills the TLB where the page allows it.
     fn place(&mut self, va: u64, len: u64, access: Access) -> Result<Place, Trap> {
         self.count_miss(if access == Access::Store { Miss::Store } else { Miss::Load });
@@ -44,22 +54,14 @@ impl Hart {
         }
         let Some(host) = self.vm.ram.host(w.pa, len) else { return Ok(Place::Device(w.pa)) };
         let store = access == Access::Store;
-        let mut watched = false;
-        if store {
-            self.vm.ram.mark_writable(w.pa);
-            watched = self.vm.ram.is_watched(w.pa);
-            if watched {
-                // However the write is done: it has been by the next poll.
-                self.shared().notify(POLL_WATCH);
-            }
-        }
+        let watched = store && self.will_store(w.pa);
         let verdict = self.pmp_verdict(w.pa & !0xfff, 4096, mode);
         let whole = verdict.allows(access) && self.vm.ram.host(w.pa & !0xfff, 4096).is_some();
         if whole && !watched {
             let addend = (host as u64).wrapping_sub(va);
             self.tlb.fill(va, addend, store, w.global, w.page_shift);
         }
-        Ok(if watched { Place::Watched(host, w.pa) } else { Place::Ram(host) })
+        Ok(Place::Ram(host))
     }
 
     /// Host address for `len` bytes at `va`, if they are RAM in one page and the TLB has them.
@@ -113,7 +115,7 @@ impl Hart {
             return Ok(low | high << (8 * first));
         }
         match self.place(va, len, Access::Load)? {
-            Place::Ram(host) | Place::Watched(host, _) => Ok(read_host(host, len)),
+            Place::Ram(host) => Ok(read_host(host, len)),
             Place::Device(_) if va & (len - 1) != 0 => Err(Access::Load.misaligned(va)),
             Place::Device(pa) => {
                 self.stats.mmio += 1;
@@ -162,10 +164,11 @@ impl Hart {
             return Ok(());
         }
         match self.place(va, len, Access::Store)? {
-            Place::Ram(host) => write_host(host, len, v),
-            Place::Watched(host, pa) => {
+            Place::Ram(host) => {
                 write_host(host, len, v);
-                self.vm.bus.stored(pa, len);
+                if let Some(gpa) = self.vm.ram.watched(host) {
+                    self.vm.bus.stored(gpa, len);
+                }
             }
             Place::Device(_) if va & (len - 1) != 0 => return Err(Access::Store.misaligned(va)),
             Place::Device(pa) => {
@@ -180,7 +183,7 @@ impl Hart {
     /// Part of an access that crosses a page: only RAM can be met by halves.
     fn ram_place(&mut self, va: u64, len: u64, access: Access) -> Result<*mut u8, Trap> {
         match self.place(va, len, access)? {
-            Place::Ram(host) | Place::Watched(host, _) => Ok(host),
+            Place::Ram(host) => Ok(host),
             Place::Device(_) => Err(access.misaligned(va)),
         }
     }
@@ -197,7 +200,7 @@ impl Hart {
             self.place(va, len, access)
         };
         match place {
-            Ok(Place::Ram(host) | Place::Watched(host, _)) => Some(host),
+            Ok(Place::Ram(host)) => Some(host),
             Ok(Place::Device(_)) => {
                 self.raise(access.access_fault(va));
                 None
@@ -215,7 +218,7 @@ impl Hart {
         let host = match self.probe(start, len, true) {
             Some(host) => host,
             None => match self.place(start, len, Access::Store) {
-                Ok(Place::Ram(host) | Place::Watched(host, _)) => host,
+                Ok(Place::Ram(host)) => host,
                 Ok(Place::Device(_)) => {
                     self.raise(Access::Store.access_fault(va));
                     return None;

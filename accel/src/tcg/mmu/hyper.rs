@@ -106,7 +106,7 @@ impl Hart {
         }
         let Some(host) = self.vm.ram.host(walk.pa, len) else { return Ok(Place::Device(walk.pa)) };
         if access == Access::Store {
-            self.vm.ram.mark_writable(walk.pa);
+            self.will_store(walk.pa);
         }
         Ok(Place::Ram(host))
     }
