@@ -196,6 +196,14 @@ impl Vcpu for MockVcpu {
         self.shared.log(Event::Sbi { error, value });
     }
 
+    fn csr(&mut self, _: u16) -> Option<u64> {
+        None
+    }
+
+    fn set_csr(&mut self, _: u16, _: u64) -> bool {
+        false
+    }
+
     fn state(&mut self) -> HartState {
         self.state.clone()
     }

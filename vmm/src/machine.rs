@@ -303,7 +303,7 @@ impl Machine {
         let vcpus = vcpus.map_err(MachineError::Accel)?;
         board.wires.bind(vcpus.iter().map(|v| v.handle()).collect());
 
-        let harts = Arc::new(Harts::new(hart_count, Arc::clone(&board.wires)));
+        let harts = Arc::new(Harts::new(hart_count, &config.isa, Arc::clone(&board.wires)));
         control.bind(Arc::clone(&harts));
         let sbi = Arc::new(SbiMachine {
             ram: Arc::clone(&board.ram),

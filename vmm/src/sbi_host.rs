@@ -10,7 +10,7 @@ use accel::tcg::trap::Trap;
 use accel::{GuestRam, HartSet, HartState, Mode, RemoteFence, Vcpu, Vm};
 use arch::ext::IsaConfig;
 use devices::HartLines;
-use firmware::sbi::{ConsoleError, Entry, Fence, GuestFault, HartStatus, MachineIds, SbiError, SbiHost};
+use firmware::sbi::{ConsoleError, Entry, Fence, GuestFault, HartStatus, MachineIds, PmuHarts, SbiError, SbiHost};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
 
 use crate::board::assembly::FirmwareConsole;
@@ -86,6 +86,7 @@ impl SbiHost for SbiCallHost<'_> {
 
     fn hart_start(&self, hart: u32, address: u64, opaque: u64) -> Result<(), SbiError> {
         self.machine.harts.states.begin_start(hart)?;
+        self.machine.harts.pmu.reset(hart);
         self.machine.harts.load(hart, reset_supervisor(&self.machine.isa, u64::from(hart), address, opaque));
         Ok(())
     }
@@ -120,6 +121,18 @@ impl SbiHost for SbiCallHost<'_> {
         if let Some(handle) = self.machine.wires.handles().get(hart as usize) {
             handle.set_sbi_timer(deadline);
         }
+    }
+
+    fn pmu(&self) -> &PmuHarts {
+        &self.machine.harts.pmu
+    }
+
+    fn read_csr(&self, number: u16) -> u64 {
+        self.vcpu.borrow_mut().csr(number).unwrap_or(0)
+    }
+
+    fn write_csr(&self, number: u16, value: u64) {
+        self.vcpu.borrow_mut().set_csr(number, value);
     }
 
     fn console_write(&self, bytes: &[u8]) -> Result<usize, ConsoleError> {

@@ -12,7 +12,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use accel::{HartState, SbiCall, ShutdownReason, Vcpu, VcpuExit};
-use firmware::sbi::{Entry, HartStates, HartStatus, ResetKind, ResetReason, SbiOutcome, SbiRequest};
+use arch::ext::IsaConfig;
+use firmware::sbi::{Entry, HartStates, HartStatus, PmuHarts, ResetKind, ResetReason, SbiOutcome, SbiRequest};
 
 use crate::board::wires::HartWires;
 use crate::control::{Control, Request};
@@ -45,18 +46,21 @@ pub struct Harts {
     changed: Condvar,
     /// HSM states; with M-mode below the guest all are started.
     pub states: HartStates,
+    /// What the SBI has given out of the harts' counters.
+    pub pmu: PmuHarts,
     wires: Arc<HartWires>,
 }
 
 impl Harts {
     /// Stopped, without threads.
-    pub fn new(harts: u32, wires: Arc<HartWires>) -> Self {
+    pub fn new(harts: u32, isa: &IsaConfig, wires: Arc<HartWires>) -> Self {
         let gate = Gate { order: Order::Stop, inside: 0, load: (0..harts).map(|_| None).collect() };
         Self {
             order: AtomicU8::new(Order::Stop as u8),
             gate: Mutex::new(gate),
             changed: Condvar::new(),
             states: HartStates::new(harts),
+            pmu: PmuHarts::new(harts, isa),
             wires,
         }
     }
@@ -104,6 +108,7 @@ impl Harts {
     /// Power-on: only hart 0 is started, and starts that were under way are forgotten. The harts are stopped.
     pub fn reset(&self) {
         self.states.reset(0);
+        self.pmu.reset_all();
         self.gate().load.iter_mut().for_each(|load| *load = None);
     }
 

@@ -297,6 +297,43 @@ impl Hart {
         self.take_soft();
         // The instruction itself retires after it has read or written the counters.
         self.fold_to_current();
+        let (result, counters) = self.access_csr(n, op, src, write)?;
+        if let Some(written) = counters {
+            self.counters_written(written);
+        }
+        Ok(result)
+    }
+
+    /// Reads CSR `n` as M-mode would, and writes `v` to it if there is one. Not for helpers: outside of instructions.
+    pub fn machine_csr(&mut self, n: u16, v: Option<u64>) -> Option<u64> {
+        self.take_soft();
+        self.fold_counters();
+        let (mode, virt) = (self.s.mode, self.s.virt);
+        (self.s.mode, self.s.virt) = (Mode::Machine, false);
+        let result = match v {
+            Some(v) => self.access_csr(n, CsrOp::Rw, v, true),
+            None => self.access_csr(n, CsrOp::Rs, 0, false),
+        };
+        (self.s.mode, self.s.virt) = (mode, virt);
+        let ((old, effect), counters) = result.ok()?;
+        if counters.is_some() {
+            self.recount();
+        }
+        if effect.contains(CsrEffect::PMP) {
+            self.pmp.clear();
+            self.tlb.flush_all();
+        }
+        if !effect.is_empty() {
+            self.update_fp();
+            self.select_context();
+            self.poll_interrupts();
+        }
+        Some(old)
+    }
+
+    /// Accesses a CSR; besides what the instruction gets, the counters that were written, if anything about counting
+    /// was.
+    fn access_csr(&mut self, n: u16, op: CsrOp, src: u64, write: bool) -> Result<CsrAccess, Denied> {
         let mut view = CsrView {
             vm: &self.vm,
             shared: &self.shared.shared,
@@ -306,15 +343,14 @@ impl Hart {
         };
         let result = csr::csr_op(&mut self.s, &mut view, n, op, src, write)?;
         let CsrView { counters, timer, .. } = view;
-        if let Some(written) = counters {
-            self.counters_written(written);
-        }
         if timer {
             self.arm_timer();
         }
-        Ok(result)
+        Ok((result, counters))
     }
 }
+
+type CsrAccess = ((u64, CsrEffect), Option<u32>);
 
 /// What the CSRs need of the world while `HartState` is borrowed.
 struct CsrView<'a> {

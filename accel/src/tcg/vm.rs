@@ -197,6 +197,14 @@ impl Vcpu for TcgVcpu {
         }
     }
 
+    fn csr(&mut self, n: u16) -> Option<u64> {
+        self.hart().machine_csr(n, None)
+    }
+
+    fn set_csr(&mut self, n: u16, v: u64) -> bool {
+        self.hart().machine_csr(n, Some(v)).is_some()
+    }
+
     fn state(&mut self) -> HartState {
         let h = self.hart();
         h.take_soft();

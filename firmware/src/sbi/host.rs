@@ -1,5 +1,7 @@
 //! What the SBI needs of the machine it serves. Implemented by the VMM.
 
+use super::PmuHarts;
+
 /// Standard SBI errors that this implementation returns (spec, "Standard SBI Errors").
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(i64)]
@@ -12,6 +14,7 @@ pub enum SbiError {
     AlreadyAvailable = -6,
     AlreadyStarted = -7,
     AlreadyStopped = -8,
+    NoShmem = -9,
 }
 
 /// HSM state of a hart (spec, "HSM Hart States"); the discriminant is the state id.
@@ -84,6 +87,13 @@ pub trait SbiHost {
     /// STIP of `hart` is low until `time >= deadline` (ticks of the `time` CSR), then high; `u64::MAX` disarms.
     /// Where the hart has Sstc this sets `stimecmp`.
     fn set_timer(&self, hart: u32, deadline: u64);
+
+    /// The counters that the PMU extension hands out.
+    fn pmu(&self) -> &PmuHarts;
+    /// Reads a CSR of the calling hart as M-mode would; zero if the hart does not have it.
+    fn read_csr(&self, number: u16) -> u64;
+    /// Writes a CSR of the calling hart as M-mode would; nothing happens if the hart does not have it.
+    fn write_csr(&self, number: u16, value: u64);
 
     /// Writes bytes without blocking; says how many were taken (0 if the console is busy).
     fn console_write(&self, bytes: &[u8]) -> Result<usize, ConsoleError>;

@@ -2,6 +2,7 @@
 
 use sbi_spec::spi as spec;
 
+use super::pmu::FirmwareEvent;
 use super::{Extension, SbiError, SbiHost, SbiOutcome, SbiRequest, harts_of_mask};
 
 fn handle(call: &SbiRequest, host: &dyn SbiHost) -> SbiOutcome {
@@ -10,7 +11,13 @@ fn handle(call: &SbiRequest, host: &dyn SbiHost) -> SbiOutcome {
     }
     harts_of_mask(call.args[0], call.args[1], host)
         .map(|harts| {
-            harts.iter().for_each(|hart| host.send_ipi(*hart));
+            for hart in harts {
+                host.send_ipi(hart);
+                if hart != call.hart {
+                    host.pmu().count(call.hart, FirmwareEvent::IpiSent);
+                    host.pmu().count(hart, FirmwareEvent::IpiReceived);
+                }
+            }
             0
         })
         .into()

@@ -1,11 +1,12 @@
 //! A machine without harts that records what the SBI asked of it.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 
 use super::{
-    ConsoleError, Fence, GuestFault, HartStates, HartStatus, MachineIds, SbiError, SbiHost, SbiOutcome, SbiRequest,
+    ConsoleError, Fence, GuestFault, HartStates, HartStatus, MachineIds, PmuHarts, SbiError, SbiHost, SbiOutcome,
+    SbiRequest,
 };
 
 /// The mock's RAM.
@@ -30,11 +31,13 @@ struct Inner {
     console_room: usize,
     console_broken: bool,
     ipis: Vec<u32>,
+    csrs: HashMap<u16, u64>,
 }
 
 pub struct MockHost {
     harts: u32,
     states: HartStates,
+    pmu: PmuHarts,
     inner: RefCell<Inner>,
 }
 
@@ -50,12 +53,19 @@ impl MockHost {
             console_room: usize::MAX,
             console_broken: false,
             ipis: Vec::new(),
+            csrs: HashMap::new(),
         };
-        Self { harts, states, inner: RefCell::new(inner) }
+        let pmu = PmuHarts::new(harts, &arch::model::parse("rv64,sscofpmf=on").expect("a model"));
+        Self { harts, states, pmu, inner: RefCell::new(inner) }
     }
 
     pub fn events(&self) -> Vec<Event> {
         self.inner.borrow().events.clone()
+    }
+
+    /// What was written to a CSR last.
+    pub fn csr(&self, number: u16) -> u64 {
+        self.inner.borrow().csrs.get(&number).copied().unwrap_or(0)
     }
 
     pub fn output(&self) -> Vec<u8> {
@@ -126,6 +136,18 @@ impl SbiHost for MockHost {
 
     fn set_timer(&self, hart: u32, deadline: u64) {
         self.inner.borrow_mut().events.push(Event::Timer(hart, deadline));
+    }
+
+    fn pmu(&self) -> &PmuHarts {
+        &self.pmu
+    }
+
+    fn read_csr(&self, number: u16) -> u64 {
+        self.csr(number)
+    }
+
+    fn write_csr(&self, number: u16, value: u64) {
+        self.inner.borrow_mut().csrs.insert(number, value);
     }
 
     fn console_write(&self, bytes: &[u8]) -> Result<usize, ConsoleError> {

@@ -16,6 +16,7 @@ mod ipi;
 mod legacy;
 #[cfg(test)]
 mod mock;
+pub mod pmu;
 mod rfence;
 mod srst;
 mod susp;
@@ -24,6 +25,7 @@ mod time;
 pub use base::{IMPLEMENTATION_ID, IMPLEMENTATION_VERSION, SPEC_VERSION};
 pub use host::{ConsoleError, Fence, GuestFault, HartStatus, MachineIds, SbiError, SbiHost};
 pub use hsm::HartStates;
+pub use pmu::PmuHarts;
 
 /// An S-mode `ecall`, with the registers that matter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,6 +130,7 @@ pub static EXTENSIONS: &[Extension] = &[
     srst::EXTENSION,
     dbcn::EXTENSION,
     susp::EXTENSION,
+    pmu::EXTENSION,
 ];
 
 /// The extension that answers `eid`, if it is there on this machine.
@@ -181,7 +184,7 @@ mod tests {
     fn unknown_extensions_and_functions_are_not_supported() {
         let host = MockHost::new(2);
         let unsupported = SbiOutcome::error(SbiError::NotSupported);
-        for eid in [0x09, 0x0f, 0x11, 0x504d55, 0x0a00_0000, u64::MAX, 0x1_0000_0010] {
+        for eid in [0x09, 0x0f, 0x11, 0x504d54, 0x0a00_0000, u64::MAX, 0x1_0000_0010] {
             assert_eq!(handle(&call(eid, 0, &[]), &host), unsupported, "eid {eid:#x}");
         }
         for e in EXTENSIONS.iter().filter(|e| *e.eids.start() >= 0x10) {

@@ -3,6 +3,7 @@
 
 use sbi_spec::rfnc as spec;
 
+use super::pmu::FirmwareEvent;
 use super::{Extension, Fence, SbiError, SbiHost, SbiOutcome, SbiRequest, harts_of_mask};
 
 /// The fence a `start_addr`, `size` pair asks for; `None` if the range is empty.
@@ -15,10 +16,24 @@ pub(super) fn address_fence(start: u64, size: u64, asid: Option<u64>) -> Result<
     Ok(Some(Fence::Address { start, size, asid }))
 }
 
+/// Tells the firmware counters of a fence; one that a hart asks of itself is nobody's.
+fn count(own: u32, harts: &[u32], fence: Fence, host: &dyn SbiHost) {
+    let (sent, received) = match fence {
+        Fence::Instruction => (FirmwareEvent::FenceISent, FirmwareEvent::FenceIReceived),
+        Fence::Address { asid: None, .. } => (FirmwareEvent::SfenceVmaSent, FirmwareEvent::SfenceVmaReceived),
+        Fence::Address { .. } => (FirmwareEvent::SfenceVmaAsidSent, FirmwareEvent::SfenceVmaAsidReceived),
+    };
+    for hart in harts.iter().filter(|hart| **hart != own) {
+        host.pmu().count(own, sent);
+        host.pmu().count(*hart, received);
+    }
+}
+
 fn fence(call: &SbiRequest, fence: Option<Fence>, host: &dyn SbiHost) -> Result<u64, SbiError> {
     let harts = harts_of_mask(call.args[0], call.args[1], host)?;
     if let Some(fence) = fence.filter(|_| !harts.is_empty()) {
         host.remote_fence(&harts, fence);
+        count(call.hart, &harts, fence, host);
     }
     Ok(0)
 }

@@ -2,6 +2,7 @@
 
 use sbi_spec::time as spec;
 
+use super::pmu::FirmwareEvent;
 use super::{Extension, SbiError, SbiHost, SbiOutcome, SbiRequest};
 
 fn handle(call: &SbiRequest, host: &dyn SbiHost) -> SbiOutcome {
@@ -9,6 +10,7 @@ fn handle(call: &SbiRequest, host: &dyn SbiHost) -> SbiOutcome {
         return SbiOutcome::error(SbiError::NotSupported);
     }
     host.set_timer(call.hart, call.args[0]);
+    host.pmu().count(call.hart, FirmwareEvent::SetTimer);
     SbiOutcome::success(0)
 }
 

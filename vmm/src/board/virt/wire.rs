@@ -100,6 +100,9 @@ impl Board {
         let mut root_nodes =
             vec![syscon_node("poweroff", 0x5555, finisher_phandle), syscon_node("reboot", 0x7777, finisher_phandle)];
         root_nodes.extend(flash);
+        if m_mode {
+            root_nodes.extend(pmu_node(&config.isa));
+        }
         let description = BoardDescription {
             compatible: "riscv-virtio".into(),
             model: "riscv-virtio,qemu".into(),
@@ -191,6 +194,21 @@ fn syscon_node(name: &str, value: u32, finisher: u32) -> Node {
         .with("offset", &0u32)
         .with("regmap", &finisher)
         .with("compatible", format!("syscon-{name}").as_str())
+}
+
+/// What M-mode firmware needs to know of the counters: which of them count which event, by ranges of SBI's event
+/// numbers. The selectors are these numbers.
+fn pmu_node(isa: &arch::ext::IsaConfig) -> Option<Node> {
+    use arch::csr::event;
+    let programmable = if isa.has(arch::ext::Ext::Zihpm) { isa.pmu_counters } else { 0 };
+    let counters = |event| match event {
+        event::CYCLES => programmable | 1 << 0,
+        event::INSTRUCTIONS => programmable | 1 << 2,
+        _ => programmable,
+    };
+    let cells: Vec<u32> = event::ALL.iter().flat_map(|&e| [e as u32, e as u32, counters(e)]).collect();
+    let node = Node::new("pmu").with("riscv,event-to-mhpmcounters", &cells[..]).with("compatible", "riscv,pmu");
+    (programmable != 0).then_some(node)
 }
 
 fn rtc_base(base: config::RtcBase) -> RtcBase {
