@@ -19,7 +19,10 @@ pub fn disasm(insn: &Insn, pc: u64) -> String {
     };
     let is_order = |piece: &super::Piece| piece.field == Field::Rm && piece.width == 1;
     if row.pattern.pieces.iter().any(is_order) && !row.operands.ends_with("vm") {
-        text += ["", ".rl", ".aq", ".aqrl"][usize::from(insn.rm & 3)];
+        // Of load-acquire and store-release one bit is fixed, and in the name.
+        let stem = text.len() - if text.ends_with(".aq") || text.ends_with(".rl") { 3 } else { 0 };
+        text.truncate(stem);
+        text += ["", ".rl", ".aq", ".aqrl"][(insn.raw >> 25 & 3) as usize];
     }
     if row.operands.is_empty() {
         return text;

@@ -4,7 +4,8 @@
 //! `"imm[11:5] rs2 rs1 010 imm[4:0] 0100011"`:
 //!
 //! - `0` and `1` are fixed bits, `.` is ignored;
-//! - `rd rs1 rs2 rs3` are 5-bit registers, `rd' rs1' rs2'` 3-bit ones (x8 to x15), `rd/rs1` fills both;
+//! - `rd rs1 rs2 rs3` are 5-bit registers, `rd' rs1' rs2'` 3-bit ones (x8 to x15), `rd/rs1` fills both; `rd.even` and
+//!   `rs2.even` name the first of a pair, with a lowest bit of zero;
 //! - `vd vs1 vs2 vs3` are 5-bit vector registers, `vm` is the bit that a masked vector instruction has clear;
 //! - `rm` has 3 bits, `aq` and `rl` 1, `fm`, `pred` and `succ` 4, `csr` 12, `zimm` 5, `shamt5` 5 and `shamt6` 6;
 //! - `imm[12|10:5]` are the named bits of a signed immediate, `uimm[..]` of an unsigned one.
@@ -104,6 +105,11 @@ impl Pattern {
             "vs2" => piece(Field::Rs2, 5, 0, 0),
             "vs3" => piece(Field::Rs3, 5, 0, 0),
             "vm" => piece(Field::Rm, 1, 0, 0),
+            "rd.even" | "rs2.even" => {
+                let field = if token == "rd.even" { Field::Rd } else { Field::Rs2 };
+                self.mask |= 1 << lsb;
+                self.pieces.push(Piece { field, lsb: lsb + 1, width: 4, at: 1, bias: 0 });
+            }
             "rd/rs1" => {
                 piece(Field::Rd, 5, 0, 0);
                 piece(Field::Rs1, 5, 0, 0);
@@ -194,8 +200,8 @@ fn width_of(token: &str) -> Result<u8, String> {
         "aq" | "rl" | "vm" => 1,
         "rm" | "rd'" | "rs1'" | "rs2'" | "rd'/rs1'" => 3,
         "fm" | "pred" | "succ" => 4,
-        "rd" | "rs1" | "rs2" | "rs3" | "rd/rs1" | "zimm" | "shamt5" => 5,
         "vd" | "vs1" | "vs2" | "vs3" => 5,
+        "rd" | "rs1" | "rs2" | "rs3" | "rd/rs1" | "rd.even" | "rs2.even" | "zimm" | "shamt5" => 5,
         "shamt6" => 6,
         "csr" => 12,
         bits if !bits.is_empty() && bits.bytes().all(|b| matches!(b, b'0' | b'1' | b'.')) => bits.len() as u8,

@@ -56,6 +56,7 @@ pub fn call(hart: &mut Hart, helper: Helper, a: u64, b: u64, c: u64) -> u64 {
         Helper::CboZero => cbo_zero(hart, a, c as u32),
         Helper::Wrs => wrs(hart),
         Helper::CheckLimit => hart.check_limit(),
+        Helper::CompareAndSwap16 => compare_and_swap_16(hart, a),
         Helper::FpCheck => fp_check(hart, a as u8, c as u32),
     }
     0
@@ -235,6 +236,15 @@ fn cbo_zero(hart: &mut Hart, va: u64, raw: u32) {
 fn wrs(hart: &mut Hart) {
     if hart.res_addr != NO_RESERVATION && hart.shared().poll.load(Ordering::SeqCst) == 0 {
         std::thread::yield_now();
+    }
+}
+
+/// AMOCAS.Q.
+fn compare_and_swap_16(hart: &mut Hart, va: u64) {
+    let pair = |low: u64, high: u64| u128::from(low) | u128::from(high) << 64;
+    let [e0, e1, v0, v1] = hart.temps;
+    if let Some(old) = hart.compare_and_swap_16(va, pair(e0, e1), pair(v0, v1)) {
+        (hart.temps[0], hart.temps[1]) = (old as u64, (old >> 64) as u64);
     }
 }
 

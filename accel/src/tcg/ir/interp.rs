@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
-use super::{AmoOp, Dst, FDst, FVal, Helper, IrBlock, Op, Val, Width};
+use super::{Dst, FDst, FVal, Helper, IrBlock, Op, Val, Width};
 use crate::tcg::hart::{Exit, Hart, NO_RESERVATION};
 use crate::tcg::helpers::{system, vector};
 
@@ -96,8 +96,17 @@ fn step(h: &mut Hart, op: &Op, done: u32) -> Option<Exit> {
         }
         Op::Amo { op, width, d, addr, src } => {
             let (va, v) = (get(h, addr), get(h, src));
-            let old = amo_at(h, op, width, va, v);
+            let old = h.amo(op, width, va, v);
             put_unless_left(h, d, old);
+        }
+        Op::Cas { width, d, addr, expected, src } => {
+            let (va, expected, v) = (get(h, addr), get(h, expected), get(h, src));
+            let old = h.compare_and_swap(width, va, expected, v);
+            put_unless_left(h, d, old);
+        }
+        Op::CheckAligned { width, addr, store } => {
+            let va = get(h, addr);
+            h.check_aligned(va, width, store);
         }
         Op::Lr { width, d, addr } => {
             let va = get(h, addr);
@@ -163,11 +172,6 @@ fn put_unless_left(h: &mut Hart, d: Option<Dst>, v: u64) {
     }
 }
 
-/// An AMO at a virtual address; returns the old value, or anything if it left the block.
-pub fn amo_at(h: &mut Hart, op: AmoOp, width: Width, va: u64, v: u64) -> u64 {
-    h.atomic_place(va, width.bytes(), true).map_or(0, |host| amo(host, op, width, v))
-}
-
 /// A load-reserved at a virtual address.
 pub fn lr_at(h: &mut Hart, width: Width, va: u64) -> u64 {
     let Some(host) = h.atomic_place(va, width.bytes(), false) else { return 0 };
@@ -219,17 +223,6 @@ fn swap_if(host: *mut u8, width: Width, old: u64, new: u64) -> bool {
             _ => (*host.cast::<AtomicU32>())
                 .compare_exchange(old as u32, new as u32, Ordering::SeqCst, Ordering::SeqCst)
                 .is_ok(),
-        }
-    }
-}
-
-/// Performs an AMO; returns the old value, sign-extended.
-fn amo(host: *mut u8, op: AmoOp, width: Width, v: u64) -> u64 {
-    let v = width.extend(v, true);
-    loop {
-        let old = width.extend(load_atomic(host, width), true);
-        if swap_if(host, width, old, op.eval(old, v)) {
-            return old;
         }
     }
 }

@@ -50,6 +50,9 @@ pub enum Width {
 }
 
 impl Width {
+    /// In order.
+    pub const ALL: [Width; 4] = [Width::B, Width::H, Width::W, Width::D];
+
     /// In bytes.
     pub const fn bytes(self) -> u64 {
         match self {
@@ -328,6 +331,9 @@ pub enum Helper {
     Wrs,
     /// At the start of a block: leaves it to the interpreter if a counter may overflow in it.
     CheckLimit,
+    /// Address: compare-and-swap of 16 bytes. Temporaries 0 and 1 hold the expected value and get the old one, 2 and 3
+    /// hold the new one.
+    CompareAndSwap16,
     /// Failed checks (see [`fp_check`]), unused, instruction bits: makes FS dirty, traps, or leaves the operation to
     /// the interpreter.
     FpCheck,
@@ -421,13 +427,27 @@ pub enum Op {
         offset: i32,
         width: Width,
     },
-    /// Atomic read-modify-write; `width` is `W` or `D`; misaligned addresses trap.
+    /// Atomic read-modify-write; misaligned addresses trap (but see Zama16b).
     Amo {
         op: AmoOp,
         width: Width,
         d: Option<Dst>,
         addr: Val,
         src: Val,
+    },
+    /// Atomic compare-and-swap: stores `src` if memory holds `expected`; `d` is what it held, sign-extended.
+    Cas {
+        width: Width,
+        d: Option<Dst>,
+        addr: Val,
+        expected: Val,
+        src: Val,
+    },
+    /// Traps if the load or store at `addr` that follows must not be misaligned.
+    CheckAligned {
+        width: Width,
+        addr: Val,
+        store: bool,
     },
     Lr {
         width: Width,

@@ -74,6 +74,8 @@ fn operands(op: &Op) -> Operands {
         Op::LoadF { fd, base, .. } => ([Some(base), None, None], [Some(fd), None, None, None], None),
         Op::StoreF { fs, base, .. } => ([Some(base), None, None], [Some(fs), None, None, None], None),
         Op::Amo { d, addr, src, .. } | Op::Sc { d, addr, src, .. } => ([Some(addr), Some(src), None], none, d),
+        Op::Cas { d, addr, expected, src, .. } => ([Some(addr), Some(expected), Some(src)], none, d),
+        Op::CheckAligned { addr, .. } => ([Some(addr), None, None], none, None),
         Op::Lr { d, addr, .. } => ([Some(addr), None, None], none, d),
         Op::Fp { d, a, b, c, .. } => {
             let f = |v| if let FVal::F(r) = v { Some(r) } else { None };

@@ -1,6 +1,7 @@
 //! Guest memory as instructions see it: translation, protection, and the TLB that remembers both.
 
 mod access;
+mod atomic;
 pub mod hyper;
 pub mod pmp;
 pub mod tlb;

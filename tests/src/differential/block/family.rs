@@ -10,8 +10,10 @@ pub enum Family {
     Plain,
     /// The address register is one of the bases, anywhere in a page.
     Memory,
-    /// The address register is that for atomics, mostly aligned.
+    /// The address register is that for atomics, mostly aligned: AMOs, load-acquire and store-release.
     Amo,
+    /// The same, and what is compared should often be there.
+    Cas,
     CacheBlock,
     Branch,
     /// The result has to be used.
@@ -35,7 +37,8 @@ impl Family {
             Csrrw | Csrrs | Csrrc | Csrrwi | Csrrsi | Csrrci => Family::Special,
             LrW | LrD | ScW | ScD => Family::Special,
             Jal | Jalr | Ecall | Ebreak | Mret | Sret | Wfi | WrsNto | WrsSto => Family::Special,
-            _ if name.starts_with("amo") => Family::Amo,
+            AmocasB | AmocasH | AmocasW | AmocasD | AmocasQ => Family::Cas,
+            _ if name.starts_with("amo") || name.ends_with(".aq") || name.ends_with(".rl") => Family::Amo,
             _ => Family::Plain,
         }
     }

@@ -7,6 +7,7 @@ pub const LEFT_OUT: &[(&str, &str)] = &[
         "misaligned LR and SC",
         "QEMU's SC compares addresses before it looks at alignment; the A extension asks for an exception",
     ),
+    ("AMOCAS with rd = x0", "QEMU writes to a register that it then takes for x0"),
     ("odd values for mepc and sepc", "QEMU 10 keeps bit 0 of sepc; the specification: it is always zero"),
     ("pmpaddr16 to 63, pmpcfg4 to 14", "with 16 entries the others may read as zero or not exist: they do not in QEMU"),
     ("medeleg bits of other extensions and reserved causes", "WARL: QEMU keeps those of H and of double traps"),

@@ -42,6 +42,9 @@ impl Draft<'_> {
     }
 
     pub(super) fn atomic(&mut self) -> Group {
+        if self.has(Family::Cas) && self.rng.one_in(3) {
+            return self.compare_and_swap();
+        }
         if self.has(Family::Amo) && (self.misaligned || self.rng.one_in(2)) {
             let (_, word) = self.pick_row(Family::Amo);
             let base = self.atomic;
@@ -77,6 +80,29 @@ impl Draft<'_> {
                 group
             }
         }
+    }
+
+    /// AMOCAS, of a value that was loaded a moment before or of any.
+    fn compare_and_swap(&mut self) -> Group {
+        let (insn, cas) = loop {
+            let (insn, cas) = self.pick_row(Family::Cas);
+            let second_is_reserved = insn.op == Op::AmocasQ && self.reserved.contains(&(insn.rd + 1));
+            if insn.rd != 0 && !second_is_reserved {
+                break (insn, cas);
+            }
+        };
+        let base = self.atomic;
+        let load = |op: Op, rd: u8, offset: i32| word(op, rd, base, 0, offset);
+        let mut group = match insn.op {
+            _ if self.rng.one_in(3) => Vec::new(),
+            Op::AmocasB => vec![load(Op::Lbu, insn.rd, 0)],
+            Op::AmocasH => vec![load(Op::Lh, insn.rd, 0)],
+            Op::AmocasW => vec![load(Op::Lwu, insn.rd, 0)],
+            Op::AmocasQ => vec![load(Op::Ld, insn.rd, 0), load(Op::Ld, insn.rd + 1, 8)],
+            _ => vec![load(Op::Ld, insn.rd, 0)],
+        };
+        group.push(self.with_base(cas, base));
+        group
     }
 
     /// What may stand between LR and SC (unprivileged specification, "Eventual Success of Store-Conditional

@@ -234,7 +234,10 @@ impl<'a> Draft<'a> {
                 _ => Value::Data(offset),
             };
         }
-        let offset = 2048 + self.rng.below(500) * 8 + if self.misaligned { 1 + self.rng.below(7) } else { 0 };
+        // Mostly aligned for 16 bytes; the reference raises another exception where they are not.
+        let unit = if self.profile != Profile::Privileged && self.rng.one_in(4) { 8 } else { 16 };
+        let offset = 2048 + self.rng.below(4000 / unit) * unit;
+        let offset = offset + if self.misaligned { 1 + self.rng.below(15) } else { 0 };
         x[usize::from(self.atomic)] = match (mode, translated && self.rng.one_in(2)) {
             (_, true) => Value::Virtual(self.rng.below(paging::PAGES as u64) << 12 | offset & 0xfff),
             (0, false) if translated => Value::UserData(offset),

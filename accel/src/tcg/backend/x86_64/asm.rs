@@ -297,6 +297,12 @@ impl Asm {
         self.op(form(wide), &[0x85], other as u8, reg.into());
     }
 
+    /// Flags of the low byte of `reg` and `imm`.
+    pub fn test_low(&mut self, reg: Reg, imm: u8) {
+        self.op(Form { prefix: None, wide: false, byte: true }, &[0xf6], 0, reg.into());
+        self.byte(imm);
+    }
+
     /// Flags of a byte in memory and `imm`.
     pub fn test_byte(&mut self, m: Mem, imm: u8) {
         self.op(L, &[0xf6], 0, m.into());
@@ -423,17 +429,31 @@ impl Asm {
         self.byte(0xf0);
     }
 
-    pub fn xadd(&mut self, wide: bool, m: Mem, reg: Reg) {
-        self.op(form(wide), &[0x0f, 0xc1], reg as u8, m.into());
+    /// `reg` and memory of 1, 2, 4 or 8 bytes; the opcode's lowest bit tells a byte from the others.
+    fn sized(&mut self, size: u64, opcode: &[u8], reg: Reg, m: Mem) {
+        let mut bytes = [0; 2];
+        bytes[..opcode.len()].copy_from_slice(opcode);
+        let opcode = &mut bytes[..opcode.len()];
+        let f = match size {
+            1 => Form { prefix: None, wide: false, byte: true },
+            2 => Form { prefix: Some(0x66), ..L },
+            _ => form(size == 8),
+        };
+        opcode[opcode.len() - 1] |= u8::from(size != 1);
+        self.op(f, opcode, reg as u8, m.into());
     }
 
-    pub fn xchg(&mut self, wide: bool, m: Mem, reg: Reg) {
-        self.op(form(wide), &[0x87], reg as u8, m.into());
+    pub fn xadd(&mut self, size: u64, m: Mem, reg: Reg) {
+        self.sized(size, &[0x0f, 0xc0], reg, m);
     }
 
-    /// Compares `m` with RAX, stores `reg` if equal.
-    pub fn cmpxchg(&mut self, wide: bool, m: Mem, reg: Reg) {
-        self.op(form(wide), &[0x0f, 0xb1], reg as u8, m.into());
+    pub fn xchg(&mut self, size: u64, m: Mem, reg: Reg) {
+        self.sized(size, &[0x86], reg, m);
+    }
+
+    /// Compares `m` with RAX, stores `reg` if equal; RAX is then what `m` held.
+    pub fn cmpxchg(&mut self, size: u64, m: Mem, reg: Reg) {
+        self.sized(size, &[0x0f, 0xb0], reg, m);
     }
 
     /// An SSE instruction `0F opcode` with a mandatory prefix (0 for none); `wide` is REX.W.

@@ -55,8 +55,16 @@ impl Backend {
             | Op::LoadF { .. }
             | Op::StoreF { .. }
             | Op::Amo { .. }
+            | Op::Cas { .. }
             | Op::Lr { .. }
             | Op::Sc { .. } => self.memory(op),
+            Op::CheckAligned { width, addr, .. } if width.bytes() > 1 => {
+                let r = self.in_reg(A, addr);
+                self.asm.test_low(r, width.bytes() as u8 - 1);
+                let misaligned = self.asm.jcc_forward(Cc::Ne);
+                self.stub(misaligned, StubKind::Slow(*op));
+            }
+            Op::CheckAligned { .. } => {}
             Op::FenceStoreLoad => {
                 self.asm.lock();
                 self.asm.alu_imm(Alu::Or, false, mem(Reg::Rsp, 0), 0);

@@ -1,7 +1,7 @@
 //! Loads, stores and atomics: the inline TLB probe, and the stubs that call out when it fails.
 
 use super::asm::{Alu, Cc, Reg, Shift, mem, mem_index};
-use super::thunks::amo_code;
+use super::thunks::{aligned_code, amo_code};
 use super::*;
 use crate::tcg::ir::interp::{boxed, reservation_tag};
 use crate::tcg::ir::{AmoOp, Helper, Width};
@@ -55,6 +55,15 @@ impl Backend {
             Op::Amo { op: amo, width, d, addr, src } => {
                 let m = self.probe(op, addr, 0, width, true, Align::Required);
                 self.amo(amo, width, d, m, src);
+            }
+            Op::Cas { width, d, addr, expected, src } => {
+                let m = self.probe(op, addr, 0, width, true, Align::Required);
+                self.asm.lea(true, C, m);
+                self.load_to(A, expected);
+                self.load_to(D, src);
+                self.asm.lock();
+                self.asm.cmpxchg(width.bytes(), mem(C, 0), D);
+                self.finish_old(width, d);
             }
             Op::Lr { width, d, addr } => {
                 let m = self.probe(op, addr, 0, width, false, Align::Required);
@@ -127,6 +136,7 @@ impl Backend {
     }
 
     fn amo(&mut self, op: AmoOp, width: Width, d: Option<Dst>, m: Mem, src: Val) {
+        let size = width.bytes();
         let wide = width == Width::D;
         self.asm.lea(true, C, m);
         let m = mem(C, 0);
@@ -135,13 +145,15 @@ impl Backend {
                 self.load_to(A, src);
                 if op == AmoOp::Add {
                     self.asm.lock();
-                    self.asm.xadd(wide, m, A);
+                    self.asm.xadd(size, m, A);
                 } else {
-                    self.asm.xchg(wide, m, A);
+                    self.asm.xchg(size, m, A);
                 }
             }
             _ => {
-                self.asm.mov(wide, A, m);
+                // Narrow values are compared in their extended form.
+                let signed = matches!(op, AmoOp::Min | AmoOp::Max);
+                self.asm.extend(size, signed, A, m);
                 let again = self.asm.here();
                 self.load_to(D, src);
                 match op {
@@ -156,25 +168,33 @@ impl Backend {
                             AmoOp::Minu => Cc::B,
                             _ => Cc::A,
                         };
+                        if size < 4 {
+                            self.asm.extend(size, signed, A, A);
+                            self.asm.extend(size, signed, D, D);
+                        }
                         self.asm.alu(Alu::Cmp, wide, A, D);
                         self.asm.cmov(keep, D, A);
                     }
                 }
                 self.asm.lock();
-                self.asm.cmpxchg(wide, m, D);
+                self.asm.cmpxchg(size, m, D);
                 self.asm.jcc(Cc::Ne, again);
             }
         }
+        self.finish_old(width, d);
+    }
+
+    /// `d` = the old value, whose low bytes are in RAX.
+    fn finish_old(&mut self, width: Width, d: Option<Dst>) {
         if let Some(d) = d {
-            if !wide {
-                self.asm.extend(4, true, A, A);
+            if width != Width::D {
+                self.asm.extend(width.bytes(), true, A, A);
             }
             self.finish(d, A);
         }
     }
 
     fn sc(&mut self, width: Width, d: Option<Dst>, m: Mem, src: Val) {
-        let wide = width == Width::D;
         self.asm.lea(true, C, m);
         self.asm.lea(true, D, mem(C, reservation_tag(width) as i32));
         self.asm.alu(Alu::Cmp, true, D, RES_ADDR);
@@ -183,7 +203,7 @@ impl Backend {
         self.asm.mov(true, A, RES_VALUE);
         self.load_to(D, src);
         self.asm.lock();
-        self.asm.cmpxchg(wide, mem(C, 0), D);
+        self.asm.cmpxchg(width.bytes(), mem(C, 0), D);
         self.asm.bind(fail);
         // Both ways arrive with the flags of a comparison that says whether it was done.
         self.asm.setcc(Cc::Ne, A);
@@ -231,6 +251,20 @@ impl Backend {
                 if let Some(d) = d {
                     self.finish(d, A);
                 }
+            }
+            Op::Cas { width, d, addr, expected, src } => {
+                self.load_to(A, addr);
+                self.load_to(D, src);
+                self.load_to(C, expected);
+                self.asm.call(self.thunks.cas[width as usize]);
+                if let Some(d) = d {
+                    self.finish(d, A);
+                }
+            }
+            Op::CheckAligned { width, addr, store } => {
+                self.load_to(A, addr);
+                self.asm.mov_imm(D, aligned_code(width, store));
+                self.asm.call(self.thunks.check_aligned);
             }
             Op::Lr { width, d, addr } => {
                 self.load_to(A, addr);

@@ -24,6 +24,9 @@ pub struct Thunks {
     pub load: u64,
     pub store: u64,
     pub amo: u64,
+    /// By width.
+    pub cas: [u64; 4],
+    pub check_aligned: u64,
     pub lr: u64,
     pub sc: u64,
     pub eval: u64,
@@ -32,7 +35,7 @@ pub struct Thunks {
     helpers: Vec<u64>,
 }
 
-const HELPERS: [Helper; 20] = [
+const HELPERS: &[Helper] = &[
     Helper::Csr,
     Helper::CsrFp,
     Helper::Ecall,
@@ -52,6 +55,7 @@ const HELPERS: [Helper; 20] = [
     Helper::CboZero,
     Helper::Wrs,
     Helper::CheckLimit,
+    Helper::CompareAndSwap16,
     Helper::FpCheck,
 ];
 
@@ -114,6 +118,8 @@ impl Thunks {
         t.load = call(asm, t.exit, h_load as *const () as u64, 0, false);
         t.store = call(asm, t.exit, h_store as *const () as u64, 0, false);
         t.amo = call(asm, t.exit, h_amo as *const () as u64, 0, false);
+        t.cas = std::array::from_fn(|width| call(asm, t.exit, h_cas as *const () as u64, width as i64, false));
+        t.check_aligned = call(asm, t.exit, h_check_aligned as *const () as u64, 0, false);
         t.lr = call(asm, t.exit, h_lr as *const () as u64, 0, false);
         t.sc = call(asm, t.exit, h_sc as *const () as u64, 0, false);
         t.eval = call(asm, t.exit, h_eval as *const () as u64, 0, false);
@@ -166,7 +172,12 @@ fn call(asm: &mut Asm, exit: u64, f: u64, id: i64, fp: bool) -> u64 {
 
 /// Codes of an atomic operation for [`h_amo`].
 pub fn amo_code(op: AmoOp, width: Width) -> i64 {
-    op as i64 | i64::from(width == Width::D) << 8
+    op as i64 | (width as i64) << 8
+}
+
+/// Codes of an access for [`h_check_aligned`].
+pub fn aligned_code(width: Width, store: bool) -> i64 {
+    width as i64 | i64::from(store) << 8
 }
 
 /// Codes of a floating-point operation for [`h_fp`].
@@ -207,7 +218,17 @@ fn width(d: u64) -> Width {
 
 extern "sysv64" fn h_amo(hart: *mut Hart, va: u64, src: u64, code: u64) -> u64 {
     // SAFETY: see above.
-    interp::amo_at(unsafe { &mut *hart }, AmoOp::ALL[(code & 0xff) as usize], width(code >> 8), va, src)
+    unsafe { &mut *hart }.amo(AmoOp::ALL[(code & 0xff) as usize], Width::ALL[(code >> 8) as usize], va, src)
+}
+
+extern "sysv64" fn h_cas(hart: *mut Hart, va: u64, src: u64, expected: u64, width: u64) -> u64 {
+    // SAFETY: see above.
+    unsafe { &mut *hart }.compare_and_swap(Width::ALL[width as usize], va, expected, src)
+}
+
+extern "sysv64" fn h_check_aligned(hart: *mut Hart, va: u64, code: u64) {
+    // SAFETY: see above.
+    unsafe { &mut *hart }.check_aligned(va, Width::ALL[(code & 0xff) as usize], code >> 8 != 0)
 }
 
 extern "sysv64" fn h_lr(hart: *mut Hart, va: u64, double: u64) -> u64 {

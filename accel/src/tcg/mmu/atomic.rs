@@ -1,0 +1,203 @@
+//! Atomic read-modify-write on guest RAM: AMOs and compare-and-swap (Zaamo, Zabha, Zacas) of 1 to 16 bytes.
+//!
+//! Load-reserved and store-conditional are elsewhere. An address that is not a multiple of the access's size raises an
+//! exception, unless the hart has Zama16b and all bytes lie in one naturally aligned block of 16: then the access is
+//! performed as a compare-and-swap of the block. Hosts that have none keep such accesses, and AMOCAS.Q, apart from each
+//! other by a lock of the process; narrower accesses of other harts may come between their halves there.
+
+use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
+
+use arch::ext::Ext;
+
+use super::walk::Access;
+use crate::tcg::hart::Hart;
+use crate::tcg::ir::{AmoOp, Width};
+
+/// Bytes of the block in which misaligned accesses are atomic (Zama16b).
+const GRANULE: u64 = 16;
+
+impl Hart {
+    /// Whether a misaligned access is as good as an aligned one: Zama16b is there and the access stays in a granule.
+    pub fn in_granule(&self, va: u64, len: u64) -> bool {
+        (va & (GRANULE - 1)) + len <= GRANULE && self.vm.isa.has(Ext::Zama16b)
+    }
+
+    /// Host address for an AMO of `len` bytes; `None` if a trap was taken. Write permission is always needed.
+    fn amo_place(&mut self, va: u64, len: u64) -> Option<*mut u8> {
+        if va & (len - 1) != 0 && !self.in_granule(va, len) {
+            self.raise(Access::Store.misaligned(va));
+            return None;
+        }
+        self.atomic_ram(va, len, Access::Store)
+    }
+
+    /// An AMO at a virtual address; returns the old value, sign-extended, or anything if it left the block.
+    pub fn amo(&mut self, op: AmoOp, width: Width, va: u64, v: u64) -> u64 {
+        let Some(host) = self.amo_place(va, width.bytes()) else { return 0 };
+        let v = width.extend(v, true);
+        let old = update(host, width, |old| Some(op.eval(width.extend(old, true), v)));
+        width.extend(old, true)
+    }
+
+    /// Stores `v` at a virtual address if what is there equals `expected`, both of the low bits that `width` says.
+    /// Returns what was there, sign-extended, or anything if it left the block.
+    pub fn compare_and_swap(&mut self, width: Width, va: u64, expected: u64, v: u64) -> u64 {
+        let Some(host) = self.amo_place(va, width.bytes()) else { return 0 };
+        let expected = width.extend(expected, false);
+        let old = update(host, width, |old| (old == expected).then_some(v));
+        width.extend(old, true)
+    }
+
+    /// The same of 16 bytes; `None` if a trap was taken.
+    pub fn compare_and_swap_16(&mut self, va: u64, expected: u128, v: u128) -> Option<u128> {
+        let host = self.amo_place(va, 16)?;
+        Some(cas_16(host.cast(), expected, v))
+    }
+
+    /// Raises the exception of a load-acquire or store-release (Zalasr) at a misaligned address that Zama16b does not
+    /// make good.
+    pub fn check_aligned(&mut self, va: u64, width: Width, store: bool) {
+        if va & (width.bytes() - 1) != 0 && !self.in_granule(va, width.bytes()) {
+            let access = if store { Access::Store } else { Access::Load };
+            self.raise(access.misaligned(va));
+        }
+    }
+}
+
+/// Replaces the value at `host` by what `f` makes of it, or leaves it; returns the old one, zero-extended. The address
+/// may be misaligned inside a granule.
+fn update(host: *mut u8, width: Width, f: impl Fn(u64) -> Option<u64>) -> u64 {
+    if host as u64 & (width.bytes() - 1) != 0 {
+        return update_in_granule(host, width, f);
+    }
+    macro_rules! on {
+        ($atomic:ty, $int:ty) => {{
+            // SAFETY: the caller translated an aligned access of this width; guest RAM is only reached by raw pointers
+            // and atomics.
+            let place = unsafe { &*host.cast::<$atomic>() };
+            let next = |old: $int| f(u64::from(old)).map(|new| new as $int);
+            u64::from(place.fetch_update(Ordering::SeqCst, Ordering::SeqCst, next).unwrap_or_else(|old| old))
+        }};
+    }
+    match width {
+        Width::B => on!(AtomicU8, u8),
+        Width::H => on!(AtomicU16, u16),
+        Width::W => on!(AtomicU32, u32),
+        Width::D => on!(AtomicU64, u64),
+    }
+}
+
+fn update_in_granule(host: *mut u8, width: Width, f: impl Fn(u64) -> Option<u64>) -> u64 {
+    let block = (host as u64 & !(GRANULE - 1)) as *mut u128;
+    let shift = 8 * (host as u64 & (GRANULE - 1)) as u32;
+    let mask = u128::from(width.extend(u64::MAX, false)) << shift;
+    // What the block probably holds: if not, the first exchange tells.
+    let mut expected = 0;
+    loop {
+        let old = ((expected & mask) >> shift) as u64;
+        // Also a value that stays has to be seen to be there at one moment.
+        let next = f(old).map_or(expected, |new| expected & !mask | u128::from(new) << shift & mask);
+        let seen = cas_16(block, expected, next);
+        if seen == expected {
+            return old;
+        }
+        expected = seen;
+    }
+}
+
+/// Stores `new` at the aligned `place` if it holds `expected`; returns what it held.
+fn cas_16(place: *mut u128, expected: u128, new: u128) -> u128 {
+    debug_assert!(place.is_aligned());
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("cmpxchg16b") {
+        // SAFETY: the host has the instruction; the caller translated 16 aligned bytes at `place`.
+        return unsafe { cas_16_native(place, expected, new) };
+    }
+    cas_16_locked(place, expected, new)
+}
+
+/// The compiler's own function for it goes by way of a library when it is inlined into a caller without the feature.
+///
+/// # Safety
+/// The host has CMPXCHG16B, `place` is aligned and points to 16 bytes of guest RAM.
+#[cfg(target_arch = "x86_64")]
+unsafe fn cas_16_native(place: *mut u128, expected: u128, new: u128) -> u128 {
+    let (mut low, mut high) = (expected as u64, (expected >> 64) as u64);
+    // SAFETY: as above. RBX is not for us to name, so it is exchanged and put back.
+    unsafe {
+        std::arch::asm!(
+            "xchg {new}, rbx",
+            "lock cmpxchg16b [rdi]",
+            "mov rbx, {new}",
+            new = inout(reg) new as u64 => _,
+            in("rdi") place,
+            in("rcx") (new >> 64) as u64,
+            inout("rax") low,
+            inout("rdx") high,
+            options(nostack),
+        );
+    }
+    u128::from(low) | u128::from(high) << 64
+}
+
+/// Where the host has no such instruction.
+fn cas_16_locked(place: *mut u128, expected: u128, new: u128) -> u128 {
+    static LOCK: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    let _lock = LOCK.lock().unwrap_or_else(|e| e.into_inner());
+    let halves = place.cast::<AtomicU64>();
+    // SAFETY: as in `cas_16`.
+    let (low, high) = unsafe { (&*halves, &*halves.add(1)) };
+    let old = u128::from(low.load(Ordering::SeqCst)) | u128::from(high.load(Ordering::SeqCst)) << 64;
+    if old == expected {
+        low.store(new as u64, Ordering::SeqCst);
+        high.store((new >> 64) as u64, Ordering::SeqCst);
+    }
+    old
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[repr(align(16))]
+    struct Block([u8; 16]);
+
+    fn block() -> Block {
+        Block(std::array::from_fn(|i| i as u8))
+    }
+
+    #[test]
+    fn a_narrow_update_changes_its_bytes_alone() {
+        for width in [Width::B, Width::H, Width::W, Width::D] {
+            let len = width.bytes() as usize;
+            for at in 0..=16 - len {
+                let mut b = block();
+                // SAFETY: inside the block.
+                let old = update(unsafe { b.0.as_mut_ptr().add(at) }, width, |old| Some(!old));
+                assert_eq!(old.to_le_bytes()[..len], block().0[at..at + len], "{width:?} at {at}");
+                for (i, byte) in b.0.into_iter().enumerate() {
+                    let inside = (at..at + len).contains(&i);
+                    assert_eq!(byte, if inside { !(i as u8) } else { i as u8 }, "{width:?} at {at}");
+                }
+                let mut b = block();
+                // SAFETY: inside the block.
+                let old = update(unsafe { b.0.as_mut_ptr().add(at) }, width, |_| None);
+                assert_eq!(old.to_le_bytes()[..len], block().0[at..at + len], "{width:?} at {at}");
+                assert_eq!(b.0, block().0);
+            }
+        }
+    }
+
+    #[test]
+    fn sixteen_bytes_are_exchanged_if_all_are_equal() {
+        for cas in [cas_16, cas_16_locked] {
+            let mut b = block();
+            let place = (&raw mut b).cast::<u128>();
+            let old = u128::from_le_bytes(block().0);
+            assert_eq!(cas(place, old ^ 1 << 127, 5), old);
+            assert_eq!(b.0, block().0);
+            assert_eq!(cas(place, old, 5), old);
+            assert_eq!(u128::from_le_bytes(b.0), 5);
+        }
+    }
+}
