@@ -60,6 +60,9 @@ pub struct MachineConfig {
 pub struct BoardOptions {
     /// MSWI, MTIMER and SSWI instead of the CLINT; M-mode machines only.
     pub aclint: bool,
+    pub aia: Aia,
+    /// Guest interrupt files of a hart with `aia=aplic-imsic`.
+    pub aia_guests: u8,
     /// Ticks of the `time` CSR a second; `None`: the engine's.
     pub timebase: Option<u32>,
     /// Write the device tree here and exit.
@@ -76,6 +79,8 @@ impl Default for BoardOptions {
     fn default() -> Self {
         Self {
             aclint: false,
+            aia: Aia::None,
+            aia_guests: 0,
             timebase: None,
             dumpdtb: None,
             htif: true,
@@ -84,6 +89,18 @@ impl Default for BoardOptions {
             signature_granularity: 16,
         }
     }
+}
+
+/// `aia=`: the interrupt controllers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Aia {
+    /// A PLIC.
+    #[default]
+    None,
+    /// An APLIC, with lines into the harts.
+    Aplic,
+    /// An APLIC, which sends messages to an IMSIC at every hart.
+    AplicImsic,
 }
 
 /// One engine of `-accel`, with its options.

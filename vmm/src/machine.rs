@@ -296,7 +296,7 @@ impl Machine {
                 harts: hart_count,
                 isa: config.isa.clone(),
                 builtin_sbi: !m_mode(&config),
-                imsic: None,
+                imsic: board.imsics.clone().map(|imsics| imsics as _),
             })
             .map_err(MachineError::Accel)?;
         let vcpus = (0..hart_count).map(|h| vm.create_vcpu(h)).collect::<Result<Vec<_>, _>>();

@@ -15,6 +15,7 @@ use firmware::boot::Symbols;
 use firmware::fdt::{DeviceTree, Node};
 use firmware::machine_tree::{BoardDescription, Chosen, HartDescription, IsaDescription, Phandles};
 
+use crate::board::imsics::Imsics;
 use crate::board::wires::{BoardBus, HartWires};
 use crate::config::Topology;
 
@@ -81,6 +82,7 @@ pub struct Board {
     pub clock: Arc<Clock>,
     pub console: Arc<dyn FirmwareConsole>,
     pub mrom: Arc<Mrom>,
+    pub imsics: Option<Arc<Imsics>>,
     /// All of the bus, for resets.
     pub(super) devices: Vec<Arc<dyn MmioDevice>>,
     /// Devices in the root of the device tree whose nodes depend on what is loaded.

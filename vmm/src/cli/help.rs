@@ -31,6 +31,8 @@ pub fn machine_properties() -> String {
         [
             ("accel", "engines in order of preference, such as kvm:tcg".to_owned()),
             ("aclint", "on|off: ACLINT instead of the CLINT; with -bios FILE or none (default: off)".to_owned()),
+            ("aia", "none|aplic|aplic-imsic: a PLIC, an APLIC, or an APLIC with IMSICs (default: none)".to_owned()),
+            ("aia-guests", "N: guest interrupt files of a hart with aia=aplic-imsic, 0 to 7 (default: 0)".to_owned()),
             ("dumpdtb", "FILE: write the device tree there and exit".to_owned()),
             (
                 "htif",

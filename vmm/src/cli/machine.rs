@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 
+use devices::intc::imsic::GUESTS_MAX;
+
 use super::error::{CliError, Result, did_you_mean};
 use super::optlist::{OptList, on_off};
 use super::size;
 use crate::board::{self, MachineType};
-use crate::config::{AccelChoice, BoardOptions, RAM_MAX, RAM_MIN, RtcBase, TcgConfig};
+use crate::config::{AccelChoice, Aia, BoardOptions, RAM_MAX, RAM_MIN, RtcBase, TcgConfig};
 
 /// What the `-machine` options said together.
 #[derive(Debug)]
@@ -39,6 +41,9 @@ pub fn parse_machine(values: &[String]) -> Result<Machine> {
         }
         m.accel = o.text("accel")?.or(m.accel);
         m.board.aclint = o.flag("aclint")?.unwrap_or(m.board.aclint);
+        let aia = [("none", Aia::None), ("aplic", Aia::Aplic), ("aplic-imsic", Aia::AplicImsic)];
+        m.board.aia = o.choice("aia", &aia)?.unwrap_or(m.board.aia);
+        m.board.aia_guests = o.number("aia-guests", 0..=GUESTS_MAX)?.unwrap_or(m.board.aia_guests);
         m.board.timebase = o.number("timebase", 1_000..=1_000_000_000)?.or(m.board.timebase);
         m.board.dumpdtb = o.text("dumpdtb")?.map(PathBuf::from).or(m.board.dumpdtb);
         m.board.htif = o.flag("htif")?.unwrap_or(m.board.htif);
@@ -62,7 +67,7 @@ pub fn parse_machine(values: &[String]) -> Result<Machine> {
 
 /// Properties that QEMU's board has: accepted where the value asks for what is so anyway.
 fn refuse_others(o: &mut OptList) -> Result<()> {
-    for (key, only) in [("aia", "none"), ("kernel-irqchip", "off"), ("aia-guests", "0")] {
+    for (key, only) in [("kernel-irqchip", "off")] {
         if let Some(value) = o.text(key)?
             && value != only
         {
@@ -367,7 +372,8 @@ mod tests {
             ("virtt", "did you mean 'virt'"),
             ("sifive_u", "unknown machine"),
             ("spike,signature-granularity=3", "a power of two"),
-            ("virt,aia=aplic", "not supported by vireo yet"),
+            ("virt,aia=imsic", "must be one of none, aplic, aplic-imsic"),
+            ("virt,aia=aplic-imsic,aia-guests=8", "must be a number from 0 to 7"),
             ("virt,acpi=on", "not supported by vireo yet"),
             ("virt,timebase=0", "timebase=0"),
             ("virt,aclnt=on", "did you mean 'aclint'"),

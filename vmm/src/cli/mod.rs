@@ -21,9 +21,12 @@ mod unsupported;
 use std::path::PathBuf;
 
 use ::devices::chardev::{BackendConfig, ChardevConfig};
+use arch::ext::{Ext, IsaConfig};
 
 use crate::board::BoardKind;
-use crate::config::{Bios, BootConfig, MachineConfig, NetdevConfig, OnReboot, OnShutdown, VirtioKind};
+use crate::config::{
+    Aia, Bios, BoardOptions, BootConfig, MachineConfig, NetdevConfig, OnReboot, OnShutdown, VirtioKind,
+};
 use argv::Occurrence;
 use chardev::Serial;
 use device::{Devices, Objects};
@@ -101,7 +104,7 @@ fn build(o: &Options, order: &[Occurrence]) -> Result<MachineConfig> {
     let accel = machine::parse_accel(&o.accel, machine.accel.as_deref(), o.enable_kvm > 0)?;
     let (name, process_name) = machine::parse_name(&o.name)?;
     let boot = parse_boot(o, &machine.boot)?;
-    let isa = parse_cpu(&o.cpu)?;
+    let isa = with_interrupts(parse_cpu(&o.cpu)?, &machine.board)?;
     check_words("-monitor", &o.monitor, &["none"])?;
     check_words("-display", &o.display, &["none"])?;
 
@@ -151,6 +154,21 @@ fn parse_cpu(values: &[String]) -> Result<arch::ext::IsaConfig> {
         None => Ok(arch::ext::IsaConfig::default()),
         Some(text) => arch::model::parse(text).map_err(|e| CliError::new(format!("-cpu {text}"), e.to_string())),
     }
+}
+
+/// What the board's interrupt controllers make of a hart's ISA.
+fn with_interrupts(mut isa: IsaConfig, board: &BoardOptions) -> Result<IsaConfig> {
+    if board.aia == Aia::AplicImsic {
+        if !isa.has(Ext::S) {
+            let message = format!("needs harts with S-mode, which -cpu {} has not", isa.model);
+            return Err(CliError::new("-machine aia=aplic-imsic", message));
+        }
+        isa.exts.insert(Ext::Smaia);
+        isa.exts.insert(Ext::Ssaia);
+        isa.imsic = true;
+        isa.geilen = if isa.has(Ext::H) { board.aia_guests } else { 0 };
+    }
+    Ok(isa)
 }
 
 fn parse_boot(o: &Options, machine: &[Option<String>; 5]) -> Result<BootConfig> {
@@ -397,6 +415,9 @@ fn check_spike(config: &MachineConfig) -> Result<()> {
     }
     if config.board.aclint {
         return error("the board has a CLINT; aclint=on is for -M virt");
+    }
+    if config.board.aia != Aia::None {
+        return error("the board has no external interrupts; aia= is for -M virt");
     }
     if !config.board.htif {
         return error("HTIF is what the board has; htif=off is for -M virt");

@@ -16,7 +16,7 @@ use clap::{ArgAction, Parser};
 )]
 pub struct Options {
     // Machine
-    /// The machine (-M help). Properties: accel=, aclint=on|off, timebase=HZ, dumpdtb=FILE, pflash0=ID, pflash1=ID
+    /// The machine (-M help). Properties: accel=, aclint=on|off, aia=none|aplic|aplic-imsic, aia-guests=N, timebase=HZ, dumpdtb=FILE, pflash0=ID, pflash1=ID
     #[arg(long = "machine", alias = "M", value_name = "NAME[,PROP=VALUE...]", help_heading = "Machine")]
     pub machine: Vec<String>,
     /// The engine (-accel help): kvm, tcg[,jit=off][,tb-size=MIB], interp; several, or a:b, are tried in order

@@ -4,25 +4,26 @@ use std::sync::Arc;
 
 use accel::{Clock, GuestRam};
 use devices::fdt::Placement;
-use devices::intc::{Clint, Mswi, Mtimer, Plic, PlicContext, Sswi};
+use devices::intc::{Clint, Mswi, Mtimer, Sswi};
 use devices::misc::{CfiFlash, Finisher, FlashImage, GoldfishRtc, Htif, HtifConsole, Mrom, RtcBase, RtcClock};
 use devices::serial::SerialPort;
 use devices::virtio::{VirtioDevice, VirtioMmio};
-use devices::{IrqLine, IrqSink, MmioBus, MmioDevice};
+use devices::{IrqLine, MmioBus, MmioDevice};
 use firmware::fdt::Node;
 use firmware::machine_tree::{BoardDescription, Chosen, Phandles};
 
+use super::irqchip::{Irqchip, Request};
 use super::map::Window;
 use super::{irq, map};
 use crate::board::assembly::{Backends, Board, BoardError, Services, hart_descriptions, isa_description, node};
 use crate::board::wires::{BoardBus, HartWires};
-use crate::config::{self, MachineConfig};
+use crate::config::{self, Aia, BoardOptions, MachineConfig};
 
 /// A bus under construction.
 struct Wiring {
     bus: MmioBus,
     devices: Vec<Arc<dyn MmioDevice>>,
-    plic_phandle: u32,
+    irqchip: Irqchip,
     soc: Vec<Node>,
 }
 
@@ -40,16 +41,13 @@ impl Wiring {
         Ok(())
     }
 
-    /// A place wired to input `source` of the PLIC; 0 is none.
+    /// A place wired to input `source` of the interrupt controller; 0 is none.
     fn at(&self, window: Window, source: u32) -> Placement {
-        Placement {
-            base: window.base,
-            size: window.size,
-            interrupt: if source == 0 { Vec::new() } else { vec![source] },
-            interrupt_parent: self.plic_phandle,
-            phandle: None,
-            interrupts_extended: Vec::new(),
-        }
+        self.irqchip.at(window, source)
+    }
+
+    fn line(&self, source: u32) -> IrqLine {
+        self.irqchip.line(source)
     }
 }
 
@@ -66,20 +64,16 @@ impl Board {
         let harts = config.topology.harts();
         let wires = Arc::new(HartWires::new(Arc::clone(&clock)));
         let mut phandles = Phandles::new(harts);
-        let plic_phandle = phandles.allocate();
+        let request =
+            Request { aia: config.board.aia, guests: config.board.aia_guests, m_mode, harts, wires: &wires, ram: &ram };
+        let irqchip = Irqchip::new(&request, &mut phandles);
         let finisher_phandle = phandles.allocate();
-        let mut w = Wiring { bus: MmioBus::new(), devices: Vec::new(), plic_phandle, soc: Vec::new() };
+        let mut w = Wiring { bus: MmioBus::new(), devices: Vec::new(), irqchip, soc: Vec::new() };
 
-        let contexts =
-            if m_mode { PlicContext::machine_and_supervisor(0..harts) } else { PlicContext::supervisor(0..harts) };
-        let plic_wires = contexts.iter().flat_map(|c| [phandles.intc(c.hart), u32::from(c.irq)]).collect();
-        let plic = Arc::new(Plic::new(irq::SOURCES, contexts, map::PLIC.size, Arc::clone(&wires) as _));
-        let line = |source| IrqLine::new(Arc::clone(&plic) as Arc<dyn IrqSink>, source);
-
-        let rtc = GoldfishRtc::new(rtc_base(config.rtc), RtcClock::Host, line(irq::RTC), services.timers);
+        let rtc = GoldfishRtc::new(rtc_base(config.rtc), RtcClock::Host, w.line(irq::RTC), services.timers);
         let rtc = rtc.map_err(BoardError::Rtc)?;
         w.attach(rtc, w.at(map::RTC, irq::RTC))?;
-        let serial = SerialPort::new(&backends.serial, line(irq::UART)).map_err(BoardError::Serial)?;
+        let serial = SerialPort::new(&backends.serial, w.line(irq::UART)).map_err(BoardError::Serial)?;
         w.attach(Arc::clone(&serial) as _, w.at(map::UART, irq::UART))?;
         let htif = m_mode && config.board.htif;
         let htif = htif.then(|| {
@@ -87,11 +81,12 @@ impl Board {
         });
         let at = Placement { phandle: Some(finisher_phandle), ..w.at(map::FINISHER, 0) };
         w.attach(Arc::new(Finisher::new(Arc::clone(&services.control))), at)?;
-        attach_virtio(&mut w, backends.virtio, config.force_legacy, &ram, &line)?;
-        let at = Placement { phandle: Some(plic_phandle), interrupts_extended: plic_wires, ..w.at(map::PLIC, 0) };
-        w.attach(plic, at)?;
+        attach_virtio(&mut w, backends.virtio, config.force_legacy, &ram)?;
+        for (chip, at) in std::mem::take(&mut w.irqchip.chips) {
+            w.attach(chip, at)?;
+        }
         if m_mode {
-            attach_timers(&mut w, config.board.aclint, harts, &phandles, &wires)?;
+            attach_timers(&mut w, &config.board, harts, &phandles, &wires)?;
         }
         let mrom = Arc::new(Mrom::new(map::MROM.size));
         w.attach_silently(Arc::clone(&mrom) as _, map::MROM.base)?;
@@ -116,9 +111,22 @@ impl Board {
             soc_nodes: w.soc,
             aliases: vec![("serial0".into(), serial_path())],
         };
+        let imsics = w.irqchip.imsics.take();
         let bus = Arc::new(BoardBus::new(w.bus, htif));
         let (console, devices) = (serial as _, w.devices);
-        Ok(Self { ram, bus, wires, clock, console, mrom, devices, late_nodes: Vec::new(), description, phandles })
+        Ok(Self {
+            ram,
+            bus,
+            wires,
+            clock,
+            console,
+            mrom,
+            imsics,
+            devices,
+            late_nodes: Vec::new(),
+            description,
+            phandles,
+        })
     }
 }
 
@@ -132,13 +140,12 @@ fn attach_virtio(
     mut devices: Vec<(String, u8, Box<dyn VirtioDevice>)>,
     legacy: bool,
     ram: &Arc<GuestRam>,
-    line: &dyn Fn(u32) -> IrqLine,
 ) -> Result<(), BoardError> {
     for slot in (0..map::VIRTIO_COUNT).rev() {
         let name = format!("virtio-mmio.{slot}");
         let device = devices.iter().position(|(_, s, _)| *s == slot).map(|i| devices.swap_remove(i));
         let transport = match device {
-            Some((id, _, device)) => VirtioMmio::new(name, device, legacy, Arc::clone(ram), line(irq::virtio(slot)))
+            Some((id, _, device)) => VirtioMmio::new(name, device, legacy, Arc::clone(ram), w.line(irq::virtio(slot)))
                 .map_err(|source| BoardError::Virtio { id, source })?,
             None => VirtioMmio::empty(name, legacy),
         };
@@ -148,10 +155,11 @@ fn attach_virtio(
     Ok(())
 }
 
-/// The CLINT, or its parts under other names with `aclint=on`.
+/// The CLINT, or its parts under other names with `aclint=on`. Beside IMSICs, which take software interrupts as
+/// messages, the ACLINT is its timer alone, and that stands where the CLINT would.
 fn attach_timers(
     w: &mut Wiring,
-    aclint: bool,
+    board: &BoardOptions,
     harts: u32,
     phandles: &Phandles,
     wires: &Arc<HartWires>,
@@ -167,8 +175,12 @@ fn attach_timers(
     const MSIP: u32 = 3;
     const MTIP: u32 = 7;
     const SSIP: u32 = 1;
-    if !aclint {
+    if !board.aclint {
         return attach(Arc::new(Clint::new(0, harts, lines())), map::CLINT, &[MSIP, MTIP]);
+    }
+    if board.aia == Aia::AplicImsic {
+        let window = Window { base: map::CLINT.base, ..map::MTIMER };
+        return attach(Arc::new(Mtimer::new(0, harts, lines())), window, &[MTIP]);
     }
     attach(Arc::new(Mswi::new(0, harts, lines())), map::MSWI, &[MSIP])?;
     attach(Arc::new(Mtimer::new(0, harts, lines())), map::MTIMER, &[MTIP])?;

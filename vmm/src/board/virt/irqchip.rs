@@ -1,0 +1,199 @@
+//! The interrupt controllers of the board: a PLIC, an APLIC, or an APLIC that sends MSIs to IMSICs (`aia=`).
+//!
+//! With M-mode below the guest there is a machine level and a supervisor level of each, as in QEMU. Without it there is
+//! the supervisor level alone, which then needs no delegation: the APLIC's supervisor domain is its root, has all
+//! sources, and knows where the IMSICs are. The device tree says the same: what the built-in SBI would have to keep
+//! from the guest is not there.
+
+use std::sync::Arc;
+
+use accel::{GuestRam, HartIrq};
+use devices::fdt::Placement;
+use devices::intc::aplic::{self, AplicCore, Delivery, MsiBase};
+use devices::intc::{Aplic, Imsic, Plic, PlicContext, imsic};
+use devices::{HartLines, IrqLine, IrqSink, MmioDevice};
+use firmware::machine_tree::Phandles;
+
+use super::map::Window;
+use super::{irq, map};
+use crate::board::imsics::Imsics;
+use crate::board::wires::HartWires;
+use crate::config::Aia;
+
+/// Bits of an APLIC's priorities, as in QEMU's machine.
+const PRIORITY_BITS: u32 = 3;
+/// An interrupt specifier's second cell on an APLIC: level-sensitive, active high.
+const LEVEL_HIGH: u32 = 4;
+
+/// What a board needs to make its interrupt controllers.
+pub struct Request<'a> {
+    pub aia: Aia,
+    /// Guest interrupt files of a hart.
+    pub guests: u8,
+    pub m_mode: bool,
+    pub harts: u32,
+    pub wires: &'a Arc<HartWires>,
+    pub ram: &'a Arc<GuestRam>,
+}
+
+/// Interrupt controllers that are made, but not on the bus yet.
+pub struct Irqchip {
+    sink: Arc<dyn IrqSink>,
+    /// phandle of the controller that devices are wired to.
+    phandle: u32,
+    /// Specifiers have a second cell.
+    typed: bool,
+    /// In the order of the device tree.
+    pub chips: Vec<(Arc<dyn MmioDevice>, Placement)>,
+    pub imsics: Option<Arc<Imsics>>,
+}
+
+impl Irqchip {
+    pub fn new(request: &Request<'_>, phandles: &mut Phandles) -> Self {
+        match request.aia {
+            Aia::None => plic(request, phandles),
+            Aia::Aplic => aplic(request, phandles, None),
+            Aia::AplicImsic => {
+                let files = ImsicParts::new(request, phandles);
+                aplic(request, phandles, Some(files))
+            }
+        }
+    }
+
+    /// The wire of input `source`.
+    pub fn line(&self, source: u32) -> IrqLine {
+        IrqLine::new(Arc::clone(&self.sink), source)
+    }
+
+    /// A place wired to input `source`; 0 is none.
+    pub fn at(&self, window: Window, source: u32) -> Placement {
+        let interrupt = match source {
+            0 => Vec::new(),
+            _ if self.typed => vec![source, LEVEL_HIGH],
+            _ => vec![source],
+        };
+        Placement { interrupt, interrupt_parent: self.phandle, ..place(window) }
+    }
+}
+
+/// A place without interrupts.
+fn place(window: Window) -> Placement {
+    Placement {
+        base: window.base,
+        size: window.size,
+        interrupt: Vec::new(),
+        interrupt_parent: 0,
+        phandle: None,
+        interrupts_extended: Vec::new(),
+    }
+}
+
+/// A line into every hart, as `interrupts-extended` has it.
+fn to_harts(harts: u32, phandles: &Phandles, irq: u8) -> Vec<u32> {
+    (0..harts).flat_map(|hart| [phandles.intc(hart), u32::from(irq)]).collect()
+}
+
+fn plic(r: &Request<'_>, phandles: &mut Phandles) -> Irqchip {
+    let phandle = phandles.allocate();
+    let contexts =
+        if r.m_mode { PlicContext::machine_and_supervisor(0..r.harts) } else { PlicContext::supervisor(0..r.harts) };
+    let wires = contexts.iter().flat_map(|c| [phandles.intc(c.hart), u32::from(c.irq)]).collect();
+    let plic = Arc::new(Plic::new(irq::SOURCES, contexts, map::PLIC.size, Arc::clone(r.wires) as _));
+    let at = Placement { phandle: Some(phandle), interrupts_extended: wires, ..place(map::PLIC) };
+    Irqchip {
+        sink: Arc::clone(&plic) as _,
+        phandle,
+        typed: false,
+        chips: vec![(plic as Arc<dyn MmioDevice>, at)],
+        imsics: None,
+    }
+}
+
+/// The IMSICs with their places.
+struct ImsicParts {
+    imsics: Arc<Imsics>,
+    chips: Vec<(Arc<dyn MmioDevice>, Placement)>,
+    base: MsiBase,
+    machine: Option<u32>,
+    supervisor: u32,
+}
+
+impl ImsicParts {
+    fn new(r: &Request<'_>, phandles: &mut Phandles) -> Self {
+        let lines = || Arc::clone(r.wires) as Arc<dyn HartLines>;
+        let machine_phandle = r.m_mode.then(|| phandles.allocate());
+        let supervisor_phandle = phandles.allocate();
+        let level = imsic::Level::Supervisor { guests: r.guests };
+        let supervisor = Arc::new(Imsic::new(level, r.harts, lines()));
+        let machine = r.m_mode.then(|| Arc::new(Imsic::new(imsic::Level::Machine, r.harts, lines())));
+
+        let placed = |imsic: &Arc<Imsic>, window: Window, phandle| {
+            let at = Placement {
+                phandle: Some(phandle),
+                interrupts_extended: to_harts(r.harts, phandles, imsic.level().irq()),
+                ..place(Window { size: imsic.size(), ..window })
+            };
+            (Arc::clone(imsic) as Arc<dyn MmioDevice>, at)
+        };
+        let mut chips = vec![placed(&supervisor, map::IMSIC_S, supervisor_phandle)];
+        chips.extend(machine.iter().zip(machine_phandle).map(|(m, phandle)| placed(m, map::IMSIC_M, phandle)));
+        Self {
+            chips,
+            base: MsiBase { address: map::IMSIC_S.base, guest_bits: level.guest_bits() },
+            machine: machine_phandle,
+            supervisor: supervisor_phandle,
+            imsics: Arc::new(Imsics {
+                machine: machine.map(|imsic| (map::IMSIC_M.base, imsic)),
+                supervisor: (map::IMSIC_S.base, supervisor),
+                ram: Arc::clone(r.ram),
+            }),
+        }
+    }
+}
+
+fn aplic(r: &Request<'_>, phandles: &mut Phandles, files: Option<ImsicParts>) -> Irqchip {
+    let machine_phandle = r.m_mode.then(|| phandles.allocate());
+    let phandle = phandles.allocate();
+    let delivery = match files {
+        Some(_) => Delivery::Msi { guests: r.guests > 0 },
+        None => Delivery::Direct { priority_bits: PRIORITY_BITS },
+    };
+    let core = match r.m_mode {
+        true => AplicCore::with_machine_level(irq::APLIC_SOURCES, r.harts, delivery),
+        false => {
+            let base = files.as_ref().map_or(MsiBase { address: 0, guest_bits: 0 }, |f| f.base);
+            AplicCore::supervisor_only(irq::APLIC_SOURCES, r.harts, delivery, base)
+        }
+    };
+    let msis = match &files {
+        Some(f) => Arc::clone(&f.imsics) as Arc<dyn devices::MsiSink>,
+        None => Arc::new(NoMsis),
+    };
+    let aplic = Aplic::new(core, r.harts, Arc::clone(r.wires) as _, msis);
+
+    let placed = |level: aplic::Level, window, own, child, parent, line: HartIrq| {
+        let device = aplic.device(level)?.with_relatives(child, parent);
+        let interrupts_extended = to_harts(r.harts, phandles, line as u8);
+        let at = Placement { phandle: Some(own), interrupts_extended, ..place(window) };
+        Some((Arc::new(device) as Arc<dyn MmioDevice>, at))
+    };
+    let (machine_files, supervisor_files) = files.as_ref().map_or((None, None), |f| (f.machine, Some(f.supervisor)));
+    let supervisor =
+        placed(aplic::Level::Supervisor, map::APLIC_S, phandle, None, supervisor_files, HartIrq::SupervisorExternal);
+    let machine = machine_phandle.and_then(|own| {
+        placed(aplic::Level::Machine, map::APLIC_M, own, Some(phandle), machine_files, HartIrq::MachineExternal)
+    });
+    let mut chips: Vec<_> = supervisor.into_iter().chain(machine).collect();
+    let imsics = files.map(|f| {
+        chips.extend(f.chips);
+        f.imsics
+    });
+    Irqchip { sink: aplic as _, phandle, typed: true, chips, imsics }
+}
+
+/// Where an APLIC that drives lines sends its MSIs.
+struct NoMsis;
+
+impl devices::MsiSink for NoMsis {
+    fn send(&self, _: u64, _: u32) {}
+}
