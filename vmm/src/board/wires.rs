@@ -102,6 +102,10 @@ impl HartLines for HartWires {
         self.with(hart, |h| h.set_irq(irq, level));
     }
 
+    fn set_guest_irq(&self, hart: u32, guest: u8, level: bool) {
+        self.with(hart, |h| h.set_guest_irq(guest, level));
+    }
+
     fn raise_ssip(&self, hart: u32) {
         self.with(hart, |h| h.raise_ssip());
     }
