@@ -111,3 +111,135 @@ fn sums_of_several_harts_are_exact() {
         assert_eq!(g.read64(DATA + 24), sum << 32, "{name}");
     }
 }
+
+/// The other hart changes the word and puts the old value back between LR and SC: a comparison of values sees nothing.
+#[test]
+fn a_store_conditional_sees_a_value_that_came_back() {
+    // What hart 1 does with the word at x8, which holds 5, or with its neighbour; and whether it stored to the word.
+    let others: [(&str, Program, bool); 7] = [
+        (
+            "swap and swap back",
+            |a| {
+                a.amo(Op::AmoswapD, 10, 12, 8, 0).amo(Op::AmoswapD, 0, 10, 8, 0);
+            },
+            true,
+        ),
+        (
+            "the upper half, by words",
+            |a| {
+                a.i(Op::Addi, 5, 8, 4).amo(Op::AmoswapW, 10, 12, 5, 0).amo(Op::AmoswapW, 0, 10, 5, 0);
+            },
+            true,
+        ),
+        (
+            "a no-op",
+            |a| {
+                a.amo(Op::AmoorD, 0, 0, 8, 0);
+            },
+            true,
+        ),
+        (
+            "a minimum",
+            |a| {
+                a.amo(Op::AmominuD, 0, 12, 8, 0);
+            },
+            true,
+        ),
+        (
+            "taken by SC, given back by a plain store",
+            |a| {
+                a.amo(Op::LrD, 10, 0, 8, 0).amo(Op::ScD, 11, 12, 8, 0).s(Op::Sd, 10, 8, 0);
+            },
+            true,
+        ),
+        (
+            "another value by a plain store",
+            |a| {
+                a.s(Op::Sb, 12, 8, 0);
+            },
+            true,
+        ),
+        (
+            "only loads and another line",
+            |a| {
+                a.i(Op::Ld, 10, 8, 0).i(Op::Addi, 5, 8, 64).amo(Op::AmoaddD, 10, 12, 5, 0);
+            },
+            false,
+        ),
+    ];
+    for (what, other, stored) in others {
+        for (name, options) in modes() {
+            for (lr, sc) in [(Op::LrD, Op::ScD), (Op::LrW, Op::ScW)] {
+                if lr == Op::LrW && what.starts_with("the upper half") {
+                    continue;
+                }
+                let mut g = Guest::new(options.clone(), 2);
+                g.write64(DATA, 5);
+                let mut a = Asm::at(CODE);
+                a.amo(lr, 10, 0, 8, 0).s(Op::Sd, 12, 9, 0);
+                let wait = a.here();
+                a.i(Op::Ld, 5, 9, 8).b(Op::Beq, 5, 0, wait);
+                a.amo(sc, 11, 12, 8, 0).ecall();
+                g.load(&a);
+                let mut b = Asm::at(CODE + 0x1000);
+                let wait = b.here();
+                b.i(Op::Ld, 5, 9, 0).b(Op::Beq, 5, 0, wait);
+                other(&mut b);
+                b.s(Op::Sd, 12, 9, 8).ecall();
+                g.load(&b);
+                let states = [CODE, CODE + 0x1000].map(|pc| {
+                    let mut s = g.supervisor(u32::from(pc != CODE), pc);
+                    (s.x[8], s.x[9], s.x[12]) = (DATA, DATA + 0x100, 9);
+                    s
+                });
+                let end = g.run_all(&states);
+                assert_eq!(end[0].x[11] == 1, stored, "{what}, {name}, {lr:?}");
+            }
+        }
+    }
+}
+
+/// A stack of linked nodes, popped by LR, a load of the next node, and SC: with a pop that misses what others did
+/// to the top meanwhile, nodes are lost or come twice.
+#[test]
+fn a_stack_of_several_harts_keeps_its_nodes() {
+    const HARTS: u32 = 3;
+    const N: u64 = 2000;
+    const NODES: u64 = 4;
+    for (name, options) in modes() {
+        let mut g = Guest::new(options, HARTS);
+        let node = |i: u64| DATA + 0x100 + 0x40 * i;
+        g.write64(DATA, node(0));
+        (0..NODES).for_each(|i| g.write64(node(i), if i + 1 < NODES { node(i + 1) } else { 0 }));
+        let states: Vec<_> = (0..HARTS)
+            .map(|hart| {
+                let mut a = Asm::at(CODE + 0x1000 * u64::from(hart));
+                let start = a.here();
+                // x10 = top, x11 = the one below it.
+                a.amo(Op::LrD, 10, 0, 8, 0).b(Op::Beq, 10, 0, start).i(Op::Ld, 11, 10, 0);
+                a.amo(Op::ScD, 5, 11, 8, 0).b(Op::Bne, 5, 0, start);
+                // Whoever holds a node alone counts in it.
+                a.i(Op::Ld, 6, 10, 8).i(Op::Addi, 6, 6, 1).s(Op::Sd, 6, 10, 8);
+                let push = a.here();
+                a.amo(Op::LrD, 11, 0, 8, 0).s(Op::Sd, 11, 10, 0).amo(Op::ScD, 5, 10, 8, 1);
+                a.b(Op::Bne, 5, 0, push);
+                a.i(Op::Addi, 13, 13, -1).b(Op::Bne, 13, 0, start).ecall();
+                g.load(&a);
+                let mut s = g.supervisor(hart, start);
+                (s.x[8], s.x[13]) = (DATA, N);
+                s
+            })
+            .collect();
+        g.run_all(&states);
+        let mut seen = Vec::new();
+        let mut at = g.read64(DATA);
+        while at != 0 && seen.len() as u64 <= NODES {
+            seen.push(at);
+            at = g.read64(at);
+        }
+        let uses: u64 = (0..NODES).map(|i| g.read64(node(i) + 8)).sum();
+        seen.sort_unstable();
+        assert_eq!(seen, (0..NODES).map(node).collect::<Vec<_>>(), "{name}");
+        assert_eq!(uses, N * u64::from(HARTS), "{name}");
+    }
+}

@@ -68,6 +68,9 @@ pub struct Hart {
     /// Host address of the reserved word, bit 0 set for a word and bit 1 for a doubleword.
     pub res_addr: u64,
     pub res_value: u64,
+    /// Version of the reserved line and where versions are, see `reservation`.
+    pub res_version: u64,
+    pub res_table: u64,
     /// Which direct jump wants to be linked.
     pub link: u32,
     /// Guest's MXCSR: rounding mode and sticky flags.
@@ -134,7 +137,7 @@ impl Hart {
     }
 
     /// Leaves the block before the current instruction took effect: it does not retire.
-    fn leave_before(&mut self) {
+    pub fn leave_before(&mut self) {
         self.retired += u64::from(self.cur >> 16);
     }
 

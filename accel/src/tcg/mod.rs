@@ -16,6 +16,7 @@ pub mod helpers;
 mod ir;
 pub mod mmu;
 mod ram;
+mod reservation;
 mod smp;
 mod timer;
 mod tinst;

@@ -11,7 +11,7 @@ pub const MAX_BLOCK_BYTES: usize = 0;
 pub enum Backend {}
 
 impl Backend {
-    pub fn new(_code: &mut CodeCache) -> Option<Self> {
+    pub fn new(_code: &mut CodeCache, _smp: bool) -> Option<Self> {
         None
     }
 

@@ -143,7 +143,11 @@ fn csr(hart: &mut Hart, code: u64, src: u64, raw: u32) -> u64 {
 
 fn ecall(hart: &mut Hart) {
     if hart.vm.builtin_sbi && hart.s.mode == crate::Mode::Supervisor && !hart.s.virt {
-        return hart.leave_after(4, Exit::Sbi);
+        // ECALL does not retire, whoever answers it (privileged spec, "Environment Call and Breakpoint").
+        hart.s.pc = hart.cur_pc().wrapping_add(4);
+        hart.leave_before();
+        hart.exit = Exit::Sbi;
+        return;
     }
     let cause = trap::ecall_cause(&hart.s);
     hart.raise(Trap::new(cause, 0));

@@ -175,6 +175,7 @@ fn put_unless_left(h: &mut Hart, d: Option<Dst>, v: u64) {
 /// A load-reserved at a virtual address.
 pub fn lr_at(h: &mut Hart, width: Width, va: u64) -> u64 {
     let Some(host) = h.atomic_place(va, width.bytes(), false) else { return 0 };
+    h.res_version = h.vm.reservations.observe(host);
     let v = width.extend(load_atomic(host, width), true);
     h.res_addr = host as u64 | reservation_tag(width);
     h.res_value = v;
@@ -186,7 +187,9 @@ pub fn sc_at(h: &mut Hart, width: Width, va: u64, v: u64) -> u64 {
     let Some(host) = h.atomic_place(va, width.bytes(), true) else { return 0 };
     let reserved = h.res_addr == host as u64 | reservation_tag(width);
     h.res_addr = NO_RESERVATION;
-    u64::from(!(reserved && swap_if(host, width, h.res_value, v)))
+    let unchanged = || h.vm.reservations.lock_unchanged(host, h.res_version);
+    let stored = reserved && unchanged().is_some_and(|_line| swap_if(host, width, h.res_value, v));
+    u64::from(!stored)
 }
 
 /// What a narrow floating-point load puts into the register.

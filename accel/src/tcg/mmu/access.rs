@@ -109,10 +109,9 @@ impl Hart {
     fn load_slow(&mut self, va: u64, len: u64) -> Result<u64, Trap> {
         if va & 0xfff > 4096 - len {
             // Both pages are translated before anything is read; each byte then stands on its own.
-            let first = 4096 - (va & 0xfff);
-            let low = self.load_part(va, first)?;
-            let high = self.load_part(va.wrapping_add(first), len - first)?;
-            return Ok(low | high << (8 * first));
+            // Each byte stands on its own.
+            let (first, low, high) = self.crossing(va, len, Access::Load)?;
+            return Ok(bytes_of(low, first) | bytes_of(high, len - first) << (8 * first));
         }
         match self.place(va, len, Access::Load)? {
             Place::Ram(host) => Ok(read_host(host, len)),
@@ -126,14 +125,6 @@ impl Hart {
                 }
             }
         }
-    }
-
-    fn load_part(&mut self, va: u64, len: u64) -> Result<u64, Trap> {
-        let host = self.ram_place(va, len, Access::Load)?;
-        Ok((0..len).fold(0, |v, i| {
-            // SAFETY: `ram_place` answered for `len` bytes at `host`.
-            v | read_host(unsafe { host.add(i as usize) }, 1) << (8 * i)
-        }))
     }
 
     /// Stores the low `len` bytes of `v`; `None` if a trap was taken.
@@ -154,9 +145,7 @@ impl Hart {
 
     fn store_slow(&mut self, va: u64, len: u64, v: u64) -> Result<(), Trap> {
         if va & 0xfff > 4096 - len {
-            let first = 4096 - (va & 0xfff);
-            let low = self.ram_place(va, first, Access::Store)?;
-            let high = self.ram_place(va.wrapping_add(first), len - first, Access::Store)?;
+            let (first, low, high) = self.crossing(va, len, Access::Store)?;
             for i in 0..len {
                 let at = if i < first { low.wrapping_add(i as usize) } else { high.wrapping_add((i - first) as usize) };
                 write_host(at, 1, v >> (8 * i));
@@ -180,12 +169,42 @@ impl Hart {
         Ok(())
     }
 
-    /// Part of an access that crosses a page: only RAM can be met by halves.
-    fn ram_place(&mut self, va: u64, len: u64, access: Access) -> Result<*mut u8, Trap> {
-        match self.place(va, len, access)? {
-            Place::Ram(host) => Ok(host),
-            Place::Device(_) => Err(access.misaligned(va)),
+    /// Where the two parts of an access that crosses a page are: how many bytes stand in the first page, and both host
+    /// addresses. Nothing changes, A and D bits included, unless both parts may be accessed.
+    fn crossing(&mut self, va: u64, len: u64, access: Access) -> Result<(u64, *mut u8, *mut u8), Trap> {
+        let first = 4096 - (va & 0xfff);
+        let parts = [(va, first), (va.wrapping_add(first), len - first)];
+        for (part, len) in parts {
+            if !self.is_ram(part, len, access)? {
+                // Only RAM can be met by parts. The exception is that of the whole access.
+                return Err(access.misaligned(va));
+            }
         }
+        let mut host = parts.map(|_| std::ptr::null_mut());
+        for (host, (part, len)) in host.iter_mut().zip(parts) {
+            *host = match self.probe(part, len, access == Access::Store) {
+                Some(host) => host,
+                None => match self.place(part, len, access)? {
+                    Place::Ram(host) => host,
+                    // Another hart mapped it elsewhere since it was looked at.
+                    Place::Device(_) => return Err(access.misaligned(va)),
+                },
+            };
+        }
+        Ok((first, host[0], host[1]))
+    }
+
+    /// Whether the access may be done and is to RAM; `len` bytes in one page. Changes nothing.
+    fn is_ram(&self, va: u64, len: u64, access: Access) -> Result<bool, Trap> {
+        if self.probe(va, len, access == Access::Store).is_some() {
+            return Ok(true);
+        }
+        let regime = Regime { windows: Some(&self.pmp), dry: true, ..Regime::data(&self.s, &self.vm.isa) };
+        let pa = walk::translate(&regime, &self.vm.ram, va, access)?.pa;
+        if !self.pmp_verdict(pa, len, walk::data_mode(&self.s)).allows(access) {
+            return Err(access.access_fault(va));
+        }
+        Ok(self.vm.ram.host(pa, len).is_some())
     }
 
     /// Host address of an aligned word for LR (`store` false) and SC; `None` if a trap was taken.
@@ -283,6 +302,11 @@ pub(super) fn read_host(host: *mut u8, len: u64) -> u64 {
             _ => (*host.cast::<AtomicU64>()).load(Ordering::Acquire),
         }
     }
+}
+
+/// Reads `len` bytes one by one.
+fn bytes_of(host: *mut u8, len: u64) -> u64 {
+    (0..len).fold(0, |v, i| v | read_host(host.wrapping_add(i as usize), 1) << (8 * i))
 }
 
 /// Writes the low `len` bytes of `v`, in one access as [`read_host`] reads.

@@ -35,6 +35,7 @@ impl Hart {
     pub fn amo(&mut self, op: AmoOp, width: Width, va: u64, v: u64) -> u64 {
         let Some(host) = self.amo_place(va, width.bytes()) else { return 0 };
         let v = width.extend(v, true);
+        let _line = self.vm.reservations.lock(host);
         let old = update(host, width, |old| Some(op.eval(width.extend(old, true), v)));
         width.extend(old, true)
     }
@@ -44,6 +45,7 @@ impl Hart {
     pub fn compare_and_swap(&mut self, width: Width, va: u64, expected: u64, v: u64) -> u64 {
         let Some(host) = self.amo_place(va, width.bytes()) else { return 0 };
         let expected = width.extend(expected, false);
+        let _line = self.vm.reservations.lock(host);
         let old = update(host, width, |old| (old == expected).then_some(v));
         width.extend(old, true)
     }
@@ -51,6 +53,7 @@ impl Hart {
     /// The same of 16 bytes; `None` if a trap was taken.
     pub fn compare_and_swap_16(&mut self, va: u64, expected: u128, v: u128) -> Option<u128> {
         let host = self.amo_place(va, 16)?;
+        let _line = self.vm.reservations.lock(host);
         Some(cas_16(host.cast(), expected, v))
     }
 

@@ -117,6 +117,8 @@ pub struct Regime<'a> {
     /// A and D bits are set here (Svadu; ADUE of `menvcfg`, of a guest that of `henvcfg`); else a clear one is a page
     /// fault (Svade).
     pub set_ad: bool,
+    /// Only asks: A and D stay as they are, where setting them would be permitted.
+    pub dry: bool,
     /// PBMTE of `menvcfg`, of a guest that of `henvcfg`.
     pub pbmt: bool,
     /// Svnapot.
@@ -169,6 +171,7 @@ impl<'a> Regime<'a> {
             sum: sum(c.mstatus),
             mxr: mxr(c.mstatus),
             set_ad: c.menvcfg & envcfg::ADUE != 0,
+            dry: false,
             pbmt: c.menvcfg & envcfg::PBMTE != 0,
             napot: isa.has(Ext::Svnapot),
             exec_loads: false,
@@ -304,6 +307,9 @@ impl<M: PhysMem + ?Sized> Tables for Physical<'_, M> {
     fn swap(&self, slot: u64, old: u64, new: u64) -> Result<bool, Fault> {
         if !self.r.may_access_pte(slot, Access::Store) {
             return Err(Fault::Access);
+        }
+        if self.r.dry {
+            return Ok(true);
         }
         self.mem.cas_pte(slot, old, new).ok_or(Fault::Access)
     }
@@ -517,6 +523,7 @@ mod tests {
             sum: false,
             mxr: false,
             set_ad: false,
+            dry: false,
             pbmt: false,
             napot: false,
             exec_loads: false,

@@ -92,6 +92,8 @@ const HOST_MXCSR: Mem = field(offset_of!(Hart, host_mxcsr));
 const TABLES_FIELD: Mem = field(offset_of!(Hart, tables));
 const RES_ADDR: Mem = field(offset_of!(Hart, res_addr));
 const RES_VALUE: Mem = field(offset_of!(Hart, res_value));
+const RES_VERSION: Mem = field(offset_of!(Hart, res_version));
+const RES_TABLE: Mem = field(offset_of!(Hart, res_table));
 /// The poll word stands before the hart in its [`HartBox`].
 const POLL: Mem = Mem {
     base: HART,
@@ -175,6 +177,8 @@ pub struct Backend {
     asm: Asm,
     thunks: Thunks,
     features: Features,
+    /// There are other harts: atomic operations keep the versions of `reservation`.
+    smp: bool,
     stubs: Vec<Stub>,
     links: Vec<LinkSite>,
     /// Slot, page offset of the target and place of the displacement of direct jumps whose stub is to come.
@@ -187,7 +191,7 @@ pub struct Backend {
 
 impl Backend {
     /// Puts the thunks into the arena of `code`.
-    pub fn new(code: &mut CodeCache) -> Option<Self> {
+    pub fn new(code: &mut CodeCache, smp: bool) -> Option<Self> {
         let mut asm = Asm::default();
         let thunks = Thunks::emit(&mut asm, &mut code.arena);
         code.arena.fix();
@@ -195,6 +199,7 @@ impl Backend {
             asm,
             thunks,
             features: Features::detect(),
+            smp,
             stubs: Vec::new(),
             links: Vec::new(),
             pending: Vec::new(),
