@@ -10,9 +10,21 @@ pub const NOT_COMPARED: &[(Ext, &str)] = &[(
      A extension relaxes the alignment of all AMOs, and only inside the granule",
 )];
 
+/// Whether blocks set up what the extension needs. Of vectors they do nothing, and of privileged extensions they know
+/// the registers of those that the default model has.
+fn is_set_up(ext: Ext, default: &IsaConfig) -> bool {
+    let name = ext.name();
+    default.has(ext)
+        || !(name == "v" || name == "h" || name.starts_with("zv") || name.len() > 1 && name.starts_with('s'))
+}
+
 /// The ISA of the compared harts, before the reference has its say (see [`super::qemu::Qemu::common`]).
 pub fn isa() -> IsaConfig {
     let mut isa = model::find("max").expect("a model that the program has").config();
+    let default = IsaConfig::default();
+    for ext in isa.exts.iter().filter(|ext| !is_set_up(*ext, &default)) {
+        isa.exts.remove(ext);
+    }
     // The hart can be told either way by menvcfg.
     isa.exts.insert(Ext::Svade);
     NOT_COMPARED.iter().for_each(|(ext, _)| isa.exts.remove(*ext));

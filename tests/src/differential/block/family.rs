@@ -39,6 +39,8 @@ impl Family {
             Jal | Jalr | Ecall | Ebreak | Mret | Sret | Wfi | WrsNto | WrsSto => Family::Special,
             AmocasB | AmocasH | AmocasW | AmocasD | AmocasQ => Family::Cas,
             _ if name.starts_with("amo") || name.ends_with(".aq") || name.ends_with(".rl") => Family::Amo,
+            // Vector and hypervisor instructions have no groups yet.
+            _ if name.starts_with(['v', 'h']) => Family::Special,
             _ => Family::Plain,
         }
     }
