@@ -32,6 +32,9 @@ pub enum VcpuExit {
     Reset,
     /// The engine saw a shutdown request.
     Shutdown(ShutdownReason),
+    /// The hart met a trap that it was not ready for, and is in the critical-error state (Smdbltrp): `cause` as in
+    /// `mcause`, at `pc`.
+    CriticalError { cause: u64, pc: u64 },
     /// Somebody called [`VcpuHandle::kick`](crate::VcpuHandle::kick).
     Kicked,
     /// A breakpoint, watchpoint or single step ended.

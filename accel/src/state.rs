@@ -19,6 +19,8 @@ pub enum MpState {
     #[default]
     Runnable = 0,
     Stopped = 1,
+    /// In the critical-error state (Smdbltrp): it executes nothing until it is reset.
+    Failed = 2,
 }
 
 /// Physical memory protection registers (privileged spec, "Physical Memory Protection").
@@ -139,6 +141,15 @@ pub struct CsrState {
     pub mstateen: [u64; 4],
     pub hstateen: [u64; 4],
     pub sstateen: [u64; 4],
+
+    // Non-maskable interrupts: Smrnmi.
+    pub mnscratch: u64,
+    pub mnepc: u64,
+    pub mncause: u64,
+    /// Without NMIE.
+    pub mnstatus: u64,
+    /// `mnstatus.NMIE` is clear. Never set on a hart without Smrnmi.
+    pub nmi_masked: bool,
 
     // Counters: Smcntrpmf.
     pub mcyclecfg: u64,

@@ -85,6 +85,8 @@ pub trait VcpuHandle: Send + Sync {
     fn set_irq(&self, irq: HartIrq, level: bool);
     /// Drives the level-sensitive guest external interrupt `file` (1 to GEILEN): the bit of `hgeip`.
     fn set_guest_irq(&self, file: u8, level: bool);
+    /// Drives the level-sensitive line of non-maskable interrupts. Harts without Smrnmi have none and ignore it.
+    fn set_nmi(&self, _level: bool) {}
     /// Sets pending the supervisor software interrupt as a write of `mip.SSIP` would (SBI IPI, ACLINT SSWI).
     fn raise_ssip(&self);
     /// `mtimecmp` in ticks of the machine's clock: MTIP is high while `mtime >= mtimecmp`.

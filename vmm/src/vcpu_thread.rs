@@ -236,6 +236,10 @@ impl VcpuThread {
             Ok(VcpuExit::Reset) => self.ask(Request::Reset),
             Ok(VcpuExit::Shutdown(ShutdownReason::Guest)) => self.ask(Request::PowerOff(0)),
             Ok(VcpuExit::Shutdown(ShutdownReason::Failure)) => self.ask(Request::PowerOff(1)),
+            Ok(VcpuExit::CriticalError { cause, pc }) => self.ask(Request::Failure(format!(
+                "hart {} is in the critical-error state: a trap with cause {cause:#x} at {pc:#x} while MDT is set",
+                self.hart
+            ))),
             Ok(VcpuExit::Kicked | VcpuExit::Debug) => Next::Stay,
             Err(error) => {
                 self.ask(Request::Failure(format!("hart {} cannot go on: {}", self.hart, crate::error_chain(&error))))
@@ -272,7 +276,8 @@ impl VcpuThread {
             SbiOutcome::GuestFault(fault) => {
                 let mut state = self.vcpu.state();
                 let ecall = state.pc.wrapping_sub(4);
-                accel::tcg::trap::take_trap(&mut state, accel::tcg::trap::Trap::new(fault.cause, fault.tval), ecall);
+                let trap = accel::tcg::trap::Trap::new(fault.cause, fault.tval);
+                accel::tcg::trap::take_trap(&mut state, &self.sbi.isa, trap, ecall);
                 self.vcpu.set_state(&state);
             }
         }

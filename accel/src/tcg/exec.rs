@@ -11,7 +11,7 @@ use super::mmu::walk::{self, Access, Regime, Walk};
 use super::smp::{POLL_CODE, POLL_IRQ, POLL_KICK, POLL_MAIL, POLL_WATCH};
 use super::trap::{self, Trap};
 use super::{backend, translate};
-use crate::{SbiCall, VcpuExit};
+use crate::{MpState, SbiCall, VcpuExit};
 
 /// A place to execute from: translated, checked, in RAM or not.
 struct Fetch {
@@ -82,6 +82,9 @@ fn run_loop(hart: &mut Hart, tr: &mut Translator) -> VcpuExit {
             Exit::Wfi => wait(hart),
             _ => {}
         }
+        if hart.s.mp == MpState::Failed {
+            return VcpuExit::CriticalError { cause: hart.critical.unwrap_or_default(), pc: hart.s.pc };
+        }
         if hart.retired >= hart.counting.limit {
             hart.look_at_counters();
             hart.select_context();
@@ -150,7 +153,10 @@ fn poll(hart: &mut Hart) -> bool {
         hart.arm_timer();
         hart.take_soft();
         hart.look_at_counters();
-        if let Some(cause) = trap::pending_interrupt(&hart.s, hart.mip()) {
+        if hart.nmi_due() {
+            let pc = hart.s.pc;
+            hart.nmi(pc);
+        } else if let Some(cause) = trap::pending_interrupt(&hart.s, hart.mip()) {
             let pc = hart.s.pc;
             hart.trap(Trap::interrupt(cause), pc);
         }
@@ -166,7 +172,7 @@ fn wait(hart: &mut Hart) {
     loop {
         hart.take_soft();
         // What was written to a watched page must not wait for an interrupt.
-        if trap::wfi_wakes(&hart.s, hart.mip()) || shared.poll.load(Ordering::SeqCst) & (POLL_KICK | POLL_WATCH) != 0 {
+        if hart.wfi_wakes() || shared.poll.load(Ordering::SeqCst) & (POLL_KICK | POLL_WATCH) != 0 {
             break;
         }
         // Fences sent meanwhile are performed before the next instruction, so their senders need not wait.
@@ -183,7 +189,7 @@ fn wait(hart: &mut Hart) {
 pub fn wait_for_interrupt(hart: &mut Hart) -> bool {
     hart.shared().in_guest.store(true, Ordering::SeqCst);
     wait(hart);
-    let woken = trap::wfi_wakes(&hart.s, hart.mip());
+    let woken = hart.wfi_wakes();
     if !woken {
         hart.shared().poll.fetch_and(!POLL_KICK, Ordering::SeqCst);
     }

@@ -17,10 +17,10 @@ use super::mmu::pmp::Windows;
 use super::mmu::tlb::{ContextKey, Tables, Tlb};
 use super::mmu::walk;
 use super::smp::{HartShared, LineState, POLL_IRQ, VmShared};
-use super::{TcgOptions, exec, tinst, trap};
-use crate::{HartState, Imsic, Mode};
+use super::{TcgOptions, exec, rnmi, tinst, trap};
+use crate::{HartState, Imsic, Mode, MpState};
 use arch::csr::mstatus;
-use arch::ext::IsaConfig;
+use arch::ext::{Ext, IsaConfig};
 
 /// Why generated code, or a helper, went back to the run loop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +90,8 @@ pub struct Hart {
     /// `retired` when the counters in `s.csr` were last exact.
     pub counted: u64,
     pub counting: Counting,
+    /// Cause of the trap that brought the hart into the critical-error state.
+    pub critical: Option<u64>,
     /// `dirtied` of guest RAM at the last `fence.i`.
     pub fenced_at: u64,
     pub options: TcgOptions,
@@ -180,13 +182,42 @@ impl Hart {
         self.stats.traps += 1;
         tracing::trace!(target: "int", hart = self.id, virt = self.s.virt, cause = t.cause, tval = t.tval, pc, "trap");
         let virt = self.s.virt;
-        trap::take_trap(&mut self.s, t, pc);
+        trap::take_trap(&mut self.s, &self.vm.isa, t, pc);
+        if self.s.mp == MpState::Failed {
+            self.s.pc = pc;
+            self.critical = Some(t.cause);
+        }
         if self.s.virt != virt {
             self.update_fp();
         }
         self.counters_see_mode();
         self.res_addr = NO_RESERVATION;
         self.select_context();
+    }
+
+    /// Takes a non-maskable interrupt at `pc`.
+    pub fn nmi(&mut self, pc: u64) {
+        rnmi::take_nmi(&mut self.s, &self.vm.isa, pc);
+        self.update_fp();
+        self.counters_see_mode();
+        self.res_addr = NO_RESERVATION;
+        self.select_context();
+    }
+
+    /// Whether a non-maskable interrupt is to be taken.
+    pub fn nmi_due(&self) -> bool {
+        self.vm.isa.has(Ext::Smrnmi) && !self.s.csr.nmi_masked && self.shared().nmi.load(Ordering::SeqCst)
+    }
+
+    /// Whether any interrupt is to be taken.
+    pub fn interrupt_due(&self) -> bool {
+        self.nmi_due() || trap::pending_interrupt(&self.s, self.mip()).is_some()
+    }
+
+    /// Whether WFI goes on: for NMIE as for the other global enables.
+    pub fn wfi_wakes(&self) -> bool {
+        let nmi = self.vm.isa.has(Ext::Smrnmi) && self.shared().nmi.load(Ordering::SeqCst);
+        nmi || trap::wfi_wakes(&self.s, self.mip())
     }
 
     /// What the current translation context depends on.

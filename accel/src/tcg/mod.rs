@@ -17,6 +17,7 @@ mod ir;
 pub mod mmu;
 mod ram;
 mod reservation;
+mod rnmi;
 mod smp;
 mod timer;
 mod tinst;

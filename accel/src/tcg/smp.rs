@@ -3,7 +3,7 @@
 //! | Field of [`HartShared`] | Written by | Read by | Rule |
 //! |---|---|---|---|
 //! | `poll` | anybody sets bits | own hart clears | checked at back edges, indirect jumps and at entry |
-//! | `lines`, `hgeip`, `ssip`, `mtimecmp`, `sbi_timer` | devices, other harts | own hart | store, then set `POLL_IRQ` and wake |
+//! | `lines`, `hgeip`, `nmi`, `ssip`, `mtimecmp`, `sbi_timer` | devices, other harts | own hart | store, then set `POLL_IRQ` and wake |
 //! | `in_guest` | own hart | senders of fences | own: set, then check `poll`; sender: set `poll`, then read it |
 //! | `mail` | senders | own hart | lock held only to push or take |
 //! | `sleep` | own hart waits | whoever sets `poll` notifies | notified after `poll` was set, under its lock |
@@ -43,6 +43,8 @@ pub struct HartShared {
     pub lines: AtomicU64,
     /// SSIP was set from outside and not yet taken into `mip`.
     pub ssip: AtomicBool,
+    /// Level of the line of non-maskable interrupts.
+    pub nmi: AtomicBool,
     pub mtimecmp: AtomicU64,
     /// Guest external interrupts: what `hgeip` shows.
     pub hgeip: AtomicU64,
@@ -124,6 +126,7 @@ impl Default for HartShared {
             lines: AtomicU64::new(0),
             ssip: AtomicBool::new(false),
             hgeip: AtomicU64::new(0),
+            nmi: AtomicBool::new(false),
             mtimecmp: AtomicU64::new(u64::MAX),
             sbi_timer: AtomicU64::new(u64::MAX),
             in_guest: AtomicBool::new(false),

@@ -8,7 +8,10 @@
 
 use arch::cause::{Exception, Interrupt};
 use arch::csr::{envcfg, hstatus, mip, misa, mstatus, tvec, xcause};
+use arch::ext::{Ext, IsaConfig};
 
+use super::rnmi;
+use crate::tcg::csr::hypervisor::henvcfg;
 use crate::tcg::csr::{
     Denied::{self, Illegal, Virtual},
     require,
@@ -57,11 +60,20 @@ impl Trap {
 }
 
 /// Enters the trap handler; `epc` is the address of the instruction that trapped or was interrupted.
-pub fn take_trap(s: &mut HartState, t: Trap, epc: u64) {
+///
+/// A mode that is not ready for another trap (SDT) passes it on to M-mode as a double trap. If M-mode is not ready
+/// either, see [`rnmi`].
+pub fn take_trap(s: &mut HartState, isa: &IsaConfig, t: Trap, epc: u64) {
     match target(s, t.cause) {
-        Target::Machine => enter_machine(s, t, epc),
-        Target::Supervisor => enter_supervisor(s, t, epc),
-        Target::VirtualSupervisor => enter_virtual_supervisor(s, t, epc),
+        Target::Supervisor if s.csr.mstatus & mstatus::SDT == 0 => enter_supervisor(s, t, epc),
+        Target::VirtualSupervisor if s.csr.vsstatus & mstatus::SDT == 0 => enter_virtual_supervisor(s, t, epc),
+        _ if rnmi::unexpected(s, isa) => rnmi::double_trap(s, isa, t, epc),
+        Target::Machine => enter_machine(s, isa, t, epc),
+        Target::Supervisor | Target::VirtualSupervisor => {
+            enter_machine(s, isa, t, epc);
+            (s.csr.mcause, s.csr.mtval2) = (Exception::DoubleTrap.code(), t.cause);
+            s.pc = handler(s.csr.mtvec, s.csr.mcause);
+        }
     }
 }
 
@@ -89,16 +101,20 @@ fn target(s: &HartState, cause: u64) -> Target {
     }
 }
 
-fn enter_machine(s: &mut HartState, t: Trap, epc: u64) {
+fn enter_machine(s: &mut HartState, isa: &IsaConfig, t: Trap, epc: u64) {
+    let in_nmi = s.mode == Mode::Machine && s.csr.nmi_masked;
     let gva = t.gva || names_guest_address(s, t.cause);
     let c = &mut s.csr;
     c.mstatus = move_bit(c.mstatus, mstatus::MIE, mstatus::MPIE) & !mstatus::MIE;
     c.mstatus = c.mstatus & !mstatus::MPP | (s.mode as u64) << mstatus::MPP_SHIFT;
     c.mstatus = with(c.mstatus, mstatus::MPV, s.virt);
     c.mstatus = with(c.mstatus, mstatus::GVA, gva);
+    if isa.has(Ext::Smdbltrp) {
+        c.mstatus |= mstatus::MDT;
+    }
     (c.mepc, c.mcause, c.mtval) = (epc, t.cause, t.tval);
     (c.mtval2, c.mtinst) = (t.tval2, t.tinst);
-    s.pc = handler(c.mtvec, t.cause);
+    s.pc = if in_nmi { isa.rnmi_exception_vector } else { handler(c.mtvec, t.cause) };
     (s.mode, s.virt) = (Mode::Machine, false);
 }
 
@@ -106,7 +122,7 @@ fn enter_supervisor(s: &mut HartState, t: Trap, epc: u64) {
     let gva = t.gva || names_guest_address(s, t.cause);
     let supervisor = s.mode == Mode::Supervisor;
     let c = &mut s.csr;
-    c.mstatus = enter_status(c.mstatus, supervisor);
+    c.mstatus = enter_status(c.mstatus, supervisor, c.menvcfg & envcfg::DTE != 0);
     c.hstatus = with(c.hstatus, hstatus::SPV, s.virt);
     c.hstatus = with(c.hstatus, hstatus::GVA, gva);
     if s.virt {
@@ -120,17 +136,18 @@ fn enter_supervisor(s: &mut HartState, t: Trap, epc: u64) {
 
 fn enter_virtual_supervisor(s: &mut HartState, t: Trap, epc: u64) {
     let cause = guest_cause(t.cause);
+    let double_traps = henvcfg(s) & envcfg::DTE != 0;
     let c = &mut s.csr;
-    c.vsstatus = enter_status(c.vsstatus, s.mode == Mode::Supervisor);
+    c.vsstatus = enter_status(c.vsstatus, s.mode == Mode::Supervisor, double_traps);
     (c.vsepc, c.vscause, c.vstval) = (epc, cause, t.tval);
     s.pc = handler(c.vstvec, cause);
     s.mode = Mode::Supervisor;
 }
 
-/// `sstatus` or `vsstatus` after a trap into its mode.
-fn enter_status(status: u64, from_supervisor: bool) -> u64 {
+/// `sstatus` or `vsstatus` after a trap into its mode; where there are `double_traps` it takes no other for now.
+fn enter_status(status: u64, from_supervisor: bool, double_traps: bool) -> u64 {
     let stacked = move_bit(status, mstatus::SIE, mstatus::SPIE) & !mstatus::SIE;
-    with(stacked, mstatus::SPP, from_supervisor)
+    with(stacked, mstatus::SPP, from_supervisor) | if double_traps { mstatus::SDT } else { 0 }
 }
 
 /// A cause as VS-mode sees it: its interrupts have the numbers of the supervisor's.
@@ -182,7 +199,9 @@ pub fn shows_instruction(s: &HartState, t: &Trap) -> bool {
 /// Whether loads and stores are translated as though V were 1.
 pub fn data_virt(s: &HartState) -> bool {
     let m = s.csr.mstatus;
-    let modified = s.mode == Mode::Machine && m & (mstatus::MPRV | mstatus::MPV) == mstatus::MPRV | mstatus::MPV;
+    let modified = s.mode == Mode::Machine
+        && !s.csr.nmi_masked
+        && m & (mstatus::MPRV | mstatus::MPV) == mstatus::MPRV | mstatus::MPV;
     s.virt || modified && previous_mode(m) != Mode::Machine
 }
 
@@ -210,7 +229,9 @@ pub fn mret(s: &mut HartState) -> Result<(), Denied> {
     if s.mode != Mode::Machine {
         c.mstatus &= !mstatus::MPRV;
     }
+    c.mstatus &= !mstatus::MDT;
     s.pc = c.mepc;
+    rnmi::clear_sdt(s);
     Ok(())
 }
 
@@ -221,12 +242,14 @@ pub fn sret(s: &mut HartState) -> Result<(), Denied> {
     let c = &mut s.csr;
     let status = if s.virt { &mut c.vsstatus } else { &mut c.mstatus };
     s.mode = if *status & mstatus::SPP != 0 { Mode::Supervisor } else { Mode::User };
-    *status = (move_bit(*status, mstatus::SPIE, mstatus::SIE) | mstatus::SPIE) & !mstatus::SPP;
+    *status = (move_bit(*status, mstatus::SPIE, mstatus::SIE) | mstatus::SPIE) & !(mstatus::SPP | mstatus::SDT);
     s.pc = if s.virt { c.vsepc } else { c.sepc };
     if !s.virt {
         s.virt = c.hstatus & hstatus::SPV != 0;
         c.hstatus &= !hstatus::SPV;
-        c.mstatus &= !mstatus::MPRV;
+        // MDT is set in M-mode alone.
+        c.mstatus &= !(mstatus::MPRV | mstatus::MDT);
+        rnmi::clear_sdt(s);
     }
     Ok(())
 }
@@ -251,7 +274,8 @@ pub fn mip(s: &HartState, lines: u64) -> u64 {
 pub fn pending_interrupt(s: &HartState, mip: u64) -> Option<u64> {
     let c = &s.csr;
     let pending = mip & c.mie;
-    if pending == 0 {
+    // While a non-maskable interrupt is handled there is no other.
+    if pending == 0 || c.nmi_masked {
         return None;
     }
     let machine = s.mode != Mode::Machine || c.mstatus & mstatus::MIE != 0;
@@ -415,6 +439,10 @@ mod tests {
     use arch::csr::mstatus::*;
     use arch::ext::{Ext, IsaConfig};
 
+    fn isa() -> IsaConfig {
+        IsaConfig::default()
+    }
+
     const M_TVEC: u64 = 0x8000_0000;
     const S_TVEC: u64 = 0xffff_ffff_8000_0000;
     const EPC: u64 = 0x1_2346;
@@ -434,7 +462,7 @@ mod tests {
             for mie in [0, MIE] {
                 let mut s = hart(mode);
                 s.csr.mstatus |= mie | SIE;
-                take_trap(&mut s, Trap::new(2, 0xdead), EPC);
+                take_trap(&mut s, &isa(), Trap::new(2, 0xdead), EPC);
                 assert_eq!((s.mode, s.pc), (Mode::Machine, M_TVEC));
                 assert_eq!((s.csr.mepc, s.csr.mcause, s.csr.mtval), (EPC, 2, 0xdead));
                 assert_eq!(previous_mode(s.csr.mstatus), mode);
@@ -451,7 +479,7 @@ mod tests {
             let mut s = hart(mode);
             s.csr.medeleg = 1 << 13;
             s.csr.mstatus |= SIE | MIE;
-            take_trap(&mut s, Trap::new(13, 0x1000), EPC);
+            take_trap(&mut s, &isa(), Trap::new(13, 0x1000), EPC);
             if mode == Mode::Machine {
                 assert_eq!((s.mode, s.csr.mcause), (Mode::Machine, 13));
                 continue;
@@ -465,7 +493,7 @@ mod tests {
         // Its neighbour in medeleg does not count, nor does mideleg for an exception.
         let mut s = hart(Mode::User);
         (s.csr.medeleg, s.csr.mideleg) = (!(1 << 13), 1 << 13);
-        take_trap(&mut s, Trap::new(13, 0), EPC);
+        take_trap(&mut s, &isa(), Trap::new(13, 0), EPC);
         assert_eq!(s.mode, Mode::Machine);
     }
 
@@ -475,13 +503,13 @@ mod tests {
         (s.csr.mtvec, s.csr.stvec) = (M_TVEC | 1, S_TVEC | 1);
         s.csr.mideleg = 1 << 5;
         let fresh = s.clone();
-        take_trap(&mut s, Trap::new(1 << 63 | 7, 0), EPC);
+        take_trap(&mut s, &isa(), Trap::new(1 << 63 | 7, 0), EPC);
         assert_eq!((s.pc, s.csr.mcause), (M_TVEC + 4 * 7, 1 << 63 | 7));
         s = fresh.clone();
-        take_trap(&mut s, Trap::new(1 << 63 | 5, 0), EPC);
+        take_trap(&mut s, &isa(), Trap::new(1 << 63 | 5, 0), EPC);
         assert_eq!((s.pc, s.mode), (S_TVEC + 4 * 5, Mode::Supervisor));
         s = fresh;
-        take_trap(&mut s, Trap::new(7, 0), EPC);
+        take_trap(&mut s, &isa(), Trap::new(7, 0), EPC);
         assert_eq!(s.pc, M_TVEC);
     }
 
@@ -491,7 +519,7 @@ mod tests {
             for mie in [0, MIE] {
                 let mut s = hart(mode);
                 s.csr.mstatus |= mie;
-                take_trap(&mut s, Trap::new(3, 0), EPC);
+                take_trap(&mut s, &isa(), Trap::new(3, 0), EPC);
                 mret(&mut s).unwrap();
                 assert_eq!((s.mode, s.pc), (mode, EPC));
                 assert_eq!(s.csr.mstatus & (MIE | MPIE | MPP), mie | MPIE);
@@ -506,7 +534,7 @@ mod tests {
                 let mut s = hart(mode);
                 s.csr.medeleg = 1 << 3;
                 s.csr.mstatus |= sie;
-                take_trap(&mut s, Trap::new(3, 0), EPC);
+                take_trap(&mut s, &isa(), Trap::new(3, 0), EPC);
                 sret(&mut s).unwrap();
                 assert_eq!((s.mode, s.pc), (mode, EPC));
                 assert_eq!(s.csr.mstatus & (SIE | SPIE | SPP), sie | SPIE);
@@ -582,7 +610,7 @@ mod tests {
                 let taken = pending_interrupt(&s, 1 << 1);
                 assert_eq!(taken, (to_m || to_s).then_some(1 << 63 | 1), "{mode:?} {bits:#b}");
                 if let Some(cause) = taken {
-                    take_trap(&mut s, Trap::new(cause, 0), EPC);
+                    take_trap(&mut s, &isa(), Trap::new(cause, 0), EPC);
                     assert_eq!(s.mode, if to_s { Mode::Supervisor } else { Mode::Machine });
                 }
             }

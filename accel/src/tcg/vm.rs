@@ -145,6 +145,7 @@ impl TcgVcpu {
             late: None,
             counted: 0,
             counting: Counting::default(),
+            critical: None,
             fenced_at: 0,
             options,
             stats: Stats::default(),
@@ -224,6 +225,7 @@ impl Vcpu for TcgVcpu {
         h.recount();
         h.res_addr = NO_RESERVATION;
         h.late = None;
+        h.critical = None;
         h.tlb.flush_all();
         h.pmp.clear();
         // Memory may have been replaced behind our back (reset, a snapshot).
@@ -273,6 +275,13 @@ impl VcpuHandle for Handle {
     fn set_guest_irq(&self, file: u8, level: bool) {
         if (1..=self.vm.isa.geilen).contains(&file) {
             self.shared().set_guest_line(file, level);
+        }
+    }
+
+    fn set_nmi(&self, level: bool) {
+        self.shared().nmi.store(level, Ordering::SeqCst);
+        if level {
+            self.shared().notify(POLL_IRQ);
         }
     }
 

@@ -60,6 +60,15 @@ pub mod mstatus {
     pub const XL_64: u64 = 2;
 }
 
+/// `mnstatus`.
+pub mod mnstatus {
+    pub const NMIE: u64 = 1 << 3;
+    pub const MNPV: u64 = 1 << 7;
+    pub const MNPELP: u64 = 1 << 9;
+    pub const MNPP: u64 = 3 << 11;
+    pub const MNPP_SHIFT: u32 = 11;
+}
+
 /// `mip`, `mie`, `mideleg` and their supervisor views.
 pub mod mip {
     pub const SSIP: u64 = 1 << 1;

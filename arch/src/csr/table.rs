@@ -173,7 +173,7 @@ csrs! {
     MTVAL         "mtval"         0x343 I,           "machine trap value"
     MIP           "mip"           0x344 I,           "machine interrupt pending"
     MTINST        "mtinst"        0x34a H,           "machine trap instruction"
-    MTVAL2        "mtval2"        0x34b H,           "second machine trap value"
+    MTVAL2        "mtval2"        0x34b H | Ssdbltrp, "second machine trap value"
 
     // Machine indirect access, state enable, interrupts of the AIA, control-transfer records, NMI.
     MISELECT      "miselect"      0x350 Smcsrind | Smaia, "indirect register select"

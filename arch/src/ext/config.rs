@@ -58,6 +58,9 @@ pub struct IsaConfig {
     pub pmp_entries: u8,
     /// Bit n: `mhpmcounter` n counts, for n from 3 to 31. Without Zihpm none does.
     pub pmu_counters: u32,
+    /// Where the handlers of non-maskable interrupts and of exceptions in them begin (Smrnmi).
+    pub rnmi_interrupt_vector: u64,
+    pub rnmi_exception_vector: u64,
     /// Bits of a vector register; meaningful with a vector extension only.
     pub vlen: u32,
     pub rvv: VectorChoices,

@@ -128,8 +128,9 @@ pub static MODELS: &[Model] = &[
     Model {
         name: "max",
         doc: "everything this program can emulate",
-        // A hart that sets accessed and dirty bits itself is not one that faults; 64 bytes are also at most 128.
-        exts: Exts::AllBut(&[Svade, Za128rs]),
+        // A hart that sets accessed and dirty bits itself is not one that faults; 64 bytes are also at most 128. Firmware
+        // that does not know of Smdbltrp or Smrnmi takes no interrupt on harts that have them.
+        exts: Exts::AllBut(&[Svade, Za128rs, Smdbltrp, Smrnmi]),
         satp_mode: SatpMode::Sv57,
         pmp_entries: 16,
     },
@@ -190,6 +191,8 @@ impl Model {
             exts: self.exts().closure(),
             satp_mode: self.satp_mode,
             pmp_entries: self.pmp_entries,
+            rnmi_interrupt_vector: 0,
+            rnmi_exception_vector: 0,
             // mhpmcounter3 to 18.
             pmu_counters: 0x7_fff8,
             vlen: 128,

@@ -68,6 +68,22 @@ pub static PROPERTIES: &[Property] = &[
         },
     },
     Property {
+        name: "rnmi-interrupt-vector",
+        allowed: "an even number of 64 bits",
+        doc: "address of the handler of non-maskable interrupts",
+        set: |o, v| {
+            store(&mut o.isa.rnmi_interrupt_vector, in_range(v, 0..=u64::MAX).filter(|pc: &u64| pc.is_multiple_of(2)))
+        },
+    },
+    Property {
+        name: "rnmi-exception-vector",
+        allowed: "an even number of 64 bits",
+        doc: "address of the handler of exceptions in a handler of non-maskable interrupts",
+        set: |o, v| {
+            store(&mut o.isa.rnmi_exception_vector, in_range(v, 0..=u64::MAX).filter(|pc: &u64| pc.is_multiple_of(2)))
+        },
+    },
+    Property {
         name: "pmu-mask",
         allowed: "a mask of bits 3 to 31",
         doc: "which of mhpmcounter3 to mhpmcounter31 count",
@@ -170,8 +186,6 @@ const NOT_READY: &[&str] = &[
     "pmp-granularity",
     "priv_spec",
     "resetvec",
-    "rnmi-exception-vector",
-    "rnmi-interrupt-vector",
     "short-isa-string",
     "x-misa-w",
     "xmipscbop",

@@ -1,8 +1,10 @@
 //! `menvcfg` and `senvcfg`: what less privileged modes may use.
 
 use arch::csr::envcfg::*;
+use arch::csr::mstatus;
 use arch::ext::{Ext, IsaConfig};
 
+use super::hypervisor::henvcfg;
 use super::{CsrEffect, CsrEnv, merge};
 use crate::HartState;
 
@@ -21,7 +23,9 @@ fn common(isa: &IsaConfig) -> u64 {
 /// Which bits of `menvcfg` software can change.
 pub(super) fn writable(isa: &IsaConfig) -> u64 {
     let mut mask = common(isa);
-    for (ext, bit) in [(Ext::Svadu, ADUE), (Ext::Svpbmt, PBMTE), (Ext::Sstc, STCE), (Ext::Smcdeleg, CDE)] {
+    for (ext, bit) in
+        [(Ext::Svadu, ADUE), (Ext::Svpbmt, PBMTE), (Ext::Sstc, STCE), (Ext::Smcdeleg, CDE), (Ext::Ssdbltrp, DTE)]
+    {
         if isa.has(ext) {
             mask |= bit;
         }
@@ -37,7 +41,18 @@ pub(super) fn legal(mask: u64, v: u64) -> u64 {
 pub(super) fn write_menvcfg(s: &mut HartState, env: &mut dyn CsrEnv, _: u16, v: u64) -> CsrEffect {
     let old = s.csr.menvcfg;
     s.csr.menvcfg = merge(old, v, legal(writable(env.isa()), v));
+    forget_sdt(s);
     effect(old ^ s.csr.menvcfg, env)
+}
+
+/// SDT is read-only zero where DTE is clear.
+pub(super) fn forget_sdt(s: &mut HartState) {
+    if s.csr.menvcfg & DTE == 0 {
+        s.csr.mstatus &= !mstatus::SDT;
+    }
+    if henvcfg(s) & DTE == 0 {
+        s.csr.vsstatus &= !mstatus::SDT;
+    }
 }
 
 /// What a change of these fields of `menvcfg` or `henvcfg` asks for.

@@ -51,7 +51,7 @@ pub(crate) fn henvcfg(s: &HartState) -> u64 {
 }
 
 /// Fields of `henvcfg` that are read-only zero while the same field of `menvcfg` is zero.
-const WITHHELD: u64 = envcfg::STCE | envcfg::PBMTE | envcfg::ADUE;
+const WITHHELD: u64 = envcfg::STCE | envcfg::PBMTE | envcfg::ADUE | envcfg::DTE;
 
 pub(super) fn read_henvcfg(s: &HartState, _: &dyn CsrEnv, _: u16) -> u64 {
     henvcfg(s)
@@ -59,9 +59,10 @@ pub(super) fn read_henvcfg(s: &HartState, _: &dyn CsrEnv, _: u16) -> u64 {
 
 pub(super) fn write_henvcfg(s: &mut HartState, env: &mut dyn CsrEnv, _: u16, v: u64) -> CsrEffect {
     let withheld = WITHHELD & !s.csr.menvcfg;
-    let mask = super::envcfg::legal(super::envcfg::writable(env.isa()) & !withheld, v);
+    let mask = super::envcfg::legal(super::envcfg::writable(env.isa()) & !(withheld | envcfg::CDE), v);
     let old = s.csr.henvcfg;
     s.csr.henvcfg = merge(old, v, mask);
+    super::envcfg::forget_sdt(s);
     super::envcfg::effect(old ^ s.csr.henvcfg, env)
 }
 

@@ -25,6 +25,7 @@ mod indirect;
 mod interrupt;
 mod pmp;
 pub mod reset;
+mod rnmi;
 mod stateen;
 pub(crate) mod status;
 mod table;

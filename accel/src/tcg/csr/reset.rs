@@ -1,7 +1,7 @@
 //! What a hart is when it comes out of reset, and when a supervisor execution environment starts it.
 
 use arch::cause::Exception;
-use arch::csr::{envcfg, pmpcfg};
+use arch::csr::{envcfg, mstatus, pmpcfg};
 use arch::ext::{Ext, IsaConfig};
 
 use super::{hypervisor, interrupt, stateen, status};
@@ -21,6 +21,7 @@ pub fn reset(isa: &IsaConfig, hart_id: u64) -> HartState {
             mstatus: status::at_reset(isa),
             misa: isa.misa(),
             menvcfg: initial_menvcfg(isa),
+            nmi_masked: isa.has(Ext::Smrnmi),
             // Never, until somebody asks for it.
             stimecmp: u64::MAX,
             // No configuration has been set yet.
@@ -57,6 +58,8 @@ pub fn reset_supervisor(isa: &IsaConfig, hart_id: u64, pc: u64, a1: u64) -> Hart
     s.csr.mcounteren = u64::from(u32::MAX);
     s.csr.scounteren = u64::from(u32::MAX);
     let cache_ops = envcfg::CBIE | envcfg::CBCFE | envcfg::CBZE;
+    s.csr.mstatus &= !mstatus::MDT;
+    s.csr.nmi_masked = false;
     s.csr.mstateen = stateen::all(isa);
     s.csr.menvcfg |= (cache_ops | envcfg::STCE | envcfg::CDE) & super::envcfg::writable(isa);
     if isa.pmp_entries > 0 {

@@ -4,9 +4,11 @@
 //!
 //! Privileged spec, "Machine Status (`mstatus` and `mstatush`) Registers".
 
+use arch::csr::envcfg;
 use arch::csr::mstatus::*;
 use arch::ext::{Ext, IsaConfig};
 
+use super::hypervisor::henvcfg;
 use super::{CsrEffect, CsrEnv, merge};
 use crate::HartState;
 
@@ -31,11 +33,12 @@ pub(super) fn writable(isa: &IsaConfig) -> u64 {
     mask
 }
 
-/// The value at reset: SXL and UXL are fixed at 64 bits, MPP is the least privileged mode.
+/// The value at reset: SXL and UXL are fixed at 64 bits, MPP is the least privileged mode, no trap is expected.
 pub(super) fn at_reset(isa: &IsaConfig) -> u64 {
     let uxl = if isa.has(Ext::U) { XL_64 << UXL_SHIFT } else { MPP };
     let sxl = if isa.has(Ext::S) { XL_64 << SXL_SHIFT } else { 0 };
-    uxl | sxl
+    let mdt = if isa.has(Ext::Smdbltrp) { MDT } else { 0 };
+    uxl | sxl | mdt
 }
 
 /// The value of `vsstatus` at reset.
@@ -62,12 +65,15 @@ pub(super) fn read_mstatus(s: &HartState, _: &dyn CsrEnv, _: u16) -> u64 {
 }
 
 pub(super) fn read_sstatus(s: &HartState, _: &dyn CsrEnv, _: u16) -> u64 {
-    with_sd(s.csr.mstatus) & SSTATUS
+    with_sd(s.csr.mstatus) & (SSTATUS | SDT)
 }
 
 pub(super) fn write_mstatus(s: &mut HartState, env: &mut dyn CsrEnv, _: u16, v: u64) -> CsrEffect {
     let isa = env.isa();
-    let mut mask = writable(isa);
+    let mut mask = writable(isa) | sdt(s.csr.menvcfg);
+    if isa.has(Ext::Smdbltrp) {
+        mask |= MDT;
+    }
     if !mpp_is_legal(isa, v) {
         mask &= !MPP;
     }
@@ -75,12 +81,27 @@ pub(super) fn write_mstatus(s: &mut HartState, env: &mut dyn CsrEnv, _: u16, v: 
 }
 
 pub(super) fn write_sstatus(s: &mut HartState, env: &mut dyn CsrEnv, _: u16, v: u64) -> CsrEffect {
-    set(s, v, writable(env.isa()) & SSTATUS)
+    set(s, v, writable(env.isa()) & SSTATUS | sdt(s.csr.menvcfg))
+}
+
+/// SDT, where this environment configuration lets it be.
+fn sdt(envcfg: u64) -> u64 {
+    if envcfg & envcfg::DTE != 0 { SDT } else { 0 }
+}
+
+/// A written status: where traps are not welcome, no interrupt is.
+fn without_interrupts(mut status: u64) -> u64 {
+    for (disable, enable) in [(SDT, SIE), (MDT, MIE)] {
+        if status & disable != 0 {
+            status &= !enable;
+        }
+    }
+    status
 }
 
 fn set(s: &mut HartState, v: u64, mask: u64) -> CsrEffect {
     let old = s.csr.mstatus;
-    let new = merge(old, v, mask);
+    let new = without_interrupts(merge(old, v, mask));
     s.csr.mstatus = new;
     effect(old, new)
 }
@@ -92,7 +113,8 @@ pub(super) fn read_vsstatus(s: &HartState, _: &dyn CsrEnv, _: u16) -> u64 {
 /// The fields of `vsstatus` are those of `sstatus`; UXL is fixed at 64 bits here too.
 pub(super) fn write_vsstatus(s: &mut HartState, env: &mut dyn CsrEnv, _: u16, v: u64) -> CsrEffect {
     let old = s.csr.vsstatus;
-    s.csr.vsstatus = merge(old, v, writable(env.isa()) & SSTATUS);
+    let mask = writable(env.isa()) & SSTATUS | sdt(henvcfg(s));
+    s.csr.vsstatus = without_interrupts(merge(old, v, mask));
     effect(old, s.csr.vsstatus)
 }
 

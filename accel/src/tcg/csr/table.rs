@@ -6,8 +6,8 @@ use arch::csr::{self, Csr};
 use arch::ext::{ExtSet, IsaConfig};
 
 use super::{
-    CsrEffect, CsrEnv, Denied, aia, counter, delegation, envcfg, fp, hypervisor, indirect, interrupt, pmp, stateen,
-    status, translation, trap_setup, vector,
+    CsrEffect, CsrEnv, Denied, aia, counter, delegation, envcfg, fp, hypervisor, indirect, interrupt, pmp, rnmi,
+    stateen, status, translation, trap_setup, vector,
 };
 use crate::HartState;
 
@@ -203,6 +203,11 @@ static ROWS: &[Row] = &[
     row(csr::SIREG4).to(csr::SIREG6).read(indirect::read).update(indirect::update).when(indirect::access),
     row(csr::VSIREG).to(csr::VSIREG3).read(indirect::read).update(indirect::update).when(indirect::access),
     row(csr::VSIREG4).to(csr::VSIREG6).read(indirect::read).update(indirect::update).when(indirect::access),
+    // Non-maskable interrupts.
+    row(csr::MNSCRATCH).read(|s, _, _| s.csr.mnscratch).write(store!(mnscratch, |s, env, v| v)),
+    row(csr::MNEPC).read(|s, _, _| s.csr.mnepc).write(store!(mnepc, |s, env, v| trap_setup::epc(env.isa(), v))),
+    row(csr::MNCAUSE).read(|s, _, _| s.csr.mncause).write(store!(mncause, |s, env, v| v)),
+    row(csr::MNSTATUS).read(rnmi::read_mnstatus).write(rnmi::write_mnstatus),
     // State enables.
     row(csr::MSTATEEN0).to(csr::MSTATEEN3).read(stateen::read_mstateen).write(stateen::write_mstateen),
     row(csr::HSTATEEN0).to(csr::HSTATEEN3).read(stateen::read_hstateen).write(stateen::write_hstateen),

@@ -15,6 +15,7 @@ use crate::tcg::hart::{Exit, Hart, NO_RESERVATION};
 use crate::tcg::ir::{Helper, fp_check as checks};
 use crate::tcg::mmu::hyper::HyperLoad;
 use crate::tcg::mmu::tlb::Space;
+use crate::tcg::rnmi;
 use crate::tcg::smp::POLL_CODE;
 use crate::tcg::trap::{self, Trap};
 
@@ -32,6 +33,7 @@ pub fn call(hart: &mut Hart, helper: Helper, a: u64, b: u64, c: u64) -> u64 {
             hart.raise(Trap::new(3, pc));
         }
         Helper::Mret => xret(hart, trap::mret, c as u32),
+        Helper::Mnret => xret(hart, rnmi::mnret, c as u32),
         Helper::Sret => xret(hart, trap::sret, c as u32),
         Helper::Wfi => match trap::check_wfi(&hart.s) {
             Ok(()) => hart.leave_after(4, Exit::Wfi),
@@ -129,7 +131,7 @@ fn csr(hart: &mut Hart, code: u64, src: u64, raw: u32) -> u64 {
     if leave || effect.contains(CsrEffect::TRANSLATION) {
         hart.select_context();
     }
-    if effect.contains(CsrEffect::INTERRUPTS) && trap::pending_interrupt(&hart.s, hart.mip()).is_some() {
+    if effect.contains(CsrEffect::INTERRUPTS) && hart.interrupt_due() {
         hart.poll_interrupts();
         leave = true;
     }
@@ -164,7 +166,7 @@ fn xret(hart: &mut Hart, ret: fn(&mut crate::HartState) -> Result<(), Denied>, r
     hart.res_addr = NO_RESERVATION;
     hart.update_fp();
     hart.select_context();
-    if trap::pending_interrupt(&hart.s, hart.mip()).is_some() {
+    if hart.interrupt_due() {
         hart.poll_interrupts();
     }
 }

@@ -307,6 +307,7 @@ pub enum Helper {
     Ecall,
     Ebreak,
     Mret,
+    Mnret,
     Sret,
     Wfi,
     /// rs1 value, rs2 value, `1` if rs1 is not x0 | `2` if rs2 is not x0.
@@ -526,6 +527,7 @@ impl Helper {
             Helper::Ecall
                 | Helper::Ebreak
                 | Helper::Mret
+                | Helper::Mnret
                 | Helper::Sret
                 | Helper::Wfi
                 | Helper::FenceI

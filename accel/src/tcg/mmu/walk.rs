@@ -232,7 +232,8 @@ impl<'a> Regime<'a> {
 
 /// The effective privilege mode of loads and stores.
 pub fn data_mode(s: &HartState) -> Mode {
-    if s.mode == Mode::Machine && s.csr.mstatus & mstatus::MPRV != 0 { previous_mode(s.csr.mstatus) } else { s.mode }
+    let modified = s.csr.mstatus & mstatus::MPRV != 0 && !s.csr.nmi_masked;
+    if s.mode == Mode::Machine && modified { previous_mode(s.csr.mstatus) } else { s.mode }
 }
 
 /// A successful translation.

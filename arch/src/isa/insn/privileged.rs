@@ -3,6 +3,7 @@
 macro_rules! privileged_rows {
     ([$next:ident $($then:ident)*] $($rows:tt)*) => { $next! { [$($then)*] $($rows)*
         Mret          I,       "mret"               "001100000010 00000 000 00000 1110011"
+        Mnret         Smrnmi,  "mnret"              "011100000010 00000 000 00000 1110011"
         Wfi           I,       "wfi"                "000100000101 00000 000 00000 1110011"
         Sret          S,       "sret"               "000100000010 00000 000 00000 1110011"
         SfenceVma     S,       "sfence.vma rs1,rs2" "0001001 rs2 rs1 000 00000 1110011"

@@ -41,6 +41,7 @@ const HELPERS: &[Helper] = &[
     Helper::Ecall,
     Helper::Ebreak,
     Helper::Mret,
+    Helper::Mnret,
     Helper::Sret,
     Helper::Wfi,
     Helper::SfenceVma,
