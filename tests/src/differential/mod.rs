@@ -16,3 +16,4 @@ pub mod known;
 pub mod paging;
 pub mod qemu;
 pub mod rng;
+pub mod vector;

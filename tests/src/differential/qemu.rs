@@ -140,6 +140,11 @@ impl Qemu {
                 cpu += &format!(",{name}={}", isa.has(row.ext));
             }
         }
+        if isa.has(Ext::Zve32x) {
+            let elen = if isa.has(Ext::Zve64x) { 64 } else { 32 };
+            cpu += &format!(",vlen={},elen={elen}", isa.vlen);
+            cpu += &format!(",rvv_ta_all_1s={},rvv_ma_all_1s={}", isa.rvv.ta_all_1s, isa.rvv.ma_all_1s);
+        }
         if self.switches.contains("debug") {
             cpu += ",debug=false";
         }

@@ -53,7 +53,8 @@ impl Rng {
         }
     }
 
-    fn double(&mut self) -> u64 {
+    /// The bits of a double.
+    pub fn double(&mut self) -> u64 {
         match self.below(6) {
             0 | 1 => self.pick(DOUBLES) ^ self.below(2) << 63,
             // Numbers whose exponents are close, so that sums cancel and products stay in range.
@@ -64,7 +65,8 @@ impl Rng {
         }
     }
 
-    fn single(&mut self) -> u32 {
+    /// The bits of a single.
+    pub fn single(&mut self) -> u32 {
         match self.below(6) {
             0 | 1 => self.pick(SINGLES) ^ (self.below(2) as u32) << 31,
             2 => self.bits() as u32 & 0x807f_ffff | (127 + self.below(6) as u32) << 23,
@@ -75,7 +77,7 @@ impl Rng {
     }
 
     /// A half or a bfloat16: which of them, the instruction decides.
-    fn half(&mut self) -> u16 {
+    pub fn half(&mut self) -> u16 {
         match self.below(6) {
             0 | 1 => self.pick(HALVES) ^ (self.below(2) as u16) << 15,
             // Halves, then bfloat16s, near 1.
