@@ -97,7 +97,8 @@ impl Reservations {
         let free = observed & LOCKED == 0;
         let taken =
             || version.compare_exchange(observed, observed | LOCKED, Ordering::SeqCst, Ordering::SeqCst).is_ok();
-        (free && taken()).then_some(Line(Some(version)))
+        // Made only where the lock was taken: it is given back when the value goes.
+        (free && taken()).then(|| Line(Some(version)))
     }
 }
 
@@ -137,6 +138,7 @@ mod tests {
         let during = r.observe(at(0x40));
         assert!(r.lock_unchanged(at(0x40), before).is_none());
         assert!(r.lock_unchanged(at(0x40), during).is_none());
+        assert_eq!(r.observe(at(0x40)), during, "still locked");
         drop(line);
         assert!(r.lock_unchanged(at(0x40), before).is_none());
         assert!(r.lock_unchanged(at(0x40), during).is_none());
