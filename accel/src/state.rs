@@ -136,6 +136,16 @@ pub struct CsrState {
     pub miprio: [u64; 8],
     pub siprio: [u64; 8],
     pub mvien: u64,
+    /// The bits of `mvip` that are no alias of `mip`: that of SSIP counts while `mvien` has it.
+    pub mvip: u64,
+    /// `sie` of the interrupts that `mvien` gives to S-mode.
+    pub sie_virtual: u64,
+    pub hvien: u64,
+    pub hvictl: u64,
+    pub hviprio1: u64,
+    pub hviprio2: u64,
+    /// `vsie` of the interrupts that `hvien` gives to VS-mode.
+    pub vsie_virtual: u64,
 
     // State enables: Smstateen, Ssstateen.
     pub mstateen: [u64; 4],

@@ -9,7 +9,7 @@ use super::hart::{BlockMode, Exit, Hart, HartBox};
 use super::ir::{Builder, IrBlock, interp};
 use super::mmu::walk::{self, Access, Regime, Walk};
 use super::smp::{POLL_CODE, POLL_IRQ, POLL_KICK, POLL_MAIL, POLL_WATCH};
-use super::trap::{self, Trap};
+use super::trap::Trap;
 use super::{backend, translate};
 use crate::{MpState, SbiCall, VcpuExit};
 
@@ -156,9 +156,9 @@ fn poll(hart: &mut Hart) -> bool {
         if hart.nmi_due() {
             let pc = hart.s.pc;
             hart.nmi(pc);
-        } else if let Some(cause) = trap::pending_interrupt(&hart.s, hart.mip()) {
+        } else if let Some(interrupt) = hart.pending_interrupt() {
             let pc = hart.s.pc;
-            hart.trap(Trap::interrupt(cause), pc);
+            hart.trap(interrupt, pc);
         }
     }
     bits & POLL_KICK != 0

@@ -12,6 +12,7 @@ use super::code_cache::CodeCache;
 use super::counters::{self, Counting};
 use super::csr::{self, CsrEffect, CsrEnv, CsrOp, Denied, status};
 use super::helpers::vector::VectorUnit;
+use super::interrupts::{self, World};
 use super::ir::{TEMPS, fp_check};
 use super::mmu::pmp::Windows;
 use super::mmu::tlb::{ContextKey, Tables, Tlb};
@@ -211,13 +212,13 @@ impl Hart {
 
     /// Whether any interrupt is to be taken.
     pub fn interrupt_due(&self) -> bool {
-        self.nmi_due() || trap::pending_interrupt(&self.s, self.mip()).is_some()
+        self.nmi_due() || self.pending_interrupt().is_some()
     }
 
     /// Whether WFI goes on: for NMIE as for the other global enables.
     pub fn wfi_wakes(&self) -> bool {
         let nmi = self.vm.isa.has(Ext::Smrnmi) && self.shared().nmi.load(Ordering::SeqCst);
-        nmi || trap::wfi_wakes(&self.s, self.mip())
+        nmi || interrupts::wakes(&self.s, &self.interrupts())
     }
 
     /// What the current translation context depends on.
@@ -266,6 +267,16 @@ impl Hart {
     /// `mip` as software reads it, timers by the clock.
     pub fn mip(&self) -> u64 {
         trap::mip(&self.s, self.lines())
+    }
+
+    /// What decides about interrupts.
+    pub fn interrupts(&self) -> World<'_> {
+        World { mip: self.mip(), isa: &self.vm.isa, imsic: self.vm.imsic.as_deref() }
+    }
+
+    /// The interrupt to take now.
+    pub fn pending_interrupt(&self) -> Option<trap::Trap> {
+        interrupts::pending(&self.s, &self.interrupts())
     }
 
     /// Brings what other threads asked for into the state. Called before `mip` is looked at.

@@ -13,6 +13,7 @@ pub mod csr;
 mod exec;
 mod hart;
 pub mod helpers;
+pub mod interrupts;
 mod ir;
 pub mod mmu;
 mod ram;

@@ -79,7 +79,8 @@ pub(super) fn clear_sdt(s: &mut HartState) {
 mod tests {
     use super::*;
     use crate::tcg::csr;
-    use crate::tcg::trap::{mret, pending_interrupt, sret, take_trap};
+    use crate::tcg::interrupts::{self, World};
+    use crate::tcg::trap::{mret, sret, take_trap};
     use arch::csr::{envcfg, hstatus};
     use mstatus::*;
 
@@ -188,7 +189,8 @@ mod tests {
                 assert_eq!(s.csr.mnstatus & mnstatus::MNPV != 0, virt);
                 assert_eq!(s.csr.mstatus & (MDT | MIE), mdt | MIE);
                 s.csr.mie = u64::MAX;
-                assert_eq!(pending_interrupt(&s, u64::MAX), None, "all interrupts are off");
+                let world = World { mip: u64::MAX, isa: &isa, imsic: None };
+                assert_eq!(interrupts::pending(&s, &world), None, "all interrupts are off");
                 s.csr.mstatus |= MPRV;
                 mnret(&mut s).unwrap();
                 assert_eq!((s.mode, s.virt, s.pc, s.csr.nmi_masked), (mode, virt, EPC, false));

@@ -1,4 +1,4 @@
-//! Traps: taking them, returning from them, choosing the interrupt to take, and which privileged instructions a
+//! Traps: taking them, returning from them, and which privileged instructions a
 //! mode may execute.
 //!
 //! Everything here is a function of the plain state. After [`take_trap`], [`mret`] and [`sret`] the privilege mode
@@ -6,7 +6,7 @@
 //!
 //! Privileged spec, chapters "Machine-Level ISA", "Supervisor-Level ISA" and "Hypervisor Extension".
 
-use arch::cause::{Exception, Interrupt};
+use arch::cause::Exception;
 use arch::csr::{envcfg, hstatus, mip, misa, mstatus, tvec, xcause};
 use arch::ext::{Ext, IsaConfig};
 
@@ -31,12 +31,14 @@ pub struct Trap {
     pub tinst: u64,
     /// `tval` is a guest virtual address although V is 0 (HLV and HSV). Where the state tells so, it need not be set.
     pub gva: bool,
+    /// Who takes an interrupt that was selected; `cause` is then as that mode sees it. Exceptions go by delegation.
+    pub target: Option<Target>,
 }
 
 impl Trap {
     /// `cause` as in `mcause`.
     pub const fn new(cause: u64, tval: u64) -> Self {
-        Self { cause, tval, tval2: 0, tinst: 0, gva: false }
+        Self { cause, tval, tval2: 0, tinst: 0, gva: false, target: None }
     }
 
     pub const fn of(cause: Exception, tval: u64) -> Self {
@@ -53,9 +55,9 @@ impl Trap {
         Self::of(Exception::VirtualInstruction, insn as u64)
     }
 
-    /// An interrupt; `cause` as [`pending_interrupt`] gives it.
-    pub const fn interrupt(cause: u64) -> Self {
-        Self::new(cause, 0)
+    /// An interrupt for a mode; `cause` as its cause register will show it.
+    pub const fn interrupt(cause: u64, target: Target) -> Self {
+        Self { target: Some(target), ..Self::new(cause, 0) }
     }
 }
 
@@ -64,7 +66,7 @@ impl Trap {
 /// A mode that is not ready for another trap (SDT) passes it on to M-mode as a double trap. If M-mode is not ready
 /// either, see [`rnmi`].
 pub fn take_trap(s: &mut HartState, isa: &IsaConfig, t: Trap, epc: u64) {
-    match target(s, t.cause) {
+    match t.target.unwrap_or_else(|| target(s, t.cause)) {
         Target::Supervisor if s.csr.mstatus & mstatus::SDT == 0 => enter_supervisor(s, t, epc),
         Target::VirtualSupervisor if s.csr.vsstatus & mstatus::SDT == 0 => enter_virtual_supervisor(s, t, epc),
         _ if rnmi::unexpected(s, isa) => rnmi::double_trap(s, isa, t, epc),
@@ -79,7 +81,7 @@ pub fn take_trap(s: &mut HartState, isa: &IsaConfig, t: Trap, epc: u64) {
 
 /// The mode that takes a trap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Target {
+pub enum Target {
     Machine,
     /// HS-mode, if there is a hypervisor extension.
     Supervisor,
@@ -135,7 +137,7 @@ fn enter_supervisor(s: &mut HartState, t: Trap, epc: u64) {
 }
 
 fn enter_virtual_supervisor(s: &mut HartState, t: Trap, epc: u64) {
-    let cause = guest_cause(t.cause);
+    let cause = if t.target.is_some() { t.cause } else { guest_cause(t.cause) };
     let double_traps = henvcfg(s) & envcfg::DTE != 0;
     let c = &mut s.csr;
     c.vsstatus = enter_status(c.vsstatus, s.mode == Mode::Supervisor, double_traps);
@@ -159,7 +161,7 @@ fn guest_cause(cause: u64) -> u64 {
 /// Where the handler of a trap with this cause begins.
 fn handler(vector: u64, cause: u64) -> u64 {
     let vectored = vector & tvec::MODE == tvec::VECTORED && cause & xcause::INTERRUPT != 0;
-    (vector & tvec::BASE).wrapping_add(if vectored { 4 * (cause & 63) } else { 0 })
+    (vector & tvec::BASE).wrapping_add(if vectored { 4 * (cause & xcause::CODE) } else { 0 })
 }
 
 /// Exceptions whose `tval` is the address of the instruction.
@@ -266,42 +268,10 @@ fn with(status: u64, bit: u64, on: bool) -> u64 {
 /// `mip` as software reads it: the bits software owns or-ed with the lines of chips and timers.
 pub fn mip(s: &HartState, lines: u64) -> u64 {
     // With Sstc in use the line alone is STIP; what M-mode wrote there before does not show.
-    let hidden = if s.csr.menvcfg & envcfg::STCE != 0 { mip::STIP } else { 0 };
+    let timer = if s.csr.menvcfg & envcfg::STCE != 0 { mip::STIP } else { 0 };
+    // The software-writable SEIP shows only while M-mode does not filter external interrupts.
+    let hidden = timer | s.csr.mvien & mip::SEIP;
     s.csr.mip & !hidden | s.csr.hvip & mip::VS_INTERRUPTS | lines
-}
-
-/// The interrupt to take now, as a value of `mcause`, if any is pending and enabled. `mip` as from [`mip`].
-pub fn pending_interrupt(s: &HartState, mip: u64) -> Option<u64> {
-    let c = &s.csr;
-    let pending = mip & c.mie;
-    // While a non-maskable interrupt is handled there is no other.
-    if pending == 0 || c.nmi_masked {
-        return None;
-    }
-    let machine = s.mode != Mode::Machine || c.mstatus & mstatus::MIE != 0;
-    let supervisor = match s.mode {
-        Mode::Machine => false,
-        Mode::Supervisor => s.virt || c.mstatus & mstatus::SIE != 0,
-        Mode::User => true,
-    };
-    let guest = s.virt && (s.mode == Mode::User || c.vsstatus & mstatus::SIE != 0);
-    let for_machine = if machine { pending & !c.mideleg } else { 0 };
-    let for_supervisor = if supervisor { pending & c.mideleg & !c.hideleg } else { 0 };
-    let for_guest = if guest { pending & c.mideleg & c.hideleg } else { 0 };
-    first(for_machine)
-        .or_else(|| first(for_supervisor))
-        .or_else(|| first(for_guest))
-        .map(|code| code | xcause::INTERRUPT)
-}
-
-/// The strongest of a set of interrupts for one mode.
-fn first(set: u64) -> Option<u64> {
-    Interrupt::BY_PRIORITY.iter().find(|i| set & i.bit() != 0).map(|i| i.code())
-}
-
-/// Whether WFI resumes: an interrupt is pending and locally enabled, whatever the global enables and delegation say.
-pub fn wfi_wakes(s: &HartState, mip: u64) -> bool {
-    mip & s.csr.mie != 0
 }
 
 /// The cause of an ECALL.
@@ -435,7 +405,7 @@ pub fn check_cbo_inval(s: &HartState) -> Result<CboInval, Denied> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tcg::csr;
+    use crate::tcg::{csr, interrupts};
     use arch::csr::mstatus::*;
     use arch::ext::{Ext, IsaConfig};
 
@@ -452,6 +422,17 @@ mod tests {
         s.mode = mode;
         (s.csr.mtvec, s.csr.stvec) = (M_TVEC, S_TVEC);
         s
+    }
+
+    /// The cause of the interrupt to take with this `mip`.
+    fn pending_interrupt(s: &HartState, mip: u64) -> Option<u64> {
+        let isa = IsaConfig::default();
+        interrupts::pending(s, &interrupts::World { mip, isa: &isa, imsic: None }).map(|t| t.cause)
+    }
+
+    fn wfi_wakes(s: &HartState, mip: u64) -> bool {
+        let isa = IsaConfig::default();
+        interrupts::wakes(s, &interrupts::World { mip, isa: &isa, imsic: None })
     }
 
     const MODES: [Mode; 3] = [Mode::User, Mode::Supervisor, Mode::Machine];

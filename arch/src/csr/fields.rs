@@ -106,6 +106,16 @@ pub mod hstatus {
     pub const HUPMM: u64 = 3 << 48;
 }
 
+/// `hvictl`.
+pub mod hvictl {
+    pub const IPRIO: u64 = 0xff;
+    pub const IPRIOM: u64 = 1 << 8;
+    pub const DPR: u64 = 1 << 9;
+    pub const IID: u64 = 0xfff << 16;
+    pub const IID_SHIFT: u32 = 16;
+    pub const VTI: u64 = 1 << 30;
+}
+
 /// `hgatp`.
 pub mod hgatp {
     pub const PPN: u64 = (1 << 44) - 1;

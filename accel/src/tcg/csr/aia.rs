@@ -6,11 +6,12 @@
 //! AIA, chapters "Control and Status Registers (CSRs) Added to Harts", "Incoming MSI Controller (IMSIC)" and
 //! "Interrupts for Machine and Supervisor Levels".
 
-use arch::csr::{self, mip};
+use arch::csr::{self, envcfg, hvictl, mip};
 use arch::ext::{Ext, IsaConfig};
 
 use super::indirect::{Indirect, Window};
-use super::{CsrEffect, CsrEnv, Denied, Illegal, require};
+use super::{CsrEffect, CsrEnv, Denied, Illegal, interrupt, merge, require};
+use crate::tcg::interrupts::{self, LOCAL, World, guest_file};
 use crate::{HartState, InterruptFile, Mode};
 
 /// The interrupt file behind a window; `None` if there is no IMSIC, or VGEIN names no guest file of it.
@@ -21,12 +22,6 @@ fn file(s: &HartState, isa: &IsaConfig, window: Window) -> Option<InterruptFile>
         Window::VirtualSupervisor => InterruptFile::Guest(guest_file(s, isa)?),
     };
     isa.imsic.then_some(file)
-}
-
-/// `hstatus.VGEIN`, if it is the number of a guest external interrupt.
-fn guest_file(s: &HartState, isa: &IsaConfig) -> Option<u8> {
-    let vgein = (s.csr.hstatus >> 12 & 0x3f) as u8;
-    (1..=isa.geilen).contains(&vgein).then_some(vgein)
 }
 
 /// Why a register that VS level knows of and cannot reach may not be accessed.
@@ -151,9 +146,80 @@ fn iprio_writable(isa: &IsaConfig, r: Indirect) -> u64 {
         return 0;
     }
     let settable = match r.window {
-        Window::Machine => 0x2aa_u64,
-        _ => 0x022,
+        Window::Machine => interrupt::enabled_bits(isa) & !(mip::MEIP | mip::HS_INTERRUPTS),
+        _ => mip::SSIP | mip::STIP | interrupt::always_delegated(isa) | LOCAL,
     };
     let first = (r.select & 0xf) * 4;
     (0..8).filter(|i| settable >> (first + i) & 1 != 0).fold(0, |mask, i| mask | 0xff << (8 * i))
+}
+
+// Top interrupts.
+
+pub(super) fn read_topi(s: &HartState, env: &dyn CsrEnv, n: u16) -> u64 {
+    let world = World::of(s, env);
+    match n {
+        csr::MTOPI => interrupts::mtopi(s, &world),
+        csr::STOPI => interrupts::stopi(s, &world),
+        _ => interrupts::vstopi(s, &world),
+    }
+}
+
+// Virtual interrupts for supervisor level.
+
+/// Every interrupt that M-mode may filter or assert.
+const VIRTUAL: u64 = mip::SSIP | mip::SEIP | LOCAL;
+
+pub(super) fn write_mvien(s: &mut HartState, _: &mut dyn CsrEnv, _: u16, v: u64) -> CsrEffect {
+    s.csr.mvien = v & VIRTUAL;
+    CsrEffect::INTERRUPTS
+}
+
+/// The bits of `mvip` that are aliases of what software wrote to `mip`.
+fn aliases(s: &HartState) -> u64 {
+    let timer = if s.csr.menvcfg & envcfg::STCE == 0 { mip::STIP } else { 0 };
+    timer | mip::SEIP | mip::SSIP & !s.csr.mvien
+}
+
+pub(super) fn read_mvip(s: &HartState, _: &dyn CsrEnv, _: u16) -> u64 {
+    let aliases = aliases(s);
+    s.csr.mip & aliases | s.csr.mvip & VIRTUAL & !aliases
+}
+
+pub(super) fn write_mvip(s: &mut HartState, _: &mut dyn CsrEnv, _: u16, v: u64) -> CsrEffect {
+    let aliases = aliases(s);
+    s.csr.mip = merge(s.csr.mip, v, aliases);
+    s.csr.mvip = merge(s.csr.mvip, v, VIRTUAL & !aliases);
+    CsrEffect::INTERRUPTS
+}
+
+// Virtual interrupts for VS level.
+
+/// Bytes of `hviprio1`: those of numbers 0, 4 and 8 are read-only zero.
+pub(super) const HVIPRIO1: u64 = 0xffff_ff00_ff00_ff00;
+
+pub(super) fn write_hvien(s: &mut HartState, _: &mut dyn CsrEnv, _: u16, v: u64) -> CsrEffect {
+    s.csr.hvien = v & LOCAL;
+    CsrEffect::INTERRUPTS
+}
+
+pub(super) fn write_hvictl(s: &mut HartState, _: &mut dyn CsrEnv, _: u16, v: u64) -> CsrEffect {
+    use hvictl::*;
+    s.csr.hvictl = v & (VTI | IID | DPR | IPRIOM | IPRIO);
+    CsrEffect::INTERRUPTS
+}
+
+pub(super) fn write_hviprio(s: &mut HartState, _: &mut dyn CsrEnv, n: u16, v: u64) -> CsrEffect {
+    match n {
+        csr::HVIPRIO1 => s.csr.hviprio1 = v & HVIPRIO1,
+        _ => s.csr.hviprio2 = v,
+    }
+    CsrEffect::INTERRUPTS
+}
+
+/// While the hypervisor controls what interrupt its guest sees (`hvictl.VTI`), it emulates the registers by which the
+/// guest could change that.
+pub(super) fn check_control(s: &HartState, n: u16, write: bool) -> Result<(), Denied> {
+    let controlled = matches!(n, csr::VSIP | csr::VSIE) || n == csr::VSTIMECMP && write;
+    let guest = s.virt && s.mode == Mode::Supervisor;
+    if guest && controlled && s.csr.hvictl & hvictl::VTI != 0 { Err(Denied::Virtual) } else { Ok(()) }
 }

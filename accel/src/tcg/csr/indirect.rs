@@ -11,7 +11,7 @@ use arch::csr;
 use arch::ext::{Ext, IsaConfig};
 
 use super::{CsrEffect, CsrEnv, Denied, Illegal, aia, delegation, stateen};
-use crate::HartState;
+use crate::{HartState, Mode};
 
 /// Whose registers a window shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,6 +86,21 @@ pub(super) fn access(s: &HartState, isa: &IsaConfig, n: u16) -> Result<(), Denie
         stateen::check_indirect(s, isa, register.select)?;
     }
     (row.access)(s, isa, register)
+}
+
+/// Whether CSR `n` shows indirect registers of supervisor level or VS level.
+pub(super) fn is_window(n: u16) -> bool {
+    matches!(n, csr::SIREG..=csr::SIREG6 | csr::VSIREG..=csr::VSIREG6)
+}
+
+/// Why a guest may not access such a CSR where it is illegal to it. What HS-mode's own window shows does not matter:
+/// a guest is kept from `vsireg`, and VU-mode from `sireg`, by a virtual-instruction exception, unless M-mode's state
+/// enables keep all lower modes from them; a register that is not there is illegal for the guest as for anybody.
+pub(super) fn denied_to_guest(s: &HartState, isa: &IsaConfig, n: u16) -> Denied {
+    let direct = csr::lowest_privilege(n) == csr::lowest_privilege(csr::VSIREG);
+    let exists = csr::by_number(n).is_some_and(|csr| csr.available(isa));
+    let allowed = !isa.has(Ext::Smstateen) || s.csr.mstateen[0] & csr::stateen0::CSRIND != 0;
+    if exists && allowed && (direct || s.mode == Mode::User) { Denied::Virtual } else { Illegal }
 }
 
 /// Only after [`access`] agreed.

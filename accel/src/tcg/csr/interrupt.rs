@@ -11,6 +11,7 @@ use arch::ext::{Ext, IsaConfig};
 
 use super::{CsrEffect, CsrEnv, merge};
 use crate::HartState;
+use crate::tcg::interrupts::{self, LOCAL, guest_view, guest_virtual_view, supervisor_view, virtual_view};
 use crate::tcg::trap;
 
 const SUPERVISOR: u64 = mip::SSIP | mip::STIP | mip::SEIP;
@@ -57,19 +58,9 @@ pub(super) fn always_delegated(isa: &IsaConfig) -> u64 {
     if isa.has(Ext::H) { mip::HS_INTERRUPTS } else { 0 }
 }
 
-fn enabled_bits(isa: &IsaConfig) -> u64 {
+pub(super) fn enabled_bits(isa: &IsaConfig) -> u64 {
     let supervisor = if isa.has(Ext::S) { SUPERVISOR } else { 0 };
     MACHINE | supervisor | overflow(isa) | always_delegated(isa)
-}
-
-/// The bits of `mip` and `mie` that `sip` and `sie` show.
-fn supervisor_view(s: &HartState) -> u64 {
-    s.csr.mideleg & !mip::HS_INTERRUPTS
-}
-
-/// The bits of `mip` and `mie` that `vsip` and `vsie` show, one place lower.
-fn guest_view(s: &HartState) -> u64 {
-    s.csr.mideleg & s.csr.hideleg & mip::VS_INTERRUPTS
 }
 
 pub(super) fn read_mip(s: &HartState, env: &dyn CsrEnv, _: u16) -> u64 {
@@ -77,7 +68,7 @@ pub(super) fn read_mip(s: &HartState, env: &dyn CsrEnv, _: u16) -> u64 {
 }
 
 pub(super) fn read_sip(s: &HartState, env: &dyn CsrEnv, _: u16) -> u64 {
-    trap::mip(s, env.lines()) & supervisor_view(s)
+    interrupts::sip(s, trap::mip(s, env.lines()))
 }
 
 /// The part of `mip` that read-modify-write instructions start from.
@@ -86,7 +77,7 @@ pub(super) fn software_mip(s: &HartState) -> u64 {
 }
 
 pub(super) fn software_sip(s: &HartState) -> u64 {
-    s.csr.mip & supervisor_view(s)
+    interrupts::sip(s, s.csr.mip)
 }
 
 pub(super) fn write_mip(s: &mut HartState, env: &mut dyn CsrEnv, _: u16, v: u64) -> CsrEffect {
@@ -95,6 +86,8 @@ pub(super) fn write_mip(s: &mut HartState, env: &mut dyn CsrEnv, _: u16, v: u64)
         // STIP is the comparator's alone.
         mask &= !mip::STIP;
     }
+    // While M-mode filters external interrupts, SEIP is the signal alone.
+    mask &= !(s.csr.mvien & mip::SEIP);
     s.csr.mip = merge(s.csr.mip, v, mask);
     write_vssip(s, v, always_delegated(env.isa()))
 }
@@ -106,8 +99,14 @@ fn write_vssip(s: &mut HartState, v: u64, mask: u64) -> CsrEffect {
 }
 
 pub(super) fn write_sip(s: &mut HartState, _: &mut dyn CsrEnv, _: u16, v: u64) -> CsrEffect {
-    // STIP and SEIP are cleared where they come from.
-    s.csr.mip = merge(s.csr.mip, v, (mip::SSIP | mip::LCOFIP) & supervisor_view(s));
+    write_supervisor(s, v, u64::MAX)
+}
+
+/// The bits of `mask` in `sip`. STIP and SEIP are cleared where they come from.
+fn write_supervisor(s: &mut HartState, v: u64, mask: u64) -> CsrEffect {
+    let mask = mask & (mip::SSIP | LOCAL);
+    s.csr.mip = merge(s.csr.mip, v, mask & supervisor_view(s));
+    s.csr.mvip = merge(s.csr.mvip, v, mask & virtual_view(s));
     CsrEffect::INTERRUPTS
 }
 
@@ -117,11 +116,17 @@ pub(super) fn write_mie(s: &mut HartState, env: &mut dyn CsrEnv, _: u16, v: u64)
 }
 
 pub(super) fn read_sie(s: &HartState, _: &dyn CsrEnv, _: u16) -> u64 {
-    s.csr.mie & supervisor_view(s)
+    interrupts::sie(s)
 }
 
 pub(super) fn write_sie(s: &mut HartState, _: &mut dyn CsrEnv, _: u16, v: u64) -> CsrEffect {
-    s.csr.mie = merge(s.csr.mie, v, supervisor_view(s));
+    enable_supervisor(s, v, u64::MAX)
+}
+
+/// The bits of `mask` in `sie`.
+fn enable_supervisor(s: &mut HartState, v: u64, mask: u64) -> CsrEffect {
+    s.csr.mie = merge(s.csr.mie, v, mask & supervisor_view(s));
+    s.csr.sie_virtual = merge(s.csr.sie_virtual, v, mask & virtual_view(s));
     CsrEffect::INTERRUPTS
 }
 
@@ -136,16 +141,19 @@ pub(super) fn write_medeleg(s: &mut HartState, env: &mut dyn CsrEnv, _: u16, v: 
 }
 
 pub(super) fn read_hideleg(s: &HartState, _: &dyn CsrEnv, _: u16) -> u64 {
-    s.csr.hideleg
+    interrupts::hideleg(s)
 }
 
-pub(super) fn write_hideleg(s: &mut HartState, _: &mut dyn CsrEnv, _: u16, v: u64) -> CsrEffect {
-    s.csr.hideleg = v & mip::VS_INTERRUPTS;
+/// Local interrupts can be given on as far as M-mode has given them.
+pub(super) fn write_hideleg(s: &mut HartState, env: &mut dyn CsrEnv, _: u16, v: u64) -> CsrEffect {
+    let given = if env.isa().has(Ext::Ssaia) { LOCAL & (s.csr.mideleg | s.csr.mvien) } else { 0 };
+    s.csr.hideleg = v & (mip::VS_INTERRUPTS | given);
     CsrEffect::INTERRUPTS
 }
 
-pub(super) fn write_hvip(s: &mut HartState, _: &mut dyn CsrEnv, _: u16, v: u64) -> CsrEffect {
-    s.csr.hvip = v & mip::VS_INTERRUPTS;
+pub(super) fn write_hvip(s: &mut HartState, env: &mut dyn CsrEnv, _: u16, v: u64) -> CsrEffect {
+    let local = if env.isa().has(Ext::Ssaia) { LOCAL } else { 0 };
+    s.csr.hvip = v & (mip::VS_INTERRUPTS | local);
     CsrEffect::INTERRUPTS
 }
 
@@ -171,22 +179,28 @@ pub(super) fn write_hie(s: &mut HartState, _: &mut dyn CsrEnv, _: u16, v: u64) -
 }
 
 pub(super) fn read_vsip(s: &HartState, env: &dyn CsrEnv, _: u16) -> u64 {
-    (trap::mip(s, env.lines()) & guest_view(s)) >> 1
+    interrupts::vsip(s, trap::mip(s, env.lines()))
 }
 
 pub(super) fn software_vsip(s: &HartState) -> u64 {
-    (software_hip(s) & guest_view(s)) >> 1
+    interrupts::vsip(s, software_mip(s))
 }
 
 pub(super) fn write_vsip(s: &mut HartState, _: &mut dyn CsrEnv, _: u16, v: u64) -> CsrEffect {
+    let hideleg = interrupts::hideleg(s);
+    write_supervisor(s, v, hideleg & LOCAL);
+    s.csr.hvip = merge(s.csr.hvip, v, guest_virtual_view(s));
     write_vssip(s, v << 1, guest_view(s))
 }
 
 pub(super) fn read_vsie(s: &HartState, _: &dyn CsrEnv, _: u16) -> u64 {
-    (s.csr.mie & guest_view(s)) >> 1
+    interrupts::vsie(s)
 }
 
 pub(super) fn write_vsie(s: &mut HartState, _: &mut dyn CsrEnv, _: u16, v: u64) -> CsrEffect {
+    let hideleg = interrupts::hideleg(s);
+    enable_supervisor(s, v, hideleg & LOCAL);
+    s.csr.vsie_virtual = merge(s.csr.vsie_virtual, v, guest_virtual_view(s));
     s.csr.mie = merge(s.csr.mie, v << 1, guest_view(s));
     CsrEffect::INTERRUPTS
 }

@@ -65,7 +65,7 @@ bitflags! {
     /// What an engine has to look at again after a CSR was written.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     pub struct CsrEffect: u32 {
-        /// An interrupt may have become takeable: ask [`pending_interrupt`](crate::tcg::trap::pending_interrupt).
+        /// An interrupt may have become takeable: ask [`interrupts::pending`](crate::tcg::interrupts::pending).
         const INTERRUPTS = 1 << 0;
         /// A field that decides which instructions are legal changed: FS, VS, TVM, TW, TSR, counter enables,
         /// environment configurations.
@@ -126,6 +126,7 @@ pub enum CsrOp {
 /// not is a virtual-instruction exception.
 fn find(s: &HartState, isa: &IsaConfig, n: u16, write: bool) -> Result<(&'static table::Row, u16), Denied> {
     match admit(s, isa, n, write) {
+        Err(Illegal) if s.virt && indirect::is_window(n) => Err(indirect::denied_to_guest(s, isa, n)),
         Err(Illegal) if s.virt && admit(&hypervisor::as_hypervisor(s), isa, n, write).is_ok() => Err(Virtual),
         result => result,
     }
@@ -140,6 +141,7 @@ fn admit(s: &HartState, isa: &IsaConfig, n: u16, write: bool) -> Result<(&'stati
     let entry = table::find(n).ok_or(Illegal)?;
     require(entry.available(isa))?;
     stateen::check(s, isa, n)?;
+    aia::check_control(s, n, write)?;
     (entry.row.access)(s, isa, n)?;
     Ok((entry.row, n))
 }

@@ -215,6 +215,16 @@ static ROWS: &[Row] = &[
     // Interrupts of the AIA.
     row(csr::MTOPEI).read(aia::read_topei).update(aia::update_topei).when(aia::topei_access),
     row(csr::STOPEI).read(aia::read_topei).update(aia::update_topei).when(aia::topei_access),
+    row(csr::VSTOPEI).read(aia::read_topei).update(aia::update_topei).when(aia::topei_access),
+    row(csr::MTOPI).read(aia::read_topi),
+    row(csr::STOPI).read(aia::read_topi),
+    row(csr::VSTOPI).read(aia::read_topi),
+    row(csr::MVIEN).read(|s, _, _| s.csr.mvien).write(aia::write_mvien),
+    row(csr::MVIP).read(aia::read_mvip).write(aia::write_mvip),
+    row(csr::HVIEN).read(|s, _, _| s.csr.hvien).write(aia::write_hvien),
+    row(csr::HVICTL).read(|s, _, _| s.csr.hvictl).write(aia::write_hvictl),
+    row(csr::HVIPRIO1).read(|s, _, _| s.csr.hviprio1).write(aia::write_hviprio),
+    row(csr::HVIPRIO2).read(|s, _, _| s.csr.hviprio2).write(aia::write_hviprio),
     // Machine counters.
     row(csr::MCYCLE).read(counter::read_counter).write(counter::write_counter),
     row(csr::MINSTRET).to(csr::MHPMCOUNTER31).read(counter::read_counter).write(counter::write_counter),
