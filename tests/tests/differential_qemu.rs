@@ -5,7 +5,7 @@
 //! the first seed.
 
 use accel::tcg::TcgOptions;
-use arch::ext::Ext;
+use arch::ext::{Ext, IsaConfig};
 use tests::differential::block::{Block, Generator, LEFT_OUT, Profile};
 use tests::differential::compare::{Pair, describe};
 use tests::differential::coverage::NOT_COMPARED;
@@ -25,6 +25,10 @@ fn number(variable: &str, default: u64) -> u64 {
 const SHOWN: usize = 5;
 
 fn differential(profile: Profile, modes: &[(&str, TcgOptions)]) {
+    differential_of(&coverage::isa(), profile, modes);
+}
+
+fn differential_of(isa: &IsaConfig, profile: Profile, modes: &[(&str, TcgOptions)]) {
     let qemu = Qemu::find().unwrap_or_else(|error| panic!("{error:#}"));
     assert!(
         profile == Profile::Compute || qemu.major() >= 10,
@@ -32,7 +36,7 @@ fn differential(profile: Profile, modes: &[(&str, TcgOptions)]) {
          one of version 10 or later in {VARIABLE} (Debian: qemu-system-riscv, also in bookworm-backports)",
         qemu.version
     );
-    let (isa, missing) = qemu.common(&coverage::isa());
+    let (isa, missing) = qemu.common(isa);
     println!("{}", describe(&isa, &qemu, &missing));
     for (ext, why) in NOT_COMPARED {
         println!("not compared: {} ({why})", ext.name());
@@ -99,4 +103,27 @@ fn csrs_of_machine_mode() {
 fn privileges_and_translation() {
     let small = TcgOptions { tlb_entries: 1, ..TcgOptions::default() };
     differential(Profile::Privileged, &[jit(), interpreter(), ("tiny TLB", small)]);
+}
+
+/// Vectors of a length, with agnostic elements kept or all ones.
+fn vectors(vlen: u32, all_ones: bool) {
+    let mut isa = coverage::isa_with_vectors();
+    isa.vlen = vlen;
+    (isa.rvv.ta_all_1s, isa.rvv.ma_all_1s) = (all_ones, all_ones);
+    differential_of(&isa, Profile::Vector, &[jit(), interpreter()]);
+}
+
+#[test]
+fn vectors_of_128_bits() {
+    vectors(128, false);
+}
+
+#[test]
+fn vectors_of_256_bits_with_agnostic_elements_all_ones() {
+    vectors(256, true);
+}
+
+#[test]
+fn vectors_of_1024_bits() {
+    vectors(1024, false);
 }

@@ -10,7 +10,7 @@ pub const NOT_COMPARED: &[(Ext, &str)] = &[(
      A extension relaxes the alignment of all AMOs, and only inside the granule",
 )];
 
-/// Whether blocks set up what the extension needs. Of vectors they do nothing, and of privileged extensions they know
+/// Whether all blocks set up what the extension needs. Vectors are for blocks of their own, and of privileged extensions they know
 /// the registers of those that the default model has.
 fn is_set_up(ext: Ext, default: &IsaConfig) -> bool {
     let name = ext.name();
@@ -28,6 +28,16 @@ pub fn isa() -> IsaConfig {
     // The hart can be told either way by menvcfg.
     isa.exts.insert(Ext::Svade);
     NOT_COMPARED.iter().for_each(|(ext, _)| isa.exts.remove(*ext));
+    isa
+}
+
+/// The same with vectors, for the blocks that set them up.
+pub fn isa_with_vectors() -> IsaConfig {
+    let mut isa = isa();
+    let max = model::find("max").expect("a model that the program has").config();
+    for ext in max.exts.iter().filter(|ext| *ext == Ext::V || ext.name().starts_with("zv")) {
+        isa.exts.insert(ext);
+    }
     isa
 }
 

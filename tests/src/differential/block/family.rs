@@ -18,6 +18,10 @@ pub enum Family {
     Branch,
     /// The result has to be used.
     Round,
+    /// Vector registers and integer registers.
+    Vector,
+    /// The same, and memory at a base.
+    VectorMemory,
     /// Made by functions of their own, or left out.
     Special,
 }
@@ -39,8 +43,12 @@ impl Family {
             Jal | Jalr | Ecall | Ebreak | Mret | Sret | Wfi | WrsNto | WrsSto => Family::Special,
             AmocasB | AmocasH | AmocasW | AmocasD | AmocasQ => Family::Cas,
             _ if name.starts_with("amo") || name.ends_with(".aq") || name.ends_with(".rl") => Family::Amo,
-            // Vector and hypervisor instructions have no groups yet.
-            _ if name.starts_with(['v', 'h']) => Family::Special,
+            // Hypervisor instructions have no groups yet.
+            _ if name.starts_with('h') => Family::Special,
+            Vsetvli | Vsetivli | Vsetvl => Family::Special,
+            _ if name.starts_with("vlseg") && name.ends_with("ff.v") => Family::Special,
+            _ if name.starts_with('v') && op.row().operands.contains("(rs1)") => Family::VectorMemory,
+            _ if name.starts_with('v') => Family::Vector,
             _ => Family::Plain,
         }
     }

@@ -13,6 +13,7 @@ mod left_out;
 mod memory;
 mod privileged;
 mod state;
+mod vector;
 
 pub use family::Family;
 pub use left_out::LEFT_OUT;
@@ -36,6 +37,8 @@ pub enum Profile {
     Csr,
     /// Any mode, with translation, faults, delegation and returns from traps.
     Privileged,
+    /// Vectors, in M-mode or under translation.
+    Vector,
 }
 
 /// A register's value, which may depend on where the block's slot is.
@@ -112,6 +115,8 @@ struct Draft<'a> {
     legal: [u8; LEGAL.len()],
     /// Which virtual page the bases point into.
     base_pages: [u64; 3],
+    /// The vector configuration at this point.
+    config: vector::Config,
 }
 
 impl Generator {
@@ -166,13 +171,22 @@ impl Generator {
         }
         let mut floats = rng.related(Rng::float, &[0, BOX, HALF_BOX]);
         let f = std::array::from_fn(|_| floats(&mut rng));
-        let data = (0..SLOT_DATA / 8).flat_map(|_| rng.word().to_le_bytes()).collect();
+        let mut data: Vec<u8> = (0..SLOT_DATA / 8).flat_map(|_| rng.word().to_le_bytes()).collect();
+        if profile == Profile::Vector {
+            let elements = vector::elements(&mut rng, SLOT_DATA / 2);
+            data.splice(SLOT_DATA / 2.., elements);
+        }
         let mut state = self.state(&mut rng, profile);
         let (groups, skip) = {
             let mut draft = Draft::new(self, &mut rng, profile, state.fences_trap);
             draft.addresses(&mut x, state.mode, state.translated);
-            let count = 4 + draft.rng.below(28);
-            let groups = (0..count).map(|_| draft.group()).collect();
+            let groups = if profile == Profile::Vector {
+                draft.vector_addresses(&mut x, state.translated);
+                draft.vector_groups()
+            } else {
+                let count = 4 + draft.rng.below(28);
+                (0..count).map(|_| draft.group()).collect()
+            };
             // Misaligned, access and page faults of data, illegal instructions, ecalls.
             let skip = if draft.rng.one_in(16) { 0 } else { 0xabf4 };
             (groups, skip)
@@ -189,7 +203,11 @@ impl Generator {
             csrs: state.csrs,
             skip,
             user_alias: state.mode == 0 && state.translated,
-            pages: if profile == Profile::Privileged { paging::random_pages(self, &mut rng) } else { Vec::new() },
+            pages: if matches!(profile, Profile::Privileged | Profile::Vector) {
+                paging::random_pages(self, &mut rng)
+            } else {
+                Vec::new()
+            },
             data,
         }
     }
@@ -215,8 +233,24 @@ impl<'a> Draft<'a> {
             reserved.extend(legal);
         }
         let base_pages = std::array::from_fn(|_| rng.below(paging::PAGES as u64 - 2) + 1);
-        let misaligned = profile != Profile::Privileged && rng.one_in(16);
-        Self { g, rng, profile, hot, bases, atomic, fences_trap, misaligned, reserved, table, entry, legal, base_pages }
+        let misaligned = !matches!(profile, Profile::Privileged | Profile::Vector) && rng.one_in(16);
+        let config = vector::Config::default();
+        Self {
+            g,
+            rng,
+            profile,
+            hot,
+            bases,
+            atomic,
+            fences_trap,
+            misaligned,
+            reserved,
+            table,
+            entry,
+            legal,
+            base_pages,
+            config,
+        }
     }
 
     /// Gives the reserved registers their values.

@@ -65,6 +65,17 @@ impl Generator {
                 mstatus |= if rng.one_in(8) { bit } else { 0 };
             }
         }
+        if profile == Profile::Vector {
+            let vs = if rng.one_in(24) { 0 } else { rng.pick(&[1, 2, 3, 3]) };
+            mstatus |= vs << csr::mstatus::VS_SHIFT;
+            if rng.one_in(2) {
+                mode = 1;
+                let satp = self.satp(rng);
+                translated = satp >> 60 != 0;
+                set(csr::SATP, satp);
+                mstatus |= rng.bits() & (csr::mstatus::SUM | csr::mstatus::MXR);
+            }
+        }
         set(csr::MSTATUS, mstatus | mode << csr::mstatus::MPP_SHIFT);
         State { csrs, mode, translated, fences_trap: mstatus & csr::mstatus::TVM != 0 }
     }
