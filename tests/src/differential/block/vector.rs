@@ -326,6 +326,10 @@ impl Draft<'_> {
             group.splice(at..at, start);
         }
         group.push(Word { raw, len: 4 });
+        if insn.op.name().ends_with("ff.v") {
+            // QEMU goes on with the old `vl` until its translation ends.
+            group.push(word(Op::FenceI, 0, 0, 0, 0));
+        }
         group
     }
 }
