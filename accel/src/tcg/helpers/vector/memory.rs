@@ -137,9 +137,9 @@ impl Transfer {
         }
     }
 
-    /// The tails of all fields behind `len` elements.
+    /// The tails of all fields behind `len` elements, if there was something to do.
     fn tail(&self, h: &mut Hart, s: &Shape, len: usize) {
-        if !self.store && s.tail_ones && s.vstart < len {
+        if !self.store && s.tail_ones && s.vstart < self.len {
             for f in 0..self.fields {
                 let start = self.field(f).reg * s.vlenb;
                 h.s.v.0[start + len * self.size()..start + group_len(self.data.emul) * s.vlenb].fill(0xff);
