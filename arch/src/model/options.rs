@@ -443,7 +443,7 @@ mod tests {
 
     #[test]
     fn what_is_not_there_yet_is_refused_by_name() {
-        assert_eq!(error("rv64,v=on"), "CPU extension 'v' is not supported by vireo yet");
+        assert_eq!(error("rv64,zilsd=on"), "CPU extension 'zilsd' is not supported by vireo yet");
         assert_eq!(parse("rv64,v=off,h=off"), Ok(IsaConfig::default()));
         assert!(error("rva23s64").starts_with("CPU model 'rva23s64' is not supported by vireo yet: it needs "));
         assert_eq!(error("rv64,x-misa-w=on"), "CPU property 'x-misa-w' is not supported by vireo yet");

@@ -12,12 +12,13 @@ const fn reverse_in_bytes(v: u128) -> u128 {
 pub const fn multiply(a: u128, b: u128) -> u128 {
     let (mut a, mut b) = (reverse_in_bytes(a), reverse_in_bytes(b));
     let mut product = 0;
-    while a != 0 {
-        if a & 1 != 0 {
-            product ^= b;
-        }
+    let mut i = 0;
+    // Without branches on the operands: this may be a key.
+    while i < 128 {
+        product ^= b & (a & 1).wrapping_neg();
         a >>= 1;
-        b = b << 1 ^ if b >> 127 != 0 { 0x87 } else { 0 };
+        b = b << 1 ^ 0x87 & (b >> 127).wrapping_neg();
+        i += 1;
     }
     reverse_in_bytes(product)
 }
