@@ -15,7 +15,7 @@ use flate2::write::GzEncoder;
 
 use crate::apt::{self, Apt, Archive, Distro, Package};
 use crate::cpio::Cpio;
-use crate::{host, rootfs};
+use crate::{host, kvm, rootfs};
 
 /// A guest is used this long before newer packages are looked for.
 const LOOK_AGAIN: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -37,6 +37,8 @@ pub struct Guest {
     pub opensbi: Option<PathBuf>,
     /// U-Boot for S-mode.
     pub uboot: Option<PathBuf>,
+    /// A disk with all that a KVM guest inside this guest takes, see [`crate::kvm`].
+    pub kvm: Option<PathBuf>,
 }
 
 /// What a guest is made with.
@@ -45,6 +47,7 @@ pub struct Options {
     pub mirror: Option<String>,
     pub disk: bool,
     pub firmware: bool,
+    pub kvm: bool,
     /// Look for newer packages now.
     pub update: bool,
 }
@@ -52,7 +55,7 @@ pub struct Options {
 /// Makes the guest, or finds it made.
 pub fn prepare(options: &Options) -> Result<Guest> {
     let cache = host::cache_dir()?;
-    let recipe = host::fingerprint([INIT, rootfs::RECIPE, options.mirror.as_deref().unwrap_or_default()]);
+    let recipe = host::fingerprint([INIT, rootfs::RECIPE, kvm::RECIPE, options.mirror.as_deref().unwrap_or_default()]);
     let stamp = cache.join(format!("guest-{recipe}"));
     if !options.update
         && let Some(guest) = recent(&stamp, options)
@@ -68,9 +71,13 @@ pub fn prepare(options: &Options) -> Result<Guest> {
     if options.disk {
         guest.disk = Some(rootfs::prepare(&cache, &apt)?);
     }
+    if options.kvm {
+        guest.kvm = Some(kvm::prepare(&cache, &apt, &kernel_packages(&archive, &apt)?, &guest)?);
+    }
     let line = |p: &Option<PathBuf>| p.as_deref().unwrap_or(Path::new("")).display().to_string();
-    let files = [&Some(guest.kernel.clone()), &Some(guest.initrd.clone()), &guest.disk, &guest.opensbi, &guest.uboot];
-    fs::write(&stamp, files.map(line).join("\n")).context("cannot write to the cache")?;
+    let boot = [&Some(guest.kernel.clone()), &Some(guest.initrd.clone())];
+    let files = boot.into_iter().chain([&guest.disk, &guest.opensbi, &guest.uboot, &guest.kvm]);
+    fs::write(&stamp, files.map(line).collect::<Vec<_>>().join("\n")).context("cannot write to the cache")?;
     Ok(guest)
 }
 
@@ -83,14 +90,14 @@ fn recent(stamp: &Path, options: &Options) -> Option<Guest> {
     let text = fs::read_to_string(stamp).ok()?;
     let mut files = text.split('\n').map(|l| Some(PathBuf::from(l)).filter(|p| p.is_file()));
     let (kernel, initrd) = (files.next()??, files.next()??);
-    let (disk, opensbi, uboot) = (files.next()?, files.next()?, files.next()?);
-    if (options.disk && disk.is_none()) || (options.firmware && (opensbi.is_none() || uboot.is_none())) {
-        return None;
-    }
-    Some(Guest { kernel, initrd, disk, opensbi, uboot })
+    let (disk, opensbi, uboot, kvm) = (files.next()?, files.next()?, files.next()?, files.next()?);
+    let firmware = opensbi.is_some() && uboot.is_some();
+    let missing = options.disk && disk.is_none() || options.firmware && !firmware || options.kvm && kvm.is_none();
+    (!missing).then_some(Guest { kernel, initrd, disk, opensbi, uboot, kvm })
 }
 
-fn boot_files(cache: &Path, archive: &Archive, apt: &Apt) -> Result<Guest> {
+/// The kernel, its modules, and a static busybox.
+fn kernel_packages(archive: &Archive, apt: &Apt) -> Result<Vec<Package>> {
     let meta = match archive.distro {
         Distro::Debian => "linux-image-riscv64",
         Distro::Ubuntu => "linux-image-generic",
@@ -100,7 +107,11 @@ fn boot_files(cache: &Path, archive: &Archive, apt: &Apt) -> Result<Guest> {
     };
     let wanted =
         |p: &Package| numbered(p, "linux-image-") || numbered(p, "linux-modules-") || p.name == "busybox-static";
-    let packages: Vec<_> = apt.closure(&[meta, "busybox-static"])?.into_iter().filter(wanted).collect();
+    Ok(apt.closure(&[meta, "busybox-static"])?.into_iter().filter(wanted).collect())
+}
+
+fn boot_files(cache: &Path, archive: &Archive, apt: &Apt) -> Result<Guest> {
+    let packages = kernel_packages(archive, apt)?;
     let versions: Vec<_> = packages.iter().map(|p| format!("{}={}", p.name, p.version)).collect();
     let name = host::fingerprint(versions.iter().map(String::as_str).chain([INIT]).chain(MODULES.iter().copied()));
     let dir = cache.join("boot").join(name);
@@ -110,6 +121,7 @@ fn boot_files(cache: &Path, archive: &Archive, apt: &Apt) -> Result<Guest> {
         disk: None,
         opensbi: None,
         uboot: None,
+        kvm: None,
     };
     if dir.is_dir() {
         return Ok(guest(&dir));
@@ -137,14 +149,14 @@ fn find_kernel(boot: &Path) -> Result<PathBuf> {
 }
 
 /// The kernel's modules by name.
-struct Modules {
+pub(crate) struct Modules {
     files: HashMap<String, PathBuf>,
     /// Names of modules that are part of the kernel.
     builtin: Vec<String>,
 }
 
 impl Modules {
-    fn index(root: &Path) -> Result<Self> {
+    pub(crate) fn index(root: &Path) -> Result<Self> {
         let mut modules = Self { files: HashMap::new(), builtin: Vec::new() };
         let mut folders = vec![root.to_owned()];
         while let Some(folder) = folders.pop() {
@@ -167,7 +179,7 @@ impl Modules {
     }
 
     /// `names` and what they need, each after what it needs: name and content.
-    fn load(&self, names: &[&str]) -> Result<Vec<(String, Vec<u8>)>> {
+    pub(crate) fn load(&self, names: &[&str]) -> Result<Vec<(String, Vec<u8>)>> {
         let mut loaded = Vec::new();
         for name in names {
             self.add(name, &mut loaded)?;

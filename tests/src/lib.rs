@@ -11,6 +11,7 @@ pub mod differential;
 pub mod guest;
 pub mod harness;
 pub mod host;
+pub mod kvm;
 pub mod linux;
 pub mod rootfs;
 pub mod tools;

@@ -33,6 +33,7 @@ pub fn run(options: &Options) -> Result<Infallible> {
         mirror: options.mirror.clone(),
         disk: !options.no_disk && options.disk.is_none(),
         firmware: false,
+        kvm: false,
         update: options.update,
     };
     for file in [&options.kernel, &options.initrd, &options.disk].into_iter().flatten() {

@@ -86,7 +86,7 @@ pub fn prepare(cache: &Path, apt: &Apt) -> Result<PathBuf> {
     let tree = work.path().join("tree");
     apt::unpack(&files, &tree)?;
     finish(&tree).context("cannot set up the root disk")?;
-    host::replace(&image, |part| make_image(&tree, part))?;
+    host::replace(&image, |part| make_image(&tree, part, SIZE))?;
     // Images of older packages only take room; a running guest keeps the one it has open.
     for old in fs::read_dir(cache.join("disk"))?.flatten().map(|e| e.path()) {
         if old != image && old.extension().is_some_and(|e| e == "img") {
@@ -96,9 +96,10 @@ pub fn prepare(cache: &Path, apt: &Apt) -> Result<PathBuf> {
     Ok(image)
 }
 
-fn make_image(tree: &Path, image: &Path) -> Result<()> {
+/// Makes an ext4 image of `size` with the files of `tree`, which become root's.
+pub(crate) fn make_image(tree: &Path, image: &Path, size: &str) -> Result<()> {
     let options = ["-q", "-t", "ext4", "-F", "-L", "root", "-m", "0", "-E", "root_owner=0:0"];
-    host::run(host::command("mke2fs").args(options).arg("-d").arg(tree).arg(image).arg(SIZE))?;
+    host::run(host::command("mke2fs").args(options).arg("-d").arg(tree).arg(image).arg(size))?;
     if !host::is_root() {
         own_by_root(tree, image)?;
     }

@@ -113,7 +113,8 @@ impl Plan<'_> {
         let Ok(vireo) = vireo else { return };
         let mut guest = Err("the stage that makes it did not run".to_owned());
         self.always("Linux guest from the distribution's packages", |options| {
-            let wanted = guest::Options { mirror: options.mirror.clone(), disk: true, firmware: true, update: false };
+            let mirror = options.mirror.clone();
+            let wanted = guest::Options { mirror, disk: true, firmware: true, kvm: true, update: false };
             guest = guest::prepare(&wanted).map_err(|e| format!("{e:#}"));
             guest.as_ref().map(|_| (1, 0)).map_err(|e| anyhow::anyhow!("{e}"))
         });

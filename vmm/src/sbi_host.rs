@@ -8,7 +8,8 @@ use accel::tcg::csr::reset_supervisor;
 use accel::tcg::mmu::walk::{Access, PhysMem, Regime, translate};
 use accel::tcg::trap::Trap;
 use accel::{GuestRam, HartSet, HartState, Mode, RemoteFence, Vcpu, Vm};
-use arch::ext::IsaConfig;
+use arch::csr::hgatp;
+use arch::ext::{Ext, IsaConfig};
 use devices::HartLines;
 use firmware::sbi::{ConsoleError, Entry, Fence, GuestFault, HartStatus, MachineIds, PmuHarts, SbiError, SbiHost};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
@@ -80,6 +81,10 @@ impl SbiHost for SbiCallHost<'_> {
         MachineIds { mvendorid: isa.mvendorid, marchid: isa.marchid, mimpid: isa.mimpid }
     }
 
+    fn has_hypervisor(&self) -> bool {
+        self.machine.isa.has(Ext::H)
+    }
+
     fn hart_status(&self, hart: u32) -> HartStatus {
         self.machine.harts.states.get(hart)
     }
@@ -113,6 +118,11 @@ impl SbiHost for SbiCallHost<'_> {
         let fence = match fence {
             Fence::Instruction => RemoteFence::Instruction,
             Fence::Address { start, size, asid } => RemoteFence::Address { start, size, asid },
+            Fence::GuestStage { vmid } => RemoteFence::GuestStage { vmid },
+            Fence::GuestAddress { start, size, asid } => {
+                let vmid = (self.vcpu.borrow_mut().state().csr.hgatp & hgatp::VMID) >> hgatp::VMID_SHIFT;
+                RemoteFence::GuestAddress { start, size, asid, vmid }
+            }
         };
         self.machine.vm.remote_fence(&HartSet(harts.to_vec()), fence);
     }

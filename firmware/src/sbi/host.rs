@@ -38,6 +38,12 @@ pub enum Fence {
     /// `sfence.vma` over `start .. start + size` bytes of virtual addresses; `size == u64::MAX` is the whole
     /// address space (and `start` is 0). `asid` is what the guest passed, unmasked.
     Address { start: u64, size: u64, asid: Option<u64> },
+    /// `hfence.gvma` for the virtual machine `vmid`, or all. The range of guest physical addresses is not kept: a
+    /// fence for all of them is one for each.
+    GuestStage { vmid: Option<u64> },
+    /// `hfence.vvma` for the virtual machine of the calling hart's `hgatp`, over guest virtual addresses as for
+    /// `Address`.
+    GuestAddress { start: u64, size: u64, asid: Option<u64> },
 }
 
 /// What the `mvendorid`, `marchid` and `mimpid` CSRs read.
@@ -67,6 +73,8 @@ pub trait SbiHost {
     /// Hart ids are `0..hart_count()`.
     fn hart_count(&self) -> u32;
     fn machine_ids(&self) -> MachineIds;
+    /// Whether harts have the hypervisor extension.
+    fn has_hypervisor(&self) -> bool;
 
     /// `hart` is valid.
     fn hart_status(&self, hart: u32) -> HartStatus;

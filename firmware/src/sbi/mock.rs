@@ -36,6 +36,7 @@ struct Inner {
 
 pub struct MockHost {
     harts: u32,
+    pub hypervisor: bool,
     states: HartStates,
     pmu: PmuHarts,
     inner: RefCell<Inner>,
@@ -56,7 +57,7 @@ impl MockHost {
             csrs: HashMap::new(),
         };
         let pmu = PmuHarts::new(harts, &arch::model::parse("rv64,sscofpmf=on").expect("a model"));
-        Self { harts, states, pmu, inner: RefCell::new(inner) }
+        Self { harts, hypervisor: true, states, pmu, inner: RefCell::new(inner) }
     }
 
     pub fn events(&self) -> Vec<Event> {
@@ -101,6 +102,10 @@ impl SbiHost for MockHost {
 
     fn machine_ids(&self) -> MachineIds {
         MachineIds { mvendorid: 0x11, marchid: 0x22, mimpid: 0x33 }
+    }
+
+    fn has_hypervisor(&self) -> bool {
+        self.hypervisor
     }
 
     fn hart_status(&self, hart: u32) -> HartStatus {

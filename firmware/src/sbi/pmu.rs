@@ -33,10 +33,18 @@ pub enum FirmwareEvent {
     SfenceVmaReceived = spec::firmware_event::SFENCE_VMA_RECEIVED as u8,
     SfenceVmaAsidSent = spec::firmware_event::SFENCE_VMA_ASID_SENT as u8,
     SfenceVmaAsidReceived = spec::firmware_event::SFENCE_VMA_ASID_RECEIVED as u8,
+    HfenceGvmaSent = spec::firmware_event::HFENCE_GVMA_SENT as u8,
+    HfenceGvmaReceived = spec::firmware_event::HFENCE_GVMA_RECEIVED as u8,
+    HfenceGvmaVmidSent = spec::firmware_event::HFENCE_GVMA_VMID_SENT as u8,
+    HfenceGvmaVmidReceived = spec::firmware_event::HFENCE_GVMA_VMID_RECEIVED as u8,
+    HfenceVvmaSent = spec::firmware_event::HFENCE_VVMA_SENT as u8,
+    HfenceVvmaReceived = spec::firmware_event::HFENCE_VVMA_RECEIVED as u8,
+    HfenceVvmaAsidSent = spec::firmware_event::HFENCE_VVMA_ASID_SENT as u8,
+    HfenceVvmaAsidReceived = spec::firmware_event::HFENCE_VVMA_ASID_RECEIVED as u8,
 }
 
 impl FirmwareEvent {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 17] = [
         Self::SetTimer,
         Self::IpiSent,
         Self::IpiReceived,
@@ -46,6 +54,14 @@ impl FirmwareEvent {
         Self::SfenceVmaReceived,
         Self::SfenceVmaAsidSent,
         Self::SfenceVmaAsidReceived,
+        Self::HfenceGvmaSent,
+        Self::HfenceGvmaReceived,
+        Self::HfenceGvmaVmidSent,
+        Self::HfenceGvmaVmidReceived,
+        Self::HfenceVvmaSent,
+        Self::HfenceVvmaReceived,
+        Self::HfenceVvmaAsidSent,
+        Self::HfenceVvmaAsidReceived,
     ];
 
     fn from_code(code: u64) -> Option<Self> {

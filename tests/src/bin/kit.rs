@@ -134,7 +134,8 @@ fn run(command: Command) -> Result<bool> {
             verify::run(&verify::Options { mirror: o.mirror, stage: o.stage, filter: o.filter, vireo: o.vireo })
         }
         Command::Fetch(o) => {
-            let options = guest::Options { mirror: o.mirror.clone(), disk: true, firmware: true, update: o.update };
+            let options =
+                guest::Options { mirror: o.mirror.clone(), disk: true, firmware: true, kvm: false, update: o.update };
             println!("{:#?}", guest::prepare(&options)?);
             if o.tools {
                 println!("{:#?}", tools::prepare(o.mirror.as_deref())?);

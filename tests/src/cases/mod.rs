@@ -5,6 +5,7 @@
 mod demo;
 mod disk;
 mod firmware;
+mod hypervisor;
 mod input;
 mod linux;
 mod net;
@@ -34,6 +35,7 @@ pub const STAGES: &[(&str, &[Case])] = &[
     ("disks", disk::CASES),
     ("network", net::CASES),
     ("firmware", firmware::CASES),
+    ("hypervisor", hypervisor::CASES),
     ("programs in the guest", userland::CASES),
 ];
 

@@ -125,14 +125,13 @@ pub(super) fn hgatp_access(s: &HartState, _: &IsaConfig, _: u16) -> Result<(), D
     require(!(s.mode == Mode::Supervisor && s.csr.mstatus & mstatus::TVM != 0))
 }
 
-/// Every field is legalised on its own: an unsupported MODE leaves that field as it was, and with MODE Bare the rest
-/// is zero. VMID has all its 14 bits.
+/// Every field is legalised on its own: an unsupported MODE leaves that field as it was. VMID has all its 14 bits, also
+/// while MODE is Bare: software counts them so.
 pub(super) fn write_hgatp(s: &mut HartState, env: &mut dyn CsrEnv, _: u16, v: u64) -> CsrEffect {
     let old = s.csr.hgatp;
     let supported = SatpMode::from_encoding(v >> hgatp::MODE_SHIFT).is_some_and(|m| m <= env.isa().satp_mode);
     let mode = if supported { v } else { old } & hgatp::MODE;
-    let rest = if mode == 0 { 0 } else { v & (hgatp::PPN & !hgatp::ROOT_ALIGN | hgatp::VMID) };
-    s.csr.hgatp = mode | rest;
+    s.csr.hgatp = mode | v & (hgatp::PPN & !hgatp::ROOT_ALIGN | hgatp::VMID);
     if s.csr.hgatp == old { CsrEffect::empty() } else { CsrEffect::TRANSLATION }
 }
 

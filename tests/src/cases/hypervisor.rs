@@ -1,0 +1,55 @@
+//! The hypervisor extension under Linux: KVM in the guest, and a guest of it.
+
+use anyhow::{Context, Result};
+
+use super::linux::{PROMPT, power_off};
+use super::{Case, contains};
+use crate::harness::Env;
+use crate::harness::vm::{Machine, Vm};
+
+pub const CASES: &[Case] = &[
+    Case { name: "a KVM guest in Linux", run: |env| nested(env, 1, false) },
+    Case { name: "a KVM guest in Linux, 2 harts", run: |env| nested(env, 2, false) },
+    Case { name: "a KVM guest in Linux over OpenSBI", run: |env| nested(env, 1, true) },
+];
+
+/// The machine's CPU: the default one, with H.
+const CPU: &str = "rv64,h=on";
+
+/// What the inner guest does when it is up: it says how it found the machine, and switches off.
+const INNER: &str = "uname%-a;nproc;dmesg%|%grep%-i%sbi;poweroff%-f";
+
+fn nested(env: &Env, harts: u32, opensbi: bool) -> Result<()> {
+    let guest = env.guest()?;
+    let disk = guest.kvm.as_ref().context("there is no disk of a KVM host")?;
+    let mut machine = Machine::virt(&env.vireo, harts).args(["-cpu", CPU]).disk(disk, ",snapshot=on");
+    if opensbi {
+        machine = machine.arg("-bios").arg(guest.opensbi.as_ref().context("there is no OpenSBI")?);
+    }
+    let mut vm = machine.linux(guest, "quiet").start()?;
+    vm.console.expect(PROMPT)?;
+    load_kvm(&mut vm)?;
+    let run = format!(
+        "chroot /mnt qemu-system-riscv64 -M virt -accel kvm -cpu host -m 256M -smp {harts} -nographic \
+         -kernel /root/Image -initrd /root/initrd.gz -append 'console=ttyS0 initramfs.run={INNER}' < /dev/null"
+    );
+    vm.console.send(&format!("{run}; echo inner guest: $?\n"))?;
+    vm.console.expect("Linux version ")?;
+    vm.console.expect("SBI implementation ID=0x3 ")?;
+    vm.console.expect("initramfs: started after")?;
+    vm.console.expect("reboot: Power down")?;
+    vm.console.expect("inner guest: 0")?;
+    vm.console.expect(PROMPT)?;
+    power_off(vm)
+}
+
+/// Loads KVM from the disk and looks at what it says of the machine.
+fn load_kvm(vm: &mut Vm) -> Result<()> {
+    vm.console.check("mount -t ext4 /dev/vda /mnt && mount --bind /dev /mnt/dev && mount -t proc proc /mnt/proc")?;
+    vm.console.check("while read -r m; do insmod /mnt/root/$m.ko; done < /mnt/root/order")?;
+    let log = vm.console.check("dmesg | grep kvm")?;
+    contains("what KVM says", &log, "hypervisor extension available")?;
+    contains("what KVM says", &log, "using Sv57x4 G-stage page table format")?;
+    contains("what KVM says", &log, "VMID 14 bits available")?;
+    Ok(())
+}
