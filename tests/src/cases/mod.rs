@@ -9,6 +9,7 @@ mod hypervisor;
 mod input;
 mod linux;
 mod net;
+mod rva23;
 mod userland;
 
 pub use userland::HOST_TOOLS;
@@ -37,6 +38,7 @@ pub const STAGES: &[(&str, &[Case])] = &[
     ("firmware", firmware::CASES),
     ("hypervisor", hypervisor::CASES),
     ("programs in the guest", userland::CASES),
+    ("vector programs", rva23::CASES),
 ];
 
 /// Runs cases of one stage whose name contains `filter`; how many passed and failed.

@@ -27,10 +27,12 @@ pub const HOST_TOOLS: &[Tool] = &[
 ];
 
 /// The prompt of the root disk's shell.
-const PROMPT: &str = "root@vireo:~# ";
+pub const PROMPT: &str = "root@vireo:~# ";
 
-/// The checks: file name, content, and how it is run.
-const CHECKS: &[(&str, &str, &str)] = &[
+/// File name, content, and how it is run.
+type Check = (&'static str, &'static str, &'static str);
+
+pub const CHECKS: &[Check] = &[
     ("check.py", include_str!("../../guest/check.py"), "python3 check.py"),
     ("check.pl", include_str!("../../guest/check.pl"), "perl check.pl"),
     ("check.sql", include_str!("../../guest/check.sql"), "sqlite3 :memory: < check.sql"),
@@ -63,20 +65,25 @@ fn system(env: &Env) -> Result<()> {
 }
 
 fn as_on_the_host(env: &Env) -> Result<()> {
+    compare(env, Machine::virt(&env.vireo, 2), CHECKS.iter())
+}
+
+/// Runs checks on `machine` and on the host.
+pub fn compare<'a>(env: &Env, machine: Machine, checks: impl Iterator<Item = &'a Check> + Clone) -> Result<()> {
     host::require(HOST_TOOLS)?;
     let dir = scratch()?;
     let files = dir.path().join("files");
     fs::create_dir(&files)?;
-    for (name, content, _) in CHECKS {
+    for (name, content, _) in checks.clone() {
         fs::write(files.join(name), content)?;
     }
     // The files go in as a disk that is a tar archive.
     let archive = dir.path().join("files.tar");
     host::run(host::command("tar").arg("-cf").arg(&archive).arg("-C").arg(&files).arg("."))?;
-    let mut vm = boot_disk_with(env, Machine::virt(&env.vireo, 2), &archive)?;
+    let mut vm = boot_disk_with(env, machine, &archive)?;
     vm.console.check("mkdir /tmp/files && cd /tmp/files && tar -xf /dev/vdb")?;
     let mut wrong = Vec::new();
-    for (name, _, how) in CHECKS {
+    for (name, _, how) in checks {
         let on_host = Command::new("sh").arg("-c").arg(how).current_dir(&files).env("LC_ALL", "C.UTF-8").output()?;
         if !on_host.status.success() {
             bail!("{name} fails on the host: {}", String::from_utf8_lossy(&on_host.stderr).trim());
