@@ -82,8 +82,11 @@ pub struct Machine {
 
 impl Machine {
     pub fn new(options: TcgOptions) -> Self {
+        Self::with_isa(options, arch::model::find("max").expect("a model that the program has").config())
+    }
+
+    pub fn with_isa(options: TcgOptions, isa: IsaConfig) -> Self {
         let ram = GuestRam::from_ranges(&[(GuestAddress(RAM), SIZE)]).expect("test RAM");
-        let isa = arch::model::find("max").expect("a model that the program has").config();
         let clock = Arc::new(Clock::new(10_000_000));
         let config = VmConfig {
             ram: ram.clone(),
