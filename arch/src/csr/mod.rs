@@ -111,6 +111,8 @@ mod tests {
     fn availability_follows_the_isa() {
         let mut isa = IsaConfig::default();
         assert!(by_name("stimecmp").unwrap().available(&isa));
+        assert!(by_name("hstatus").unwrap().available(&isa));
+        isa.exts.remove(Ext::H);
         assert!(!by_name("hstatus").unwrap().available(&isa));
         assert!(by_name("pmpaddr63").unwrap().available(&isa));
         isa.exts.remove(Ext::Sstc);

@@ -75,6 +75,8 @@ pub struct IsaConfig {
     pub mvendorid: u64,
     pub marchid: u64,
     pub mimpid: u64,
+    /// `riscv,isa` names single-letter extensions only; `riscv,isa-extensions` names all.
+    pub short_isa_string: bool,
     /// The name of the CPU model this came from.
     pub model: String,
 }
@@ -105,7 +107,8 @@ impl IsaConfig {
     /// `riscv,isa` of the device tree, such as `rv64imafdc_zicsr_...`.
     pub fn isa_string(&self) -> String {
         let mut isa = String::from("rv64");
-        for name in self.isa_extensions() {
+        let names = self.isa_extensions();
+        for name in names.into_iter().filter(|name| name.len() == 1 || !self.short_isa_string) {
             if name.len() > 1 {
                 isa.push('_');
             }
@@ -114,9 +117,12 @@ impl IsaConfig {
         isa
     }
 
-    /// `riscv,isa-extensions` of the device tree. Privilege modes are not extensions there.
+    /// `riscv,isa-extensions` of the device tree, in canonical order. Privilege modes are not extensions there.
     pub fn isa_extensions(&self) -> Vec<&'static str> {
-        self.exts.iter().filter(|ext| !matches!(ext, Ext::S | Ext::U)).map(Ext::name).collect()
+        let exts = self.exts.iter().filter(|ext| !matches!(ext, Ext::S | Ext::U));
+        let mut names: Vec<_> = exts.map(Ext::name).collect();
+        names.sort_by_key(|name| canonical(name));
+        names
     }
 
     /// `riscv,isa-base` of the device tree.
@@ -132,5 +138,41 @@ impl IsaConfig {
             SatpMode::Sv48 => "riscv,sv48",
             SatpMode::Sv57 => "riscv,sv57",
         }
+    }
+}
+
+/// Where a name stands in an ISA string: single letters, `z*` by the letter each extends, what extends supervisor and
+/// hypervisor, what extends the machine level; each by name (unprivileged spec, "ISA Extension Naming Conventions").
+fn canonical(name: &'static str) -> (u8, usize, &'static str) {
+    let category = |letter| "imafdqlcbkjtpvnh".bytes().position(|other| other == letter).unwrap_or(usize::MAX);
+    match name.as_bytes() {
+        [letter] => (0, category(*letter), ""),
+        [b'z', letter, ..] => (1, category(*letter), name),
+        [b's', b'm', ..] => (3, 0, name),
+        _ => (2, 0, name),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ext::EXTENSIONS;
+
+    #[test]
+    fn names_are_in_canonical_order() {
+        let exts = EXTENSIONS.iter().map(|row| row.ext).collect();
+        let isa = IsaConfig { exts, ..IsaConfig::default() };
+        let names = isa.isa_extensions().join("_");
+        assert!(names.starts_with("i_m_a_f_d_c_b_v_h_zic64b_zicbom_"), "{names}");
+        let mut at = 0;
+        for part in
+            ["zihpm", "zmmul", "za128rs", "za64rs", "zfinx", "zdinx", "zca", "zba", "zk", "ztso", "zvbb", "zhinx"]
+        {
+            let found = names.find(&format!("_{part}_")).unwrap_or_else(|| panic!("no {part} in {names}"));
+            assert!(found > at, "{part} in {names}");
+            at = found;
+        }
+        assert!(names.find("svvptc") < names.find("smaia"), "{names}");
+        assert!(names.find("zvksh") < names.find("sha_"), "{names}");
     }
 }

@@ -77,8 +77,8 @@ extensions! {
     Zilsd        "zilsd"        Planned  [] "load and store pair (RV32 only)"
     Zimop        "zimop"        Ready    [] "may-be-operations"
     Zmmul        "zmmul"        Ready    [] "integer multiplication"
-    Za64rs       "za64rs"       Ready    [] "reservation sets are at most 64 bytes"
     Za128rs      "za128rs"      Ready    [] "reservation sets are at most 128 bytes"
+    Za64rs       "za64rs"       Ready    [] "reservation sets are at most 64 bytes"
     Zaamo        "zaamo"        Ready    [] "atomic memory operations"
     Zabha        "zabha"        Ready    [Zaamo] "byte and half-word atomic memory operations"
     Zacas        "zacas"        Ready    [Zaamo] "atomic compare-and-swap"
@@ -191,4 +191,17 @@ extensions! {
     Svpbmt       "svpbmt"       Ready    [S] "page-based memory types"
     Svrsw60t59b  "svrsw60t59b"  Planned  [S] "page-table bits 60 and 59 are for software"
     Svvptc       "svvptc"       Ready    [S] "valid page-table entries become visible in bounded time"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_ready_needs_nothing_that_is_not() {
+        for row in EXTENSIONS.iter().filter(|row| row.status == Status::Ready) {
+            let missing: Vec<_> = row.implies.iter().filter(|ext| !ext.is_ready()).collect();
+            assert!(missing.is_empty(), "{} needs {missing:?}", row.name);
+        }
+    }
 }

@@ -1,11 +1,15 @@
 //! CPU models: what `-cpu` names, and how its options change them.
 
 mod options;
+mod profile;
+mod rules;
 
 pub use options::{CpuError, PROPERTIES, Property, parse};
+pub use profile::{PROFILES, Profile};
 
 use crate::ext::{EXTENSIONS, Ext, ExtSet, IsaConfig, SatpMode, VectorChoices};
 use Ext::*;
+use profile::{RVA22S64, RVA22U64, RVA23S64, RVA23U64};
 
 /// The model when `-cpu` is not given.
 pub const DEFAULT: &str = "rv64";
@@ -25,58 +29,27 @@ pub struct Model {
 /// Which extensions a model has, besides those that these imply.
 #[derive(Debug, Clone, Copy)]
 enum Exts {
-    /// All of these lists.
-    Lists(&'static [&'static [Ext]]),
+    /// These.
+    List(&'static [Ext]),
+    /// What a profile makes mandatory.
+    Of(&'static Profile),
     /// All that the engines have, but for these.
     AllBut(&'static [Ext]),
 }
-
-/// Mandatory extensions of the profile RVA22U64.
-const RVA22U: &[Ext] = &[
-    I,
-    M,
-    A,
-    F,
-    D,
-    C,
-    B,
-    Zic64b,
-    Zicbom,
-    Zicbop,
-    Zicboz,
-    Ziccamoa,
-    Ziccif,
-    Zicclsm,
-    Ziccrse,
-    Zicntr,
-    Zicsr,
-    Zihintpause,
-    Zihpm,
-    Za64rs,
-    Zfhmin,
-    Zkt,
-    U,
-];
-/// What RVA22S64 adds.
-const RVA22S: &[Ext] =
-    &[Zifencei, S, Ssccptr, Sscounterenw, Ssstrict, Sstvala, Sstvecd, Ssu64xl, Svade, Svinval, Svpbmt];
-/// What RVA23U64 adds to RVA22U64.
-const RVA23U: &[Ext] = &[V, Zicond, Zihintntl, Zimop, Zawrs, Zfa, Zcb, Zcmop, Zvbb, Zvfhmin, Zvkt, Supm];
-/// What RVA23S64 adds to RVA23U64 and RVA22S64.
-const RVA23S: &[Ext] = &[H, Sha, Sscofpmf, Ssnpm, Sstc, Svnapot];
 
 /// All models, the default first.
 pub static MODELS: &[Model] = &[
     Model {
         name: "rv64",
         doc: "64-bit hart with what a Linux distribution uses (default)",
-        exts: Exts::Lists(&[&[
+        exts: Exts::List(&[
             I,
             M,
             A,
             F,
             D,
             C,
+            H,
             Zic64b,
             Zicbom,
             Zicbop,
@@ -102,6 +75,12 @@ pub static MODELS: &[Model] = &[
             Zbs,
             S,
             U,
+            Shcounterenw,
+            Shgatpa,
+            Shtvala,
+            Shvsatpa,
+            Shvstvala,
+            Shvstvecd,
             Ssccptr,
             Sscounterenw,
             Ssstrict,
@@ -114,51 +93,52 @@ pub static MODELS: &[Model] = &[
             Svnapot,
             Svpbmt,
             Svvptc,
-        ]]),
+        ]),
         satp_mode: SatpMode::Sv57,
         pmp_entries: 16,
     },
     Model {
         name: "rv64i",
         doc: "the base integer ISA alone, to add extensions to",
-        exts: Exts::Lists(&[&[I]]),
+        exts: Exts::List(&[I]),
         satp_mode: SatpMode::Bare,
         pmp_entries: 0,
     },
     Model {
         name: "max",
         doc: "everything this program can emulate",
-        // A hart that sets accessed and dirty bits itself is not one that faults; 64 bytes are also at most 128. Firmware
-        // that does not know of Smdbltrp or Smrnmi takes no interrupt on harts that have them.
-        exts: Exts::AllBut(&[Svade, Za128rs, Smdbltrp, Smrnmi]),
+        // A hart that sets accessed and dirty bits itself is not one that faults; 64 bytes are also at most 128. Floating
+        // point in integer registers excludes F, Zcmp and Zcmt have the encodings of Zcd. Software that does not know of
+        // Smrnmi or Smdbltrp does not run where they are: they change what happens from reset on.
+        exts: Exts::AllBut(&[Svade, Za128rs, Zfinx, Zdinx, Zhinx, Zhinxmin, Zcmp, Zcmt, Smrnmi, Smdbltrp]),
         satp_mode: SatpMode::Sv57,
         pmp_entries: 16,
     },
     Model {
         name: "rva22u64",
-        doc: "profile RVA22U64: machine and user mode",
-        exts: Exts::Lists(&[RVA22U]),
+        doc: "profile RVA22U64, with machine and user mode",
+        exts: Exts::Of(&RVA22U64),
         satp_mode: SatpMode::Bare,
         pmp_entries: 16,
     },
     Model {
         name: "rva22s64",
         doc: "profile RVA22S64",
-        exts: Exts::Lists(&[RVA22U, RVA22S]),
+        exts: Exts::Of(&RVA22S64),
         satp_mode: SatpMode::Sv39,
         pmp_entries: 16,
     },
     Model {
         name: "rva23u64",
-        doc: "profile RVA23U64: machine and user mode",
-        exts: Exts::Lists(&[RVA22U, RVA23U]),
+        doc: "profile RVA23U64, with machine and user mode",
+        exts: Exts::Of(&RVA23U64),
         satp_mode: SatpMode::Bare,
         pmp_entries: 16,
     },
     Model {
         name: "rva23s64",
         doc: "profile RVA23S64",
-        exts: Exts::Lists(&[RVA22U, RVA22S, RVA23U, RVA23S]),
+        exts: Exts::Of(&RVA23S64),
         satp_mode: SatpMode::Sv39,
         pmp_entries: 16,
     },
@@ -173,7 +153,8 @@ impl Model {
     /// The extensions the model names, without those they imply.
     pub fn exts(&self) -> ExtSet {
         match self.exts {
-            Exts::Lists(lists) => lists.iter().copied().flatten().copied().collect(),
+            Exts::List(list) => ExtSet::of(list),
+            Exts::Of(profile) => profile.exts(),
             Exts::AllBut(without) => {
                 EXTENSIONS.iter().map(|row| row.ext).filter(|ext| ext.is_ready() && !without.contains(ext)).collect()
             }
@@ -205,6 +186,7 @@ impl Model {
             mvendorid: 0,
             marchid: 0,
             mimpid: 0,
+            short_isa_string: false,
             model: self.name.into(),
         }
     }
@@ -219,12 +201,12 @@ mod tests {
         let model = find(DEFAULT).unwrap();
         assert_eq!(model.missing(), []);
         let isa = model.config();
-        assert_eq!(isa.misa(), 0x8000_0000_0014_112d);
+        assert_eq!(isa.misa(), 0x8000_0000_0014_11ad);
         assert_eq!(
             isa.isa_string(),
-            "rv64imafdc_zic64b_zicbom_zicbop_zicboz_ziccamoa_ziccif_zicclsm_ziccrse_zicond_zicntr_zicsr_zifencei_\
+            "rv64imafdch_zic64b_zicbom_zicbop_zicboz_ziccamoa_ziccif_zicclsm_ziccrse_zicntr_zicond_zicsr_zifencei_\
              zihintntl_zihintpause_zihpm_zmmul_za64rs_zaamo_zalrsc_zawrs_zfa_zca_zcb_zcd_zba_zbb_zbc_zbs_\
-             ssccptr_sscounterenw_ssstrict_sstc_sstvala_sstvecd_ssu64xl_svadu_svinval_svnapot_svpbmt_svvptc"
+             shcounterenw_shgatpa_shtvala_shvsatpa_shvstvala_shvstvecd_ssccptr_sscounterenw_ssstrict_sstc_sstvala_sstvecd_ssu64xl_svadu_svinval_svnapot_svpbmt_svvptc"
         );
         assert_eq!(isa.mmu_type(), "riscv,sv57");
     }

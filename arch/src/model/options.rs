@@ -5,7 +5,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::{MODELS, find};
+use super::{MODELS, PROFILES, Profile, find, rules};
 use crate::ext::{EXTENSIONS, Ext, ExtSet, IsaConfig, SatpMode};
 
 /// What is wrong with the argument of `-cpu`.
@@ -25,6 +25,14 @@ pub enum CpuError {
     BadValue { name: String, value: String, allowed: &'static str },
     #[error("CPU extension '{}' needs '{}', which is off", .ext.name(), .needs.name())]
     Requires { ext: Ext, needs: Ext },
+    #[error("CPU extension '{}' needs {what}", .ext.name())]
+    Needs { ext: Ext, what: &'static str },
+    #[error("CPU extensions '{}' and '{}' exclude each other: {reason}", .ext.name(), .other.name())]
+    Conflict { ext: Ext, other: Ext, reason: &'static str },
+    #[error("CPU profile '{profile}' needs '{needs}', which is off")]
+    Profile { profile: &'static str, needs: &'static str },
+    #[error("CPU property 'zvl{min}b' needs vlen={min} or more")]
+    MinimumVlen { min: u32 },
     #[error("CPU extension '{}' needs cache blocks of 64 bytes", .ext.name())]
     BlockSize { ext: Ext },
     #[error("the base ISA 'i' cannot be off")]
@@ -97,6 +105,30 @@ pub static PROPERTIES: &[Property] = &[
         allowed: "a number from 0 to 29",
         doc: "how many of the counters from mhpmcounter3 on count",
         set: |o, v| store(&mut o.isa.pmu_counters, in_range(v, 0..=29).map(|n: u32| (((1u64 << n) - 1) << 3) as u32)),
+    },
+    Property {
+        name: "num-pmp-regions",
+        allowed: "a number from 0 to 64",
+        doc: "entries of physical memory protection",
+        set: |o, v| store(&mut o.isa.pmp_entries, in_range(v, 0..=64)),
+    },
+    Property {
+        name: "pmp-granularity",
+        allowed: "4",
+        doc: "bytes that the smallest region of physical memory protection has",
+        set: |_, v| (in_range::<u32>(v, 4..=4)).map(|_| ()),
+    },
+    Property {
+        name: "priv_spec",
+        allowed: "v1.13.0",
+        doc: "version of the privileged specification",
+        set: |_, v| (v == "v1.13.0").then_some(()),
+    },
+    Property {
+        name: "short-isa-string",
+        allowed: ON_OFF,
+        doc: "riscv,isa has single letters only",
+        set: |o, v| store(&mut o.isa.short_isa_string, boolean(v)),
     },
     Property {
         name: "vlen",
@@ -181,12 +213,8 @@ pub static PROPERTIES: &[Property] = &[
 /// Properties that QEMU has and we do not.
 const NOT_READY: &[&str] = &[
     "host-cache-info",
-    "num-pmp-regions",
     "num-triggers",
-    "pmp-granularity",
-    "priv_spec",
     "resetvec",
-    "short-isa-string",
     "x-misa-w",
     "xmipscbop",
     "xmipscmov",
@@ -224,11 +252,16 @@ pub fn parse(argument: &str) -> Result<IsaConfig, CpuError> {
         satp_on: None,
         satp_off: None,
         mmu: None,
+        profiles: Vec::new(),
+        minimum_vlen: 0,
     };
     for part in parts {
         options.apply(part)?;
     }
-    let exts = options.extensions(model.exts())?;
+    let wanted = options.profiles.iter().fold(model.exts(), |exts, profile| exts.union(&profile.exts()));
+    options.isa.exts = wanted.union(&options.on).closure();
+    options.isa.satp_mode = options.satp_mode();
+    let exts = options.extensions(wanted)?;
     if let Some(ext) = options.on.iter().find(|ext| !missing(*ext).is_empty()) {
         return Err(CpuError::ExtensionNotReady { ext, missing: missing(ext) });
     }
@@ -237,7 +270,13 @@ pub fn parse(argument: &str) -> Result<IsaConfig, CpuError> {
         return Err(CpuError::ModelNotReady { model: model.name, missing });
     }
     options.isa.exts = exts;
-    options.isa.satp_mode = options.satp_mode();
+    if !exts.contains(Ext::S) {
+        options.isa.satp_mode = SatpMode::Bare;
+    }
+    if options.isa.vlen < options.minimum_vlen {
+        return Err(CpuError::MinimumVlen { min: options.minimum_vlen });
+    }
+    rules::check(&options.isa, &options.profiles)?;
     Ok(options.isa)
 }
 
@@ -250,6 +289,10 @@ struct Options {
     satp_on: Option<SatpMode>,
     satp_off: Option<SatpMode>,
     mmu: Option<bool>,
+    /// Profiles that the ISA has to fulfil.
+    profiles: Vec<&'static Profile>,
+    /// `zvlNb`: the least VLEN.
+    minimum_vlen: u32,
 }
 
 impl Options {
@@ -263,10 +306,24 @@ impl Options {
             },
         };
         let bad = |allowed| CpuError::BadValue { name: name.into(), value: value.into(), allowed };
-        if let Some(ext) = Ext::from_name(name) {
+        // Extensions were once called so before they were ratified.
+        let plain = name.strip_prefix("x-").unwrap_or(name);
+        if let Some(exts) = named_extensions(plain) {
             let on = boolean(value).ok_or_else(|| bad(ON_OFF))?;
-            self.on.set(ext, on);
-            self.off.set(ext, !on);
+            for ext in exts.iter() {
+                self.on.set(ext, on);
+                self.off.set(ext, !on);
+            }
+            return Ok(());
+        }
+        if let Some(profile) = PROFILES.iter().find(|profile| profile.name == name) {
+            return self.profile(profile, boolean(value).ok_or_else(|| bad(ON_OFF))?);
+        }
+        if let Some(bits) = name.strip_prefix("zvl").and_then(|rest| rest.strip_suffix('b')) {
+            let bits = power_of_two(bits, 32..=1024).ok_or_else(|| bad("known for 32 to 1024 bits"))?;
+            boolean(value).filter(|on| *on).ok_or_else(|| bad("on; vlen= makes registers smaller"))?;
+            self.minimum_vlen = self.minimum_vlen.max(bits);
+            self.isa.vlen = self.isa.vlen.max(bits);
             return Ok(());
         }
         let canonical = name.replace("-blocksize", "_blocksize");
@@ -277,6 +334,22 @@ impl Options {
             true => CpuError::PropertyNotReady { name: name.into() },
             false => CpuError::UnknownProperty { name: name.into(), nearest: nearest(name) },
         })
+    }
+
+    /// A profile that is on adds what it makes mandatory, and holds the ISA to it; one that is off takes it away, but for
+    /// the base ISA.
+    fn profile(&mut self, profile: &'static Profile, on: bool) -> Result<(), CpuError> {
+        self.profiles.retain(|other| other.name != profile.name);
+        if on {
+            self.profiles.push(profile);
+            self.off = self.off.difference(&profile.exts().closure());
+            self.isa.satp_mode = self.isa.satp_mode.max(profile.satp_mode);
+        } else {
+            let without = profile.exts().closure().difference(&ExtSet::of(&[Ext::I]));
+            self.off = self.off.union(&without);
+            self.on = self.on.difference(&without);
+        }
+        Ok(())
     }
 
     fn satp(&mut self, mode: SatpMode, value: &str) -> Option<()> {
@@ -315,6 +388,14 @@ impl Options {
         for (_, parts) in FAMILIES.iter().filter(|(name, _)| self.off.contains(*name)) {
             off = off.union(&ExtSet::of(parts).difference(&self.on.closure()));
         }
+        let mut model = model;
+        if self.isa.satp_mode == SatpMode::Bare && !self.on.closure().contains(Ext::H) {
+            // It has nothing to translate with.
+            off.insert(Ext::H);
+        }
+        if self.isa.pmp_entries == 0 {
+            model = model.difference(&ExtSet::of(rules::NEED_PMP));
+        }
         let mut base = model.difference(&off);
         while let Some(off) = base.union(&self.on).closure().iter().find(|ext| off.contains(*ext)) {
             let needs_it = |ext: &Ext| ExtSet::of(&[*ext]).closure().contains(off);
@@ -336,6 +417,15 @@ impl Options {
             exts.remove(Ext::Zic64b);
         }
         Ok(exts)
+    }
+}
+
+/// The extension of a name; of `g` all that it stands for.
+fn named_extensions(name: &str) -> Option<ExtSet> {
+    const G: &[Ext] = &[Ext::I, Ext::M, Ext::A, Ext::F, Ext::D, Ext::Zicsr, Ext::Zifencei];
+    match Ext::from_name(name) {
+        Some(ext) => Some(ExtSet::of(&[ext])),
+        None => (name == "g").then(|| ExtSet::of(G)),
     }
 }
 
@@ -444,8 +534,13 @@ mod tests {
     #[test]
     fn what_is_not_there_yet_is_refused_by_name() {
         assert_eq!(error("rv64,zilsd=on"), "CPU extension 'zilsd' is not supported by vireo yet");
-        assert_eq!(parse("rv64,v=off,h=off"), Ok(IsaConfig::default()));
-        assert!(error("rva23s64").starts_with("CPU model 'rva23s64' is not supported by vireo yet: it needs "));
+        assert_eq!(parse("rv64,v=off"), Ok(IsaConfig::default()));
+        let missing = find("rva23s64").unwrap().missing();
+        if !missing.is_empty() {
+            let text = error("rva23s64");
+            assert!(text.starts_with("CPU model 'rva23s64' is not supported by vireo yet: it needs "), "{text}");
+            assert!(missing.iter().all(|ext| text.contains(ext.name())), "{text}");
+        }
         assert_eq!(error("rv64,x-misa-w=on"), "CPU property 'x-misa-w' is not supported by vireo yet");
     }
 
@@ -458,6 +553,7 @@ mod tests {
         assert_eq!(error("rv64,zbx=on"), "unknown CPU extension or property 'zbx' (did you mean 'zba'?)");
         assert_eq!(error("rv64,zba=maybe"), "CPU property 'zba' has the value 'maybe': it must be on or off");
         assert_eq!(error("rv64,zba"), "CPU property 'zba' has the value '': it must be on or off");
+        assert!(error("rv64,vlen=2048").ends_with("it must be a power of two from 128 to 1024"));
         assert_eq!(
             error("rv64,vlen=100"),
             "CPU property 'vlen' has the value '100': it must be a power of two from 128 to 1024"
@@ -479,5 +575,61 @@ mod tests {
         assert_eq!(parse("rv64,sv39=on").unwrap().satp_mode, SatpMode::Sv39);
         assert_eq!(parse("rv64,mmu=off").unwrap().satp_mode, SatpMode::Bare);
         assert!(error("rv64,zic64b=on,cboz_blocksize=128").contains("64 bytes"));
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_by_the_rule_it_breaks() {
+        assert_eq!(error("rv64,h=on,sv39=off"), "CPU extension 'h' needs sv39, which is off");
+        assert_eq!(error("rv64,h=on,mmu=off"), "CPU extension 'h' needs sv39, which is off");
+        assert_eq!(error("rv64i,h=on"), "CPU extension 'h' needs sv39, which is off");
+        assert_eq!(error("rv64,h=on,s=off"), "CPU extension 'h' needs 's', which is off");
+        assert_eq!(error("rv64,v=on,f=off"), "CPU extension 'v' needs 'f', which is off");
+        assert_eq!(error("rv64,v=on,d=off"), "CPU extension 'v' needs 'd', which is off");
+        assert_eq!(error("rv64,zve64f=on,zve32f=off"), "CPU extension 'zve64f' needs 'zve32f', which is off");
+        assert_eq!(error("rv64,b=on,zba=off"), "CPU extension 'b' needs 'zba', which is off");
+        assert_eq!(error("rv64,zvl256b=on,vlen=128"), "CPU property 'zvl256b' needs vlen=256 or more");
+        // Without H, which has nothing to translate with.
+        assert!(!parse("rv64,mmu=off").unwrap().has(Ext::H));
+    }
+
+    #[test]
+    fn extensions_that_exclude_each_other() {
+        let mut isa = IsaConfig::default();
+        isa.exts.insert(Ext::Zfinx);
+        let error = rules::check(&isa, &[]).unwrap_err().to_string();
+        assert!(error.starts_with("CPU extensions 'zfinx' and 'f' exclude each other: "), "{error}");
+        let mut isa = IsaConfig::default();
+        isa.exts.insert(Ext::Zcmp);
+        assert!(rules::check(&isa, &[]).is_err());
+        isa.exts.remove(Ext::Zcd);
+        assert_eq!(rules::check(&isa, &[]), Ok(()));
+        isa.exts.insert(Ext::Zclsd);
+        assert!(rules::check(&isa, &[]).unwrap_err().to_string().contains("64-bit"));
+        let mut isa = IsaConfig { pmp_entries: 0, ..IsaConfig::default() };
+        isa.exts.insert(Ext::Smepmp);
+        assert!(rules::check(&isa, &[]).unwrap_err().to_string().contains("pmp="));
+    }
+
+    #[test]
+    fn profiles_add_what_they_make_mandatory_and_hold_to_it() {
+        if find("rva22s64").unwrap().missing().is_empty() {
+            let isa = parse("rv64i,rva22s64=true").unwrap();
+            assert_eq!(isa.exts, parse("rva22s64").unwrap().exts);
+            assert_eq!(isa.satp_mode, SatpMode::Sv39);
+            assert_eq!(error("rv64,rva22u64=on,zba=off"), "CPU profile 'rva22u64' needs 'zba', which is off");
+            assert_eq!(error("rv64i,rva22s64=on,mmu=off"), "CPU profile 'rva22s64' needs 'sv39', which is off");
+        }
+        let isa = parse("rv64,rva22u64=off").unwrap();
+        assert!(!isa.has(Ext::M) && !isa.has(Ext::Zba) && isa.has(Ext::I), "{isa:?}");
+    }
+
+    #[test]
+    fn other_names_of_extensions() {
+        assert_eq!(parse("rv64i,g=on").unwrap().isa_string(), "rv64imafd_zicsr_zifencei_zmmul_zaamo_zalrsc");
+        assert_eq!(parse("rv64i,x-zba=on,Zbb=true").unwrap().isa_string(), "rv64i_zba_zbb");
+        let isa = parse("rv64,short-isa-string=on").unwrap();
+        assert!(!isa.isa_string().contains('_') && isa.isa_extensions().contains(&"zicsr"));
+        assert_eq!(parse("rv64i,zvl512b=on").unwrap().vlen, 512);
+        assert!(error("rv64,zvl48b=on").contains("zvl48b"));
     }
 }
