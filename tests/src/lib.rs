@@ -14,5 +14,6 @@ pub mod host;
 pub mod kvm;
 pub mod linux;
 pub mod rootfs;
+pub mod suite;
 pub mod tools;
 pub mod verify;

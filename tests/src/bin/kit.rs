@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
-use tests::{bench, guest, linux, tools, verify};
+use tests::{bench, guest, linux, suite, tools, verify};
 
 /// What the project's own commands do: cargo linux, cargo verify, cargo kit.
 #[derive(Parser)]
@@ -25,6 +25,8 @@ enum Command {
     Fetch(Fetch),
     /// Boot and run the same guest on vireo and on QEMU by turns, and compare
     BenchBoot(BenchBoot),
+    /// Run the ELF programs of a test suite, and say which pass
+    Suite(Suite),
 }
 
 #[derive(Args)]
@@ -103,6 +105,45 @@ struct BenchBoot {
     vireo: Option<PathBuf>,
 }
 
+#[derive(Args)]
+struct Suite {
+    /// A folder of programs, or one program
+    path: PathBuf,
+    /// The board: spike or virt, with options of -M if need be
+    #[arg(long, value_name = "BOARD", default_value = "spike")]
+    board: String,
+    /// The model, as -cpu takes it
+    #[arg(long, value_name = "MODEL", default_value = "max")]
+    cpu: String,
+    /// Only programs whose name contains this
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    filter: String,
+    /// Seconds a program may take
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    timeout: u64,
+    /// Programs that run at a time
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    jobs: usize,
+    /// Write each program's signature to a file there
+    #[arg(long, value_name = "DIR")]
+    signatures: Option<PathBuf>,
+    /// Run them on QEMU, too
+    #[arg(long)]
+    reference: bool,
+    /// Compare with this QEMU
+    #[arg(long, value_name = "FILE")]
+    qemu: Option<PathBuf>,
+    /// Test this program instead of building one
+    #[arg(long, value_name = "FILE")]
+    vireo: Option<PathBuf>,
+    /// Fetch packages from this address
+    #[arg(long, value_name = "URL")]
+    mirror: Option<String>,
+    /// Further arguments of vireo
+    #[arg(last = true)]
+    extra: Vec<String>,
+}
+
 fn main() -> ExitCode {
     match run(Cli::parse().command) {
         Ok(true) => ExitCode::SUCCESS,
@@ -142,6 +183,20 @@ fn run(command: Command) -> Result<bool> {
             }
             Ok(true)
         }
+        Command::Suite(o) => suite::run(&suite::Options {
+            path: o.path,
+            board: o.board,
+            cpu: o.cpu,
+            filter: o.filter,
+            timeout: o.timeout,
+            jobs: o.jobs,
+            signatures: o.signatures,
+            reference: o.reference,
+            vireo: o.vireo,
+            qemu: o.qemu,
+            mirror: o.mirror,
+            extra: o.extra,
+        }),
         Command::BenchBoot(o) => {
             bench::run(&bench::Options { runs: o.runs, mirror: o.mirror, qemu: o.qemu, vireo: o.vireo }).map(|()| true)
         }

@@ -2,6 +2,9 @@
 
 use std::fmt::Write;
 
+use arch::ext::{EXTENSIONS, ExtRow};
+use arch::model::{PROFILES, PROPERTIES};
+
 use super::{chardev, device, log, net};
 use crate::board;
 
@@ -66,15 +69,44 @@ pub fn cpus() -> String {
         let state = if m.missing().is_empty() { "" } else { " (not supported by vireo yet)" };
         (m.name, format!("{}{state}", m.doc))
     });
-    let extensions = arch::ext::EXTENSIONS.iter().filter(|e| e.ext.is_ready()).map(|e| e.ext.name());
-    let mut text = table("CPU models:", models);
+    let names = |ready: bool| EXTENSIONS.iter().filter(move |e| e.ext.is_ready() == ready).map(|e| e.ext.name());
+    let mut text = table("CPU models (-cpu MODEL,help lists what one has):", models);
+    text.push_str("\nExtensions, switched by NAME=on, NAME=off, +NAME or -NAME:\n");
+    text.push_str(&wrap(names(true)));
+    if names(false).next().is_some() {
+        text.push_str("\nExtensions that are known by name and not supported by vireo yet:\n");
+        text.push_str(&wrap(names(false)));
+    }
+    let profiles = PROFILES.iter().map(|p| (p.name, "on or off: what the profile makes mandatory".to_owned()));
     text.push('\n');
-    text.push_str("Extensions, switched by NAME=on, NAME=off, +NAME or -NAME:\n");
-    text.push_str(&wrap(extensions));
+    text.push_str(&table("Profiles:", profiles));
+    let properties = PROPERTIES.iter().map(|p| (p.name, format!("{}: {}", p.allowed, p.doc)));
     text.push('\n');
-    let properties = arch::model::PROPERTIES.iter().map(|p| (p.name, format!("{}: {}", p.allowed, p.doc)));
     text.push_str(&table("Other properties:", properties));
     text
+}
+
+/// What one model has and may be given; `None` if there is no such model.
+pub fn cpu_properties(name: &str) -> Option<String> {
+    let model = arch::model::find(name)?;
+    let isa = model.config();
+    let mut text = format!("{}: {}\n{}\n\n", model.name, model.doc, isa.isa_string());
+    let missing = model.missing();
+    if !missing.is_empty() {
+        let names: Vec<_> = missing.iter().map(|ext| ext.name()).collect();
+        let _ = writeln!(text, "Not supported by vireo yet: it needs {}\n", names.join(", "));
+    }
+    let state = |e: &ExtRow| match (isa.has(e.ext), e.ext.is_ready()) {
+        (true, true) => "on ",
+        (false, true) => "off",
+        (_, false) => "-  ",
+    };
+    let rows = EXTENSIONS.iter().map(|e| (e.name, format!("{}  {}", state(e), e.doc)));
+    text.push_str(&table("Extensions, and whether they are on (-: not supported by vireo yet):", rows));
+    let properties = PROPERTIES.iter().map(|p| (p.name, format!("{}: {}", p.allowed, p.doc)));
+    text.push('\n');
+    text.push_str(&table("Other properties:", properties));
+    Some(text)
 }
 
 fn wrap<'a>(words: impl Iterator<Item = &'a str>) -> String {

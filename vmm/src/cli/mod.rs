@@ -88,6 +88,13 @@ fn information(o: &Options) -> Result<Option<String>> {
             return Ok(Some(help::machine_properties()));
         }
     }
+    for text in &o.cpu {
+        let (name, rest) = text.split_once(',').unwrap_or((text, ""));
+        if rest.split(',').any(|word| word == "help" || word == "?") {
+            // An unknown name falls through to the error of the real parse.
+            return Ok(help::cpu_properties(name));
+        }
+    }
     for text in &o.device {
         let mut list = OptList::parse("-device", text)?;
         if list.asks_help() {

@@ -201,3 +201,12 @@ fn the_board_spike() {
         assert!(e.contains(what), "{options}: {e}");
     }
 }
+
+#[test]
+fn models_tell_what_they_have() {
+    let text = printed("-cpu rv64,help");
+    assert!(text.starts_with("rv64: ") && text.contains("\nrv64imafdc"), "{text}");
+    assert!(text.lines().any(|l| l.trim_start().starts_with("zba ") && l.contains(" on ")), "{text}");
+    assert!(printed("-cpu help").contains("rva23s64"));
+    assert!(error("-cpu nonsense,help").contains("unknown CPU model"));
+}
