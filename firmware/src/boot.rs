@@ -189,13 +189,12 @@ pub struct BootPlan {
     pub symbols: Symbols,
 }
 
+/// Writes the machine's device tree, for an initrd's address range and the symbols of what is loaded.
+pub type MakeTree<'a> = dyn FnMut(Option<Range<u64>>, &Symbols) -> Result<DeviceTree, FdtError> + 'a;
+
 impl BootPlan {
-    /// Decides. `make_dtb` writes the device tree for an initrd's address range and the symbols of what is loaded; it
-    /// is called twice and the blob's length must not depend on the range's addresses.
-    pub fn new(
-        request: &BootRequest,
-        make_dtb: &mut dyn FnMut(Option<Range<u64>>, &Symbols) -> Result<DeviceTree, FdtError>,
-    ) -> Result<Self, BootError> {
+    /// Decides. `make_dtb` is called twice, and the blob's length must not depend on the initrd's addresses.
+    pub fn new(request: &BootRequest, make_dtb: &mut MakeTree<'_>) -> Result<Self, BootError> {
         if request.initrd.is_some() && request.kernel.is_none() {
             return Err(BootError::InitrdWithoutKernel);
         }
