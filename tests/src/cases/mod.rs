@@ -5,6 +5,7 @@
 mod demo;
 mod disk;
 mod firmware;
+mod hwprobe;
 mod hypervisor;
 mod input;
 mod linux;
@@ -39,6 +40,7 @@ pub const STAGES: &[(&str, &[Case])] = &[
     ("hypervisor", hypervisor::CASES),
     ("programs in the guest", userland::CASES),
     ("vector programs", rva23::CASES),
+    ("CPU models in Linux", hwprobe::CASES),
 ];
 
 /// Runs cases of one stage whose name contains `filter`; how many passed and failed.

@@ -102,7 +102,8 @@ pub fn compare<'a>(env: &Env, machine: Machine, checks: impl Iterator<Item = &'a
     Ok(())
 }
 
-fn boot_disk_with(env: &Env, machine: Machine, second: &Path) -> Result<Vm> {
+/// The same with a second disk that is only read.
+pub fn boot_disk_with(env: &Env, machine: Machine, second: &Path) -> Result<Vm> {
     let machine = machine.disk(env.disk()?, ",snapshot=on").disk(second, ",readonly=on").user_net("");
     let mut vm = machine.linux(env.guest()?, "quiet root=/dev/vda").start()?;
     vm.console.expect(PROMPT)?;
