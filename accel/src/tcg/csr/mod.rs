@@ -228,9 +228,11 @@ mod testing {
     }
 
     impl Default for Env {
-        /// A hart with all that the engine has an opinion on.
+        /// A hart with all that the engine has an opinion on; the hypervisor's tests add what is theirs.
         fn default() -> Self {
             let mut isa = IsaConfig::default();
+            let is_h = |ext: &Ext| arch::ext::ExtSet::of(&[*ext]).closure().contains(Ext::H);
+            isa.exts = isa.exts.iter().filter(|ext| !is_h(ext)).collect();
             for ext in [Ext::Svpbmt, Ext::Svadu, Ext::Svade, Ext::Svnapot, Ext::Sstc, Ext::Zicbom, Ext::Zicboz] {
                 isa.exts.insert(ext);
             }

@@ -82,7 +82,7 @@ mod tests {
     fn out_of_reset() {
         let s = reset(&IsaConfig::default(), 7);
         assert_eq!((s.pc, s.mode, s.csr.mstatus), (0x1000, Mode::Machine, 0xa_0000_0000));
-        assert_eq!((s.csr.hart_id, s.csr.satp, s.csr.mie, s.csr.mideleg, s.csr.medeleg), (7, 0, 0, 0, 0));
+        assert_eq!((s.csr.hart_id, s.csr.satp, s.csr.mie, s.csr.mideleg, s.csr.medeleg), (7, 0, 0, 0x1444, 0));
         assert_eq!(s.csr.misa, IsaConfig::default().misa());
         assert_eq!(s.x, [0; 32]);
     }
