@@ -18,6 +18,8 @@ pub const PPN: u64 = ((1 << 44) - 1) << PPN_SHIFT;
 pub const PPN_SHIFT: u32 = 10;
 /// Bits 60:54; a set bit is a page fault.
 pub const RESERVED: u64 = 0x7f << 54;
+/// Bits 60:59, which Svrsw60t59b gives to software.
+pub const RSW60T59: u64 = 3 << 59;
 /// Memory type (Svpbmt); reserved without it.
 pub const PBMT: u64 = 3 << 61;
 pub const PBMT_SHIFT: u32 = 61;

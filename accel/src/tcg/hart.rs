@@ -15,6 +15,7 @@ use super::helpers::vector::VectorUnit;
 use super::interrupts::{self, World};
 use super::ir::{TEMPS, fp_check};
 use super::mmu::pmp::Windows;
+use super::mmu::pointer_mask::PointerMask;
 use super::mmu::tlb::{ContextKey, Tables, Tlb};
 use super::mmu::walk;
 use super::smp::{HartShared, LineState, POLL_IRQ, VmShared};
@@ -83,6 +84,8 @@ pub struct Hart {
     pub id: u32,
     pub tlb: Tlb,
     pub pmp: Windows,
+    /// Of loads and stores, by the state of the last [`Hart::select_context`].
+    pub mask: PointerMask,
     pub code: CodeCache,
     pub vm: Arc<VmShared>,
     pub shared: Arc<HartBox>,
@@ -232,6 +235,7 @@ impl Hart {
         let translated = paging != 0;
         ContextKey {
             counting: self.counting.armed,
+            masked: self.mask.len(),
             mode: self.s.mode as u8,
             data_mode: data as u8,
             sum: translated && data == Mode::Supervisor && status & 1 << 18 != 0,
@@ -252,6 +256,7 @@ impl Hart {
 
     /// Makes the TLB context fit the state: after traps, xRET and writes to mstatus or satp.
     pub fn select_context(&mut self) {
+        self.mask = PointerMask::of(&self.s);
         let key = self.context_key();
         self.tables = self.tlb.select(key, self.translation_registers(key.virt).0);
     }

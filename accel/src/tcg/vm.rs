@@ -11,6 +11,7 @@ use super::hart::{Exit, Hart, HartBox, NO_RESERVATION, Stats};
 use super::helpers::vector::VectorUnit;
 use super::ir::TEMPS;
 use super::mmu::pmp::Windows;
+use super::mmu::pointer_mask::PointerMask;
 use super::mmu::tlb::{ContextKey, Tlb};
 use super::ram::Ram;
 use super::reservation::Reservations;
@@ -139,6 +140,7 @@ impl TcgVcpu {
             id,
             tlb,
             pmp: Windows::default(),
+            mask: PointerMask::default(),
             code,
             vm: Arc::clone(&vm),
             shared: Arc::clone(&hart_box),

@@ -104,6 +104,7 @@ pub mod hstatus {
     pub const VSXL: u64 = 3 << 32;
     pub const VSXL_SHIFT: u32 = 32;
     pub const HUPMM: u64 = 3 << 48;
+    pub const HUPMM_SHIFT: u32 = 48;
 }
 
 /// `hvictl`.

@@ -76,6 +76,12 @@ pub static PROPERTIES: &[Property] = &[
         },
     },
     Property {
+        name: "num-pmp-regions",
+        allowed: "a number from 0 to 64",
+        doc: "entries of physical memory protection",
+        set: |o, v| store(&mut o.isa.pmp_entries, in_range(v, 0..=64)),
+    },
+    Property {
         name: "rnmi-interrupt-vector",
         allowed: "an even number of 64 bits",
         doc: "address of the handler of non-maskable interrupts",
@@ -572,6 +578,7 @@ mod tests {
         assert_eq!(isa.satp_mode, SatpMode::Sv48);
         assert!(!isa.has(Ext::Zic64b));
         assert_eq!(parse("rv64,pmp=64").unwrap().pmp_entries, 64);
+        assert_eq!(parse("rv64,num-pmp-regions=8").unwrap().pmp_entries, 8);
         assert_eq!(parse("rv64,sv39=on").unwrap().satp_mode, SatpMode::Sv39);
         assert_eq!(parse("rv64,mmu=off").unwrap().satp_mode, SatpMode::Bare);
         assert!(error("rv64,zic64b=on,cboz_blocksize=128").contains("64 bytes"));

@@ -20,12 +20,28 @@ fn common(isa: &IsaConfig) -> u64 {
     mask
 }
 
+/// Which bits of `senvcfg` software can change.
+fn writable_by_supervisor(isa: &IsaConfig) -> u64 {
+    common(isa) | if isa.has(Ext::Ssnpm) { PMM } else { 0 }
+}
+
+/// Which bits of `henvcfg` software can change, where `menvcfg` does not withhold them.
+pub(super) fn writable_by_hypervisor(isa: &IsaConfig) -> u64 {
+    let pmm = if isa.has(Ext::Ssnpm) { PMM } else { 0 };
+    writable(isa) & !(CDE | PMM) | pmm
+}
+
 /// Which bits of `menvcfg` software can change.
 pub(super) fn writable(isa: &IsaConfig) -> u64 {
     let mut mask = common(isa);
-    for (ext, bit) in
-        [(Ext::Svadu, ADUE), (Ext::Svpbmt, PBMTE), (Ext::Sstc, STCE), (Ext::Smcdeleg, CDE), (Ext::Ssdbltrp, DTE)]
-    {
+    for (ext, bit) in [
+        (Ext::Svadu, ADUE),
+        (Ext::Svpbmt, PBMTE),
+        (Ext::Sstc, STCE),
+        (Ext::Smcdeleg, CDE),
+        (Ext::Smnpm, PMM),
+        (Ext::Ssdbltrp, DTE),
+    ] {
         if isa.has(ext) {
             mask |= bit;
         }
@@ -33,9 +49,15 @@ pub(super) fn writable(isa: &IsaConfig) -> u64 {
     mask
 }
 
-/// `mask` without CBIE if `v` has its reserved encoding, so that the field keeps its value.
+/// `mask` without CBIE and PMM where `v` has a reserved encoding, so that the field keeps its value.
 pub(super) fn legal(mask: u64, v: u64) -> u64 {
+    let mask = legal_pmm(mask, v);
     if v & CBIE == 2 << CBIE_SHIFT { mask & !CBIE } else { mask }
+}
+
+/// The same for PMM alone, which stands at the same place in `mseccfg`.
+pub(super) fn legal_pmm(mask: u64, v: u64) -> u64 {
+    if v & PMM == 1 << PMM_SHIFT { mask & !PMM } else { mask }
 }
 
 pub(super) fn write_menvcfg(s: &mut HartState, env: &mut dyn CsrEnv, _: u16, v: u64) -> CsrEffect {
@@ -63,14 +85,18 @@ pub(super) fn effect(changed: u64, env: &mut dyn CsrEnv) -> CsrEffect {
         effect |= CsrEffect::INTERRUPTS;
     }
     effect.set(CsrEffect::MODE, changed & (FIOM | CBIE | CBCFE | CBZE | STCE | CDE) != 0);
-    effect.set(CsrEffect::TRANSLATION, changed & (ADUE | PBMTE) != 0);
+    effect.set(CsrEffect::TRANSLATION, changed & (ADUE | PBMTE | PMM) != 0);
     effect
 }
 
 pub(super) fn write_senvcfg(s: &mut HartState, env: &mut dyn CsrEnv, _: u16, v: u64) -> CsrEffect {
     let old = s.csr.senvcfg;
-    s.csr.senvcfg = merge(old, v, legal(common(env.isa()), v));
-    if old == s.csr.senvcfg { CsrEffect::empty() } else { CsrEffect::MODE }
+    s.csr.senvcfg = merge(old, v, legal(writable_by_supervisor(env.isa()), v));
+    let changed = old ^ s.csr.senvcfg;
+    let mut effect = CsrEffect::empty();
+    effect.set(CsrEffect::MODE, changed & !PMM != 0);
+    effect.set(CsrEffect::TRANSLATION, changed & PMM != 0);
+    effect
 }
 
 #[cfg(test)]

@@ -59,7 +59,7 @@ pub(super) fn read_henvcfg(s: &HartState, _: &dyn CsrEnv, _: u16) -> u64 {
 
 pub(super) fn write_henvcfg(s: &mut HartState, env: &mut dyn CsrEnv, _: u16, v: u64) -> CsrEffect {
     let withheld = WITHHELD & !s.csr.menvcfg;
-    let mask = super::envcfg::legal(super::envcfg::writable(env.isa()) & !(withheld | envcfg::CDE), v);
+    let mask = super::envcfg::legal(super::envcfg::writable_by_hypervisor(env.isa()) & !withheld, v);
     let old = s.csr.henvcfg;
     s.csr.henvcfg = merge(old, v, mask);
     super::envcfg::forget_sdt(s);
@@ -70,6 +70,9 @@ pub(super) fn write_henvcfg(s: &mut HartState, env: &mut dyn CsrEnv, _: u16, v: 
 pub(super) fn write_hstatus(s: &mut HartState, env: &mut dyn CsrEnv, _: u16, v: u64) -> CsrEffect {
     use hstatus::*;
     let mut mask = VTSR | VTW | VTVM | HU | SPVP | SPV | GVA;
+    if env.isa().has(Ext::Ssnpm) && v & HUPMM != 1 << HUPMM_SHIFT {
+        mask |= HUPMM;
+    }
     if (v & VGEIN) >> VGEIN_SHIFT <= u64::from(env.isa().geilen) {
         mask |= VGEIN;
     }

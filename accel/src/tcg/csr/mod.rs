@@ -26,6 +26,7 @@ mod interrupt;
 mod pmp;
 pub mod reset;
 mod rnmi;
+mod security;
 mod stateen;
 pub(crate) mod status;
 mod table;

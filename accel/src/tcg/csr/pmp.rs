@@ -2,7 +2,7 @@
 //!
 //! What the registers permit is in `mmu/pmp.rs`.
 
-use arch::csr::{PMPADDR0, PMPCFG0, pmpcfg};
+use arch::csr::{PMPADDR0, PMPCFG0, mseccfg, pmpcfg};
 
 use super::{CsrEffect, CsrEnv};
 use crate::HartState;
@@ -23,16 +23,37 @@ pub(super) fn write_cfg(s: &mut HartState, env: &mut dyn CsrEnv, n: u16, v: u64)
     let first = first_entry(n);
     let implemented = usize::from(env.isa().pmp_entries);
     for (i, cfg) in (first..implemented).zip(v.to_le_bytes()) {
-        if s.csr.pmp.cfg[i] & pmpcfg::L == 0 {
-            s.csr.pmp.cfg[i] = legal(cfg);
+        let cfg = legal(cfg, s.csr.mseccfg);
+        if !locked(s, i) && !(no_new_code(s) && is_machine_code(cfg)) {
+            s.csr.pmp.cfg[i] = cfg;
         }
     }
     CsrEffect::PMP
 }
 
-/// Write without read is reserved: it becomes no access.
-fn legal(cfg: u8) -> u8 {
+/// Whether entry `i` cannot be changed.
+fn locked(s: &HartState, i: usize) -> bool {
+    s.csr.pmp.cfg[i] & pmpcfg::L != 0 && s.csr.mseccfg & mseccfg::RLB == 0
+}
+
+/// Whether rules that M-mode could execute by cannot be added.
+fn no_new_code(s: &HartState) -> bool {
+    s.csr.mseccfg & (mseccfg::MML | mseccfg::RLB) == mseccfg::MML
+}
+
+/// Whether this is a rule, under MML, that lets M-mode execute: its own or shared code. An entry that is off is none.
+fn is_machine_code(cfg: u8) -> bool {
+    let [r, w, x] = [pmpcfg::R, pmpcfg::W, pmpcfg::X].map(|bit| cfg & bit != 0);
+    let executable = if w { !r } else { x };
+    cfg & pmpcfg::L != 0 && executable && matching(cfg) != pmpcfg::OFF
+}
+
+/// Write without read is reserved unless MML gives it a meaning: it becomes no access.
+fn legal(cfg: u8, seccfg: u64) -> u8 {
     let cfg = cfg & (pmpcfg::L | pmpcfg::A | pmpcfg::X | pmpcfg::W | pmpcfg::R);
+    if seccfg & mseccfg::MML != 0 {
+        return cfg;
+    }
     if cfg & (pmpcfg::R | pmpcfg::W) == pmpcfg::W { cfg & !pmpcfg::W } else { cfg }
 }
 
@@ -42,14 +63,13 @@ pub(super) fn read_addr(s: &HartState, _: &dyn CsrEnv, n: u16) -> u64 {
 
 pub(super) fn write_addr(s: &mut HartState, env: &mut dyn CsrEnv, n: u16, v: u64) -> CsrEffect {
     let i = usize::from(n - PMPADDR0);
-    let pmp = &mut s.csr.pmp;
     // A locked TOR entry also locks the bottom of its range, which is the address of the entry before.
-    let bottom_of_locked =
-        pmp.cfg.get(i + 1).is_some_and(|next| next & pmpcfg::L != 0 && matching(*next) == pmpcfg::TOR);
-    if i >= usize::from(env.isa().pmp_entries) || pmp.cfg[i] & pmpcfg::L != 0 || bottom_of_locked {
+    let next = s.csr.pmp.cfg.get(i + 1).copied().unwrap_or(0);
+    let bottom_of_locked = matching(next) == pmpcfg::TOR && locked(s, i + 1);
+    if i >= usize::from(env.isa().pmp_entries) || locked(s, i) || bottom_of_locked {
         return CsrEffect::empty();
     }
-    pmp.addr[i] = v & pmpcfg::ADDR;
+    s.csr.pmp.addr[i] = v & pmpcfg::ADDR;
     CsrEffect::PMP
 }
 
@@ -58,7 +78,7 @@ mod tests {
     use super::super::testing::Env;
     use super::super::{CsrEffect, Illegal, read, write};
     use arch::csr::pmpcfg::{self, A_SHIFT, L, NA4, NAPOT, R, TOR, W, X};
-    use arch::csr::{PMPADDR0, PMPCFG0, PMPCFG2, PMPCFG4};
+    use arch::csr::{PMPADDR0, PMPCFG0, PMPCFG2, PMPCFG4, mseccfg};
 
     #[test]
     fn eight_entries_a_register() {
@@ -106,6 +126,42 @@ mod tests {
             write(&mut s, &mut env, PMPADDR0 + 4, 2).unwrap();
             assert_eq!(s.csr.pmp.addr[4] == 2, writable, "{cfg:#x}");
         }
+    }
+
+    #[test]
+    fn under_lockdown_no_code_of_machine_mode_is_added() {
+        let mut env = Env::default();
+        let mut s = env.hart();
+        s.csr.mseccfg = mseccfg::MML;
+        for low in 0..8u8 {
+            for a in [0, TOR, NA4, NAPOT] {
+                for lock in [0, L] {
+                    let cfg = lock | a << A_SHIFT | low;
+                    s.csr.pmp.cfg[0] = 0;
+                    write(&mut s, &mut env, PMPCFG0, cfg.into()).unwrap();
+                    // Execute-only, read and execute, and both kinds of shared code.
+                    let code = lock != 0 && a != 0 && matches!(low, 2 | 4 | 5 | 6);
+                    assert_eq!(s.csr.pmp.cfg[0], if code { 0 } else { cfg }, "{cfg:#x}");
+                    s.csr.mseccfg |= mseccfg::RLB;
+                    write(&mut s, &mut env, PMPCFG0, cfg.into()).unwrap();
+                    assert_eq!(s.csr.pmp.cfg[0], cfg, "{cfg:#x}");
+                    s.csr.mseccfg &= !mseccfg::RLB;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_bypass_opens_locks() {
+        let mut env = Env::default();
+        let mut s = env.hart();
+        (s.csr.pmp.cfg[0], s.csr.pmp.cfg[1]) = (L | R, L | TOR << A_SHIFT);
+        write(&mut s, &mut env, PMPADDR0, 5).unwrap();
+        assert_eq!(s.csr.pmp.addr[0], 0);
+        s.csr.mseccfg = mseccfg::RLB;
+        write(&mut s, &mut env, PMPADDR0, 5).unwrap();
+        write(&mut s, &mut env, PMPCFG0, 0).unwrap();
+        assert_eq!((s.csr.pmp.addr[0], s.csr.pmp.cfg[0], s.csr.pmp.cfg[1]), (5, 0, 0));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use arch::ext::{ExtSet, IsaConfig};
 
 use super::{
     CsrEffect, CsrEnv, Denied, aia, counter, delegation, envcfg, fp, hypervisor, indirect, interrupt, pmp, rnmi,
-    stateen, status, translation, trap_setup, vector,
+    security, stateen, status, translation, trap_setup, vector,
 };
 use crate::HartState;
 
@@ -183,6 +183,7 @@ static ROWS: &[Row] = &[
     row(csr::MTINST).read(|s, _, _| s.csr.mtinst).write(store!(mtinst, |s, env, v| v)),
     row(csr::MTVAL2).read(|s, _, _| s.csr.mtval2).write(store!(mtval2, |s, env, v| v)),
     // Physical memory protection.
+    row(csr::MSECCFG).read(|s, _, _| s.csr.mseccfg).write(security::write_mseccfg),
     row(csr::PMPCFG0).to(0x3af).read(pmp::read_cfg).write(pmp::write_cfg),
     row(csr::PMPADDR0).to(csr::PMPADDR63).read(pmp::read_addr).write(pmp::write_addr),
     // Triggers, of which there are none, as tdata1 says by a type of zero.

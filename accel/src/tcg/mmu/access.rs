@@ -5,8 +5,9 @@
 
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
+use super::pmp::{Pmp, Verdict};
+use super::tlb;
 use super::walk::{self, Access, Regime, Walk};
-use super::{pmp::Verdict, tlb};
 use crate::Mode;
 use crate::tcg::counters::Miss;
 use crate::tcg::hart::Hart;
@@ -29,7 +30,7 @@ impl Hart {
 
     /// What PMP says of `len` bytes at `pa`.
     pub fn pmp_verdict(&self, pa: u64, len: u64, mode: Mode) -> Verdict {
-        self.pmp.verdict(&self.s.csr.pmp, self.vm.isa.pmp_entries, pa, len, mode)
+        self.pmp.verdict(Pmp::of(&self.s, &self.vm.isa), pa, len, mode)
     }
 
     /// A store to RAM at `pa` is about to be made, by whatever means: leaves the marks that others look for. `true` if
@@ -47,6 +48,8 @@ impl Hart {
     /// Translates `va` (all `len` bytes in one page) and refills the TLB where the page allows it.
     fn place(&mut self, va: u64, len: u64, access: Access) -> Result<Place, Trap> {
         self.count_miss(if access == Access::Store { Miss::Store } else { Miss::Load });
+        let tagged = va;
+        let va = self.mask.apply(tagged);
         let w = self.translate(va, access)?;
         let mode = walk::data_mode(&self.s);
         if !self.pmp_verdict(w.pa, len, mode).allows(access) {
@@ -58,8 +61,8 @@ impl Hart {
         let verdict = self.pmp_verdict(w.pa & !0xfff, 4096, mode);
         let whole = verdict.allows(access) && self.vm.ram.host(w.pa & !0xfff, 4096).is_some();
         if whole && !watched {
-            let addend = (host as u64).wrapping_sub(va);
-            self.tlb.fill(va, addend, store, w.global, w.page_shift);
+            let addend = (host as u64).wrapping_sub(tagged);
+            self.tlb.fill(tagged, addend, store, w.global, w.page_shift);
         }
         Ok(Place::Ram(host))
     }
@@ -115,13 +118,13 @@ impl Hart {
         }
         match self.place(va, len, Access::Load)? {
             Place::Ram(host) => Ok(read_host(host, len)),
-            Place::Device(_) if va & (len - 1) != 0 => Err(Access::Load.misaligned(va)),
+            Place::Device(_) if va & (len - 1) != 0 => Err(Access::Load.misaligned(self.mask.apply(va))),
             Place::Device(pa) => {
                 self.stats.mmio += 1;
                 let mut data = [0; 8];
                 match self.vm.bus.read(pa, &mut data[..len as usize]) {
                     Ok(()) => Ok(u64::from_le_bytes(data)),
-                    Err(_) => Err(Access::Load.access_fault(va)),
+                    Err(_) => Err(Access::Load.access_fault(self.mask.apply(va))),
                 }
             }
         }
@@ -159,11 +162,14 @@ impl Hart {
                     self.vm.bus.stored(gpa, len);
                 }
             }
-            Place::Device(_) if va & (len - 1) != 0 => return Err(Access::Store.misaligned(va)),
+            Place::Device(_) if va & (len - 1) != 0 => return Err(Access::Store.misaligned(self.mask.apply(va))),
             Place::Device(pa) => {
                 self.stats.mmio += 1;
                 let data = v.to_le_bytes();
-                self.vm.bus.write(pa, &data[..len as usize]).map_err(|_| Access::Store.access_fault(va))?;
+                self.vm
+                    .bus
+                    .write(pa, &data[..len as usize])
+                    .map_err(|_| Access::Store.access_fault(self.mask.apply(va)))?;
             }
         }
         Ok(())
@@ -177,7 +183,7 @@ impl Hart {
         for (part, len) in parts {
             if !self.is_ram(part, len, access)? {
                 // Only RAM can be met by parts. The exception is that of the whole access.
-                return Err(access.misaligned(va));
+                return Err(access.misaligned(self.mask.apply(va)));
             }
         }
         let mut host = parts.map(|_| std::ptr::null_mut());
@@ -187,7 +193,7 @@ impl Hart {
                 None => match self.place(part, len, access)? {
                     Place::Ram(host) => host,
                     // Another hart mapped it elsewhere since it was looked at.
-                    Place::Device(_) => return Err(access.misaligned(va)),
+                    Place::Device(_) => return Err(access.misaligned(self.mask.apply(va))),
                 },
             };
         }
@@ -199,6 +205,7 @@ impl Hart {
         if self.probe(va, len, access == Access::Store).is_some() {
             return Ok(true);
         }
+        let va = self.mask.apply(va);
         let regime = Regime { windows: Some(&self.pmp), dry: true, ..Regime::data(&self.s, &self.vm.isa) };
         let pa = walk::translate(&regime, &self.vm.ram, va, access)?.pa;
         if !self.pmp_verdict(pa, len, walk::data_mode(&self.s)).allows(access) {
@@ -211,7 +218,7 @@ impl Hart {
     pub fn atomic_place(&mut self, va: u64, len: u64, store: bool) -> Option<*mut u8> {
         let access = if store { Access::Store } else { Access::Load };
         if va & (len - 1) != 0 {
-            self.raise(access.misaligned(va));
+            self.raise(access.misaligned(self.mask.apply(va)));
             return None;
         }
         self.atomic_ram(va, len, access)
@@ -226,7 +233,7 @@ impl Hart {
         match self.place(va, len, access) {
             Ok(Place::Ram(host)) => Some(host),
             Ok(Place::Device(_)) => {
-                self.raise(access.access_fault(va));
+                self.raise(access.access_fault(self.mask.apply(va)));
                 None
             }
             Err(t) => {
@@ -244,11 +251,11 @@ impl Hart {
             None => match self.place(start, len, Access::Store) {
                 Ok(Place::Ram(host)) => host,
                 Ok(Place::Device(_)) => {
-                    self.raise(Access::Store.access_fault(va));
+                    self.raise(Access::Store.access_fault(self.mask.apply(va)));
                     return None;
                 }
                 Err(t) => {
-                    self.raise(Trap { tval: va, ..t });
+                    self.raise(Trap { tval: self.mask.apply(va), ..t });
                     return None;
                 }
             },

@@ -25,7 +25,7 @@ impl Hart {
     /// Host address for an AMO of `len` bytes; `None` if a trap was taken. Write permission is always needed.
     fn amo_place(&mut self, va: u64, len: u64) -> Option<*mut u8> {
         if va & (len - 1) != 0 && !self.in_granule(va, len) {
-            self.raise(Access::Store.misaligned(va));
+            self.raise(Access::Store.misaligned(self.mask.apply(va)));
             return None;
         }
         self.atomic_ram(va, len, Access::Store)
@@ -62,7 +62,7 @@ impl Hart {
     pub fn check_aligned(&mut self, va: u64, width: Width, store: bool) {
         if va & (width.bytes() - 1) != 0 && !self.in_granule(va, width.bytes()) {
             let access = if store { Access::Store } else { Access::Load };
-            self.raise(access.misaligned(va));
+            self.raise(access.misaligned(self.mask.apply(va)));
         }
     }
 }

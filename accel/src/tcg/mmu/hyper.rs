@@ -6,6 +6,7 @@
 //! Privileged spec, "Hypervisor Virtual-Machine Load and Store Instructions".
 
 use super::access::{Place, read_host, write_host};
+use super::pointer_mask::PointerMask;
 use super::walk::{self, Access, Regime};
 use crate::tcg::hart::Hart;
 use crate::tcg::trap::Trap;
@@ -39,14 +40,21 @@ impl HyperLoad {
 impl Hart {
     /// Loads `len` bytes as the guest would, zero-extended; `None` if a trap was taken.
     pub fn load_as_guest(&mut self, va: u64, len: u64, exec: bool) -> Option<u64> {
+        let va = self.guest_address(va, exec);
         let result = self.guest_load(va, len, exec);
         self.taken(result)
     }
 
     /// Stores the low `len` bytes of `v` as the guest would; `None` if a trap was taken.
     pub fn store_as_guest(&mut self, va: u64, len: u64, v: u64) -> Option<()> {
+        let va = self.guest_address(va, false);
         let result = self.guest_store(va, len, v);
         self.taken(result)
+    }
+
+    /// `va` after pointer masking, which HLVX (`exec`) does not know.
+    fn guest_address(&self, va: u64, exec: bool) -> u64 {
+        if exec { va } else { PointerMask::of_guest_access(&self.s).apply(va) }
     }
 
     fn taken<T>(&mut self, result: Result<T, Trap>) -> Option<T> {
@@ -95,6 +103,8 @@ impl Hart {
 
     /// Translates `va`, all `len` bytes of it in one page.
     fn guest_place(&mut self, va: u64, len: u64, access: Access, exec: bool) -> Result<Place, Trap> {
+        // The second part of an access may have left the range of masked addresses.
+        let va = self.guest_address(va, exec);
         let (walk, mode) = {
             let regime = Regime::hypervisor(&self.s, &self.vm.isa);
             let regime = Regime { windows: Some(&self.pmp), exec_loads: exec, ..regime };

@@ -4,6 +4,7 @@ mod access;
 mod atomic;
 pub mod hyper;
 pub mod pmp;
+pub mod pointer_mask;
 pub mod tlb;
 mod two_stage;
 pub mod walk;

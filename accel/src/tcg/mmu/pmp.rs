@@ -4,15 +4,51 @@
 //! that reports [`CsrEffect::PMP`](crate::tcg::csr::CsrEffect::PMP). The grain is four bytes (G = 0).
 //! Not here: the rules for writing the registers (`csr/pmp.rs`).
 //!
-//! Privileged spec, "Physical Memory Protection".
+//! Privileged spec, "Physical Memory Protection", "Smepmp".
 
 use std::cell::Cell;
 
-use arch::csr::pmpcfg;
+use arch::csr::{mseccfg, pmpcfg};
 use arch::ext::IsaConfig;
 
 use super::walk::{Access, Perms};
 use crate::{HartState, Mode, PmpState};
+
+/// All that PMP depends on.
+#[derive(Debug, Clone, Copy)]
+pub struct Pmp<'a> {
+    pub regs: &'a PmpState,
+    /// Implemented entries, the first ones.
+    pub entries: u8,
+    /// `mseccfg`: MML and MMWP.
+    pub seccfg: u64,
+}
+
+impl<'a> Pmp<'a> {
+    pub fn of(s: &'a HartState, isa: &IsaConfig) -> Self {
+        Self { regs: &s.csr.pmp, entries: isa.pmp_entries, seccfg: s.csr.mseccfg }
+    }
+
+    fn locked_down(self) -> bool {
+        self.seccfg & mseccfg::MML != 0
+    }
+
+    fn ranges(self) -> impl Iterator<Item = Range> {
+        (0..usize::from(self.entries).min(self.regs.cfg.len())).filter_map(move |i| range(self.regs, i))
+    }
+
+    /// What is allowed where no entry matches.
+    fn background(self, mode: Mode) -> Perms {
+        match mode {
+            Mode::Machine if self.seccfg & mseccfg::MMWP != 0 => Perms::empty(),
+            Mode::Machine if self.locked_down() => Perms::R | Perms::W,
+            Mode::Machine => Perms::RWX,
+            // S and U have nothing by default, but without any entry there is nothing to protect.
+            _ if self.entries == 0 => Perms::RWX,
+            _ => Perms::empty(),
+        }
+    }
+}
 
 /// An entry that can match: the bytes `lo .. hi`, never empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,8 +61,47 @@ struct Range {
 
 impl Range {
     /// What the entry grants an access of `mode` that it matches.
-    fn grants(&self, mode: Mode) -> Perms {
-        if mode == Mode::Machine && !self.locked { Perms::RWX } else { self.perms }
+    fn grants(&self, mode: Mode, locked_down: bool) -> Perms {
+        let machine = mode == Mode::Machine;
+        match locked_down {
+            false if machine && !self.locked => Perms::RWX,
+            false => self.perms,
+            true => self.grants_locked_down(machine),
+        }
+    }
+
+    /// The same while `mseccfg.MML` is set: an entry is for M-mode (L) or for the others, or shared.
+    fn grants_locked_down(&self, machine: bool) -> Perms {
+        let (r, w, x) = (Perms::R, Perms::W, Perms::X);
+        let for_one = if machine == self.locked { self.perms } else { Perms::empty() };
+        if self.locked && self.perms == Perms::RWX {
+            // Data that both may read.
+            return r;
+        }
+        if self.perms.contains(w) && !self.perms.contains(r) {
+            let more = self.perms.contains(x);
+            return match (self.locked, machine) {
+                // Shared data: X says whether the others may write, too.
+                (false, true) => r | w,
+                (false, false) => {
+                    if more {
+                        r | w
+                    } else {
+                        r
+                    }
+                }
+                // Shared code: X says whether M-mode may read, too.
+                (true, true) => {
+                    if more {
+                        r | x
+                    } else {
+                        x
+                    }
+                }
+                (true, false) => x,
+            };
+        }
+        for_one
     }
 }
 
@@ -52,27 +127,22 @@ impl Verdict {
 
 /// Whether `mode` may access the `len` bytes from `pa`; `len` is not zero.
 pub fn check(s: &HartState, isa: &IsaConfig, pa: u64, len: u64, access: Access, mode: Mode) -> bool {
-    verdict(&s.csr.pmp, isa.pmp_entries, pa, len, mode).allows(access)
+    verdict(Pmp::of(s, isa), pa, len, mode).allows(access)
 }
 
 /// The verdict on the 4 KiB page that holds `pa`, for accesses that stay inside it.
 pub fn page_verdict(s: &HartState, isa: &IsaConfig, pa: u64, mode: Mode) -> Verdict {
-    verdict(&s.csr.pmp, isa.pmp_entries, pa & !0xfff, 0x1000, mode)
+    verdict(Pmp::of(s, isa), pa & !0xfff, 0x1000, mode)
 }
 
-/// The verdict on the `len` bytes from `pa` (`len` is not zero), with the first `entries` registers implemented.
-pub fn verdict(regs: &PmpState, entries: u8, pa: u64, len: u64, mode: Mode) -> Verdict {
+/// The verdict on the `len` bytes from `pa`; `len` is not zero.
+pub fn verdict(pmp: Pmp, pa: u64, len: u64, mode: Mode) -> Verdict {
     let last = pa.saturating_add(len - 1);
-    let entries = usize::from(entries).min(regs.cfg.len());
-    for i in (0..entries).filter(|&i| matching(regs.cfg[i]) != pmpcfg::OFF) {
-        if let Some(r) = range(regs, i).filter(|r| r.lo <= last && pa < r.hi) {
-            let whole = r.lo <= pa && last < r.hi;
-            return if whole { Verdict::Uniform(r.grants(mode)) } else { Verdict::SubPage };
-        }
+    match pmp.ranges().find(|r| r.lo <= last && pa < r.hi) {
+        Some(r) if r.lo <= pa && last < r.hi => Verdict::Uniform(r.grants(mode, pmp.locked_down())),
+        Some(_) => Verdict::SubPage,
+        None => Verdict::Uniform(pmp.background(mode)),
     }
-    // S and U have nothing by default, but without any entry there is nothing to protect.
-    let open = mode == Mode::Machine || entries == 0;
-    Verdict::Uniform(if open { Perms::RWX } else { Perms::empty() })
 }
 
 /// A range that no entry begins or ends in, and what may be done there: firmware programs many entries, and
@@ -94,16 +164,16 @@ pub struct Windows {
 
 impl Windows {
     /// [`verdict`], remembered.
-    pub fn verdict(&self, regs: &PmpState, entries: u8, pa: u64, len: u64, mode: Mode) -> Verdict {
+    pub fn verdict(&self, pmp: Pmp, pa: u64, len: u64, mode: Mode) -> Verdict {
         let cell = if mode == Mode::Machine { &self.machine } else { &self.other };
         let w = cell.get();
         if let Some(perms) = w.perms.filter(|_| w.lo <= pa && pa.saturating_add(len) <= w.hi) {
             return Verdict::Uniform(perms);
         }
-        let v = verdict(regs, entries, pa, len, mode);
+        let v = verdict(pmp, pa, len, mode);
         if let Verdict::Uniform(perms) = v {
             let (mut lo, mut hi) = (0, u64::MAX);
-            for r in (0..usize::from(entries).min(regs.cfg.len())).filter_map(|i| range(regs, i)) {
+            for r in pmp.ranges() {
                 for edge in [r.lo, r.hi] {
                     if edge <= pa { lo = edge.max(lo) } else { hi = edge.min(hi) }
                 }
@@ -162,14 +232,11 @@ mod tests {
                 regs.addr[i] = random(64);
             }
             let windows = Windows::default();
+            let pmp = Pmp { regs: &regs, entries: 4, seccfg: random(4) };
             for _ in 0..200 {
                 let (pa, len) = (random(300), 1 << random(4));
                 let mode = if random(2) == 0 { Mode::Machine } else { Mode::Supervisor };
-                assert_eq!(
-                    windows.verdict(&regs, 4, pa, len, mode),
-                    verdict(&regs, 4, pa, len, mode),
-                    "{pa:#x} {regs:?}"
-                );
+                assert_eq!(windows.verdict(pmp, pa, len, mode), verdict(pmp, pa, len, mode), "{pa:#x} {regs:?}");
             }
         }
     }
@@ -278,6 +345,64 @@ mod tests {
         assert!(!allowed(&s, 0x1000, 4, Access::Store, Mode::Machine));
         assert!(allowed(&s, 0x4000, 4, Access::Store, Mode::Machine));
         assert_eq!(page_verdict(&s, &isa(16), 0x1000, Mode::Machine), Verdict::Uniform(Perms::R));
+    }
+
+    /// The specification's table for MML: entry, what M-mode may, what the others may.
+    const LOCKED_DOWN: [(&str, &str, &str); 16] = [
+        ("", "", ""),
+        ("x", "", "x"),
+        ("w", "rw", "r"),
+        ("wx", "rw", "rw"),
+        ("r", "", "r"),
+        ("rx", "", "rx"),
+        ("rw", "", "rw"),
+        ("rwx", "", "rwx"),
+        ("l", "", ""),
+        ("lx", "x", ""),
+        ("lw", "x", "x"),
+        ("lwx", "rx", "x"),
+        ("lr", "r", ""),
+        ("lrx", "rx", ""),
+        ("lrw", "rw", ""),
+        ("lrwx", "r", "r"),
+    ];
+
+    #[test]
+    fn lockdown_follows_the_table() {
+        let bits = |text: &str| {
+            text.chars().fold(0, |all, c| {
+                all | match c {
+                    'l' => L,
+                    'r' => R,
+                    'w' => W,
+                    _ => X,
+                }
+            })
+        };
+        for (entry, machine, other) in LOCKED_DOWN {
+            let mut s = hart(&[(NAPOT | bits(entry), 0x1fff >> 2)]);
+            s.csr.mseccfg = mseccfg::MML;
+            for (mode, may) in [(Mode::Machine, machine), (Mode::Supervisor, other), (Mode::User, other)] {
+                let perms = Perms::from_bits_truncate(bits(may));
+                assert_eq!(page_verdict(&s, &isa(16), 0x1000, mode), Verdict::Uniform(perms), "{entry} {mode:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn without_a_match_the_policy_decides_for_machine_mode() {
+        let mut s = hart(&[]);
+        for (seccfg, perms) in [
+            (0, Perms::RWX),
+            (mseccfg::RLB, Perms::RWX),
+            (mseccfg::MML, Perms::R | Perms::W),
+            (mseccfg::MMWP, Perms::empty()),
+            (mseccfg::MML | mseccfg::MMWP, Perms::empty()),
+        ] {
+            s.csr.mseccfg = seccfg;
+            assert_eq!(page_verdict(&s, &isa(16), 0x1000, Mode::Machine), Verdict::Uniform(perms), "{seccfg}");
+            assert_eq!(page_verdict(&s, &isa(16), 0x1000, Mode::User), Verdict::Uniform(Perms::empty()));
+        }
     }
 
     #[test]

@@ -59,6 +59,8 @@ pub struct ContextKey {
     pub host_mxr: bool,
     /// `satp.MODE`, where any of the two is translated: a switch to or from Bare takes effect without a fence.
     pub paging: u8,
+    /// Bits of addresses that pointer masking ignores in loads and stores.
+    pub masked: u8,
     /// The code of the jump cache looks at the limit of the counters.
     pub counting: bool,
     /// Whole `satp` (of a guest: `vsatp`) where U-mode translations are held, else 0.
@@ -130,7 +132,8 @@ impl LargePages {
     const LIMIT: usize = 4096;
 
     fn key(va: u64, shift: u8) -> u64 {
-        va >> shift << 6 | u64::from(shift)
+        // Without the bits that pointer masking may ignore: then some pages only seem to be large ones.
+        (va << 16 >> 16) >> shift << 6 | u64::from(shift)
     }
 
     fn add(&mut self, va: u64, shift: u8) {
@@ -306,10 +309,12 @@ impl Context {
         let page = va & !0xfff;
         let i = tlb_index(va);
         let t = self.tables();
-        if t.read[i].tag == page {
+        // Whatever pointer masking ignores of the address by which the entry is found.
+        let names = |tag: u64| (tag ^ page) << 16 == 0;
+        if names(t.read[i].tag) {
             t.read[i].tag = INVALID;
         }
-        if t.write[i].tag == page {
+        if names(t.write[i].tag) {
             t.write[i].tag = INVALID;
         }
         for n in (0..self.touched_jump.len()).rev() {

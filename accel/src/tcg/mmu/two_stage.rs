@@ -61,6 +61,7 @@ fn second(r: &Regime, guest: &Guest) -> Stage {
         set_ad: guest.set_ad,
         pbmt: guest.pbmt,
         napot: r.napot,
+        reserved: r.reserved,
         exec_loads: r.exec_loads,
     }
 }

@@ -12,10 +12,11 @@ use arch::ext::{Ext, IsaConfig, SatpMode};
 use arch::pte::{self, Pbmt};
 use bitflags::bitflags;
 
-use super::{pmp, two_stage};
+use super::pmp::{self, Pmp};
+use super::two_stage;
 use crate::tcg::csr::hypervisor::henvcfg;
 use crate::tcg::trap::{Trap, data_virt, previous_mode};
-use crate::{HartState, Mode, PmpState};
+use crate::{HartState, Mode};
 
 bitflags! {
     /// What may be done to a page; R, W, X as in `pmpcfg`.
@@ -123,13 +124,13 @@ pub struct Regime<'a> {
     pub pbmt: bool,
     /// Svnapot.
     pub napot: bool,
+    /// Bits of an entry that have to be zero: Svrsw60t59b gives two of them to software.
+    pub reserved: u64,
     /// HLVX: loads need execute permission in place of read permission.
     pub exec_loads: bool,
     /// The second stage, if the access is a guest's.
     pub guest: Option<Guest>,
-    pub pmp: &'a PmpState,
-    /// Implemented PMP entries.
-    pub pmp_entries: u8,
+    pub pmp: Pmp<'a>,
     /// Remembers what PMP said, for callers that walk often.
     pub windows: Option<&'a pmp::Windows>,
 }
@@ -174,10 +175,10 @@ impl<'a> Regime<'a> {
             dry: false,
             pbmt: c.menvcfg & envcfg::PBMTE != 0,
             napot: isa.has(Ext::Svnapot),
+            reserved: if isa.has(Ext::Svrsw60t59b) { pte::RESERVED & !pte::RSW60T59 } else { pte::RESERVED },
             exec_loads: false,
             guest: None,
-            pmp: &c.pmp,
-            pmp_entries: isa.pmp_entries,
+            pmp: Pmp::of(s, isa),
             windows: None,
         };
         if !virt {
@@ -198,8 +199,8 @@ impl<'a> Regime<'a> {
     /// Accesses to page tables are S-mode's to PMP, whoever they are for.
     fn may_access_pte(&self, slot: u64, access: Access) -> bool {
         let verdict = match self.windows {
-            Some(w) => w.verdict(self.pmp, self.pmp_entries, slot, 8, Mode::Supervisor),
-            None => pmp::verdict(self.pmp, self.pmp_entries, slot, 8, Mode::Supervisor),
+            Some(w) => w.verdict(self.pmp, slot, 8, Mode::Supervisor),
+            None => pmp::verdict(self.pmp, slot, 8, Mode::Supervisor),
         };
         verdict.allows(access)
     }
@@ -225,6 +226,7 @@ impl<'a> Regime<'a> {
             set_ad: self.set_ad,
             pbmt: self.pbmt,
             napot: self.napot,
+            reserved: self.reserved,
             exec_loads: self.exec_loads,
         }
     }
@@ -330,6 +332,7 @@ pub(super) struct Stage {
     pub set_ad: bool,
     pub pbmt: bool,
     pub napot: bool,
+    pub reserved: u64,
     pub exec_loads: bool,
 }
 
@@ -348,7 +351,7 @@ impl Stage {
         loop {
             let slot = table + index * pte::ENTRY_SIZE;
             let entry = tables.read(slot)?;
-            if entry & pte::V == 0 || entry & pte::RESERVED != 0 || pte::is_reserved_permission(entry) {
+            if entry & pte::V == 0 || entry & self.reserved != 0 || pte::is_reserved_permission(entry) {
                 return Err(Fault::Page.into());
             }
             let global_here = global || entry & pte::G != 0;
@@ -470,6 +473,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::PmpState;
     use arch::csr::pmpcfg;
 
     /// Sparse memory; `holes` are pages that are not RAM.
@@ -527,10 +531,10 @@ mod tests {
             dry: false,
             pbmt: false,
             napot: false,
+            reserved: pte::RESERVED,
             exec_loads: false,
             guest: None,
-            pmp,
-            pmp_entries: 16,
+            pmp: Pmp { regs: pmp, entries: 16, seccfg: 0 },
             windows: None,
         }
     }
