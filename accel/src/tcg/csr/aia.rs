@@ -223,3 +223,6 @@ pub(super) fn check_control(s: &HartState, n: u16, write: bool) -> Result<(), De
     let guest = s.virt && s.mode == Mode::Supervisor;
     if guest && controlled && s.csr.hvictl & hvictl::VTI != 0 { Err(Denied::Virtual) } else { Ok(()) }
 }
+
+#[cfg(test)]
+mod tests;
