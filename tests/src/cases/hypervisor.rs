@@ -11,6 +11,7 @@ pub const CASES: &[Case] = &[
     Case { name: "a KVM guest in Linux", run: |env| nested(env, 1, false) },
     Case { name: "a KVM guest in Linux, 2 harts", run: |env| nested(env, 2, false) },
     Case { name: "a KVM guest in Linux over OpenSBI", run: |env| nested(env, 1, true) },
+    Case { name: "a KVM guest in Linux with interrupt files of its own", run: interrupt_files },
 ];
 
 /// The machine's CPU: the default one, with H.
@@ -40,6 +41,35 @@ fn nested(env: &Env, harts: u32, opensbi: bool) -> Result<()> {
     vm.console.expect("reboot: Power down")?;
     vm.console.expect("inner guest: 0")?;
     vm.console.expect(PROMPT)?;
+    power_off(vm)
+}
+
+/// The inner guest's IMSICs are guest interrupt files of the machine: KVM leaves its interrupts to the hardware.
+fn interrupt_files(env: &Env) -> Result<()> {
+    const HARTS: u32 = 2;
+    let guest = env.guest()?;
+    let disk = guest.kvm.as_ref().context("there is no disk of a KVM host")?;
+    let board = ["-M", "virt,aia=aplic-imsic,aia-guests=3"];
+    let machine = Machine::virt(&env.vireo, HARTS).args(board).args(["-cpu", CPU]).disk(disk, ",snapshot=on");
+    let mut vm = machine.linux(guest, "quiet").start()?;
+    vm.console.expect(PROMPT)?;
+    load_kvm(&mut vm)?;
+    let log = vm.console.check("dmesg | grep kvm")?;
+    contains("what KVM says", &log, "AIA available with 3 guest external interrupts")?;
+    let inner = "dmesg%|%grep%-i%imsic;cat%/proc/interrupts;poweroff%-f";
+    let run = format!(
+        "chroot /mnt qemu-system-riscv64 -M virt,aia=aplic-imsic -accel kvm -cpu host -m 256M -smp {HARTS} -nographic \
+         -kernel /root/Image -initrd /root/initrd.gz -append 'console=ttyS0 initramfs.run={inner}' < /dev/null"
+    );
+    vm.console.send(&format!("{run}; echo inner guest: $?\n"))?;
+    vm.console.expect("initramfs: started after")?;
+    vm.console.expect("providing IPIs using interrupt 1")?;
+    vm.console.expect("APLIC-MSI")?;
+    vm.console.expect("reboot: Power down")?;
+    vm.console.expect("inner guest: 0")?;
+    vm.console.expect(PROMPT)?;
+    // The machine's own count of what reached the guest's files and had to be handed on.
+    contains("/proc/interrupts", &vm.console.check("cat /proc/interrupts")?, "RISC-V INTC  12")?;
     power_off(vm)
 }
 

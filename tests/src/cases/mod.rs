@@ -2,6 +2,7 @@
 //!
 //! Cheap ones come first. To add one, write it in the file of its theme and put a row into that file's `CASES`.
 
+mod aia;
 mod demo;
 mod disk;
 mod firmware;
@@ -37,6 +38,7 @@ pub const STAGES: &[(&str, &[Case])] = &[
     ("disks", disk::CASES),
     ("network", net::CASES),
     ("firmware", firmware::CASES),
+    ("advanced interrupts", aia::CASES),
     ("hypervisor", hypervisor::CASES),
     ("programs in the guest", userland::CASES),
     ("vector programs", rva23::CASES),
