@@ -171,3 +171,249 @@ pub(super) fn write_hgeie(s: &mut HartState, env: &mut dyn CsrEnv, _: u16, v: u6
 pub(super) fn hstatus_at_reset(isa: &IsaConfig) -> u64 {
     if isa.has(Ext::H) { mstatus::XL_64 << hstatus::VSXL_SHIFT } else { 0 }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Env;
+    use super::super::{CsrOp, Illegal, Virtual, csr_op, read, write};
+    use super::*;
+    use arch::csr::mip;
+
+    fn env() -> Env {
+        let mut env = Env::default();
+        env.isa.exts.insert(Ext::H);
+        env
+    }
+
+    /// A hart in HS-mode, VS-mode or VU-mode under a supervisor that M-mode gave all it can.
+    fn hart(env: &Env, mode: Mode, virt: bool) -> HartState {
+        let mut s = super::super::reset_supervisor(&env.isa, 0, 0, 0);
+        (s.mode, s.virt) = (mode, virt);
+        s
+    }
+
+    const HS: (Mode, bool) = (Mode::Supervisor, false);
+    const VS: (Mode, bool) = (Mode::Supervisor, true);
+    const U: (Mode, bool) = (Mode::User, false);
+    const VU: (Mode, bool) = (Mode::User, true);
+
+    fn reads(env: &Env, n: u16, setup: impl Fn(&mut HartState)) -> [Result<(), Denied>; 4] {
+        [HS, VS, U, VU].map(|(mode, virt)| {
+            let mut s = hart(env, mode, virt);
+            setup(&mut s);
+            read(&s, env, n).map(|_| ())
+        })
+    }
+
+    /// The specification's list of virtual-instruction exceptions, as far as it is about CSRs.
+    #[test]
+    fn who_may_access_what() {
+        let env = env();
+        let (yes, ill, vir) = (Ok(()), Err(Illegal), Err(Virtual));
+        for row in csr::all().iter().filter(|row| row.available(&env.isa)) {
+            let n = row.number;
+            let expected = match csr::lowest_privilege(n) {
+                3 => [ill; 4],
+                2 if n == csr::VSTIMECMP => continue,
+                2 => [yes, vir, ill, vir],
+                1 => [yes, yes, ill, vir],
+                _ => continue,
+            };
+            let got = reads(&env, n, |s| {
+                s.csr.henvcfg = envcfg::STCE;
+                s.csr.hcounteren = u64::MAX;
+            });
+            assert_eq!(got, expected, "{}", row.name);
+        }
+        // A write of a read-only register is illegal even in a guest that may not read it.
+        let mut s = hart(&env, Mode::Supervisor, true);
+        assert_eq!(write(&mut s, &mut { env }, csr::HGEIP, 0), ill.map(|()| CsrEffect::empty()));
+    }
+
+    #[test]
+    fn counters_are_the_hypervisors_to_give() {
+        let env = env();
+        let (yes, ill, vir) = (Ok(()), Err(Illegal), Err(Virtual));
+        for n in [csr::CYCLE, csr::TIME, csr::INSTRET, csr::HPMCOUNTER3, csr::HPMCOUNTER31] {
+            let bit = 1u64 << (n - csr::CYCLE);
+            for (m, h, s, expected) in [
+                (0, 0, 0, [ill; 4]),
+                (0, bit, bit, [ill; 4]),
+                (bit, 0, bit, [yes, vir, yes, vir]),
+                (bit, bit, 0, [yes, yes, ill, vir]),
+                (bit, bit, bit, [yes; 4]),
+            ] {
+                let got = reads(&env, n, |state| {
+                    (state.csr.mcounteren, state.csr.hcounteren, state.csr.scounteren) = (m, h, s);
+                });
+                assert_eq!(got, expected, "{n:#x} {m:#x} {h:#x} {s:#x}");
+            }
+        }
+    }
+
+    #[test]
+    fn traps_of_satp_hgatp_and_stimecmp() {
+        let env = env();
+        let (yes, ill, vir) = (Ok(()), Err(Illegal), Err(Virtual));
+        let tvm = |s: &mut HartState| s.csr.mstatus |= mstatus::TVM;
+        let vtvm = |s: &mut HartState| s.csr.hstatus |= hstatus::VTVM;
+        assert_eq!(reads(&env, csr::SATP, tvm), [ill, yes, ill, vir]);
+        assert_eq!(reads(&env, csr::SATP, vtvm), [yes, vir, ill, vir]);
+        assert_eq!(reads(&env, csr::HGATP, tvm), [ill, vir, ill, vir]);
+        assert_eq!(reads(&env, csr::VSATP, tvm), [yes, vir, ill, vir]);
+        let clock = |menvcfg, mcounteren, henvcfg, hcounteren| {
+            move |s: &mut HartState| {
+                (s.csr.menvcfg, s.csr.henvcfg) = (menvcfg, henvcfg);
+                (s.csr.mcounteren, s.csr.hcounteren) = (mcounteren, hcounteren);
+            }
+        };
+        let (stce, tm) = (envcfg::STCE, counteren::TM);
+        assert_eq!(reads(&env, csr::STIMECMP, clock(stce, tm, stce, tm)), [yes, yes, ill, vir]);
+        assert_eq!(reads(&env, csr::STIMECMP, clock(stce, tm, 0, tm)), [yes, vir, ill, vir]);
+        assert_eq!(reads(&env, csr::STIMECMP, clock(stce, tm, stce, 0)), [yes, vir, ill, vir]);
+        assert_eq!(reads(&env, csr::STIMECMP, clock(0, tm, stce, tm)), [ill; 4]);
+        assert_eq!(reads(&env, csr::VSTIMECMP, clock(stce, 0, stce, tm)), [ill; 4]);
+        assert_eq!(reads(&env, csr::VSTIMECMP, clock(stce, tm, 0, 0)), [yes, vir, ill, vir]);
+    }
+
+    #[test]
+    fn a_unit_that_is_off_is_always_illegal() {
+        let env = env();
+        for (m, vs, expected) in [
+            (0, 0, [Err(Illegal); 4]),
+            (mstatus::FS, 0, [Ok(()), Err(Illegal), Ok(()), Err(Illegal)]),
+            (0, mstatus::FS, [Err(Illegal); 4]),
+            (mstatus::FS, mstatus::FS, [Ok(()); 4]),
+        ] {
+            let got = reads(&env, csr::FCSR, |s| {
+                s.csr.mstatus |= m;
+                s.csr.vsstatus |= vs;
+            });
+            assert_eq!(got, expected, "{m:#x} {vs:#x}");
+        }
+    }
+
+    #[test]
+    fn a_guest_writes_its_own_registers() {
+        let mut env = env();
+        for n in [csr::STVEC, csr::SSCRATCH, csr::SEPC, csr::SCAUSE, csr::STVAL, csr::SATP, csr::SSTATUS] {
+            let mut s = hart(&env, Mode::Supervisor, true);
+            let before = s.clone();
+            let v = if n == csr::SSTATUS { mstatus::SUM | mstatus::SPP } else { 0x1234_5678 };
+            write(&mut s, &mut env, n, v).unwrap();
+            let seen = read(&s, &env, n).unwrap();
+            assert_ne!(seen, 0, "{n:#x}");
+            s.virt = false;
+            assert_eq!(read(&s, &env, n + 0x100), Ok(seen), "{n:#x}");
+            assert_eq!(read(&s, &env, n), read(&HartState { virt: false, ..before }, &env, n), "{n:#x}");
+        }
+    }
+
+    #[test]
+    fn what_the_registers_hold() {
+        let mut env = env();
+        env.isa.geilen = 5;
+        let mut s = hart(&env, Mode::Supervisor, false);
+        s.mode = Mode::Machine;
+        for (n, ones, zeros) in [
+            (csr::HSTATUS, 2 << 32 | 0x70_03c0, 2 << 32),
+            (csr::HEDELEG, 0xb1ff, 0),
+            (csr::HIDELEG, 0x444, 0),
+            (csr::HVIP, 0x444, 0),
+            (csr::HIP, 0x4, 0),
+            (csr::HIE, 0x1444, 0),
+            (csr::HGEIE, 0x3e, 0),
+            (csr::HCOUNTEREN, 0xffff_ffff, 0),
+            (csr::HTIMEDELTA, u64::MAX, 0),
+            (csr::HTVAL, u64::MAX, 0),
+            (csr::HTINST, u64::MAX, 0),
+            (csr::MTVAL2, u64::MAX, 0),
+            (csr::MTINST, u64::MAX, 0),
+            (csr::VSEPC, !1, 0),
+            (csr::VSCAUSE, u64::MAX, 0),
+            (csr::MIDELEG, 0x1666, 0x1444),
+            (csr::MEDELEG, 0xf0_b7ff, 0),
+        ] {
+            for (v, held) in [(u64::MAX, ones), (0, zeros)] {
+                write(&mut s, &mut env, n, v).unwrap();
+                assert_eq!(read(&s, &env, n), Ok(held), "{n:#x}");
+            }
+        }
+        // VGEIN holds numbers up to GEILEN.
+        for (written, held) in [(5, 5), (6, 5), (63, 5), (1, 1)] {
+            write(&mut s, &mut env, csr::HSTATUS, written << hstatus::VGEIN_SHIFT).unwrap();
+            assert_eq!((read(&s, &env, csr::HSTATUS).unwrap() & hstatus::VGEIN) >> hstatus::VGEIN_SHIFT, held);
+        }
+    }
+
+    #[test]
+    fn hgatp_is_legalised_field_by_field() {
+        let mut env = env();
+        env.isa.satp_mode = SatpMode::Sv48;
+        let mut s = hart(&env, Mode::Supervisor, false);
+        let mut put = |v| {
+            write(&mut s, &mut env, csr::HGATP, v).unwrap();
+            read(&s, &env, csr::HGATP).unwrap()
+        };
+        assert_eq!(put(u64::MAX >> 4), 0x3fff << 44 | 0xfff_ffff_fffc);
+        assert_eq!(put(9 << 60 | 7 << 44 | 0x80007), 9 << 60 | 7 << 44 | 0x80004);
+        // Sv57x4 is not there: the mode stays, the rest is written.
+        assert_eq!(put(10 << 60 | 1 << 44 | 0x90000), 9 << 60 | 1 << 44 | 0x90000);
+    }
+
+    #[test]
+    fn henvcfg_has_what_menvcfg_leaves_to_it() {
+        let mut env = env();
+        let mut s = hart(&env, Mode::Supervisor, false);
+        let all = envcfg::STCE | envcfg::PBMTE | envcfg::ADUE;
+        s.csr.menvcfg |= all;
+        write(&mut s, &mut env, csr::HENVCFG, u64::MAX).unwrap();
+        assert_eq!(read(&s, &env, csr::HENVCFG).unwrap() & all, all);
+        s.csr.menvcfg &= !envcfg::ADUE;
+        assert_eq!(read(&s, &env, csr::HENVCFG).unwrap() & all, all & !envcfg::ADUE);
+        s.csr.menvcfg = 0;
+        assert_eq!(read(&s, &env, csr::HENVCFG).unwrap() & all, 0);
+    }
+
+    #[test]
+    fn interrupts_have_many_names() {
+        let mut env = env();
+        let mut s = hart(&env, Mode::Machine, false);
+        write(&mut s, &mut env, csr::HVIP, mip::VS_INTERRUPTS).unwrap();
+        assert_eq!([csr::MIP, csr::HIP].map(|n| read(&s, &env, n)), [Ok(0x444); 2]);
+        assert_eq!([csr::SIP, csr::VSIP].map(|n| read(&s, &env, n)), [Ok(0); 2]);
+        write(&mut s, &mut env, csr::HIDELEG, mip::VSSIP | mip::VSEIP).unwrap();
+        assert_eq!(read(&s, &env, csr::VSIP), Ok(0x202));
+        // VSSIP alone can be cleared by its other names.
+        csr_op(&mut s, &mut env, csr::VSIP, CsrOp::Rc, 0x222, true).unwrap();
+        assert_eq!((s.csr.hvip, read(&s, &env, csr::MIP)), (0x440, Ok(0x440)));
+        csr_op(&mut s, &mut env, csr::MIP, CsrOp::Rs, 0x444, true).unwrap();
+        assert_eq!(s.csr.hvip, 0x444);
+        write(&mut s, &mut env, csr::HIP, 0).unwrap();
+        assert_eq!(s.csr.hvip, 0x440);
+        // Lines show, and do not stick.
+        env.lines = mip::VSTIP | mip::SGEIP;
+        s.csr.hvip = 0;
+        csr_op(&mut s, &mut env, csr::HIP, CsrOp::Rs, 0, true).unwrap();
+        assert_eq!((s.csr.hvip, read(&s, &env, csr::HIP)), (0, Ok(0x1040)));
+        // The enables are one register.
+        write(&mut s, &mut env, csr::MIE, u64::MAX).unwrap();
+        assert_eq!([csr::HIE, csr::VSIE].map(|n| read(&s, &env, n)), [Ok(0x1444), Ok(0x202)]);
+        assert_eq!(read(&s, &env, csr::SIE), Ok(0x222));
+        write(&mut s, &mut env, csr::VSIE, 0x200).unwrap();
+        assert_eq!(read(&s, &env, csr::HIE), Ok(0x1440));
+        // A guest sees them as its own.
+        (s.mode, s.virt) = (Mode::Supervisor, true);
+        assert_eq!([csr::SIP, csr::SIE].map(|n| read(&s, &env, n)), [Ok(0), Ok(0x200)]);
+    }
+
+    #[test]
+    fn time_in_a_guest_is_another() {
+        let env = env();
+        let mut s = hart(&env, Mode::Supervisor, true);
+        (s.csr.hcounteren, s.csr.htimedelta) = (counteren::TM, 0u64.wrapping_sub(700));
+        assert_eq!(read(&s, &env, csr::TIME), Ok(77));
+        s.virt = false;
+        assert_eq!(read(&s, &env, csr::TIME), Ok(777));
+    }
+}
