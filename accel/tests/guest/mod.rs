@@ -323,7 +323,7 @@ pub fn finish(v: &mut Box<dyn Vcpu>) -> HartState {
 /// Sv39 tables in guest RAM, from `base` on.
 pub struct Paging {
     pub root: u64,
-    next: u64,
+    pub next: u64,
 }
 
 impl Paging {
@@ -333,6 +333,12 @@ impl Paging {
 
     pub fn satp(&self, asid: u64) -> u64 {
         8 << 60 | asid << 44 | self.root >> 12
+    }
+
+    /// A fresh page for a table.
+    pub fn slot_page(&mut self) -> u64 {
+        self.next += 0x1000;
+        self.next - 0x1000
     }
 
     /// Address of the entry for `va` at `level`, making the tables above it.
