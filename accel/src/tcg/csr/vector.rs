@@ -60,3 +60,68 @@ fn dirty(s: &mut HartState) -> CsrEffect {
     vector::make_dirty(s);
     CsrEffect::empty()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Env;
+    use super::super::{Illegal, read, write};
+    use super::*;
+    use arch::csr::{self, mstatus};
+    use arch::ext::Ext;
+
+    const ALL: [u16; 7] = [csr::VSTART, csr::VXSAT, csr::VXRM, csr::VCSR, csr::VL, csr::VTYPE, csr::VLENB];
+
+    fn hart(vlen: u32) -> (HartState, Env) {
+        let mut env = Env::default();
+        env.isa.exts.insert(Ext::Zve32x);
+        env.isa.vlen = vlen;
+        let mut s = env.hart();
+        s.csr.mstatus |= mstatus::INITIAL << mstatus::VS_SHIFT;
+        (s, env)
+    }
+
+    #[test]
+    fn out_of_reset_no_type_is_set() {
+        let (s, env) = hart(512);
+        assert_eq!(ALL.map(|n| read(&s, &env, n)), [0, 0, 0, 0, 0, vector::VILL, 64].map(Ok));
+    }
+
+    #[test]
+    fn off_or_absent_means_illegal() {
+        let (mut s, mut env) = hart(128);
+        s.csr.mstatus &= !mstatus::VS;
+        ALL.iter().for_each(|n| assert_eq!(read(&s, &env, *n), Err(Illegal), "{n:#x}"));
+        s.csr.mstatus |= mstatus::VS;
+        env.isa.exts.remove(Ext::Zve32x);
+        ALL.iter().for_each(|n| assert_eq!(read(&s, &env, *n), Err(Illegal), "{n:#x}"));
+    }
+
+    #[test]
+    fn vstart_has_room_for_the_last_index_and_no_more() {
+        for vlen in [128, 1024] {
+            let (mut s, mut env) = hart(vlen);
+            write(&mut s, &mut env, csr::VSTART, u64::MAX).unwrap();
+            assert_eq!(read(&s, &env, csr::VSTART), Ok(u64::from(vlen) - 1));
+        }
+    }
+
+    #[test]
+    fn vcsr_is_vxrm_and_vxsat() {
+        let (mut s, mut env) = hart(128);
+        write(&mut s, &mut env, csr::VXRM, 6).unwrap();
+        write(&mut s, &mut env, csr::VXSAT, 3).unwrap();
+        assert_eq!(read(&s, &env, csr::VCSR), Ok(5));
+        write(&mut s, &mut env, csr::VCSR, u64::MAX).unwrap();
+        assert_eq!([csr::VXRM, csr::VXSAT, csr::VCSR].map(|n| read(&s, &env, n)), [Ok(3), Ok(1), Ok(7)]);
+    }
+
+    #[test]
+    fn a_write_makes_the_state_dirty_and_a_read_does_not() {
+        let (mut s, mut env) = hart(128);
+        read(&s, &env, csr::VCSR).unwrap();
+        assert_eq!(s.csr.mstatus & mstatus::VS, mstatus::INITIAL << mstatus::VS_SHIFT);
+        write(&mut s, &mut env, csr::VSTART, 0).unwrap();
+        assert_eq!(s.csr.mstatus & mstatus::VS, mstatus::VS);
+        assert_eq!(write(&mut s, &mut env, csr::VL, 1), Err(Illegal));
+    }
+}

@@ -195,3 +195,33 @@ functions! {
     VnclipWx => narrow_wx::<Clip>,
     VnclipWi => narrow_wi::<Clip>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shifts_round_by_the_mode() {
+        // 5/4, 6/4, 7/4, 10/4 and -6/4, by each mode: to nearest up, to nearest even, down, to odd.
+        for (v, rounded) in
+            [(5, [1, 1, 1, 1]), (6, [2, 2, 1, 1]), (7, [2, 2, 1, 1]), (10, [3, 2, 2, 3]), (-6, [-1, -2, -2, -1])]
+        {
+            for (rm, rounded) in rounded.into_iter().enumerate() {
+                let x = FixedPoint { rm: rm as u8, saturated: false };
+                assert_eq!(x.shift(v, 2), rounded, "{v} by mode {rm}");
+                assert_eq!(x.shift(v, 0), v);
+            }
+        }
+    }
+
+    #[test]
+    fn clipping_says_so() {
+        let mut x = FixedPoint { rm: 0, saturated: false };
+        assert_eq!((x.clip_signed::<u8>(-128), x.clip_unsigned::<u8>(255), x.saturated), (0x80, 0xff, false));
+        assert_eq!((x.clip_signed::<u8>(128), x.saturated), (0x7f, true));
+        x.saturated = false;
+        assert_eq!((x.clip_unsigned::<u64>(-1), x.saturated), (0, true));
+        x.saturated = false;
+        assert_eq!((Smul::eval::<u64>(&mut x, 1 << 63, 1 << 63), x.saturated), (i64::MAX as u64, true));
+    }
+}

@@ -405,3 +405,92 @@ fn set_block<T: Elem, const N: usize>(v: &mut VectorRegs, base: usize, k: usize,
     // SAFETY: inside the array, as was just checked.
     unsafe { v.0.as_mut_ptr().add(at).cast::<[T; N]>().write_unaligned(values) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shape(sew: u8, lmul: i8) -> Shape {
+        let unit = VectorUnit::of(&IsaConfig::default());
+        Shape { sew, lmul, elen: 3, vl: 4, ..Shape::without_type(&unit) }
+    }
+
+    fn call(masked: bool) -> Call {
+        Call { raw: if masked { 0 } else { 1 << 25 }, x1: 0, x2: 0 }
+    }
+
+    #[test]
+    fn fields_of_vtype() {
+        let t = VType::of(0b1101_1111);
+        assert_eq!((t.sew, t.lmul, t.tail_agnostic, t.mask_agnostic), (3, -1, true, true));
+        assert_eq!((VType::of(5).lmul, VType::of(3).lmul), (-3, 3));
+        assert_eq!((VType::of(3).vlmax(16), VType::of(5).vlmax(16), VType::of(3 << 3).vlmax(16)), (128, 2, 2));
+    }
+
+    #[test]
+    fn a_group_has_its_width_and_its_registers() {
+        let s = shape(1, 1);
+        assert_eq!(s.group(4, 0).unwrap().emul, 0);
+        assert_eq!(s.wide(4).unwrap().emul, 2);
+        assert!(s.wide(6).is_err() && s.same(6).is_ok() && s.same(7).is_err());
+        assert!(shape(0, 3).wide(0).is_err(), "sixteen registers");
+        assert!(shape(3, 0).wide(0).is_err(), "128 bits");
+        assert!(shape(3, 0).group(1, 0).is_ok() && shape(3, -1).group(1, 0).is_err(), "a sixteenth");
+    }
+
+    #[test]
+    fn overlaps_of_different_widths() {
+        let s = shape(0, 0);
+        let (d, wide) = (s.same(3).unwrap(), s.wide(2).unwrap());
+        assert!(s.destination(&d, &[wide]).is_err() && s.destination(&s.same(2).unwrap(), &[wide]).is_ok());
+        assert!(s.destination(&wide, &[d]).is_ok() && s.destination(&wide, &[s.same(2).unwrap()]).is_err());
+        let half = shape(0, -1);
+        assert!(half.destination(&half.wide(3).unwrap(), &[half.same(3).unwrap()]).is_err(), "a fraction");
+        assert!(s.destination(&Group::mask(2), &[wide]).is_ok() && s.destination(&Group::mask(3), &[wide]).is_err());
+        assert!(s.destination(&d, &[Group::mask(3)]).is_err());
+    }
+
+    #[test]
+    fn sources_have_one_width() {
+        let s = shape(0, 0);
+        let (a, b) = (s.same(3).unwrap(), s.wide(2).unwrap());
+        assert!(s.sources(&call(false), &[a, a]).is_ok() && s.sources(&call(false), &[a, b]).is_err());
+        let zero = s.same(0).unwrap();
+        assert!(s.sources(&call(false), &[zero]).is_ok() && s.sources(&call(true), &[zero]).is_err());
+        assert!(s.sources(&call(true), &[Group::mask(0)]).is_ok());
+    }
+
+    #[test]
+    fn elements_that_are_not_computed_keep_or_become_ones() {
+        let c = Call { raw: 8 << 7, ..call(true) };
+        let run = |s: Shape| {
+            let mut v = VectorRegs::default();
+            v.0[0] = 0b1010;
+            let d = Group { reg: 8, emul: 0, eew: 0 };
+            s.write::<u8>(&mut v, &c, d, |_, i| 0x10 + i as u8);
+            v.0[8 * s.vlenb..8 * s.vlenb + 6].to_vec()
+        };
+        assert_eq!(run(shape(0, 0)), [0, 0x11, 0, 0x13, 0, 0]);
+        assert_eq!(run(Shape { vstart: 2, ..shape(0, 0) }), [0, 0, 0, 0x13, 0, 0]);
+        let ones = Shape { tail_ones: true, inactive_ones: true, ..shape(0, 0) };
+        assert_eq!(run(ones), [0xff, 0x11, 0xff, 0x13, 0xff, 0xff]);
+        assert_eq!(run(Shape { vstart: 4, ..ones }), [0; 6], "nothing to do, the tail included");
+    }
+
+    #[test]
+    fn sixteen_bytes_at_a_time_and_one_by_one_agree() {
+        for vl in 0..=32 {
+            let s = Shape { vl, vlenb: 16, ..shape(1, 2) };
+            let c = Call { raw: 8 << 7 | 12 << 15 | 16 << 20 | 1 << 25, ..call(false) };
+            let mut fast = VectorRegs::default();
+            fast.0.iter_mut().enumerate().for_each(|(i, b)| *b = (i * 7) as u8);
+            let mut slow = fast.clone();
+            s.map::<u16, 8>(&mut fast, &c, Second::Vector, |d, a, b| d.add(a.mul(b)));
+            let d = s.same(8).unwrap();
+            s.write::<u16>(&mut slow, &c, d, |v, i| {
+                s.get::<u16>(v, 8, i).add(s.get::<u16>(v, 16, i).mul(s.get(v, 12, i)))
+            });
+            assert!(fast == slow, "vl {vl}");
+        }
+    }
+}
