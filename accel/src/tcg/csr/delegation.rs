@@ -206,6 +206,42 @@ mod tests {
     }
 
     #[test]
+    fn a_guests_window_is_its_hypervisors_to_emulate() {
+        use Denied::Virtual;
+        let mut env = env();
+        [Ext::H, Ext::Smstateen, Ext::Ssstateen].into_iter().for_each(|ext| env.isa.exts.insert(ext));
+        let csrind = csr::stateen0::CSRIND;
+        let mut s = supervisor(&env, 0x43);
+        s.csr.vsiselect = 0x43;
+        (s.csr.mstateen[0], s.csr.hstateen[0]) = (csrind, csrind);
+        assert!(csr_read(&s, &env, csr::SIREG).is_ok());
+        assert_eq!(csr_read(&s, &env, csr::VSIREG), Err(Illegal), "HS-mode");
+        s.virt = true;
+        let both = |s: &HartState| [csr::SIREG, csr::VSIREG, csr::VSISELECT].map(|n| csr_read(s, &env, n));
+        assert_eq!(both(&s), [Err(Virtual); 3]);
+        s.mode = Mode::User;
+        assert_eq!(both(&s), [Err(Virtual); 3]);
+        s.mode = Mode::Supervisor;
+        // Nothing to emulate where nothing is delegated.
+        s.csr.menvcfg &= !envcfg::CDE;
+        assert_eq!(both(&s), [Err(Illegal), Err(Virtual), Err(Virtual)]);
+        // A number that nobody knows is illegal, although HS-mode's own number is fine.
+        s.csr.menvcfg |= envcfg::CDE;
+        s.csr.vsiselect = 0x123;
+        assert_eq!(csr_read(&s, &env, csr::SIREG), Err(Illegal));
+        s.csr.hstateen[0] = 0;
+        assert_eq!(csr_read(&s, &env, csr::SIREG), Err(Virtual), "kept by the hypervisor, whatever is selected");
+        assert_eq!(csr_read(&s, &env, csr::SISELECT), Err(Virtual));
+        s.csr.mstateen[0] = 0;
+        assert_eq!(both(&s), [Err(Illegal); 3]);
+        assert_eq!(csr_read(&s, &env, csr::SISELECT), Err(Illegal));
+        // The other registers of delegation.
+        assert_eq!([csr::SCOUNTINHIBIT, csr::SCOUNTOVF].map(|n| csr_read(&s, &env, n)), [Err(Virtual); 2]);
+        s.csr.menvcfg &= !envcfg::CDE;
+        assert_eq!([csr::SCOUNTINHIBIT, csr::SCOUNTOVF].map(|n| csr_read(&s, &env, n)), [Err(Illegal), Ok(0)]);
+    }
+
+    #[test]
     fn scountinhibit_is_the_delegated_part() {
         let mut env = env();
         let mut s = supervisor(&env, 0);

@@ -94,13 +94,14 @@ pub(super) fn is_window(n: u16) -> bool {
 }
 
 /// Why a guest may not access such a CSR where it is illegal to it. What HS-mode's own window shows does not matter:
-/// a guest is kept from `vsireg`, and VU-mode from `sireg`, by a virtual-instruction exception, unless M-mode's state
-/// enables keep all lower modes from them; a register that is not there is illegal for the guest as for anybody.
+/// a guest is kept from `vsireg`, and VU-mode from `sireg`, by a virtual-instruction exception, and so is VS-mode where
+/// the hypervisor's state enable closes the windows, unless M-mode's closes them for all lower modes; a register that is not there is illegal for the guest as for anybody.
 pub(super) fn denied_to_guest(s: &HartState, isa: &IsaConfig, n: u16) -> Denied {
     let direct = csr::lowest_privilege(n) == csr::lowest_privilege(csr::VSIREG);
     let exists = csr::by_number(n).is_some_and(|csr| csr.available(isa));
     let allowed = !isa.has(Ext::Smstateen) || s.csr.mstateen[0] & csr::stateen0::CSRIND != 0;
-    if exists && allowed && (direct || s.mode == Mode::User) { Denied::Virtual } else { Illegal }
+    let by_hypervisor = stateen::check(s, isa, n).is_err();
+    if exists && allowed && (direct || s.mode == Mode::User || by_hypervisor) { Denied::Virtual } else { Illegal }
 }
 
 /// Only after [`access`] agreed.
