@@ -55,6 +55,35 @@ impl Default for VectorRegs {
     }
 }
 
+/// A control-transfer record: `ctrsource`, `ctrtarget` and `ctrdata`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[repr(C)]
+pub struct CtrEntry {
+    pub source: u64,
+    pub target: u64,
+    pub data: u64,
+}
+
+/// Control-transfer records (privileged spec, "Smctr").
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[repr(C)]
+pub struct CtrState {
+    pub mctrctl: u64,
+    pub vsctrctl: u64,
+    /// `sctrstatus`.
+    pub status: u64,
+    /// `sctrdepth`.
+    pub depth: u64,
+    /// By place in the buffer, not by age.
+    pub entries: [CtrEntry; 256],
+}
+
+impl Default for CtrState {
+    fn default() -> Self {
+        Self { mctrctl: 0, vsctrctl: 0, status: 0, depth: 0, entries: [CtrEntry::default(); 256] }
+    }
+}
+
 /// The CSRs that hold state of their own. Views (`sstatus`, `sip`, `fflags` ...) are not stored.
 /// Counters are the values at the moment the state was taken.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -160,6 +189,9 @@ pub struct CsrState {
     pub mnstatus: u64,
     /// `mnstatus.NMIE` is clear. Never set on a hart without Smrnmi.
     pub nmi_masked: bool,
+
+    // Control-transfer records: Smctr, Ssctr.
+    pub ctr: CtrState,
 
     // Counters: Smcntrpmf.
     pub mcyclecfg: u64,

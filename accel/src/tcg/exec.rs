@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use super::code_cache::{BlockId, NewBlock, SlotId, hash_code};
 use super::counters::Miss;
+use super::ctr;
 use super::hart::{BlockMode, Exit, Hart, HartBox};
 use super::ir::{Builder, IrBlock, interp};
 use super::mmu::walk::{self, Access, Regime, Walk};
@@ -326,7 +327,7 @@ fn fetch(hart: &Hart, pc: u64) -> Result<Fetch, Trap> {
 }
 
 fn find_or_translate(hart: &mut Hart, tr: &mut Translator, pc: u64, walk: &Walk) -> Result<BlockId, Trap> {
-    let mode = BlockMode::of(&hart.s).counting(hart.counting.armed);
+    let mode = BlockMode::of(&hart.s).counting(hart.counting.armed).recording(ctr::recording(&hart.s));
     if let Some(id) = hart.code.find(walk.pa, mode) {
         let Some(second) = hart.code.block(id).second_page else { return Ok(id) };
         // The second page may be mapped elsewhere than when the block was made.
@@ -351,7 +352,13 @@ fn translate_block(hart: &mut Hart, tr: &mut Translator, pc: u64, pa: u64, mode:
     let first = 4096 - (pa & 0xfff) as usize;
     let mut bytes = hart.vm.ram.read_bytes(pa, first).unwrap_or_default();
     let start = (pa & 0xfff) as u16;
-    let source = translate::Source { bytes: &bytes, start, next_page: None, counting: mode.is_counting() };
+    let source = translate::Source {
+        bytes: &bytes,
+        start,
+        next_page: None,
+        counting: mode.is_counting(),
+        recording: mode.is_recording(),
+    };
     let limit = hart.options.block_insns;
     let mut second_page = None;
     if translate::translate(&mut tr.builder, &tr.decoder, &source, limit).is_err() {
@@ -363,7 +370,13 @@ fn translate_block(hart: &mut Hart, tr: &mut Translator, pc: u64, pa: u64, mode:
         add_page(hart, second);
         second_page = Some(second);
         // The block is this one instruction: beyond it another page begins.
-        let source = translate::Source { bytes: &bytes, start, next_page: Some(half), counting: mode.is_counting() };
+        let source = translate::Source {
+            bytes: &bytes,
+            start,
+            next_page: Some(half),
+            counting: mode.is_counting(),
+            recording: mode.is_recording(),
+        };
         let done = translate::translate(&mut tr.builder, &tr.decoder, &source, 1);
         debug_assert!(done.is_ok());
         bytes.extend(half.to_le_bytes());
@@ -450,7 +463,9 @@ fn run_from_device(hart: &mut Hart, tr: &mut Translator, pc: u64, pa: u64) -> Ex
         Err(t) => return fault(hart, t, pc),
     };
     let bytes = low.to_le_bytes();
-    let source = translate::Source { bytes: &bytes, start: (pa & 0xfff) as u16, next_page: high, counting: false };
+    let recording = ctr::recording(&hart.s);
+    let source =
+        translate::Source { bytes: &bytes, start: (pa & 0xfff) as u16, next_page: high, counting: false, recording };
     let done = translate::translate(&mut tr.builder, &tr.decoder, &source, 1);
     debug_assert!(done.is_ok());
     std::mem::swap(&mut tr.builder.block, &mut tr.scratch);

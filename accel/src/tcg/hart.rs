@@ -19,7 +19,7 @@ use super::mmu::pointer_mask::PointerMask;
 use super::mmu::tlb::{ContextKey, Tables, Tlb};
 use super::mmu::walk;
 use super::smp::{HartShared, LineState, POLL_IRQ, VmShared};
-use super::{TcgOptions, exec, rnmi, tinst, trap};
+use super::{TcgOptions, ctr, exec, rnmi, tinst, trap};
 use crate::{HartState, Imsic, Mode, MpState};
 use arch::csr::mstatus;
 use arch::ext::{Ext, IsaConfig};
@@ -185,11 +185,13 @@ impl Hart {
     pub fn trap(&mut self, t: trap::Trap, pc: u64) {
         self.stats.traps += 1;
         tracing::trace!(target: "int", hart = self.id, virt = self.s.virt, cause = t.cause, tval = t.tval, pc, "trap");
-        let virt = self.s.virt;
+        let (mode, virt) = (self.s.mode, self.s.virt);
         trap::take_trap(&mut self.s, &self.vm.isa, t, pc);
         if self.s.mp == MpState::Failed {
             self.s.pc = pc;
             self.critical = Some(t.cause);
+        } else {
+            ctr::record_trap(&mut self.s, &t, pc, (mode, virt));
         }
         if self.s.virt != virt {
             self.update_fp();
@@ -201,7 +203,10 @@ impl Hart {
 
     /// Takes a non-maskable interrupt at `pc`.
     pub fn nmi(&mut self, pc: u64) {
+        let from = (self.s.mode, self.s.virt);
         rnmi::take_nmi(&mut self.s, &self.vm.isa, pc);
+        let t = trap::Trap::interrupt(self.s.csr.mncause);
+        ctr::record_trap(&mut self.s, &t, pc, from);
         self.update_fp();
         self.counters_see_mode();
         self.res_addr = NO_RESERVATION;
@@ -236,6 +241,7 @@ impl Hart {
         ContextKey {
             counting: self.counting.armed,
             masked: self.mask.len(),
+            recording: ctr::recording(&self.s),
             mode: self.s.mode as u8,
             data_mode: data as u8,
             sum: translated && data == Mode::Supervisor && status & 1 << 18 != 0,
@@ -442,7 +448,8 @@ impl CsrEnv for CsrView<'_> {
     }
 }
 
-/// What the translation of a block depends on besides its code: bits 1:0 privilege, bit 2 V, bit 7 whether the block
+/// What the translation of a block depends on besides its code: bits 1:0 privilege, bit 2 V, bit 6 whether it
+/// records its control transfers, bit 7 whether the block
 /// looks at the counters' limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct BlockMode(pub u8);
@@ -450,6 +457,15 @@ pub struct BlockMode(pub u8);
 impl BlockMode {
     pub fn of(s: &HartState) -> Self {
         Self(s.mode as u8 | u8::from(s.virt) << 2)
+    }
+
+    /// With blocks that record their control transfers.
+    pub fn recording(self, on: bool) -> Self {
+        Self(self.0 | u8::from(on) << 6)
+    }
+
+    pub fn is_recording(self) -> bool {
+        self.0 >> 6 & 1 != 0
     }
 
     /// With blocks that look at the limit of `counters`.

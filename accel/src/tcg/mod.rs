@@ -10,6 +10,7 @@ mod backend;
 mod code_cache;
 mod counters;
 pub mod csr;
+mod ctr;
 mod exec;
 mod hart;
 pub mod helpers;

@@ -188,6 +188,29 @@ pub mod stateen0 {
     pub const SE: u64 = 1 << 63;
 }
 
+/// `mctrctl`, `sctrctl` and `vsctrctl`.
+pub mod ctrctl {
+    pub const U: u64 = 1 << 0;
+    pub const S: u64 = 1 << 1;
+    pub const M: u64 = 1 << 2;
+    pub const RASEMU: u64 = 1 << 7;
+    pub const STE: u64 = 1 << 8;
+    pub const MTE: u64 = 1 << 9;
+    pub const BPFRZ: u64 = 1 << 11;
+    pub const LCOFIFRZ: u64 = 1 << 12;
+    pub const EXCINH: u64 = 1 << 33;
+    pub const INTRINH: u64 = 1 << 34;
+    pub const TRETINH: u64 = 1 << 35;
+    /// All bits about types of transfers: type n is bit 32 + n, and types 6 and 7 are reserved.
+    pub const TYPES: u64 = 0xff3e << 32;
+}
+
+/// `sctrstatus`.
+pub mod sctrstatus {
+    pub const WRPTR: u64 = 0xff;
+    pub const FROZEN: u64 = 1 << 31;
+}
+
 /// `mseccfg`.
 pub mod mseccfg {
     pub const MML: u64 = 1 << 0;

@@ -10,7 +10,7 @@
 use arch::csr;
 use arch::ext::{Ext, IsaConfig};
 
-use super::{CsrEffect, CsrEnv, Denied, Illegal, aia, delegation, stateen};
+use super::{CsrEffect, CsrEnv, Denied, Illegal, aia, ctr, delegation, stateen};
 use crate::{HartState, Mode};
 
 /// Whose registers a window shows.
@@ -51,6 +51,8 @@ static ROWS: &[Row] = &[
     Row { first: 0x30, last: 0x3f, access: aia::iprio_access, read: aia::read_iprio, update: aia::update_iprio },
     // Delegated counters.
     Row { first: 0x40, last: 0x5f, access: delegation::access, read: delegation::read, update: delegation::update },
+    // Control-transfer records.
+    Row { first: 0x200, last: 0x2ff, access: ctr::access, read: ctr::read, update: ctr::update },
     // Interrupt files of the IMSIC.
     Row { first: 0x70, last: 0xff, access: aia::file_access, read: aia::read_file, update: aia::update_file },
 ];

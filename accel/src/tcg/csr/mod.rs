@@ -17,6 +17,7 @@ use crate::{HartState, Imsic, Mode};
 
 mod aia;
 mod counter;
+pub mod ctr;
 mod delegation;
 mod envcfg;
 mod fp;

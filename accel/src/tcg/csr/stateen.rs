@@ -73,6 +73,11 @@ pub(super) fn check(s: &HartState, isa: &IsaConfig, n: u16) -> Result<(), Denied
     require(enabled(s, isa, i, bit))
 }
 
+/// Whether they let the current mode at the control-transfer records.
+pub(super) fn check_ctr(s: &HartState, isa: &IsaConfig) -> Result<(), Denied> {
+    check_bit(s, isa, CTR)
+}
+
 /// The same for the register behind select number `select` of a window that supervisor level has.
 pub(super) fn check_indirect(s: &HartState, isa: &IsaConfig, select: u64) -> Result<(), Denied> {
     let bit = match select {
@@ -81,6 +86,11 @@ pub(super) fn check_indirect(s: &HartState, isa: &IsaConfig, select: u64) -> Res
         0x200..=0x2ff => CTR,
         _ => return Ok(()),
     };
+    check_bit(s, isa, bit)
+}
+
+/// A bit of the upper half of state enable 0.
+fn check_bit(s: &HartState, isa: &IsaConfig, bit: u64) -> Result<(), Denied> {
     let allowed = s.mode == Mode::Machine || !isa.has(Ext::Ssstateen) || by_machine(s, isa, 0) & bit != 0;
     require(allowed)?;
     // What M-mode allows and the hypervisor does not is the hypervisor's to emulate.

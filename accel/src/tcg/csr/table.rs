@@ -6,7 +6,7 @@ use arch::csr::{self, Csr};
 use arch::ext::{ExtSet, IsaConfig};
 
 use super::{
-    CsrEffect, CsrEnv, Denied, aia, counter, delegation, envcfg, fp, hypervisor, indirect, interrupt, pmp, rnmi,
+    CsrEffect, CsrEnv, Denied, aia, counter, ctr, delegation, envcfg, fp, hypervisor, indirect, interrupt, pmp, rnmi,
     security, stateen, status, translation, trap_setup, vector,
 };
 use crate::HartState;
@@ -204,6 +204,12 @@ static ROWS: &[Row] = &[
     row(csr::SIREG4).to(csr::SIREG6).read(indirect::read).update(indirect::update).when(indirect::access),
     row(csr::VSIREG).to(csr::VSIREG3).read(indirect::read).update(indirect::update).when(indirect::access),
     row(csr::VSIREG4).to(csr::VSIREG6).read(indirect::read).update(indirect::update).when(indirect::access),
+    // Control-transfer records.
+    row(csr::MCTRCTL).read(|s, _, _| s.csr.ctr.mctrctl).write(ctr::write_mctrctl),
+    row(csr::SCTRCTL).read(ctr::read_sctrctl).write(ctr::write_sctrctl),
+    row(csr::VSCTRCTL).read(|s, _, _| s.csr.ctr.vsctrctl).write(ctr::write_vsctrctl),
+    row(csr::SCTRSTATUS).read(ctr::read_status).write(ctr::write_status),
+    row(csr::SCTRDEPTH).read(ctr::read_depth).write(ctr::write_depth).when(ctr::depth_access),
     // Non-maskable interrupts.
     row(csr::MNSCRATCH).read(|s, _, _| s.csr.mnscratch).write(store!(mnscratch, |s, env, v| v)),
     row(csr::MNEPC).read(|s, _, _| s.csr.mnepc).write(store!(mnepc, |s, env, v| trap_setup::epc(env.isa(), v))),

@@ -10,14 +10,15 @@ use super::softfloat::{self, FpOp, Rm};
 use arch::csr::{hgatp, mstatus, satp};
 
 use crate::RemoteFence;
+use crate::tcg::csr::ctr as ctr_registers;
 use crate::tcg::csr::{CsrEffect, CsrOp, Denied, status};
 use crate::tcg::hart::{Exit, Hart, NO_RESERVATION};
 use crate::tcg::ir::{Helper, fp_check as checks};
 use crate::tcg::mmu::hyper::HyperLoad;
 use crate::tcg::mmu::tlb::Space;
-use crate::tcg::rnmi;
 use crate::tcg::smp::POLL_CODE;
 use crate::tcg::trap::{self, Trap};
+use crate::tcg::{ctr, rnmi};
 
 /// Bits of an ASID and of a VMID.
 const ASID: u64 = satp::ASID >> satp::ASID_SHIFT;
@@ -57,6 +58,13 @@ pub fn call(hart: &mut Hart, helper: Helper, a: u64, b: u64, c: u64) -> u64 {
         Helper::CboManage => cbo_manage(hart, a, b, c as u32),
         Helper::CboZero => cbo_zero(hart, a, c as u32),
         Helper::Wrs => wrs(hart),
+        Helper::Transfer => hart.transfer(c as u32, a, b),
+        Helper::Sctrclr => {
+            let vm = Arc::clone(&hart.vm);
+            if let Err(denied) = ctr_registers::clear(&mut hart.s, &vm.isa) {
+                hart.raise(denied.trap(c as u32));
+            }
+        }
         Helper::CheckLimit => hart.check_limit(),
         Helper::CompareAndSwap16 => compare_and_swap_16(hart, a),
         Helper::FpCheck => fp_check(hart, a as u8, c as u32),
@@ -107,7 +115,7 @@ fn csr(hart: &mut Hart, code: u64, src: u64, raw: u32) -> u64 {
     if floating {
         hart.sync_fflags();
     }
-    let armed = hart.counting.armed;
+    let blocks = (hart.counting.armed, ctr::recording(&hart.s));
     let (old, effect) = match hart.csr_op(n, op, src, code >> 16 & 1 != 0) {
         Ok(r) => r,
         Err(denied) => {
@@ -127,7 +135,8 @@ fn csr(hart: &mut Hart, code: u64, src: u64, raw: u32) -> u64 {
         hart.tlb.flush_all();
     }
     // Data accesses use new tables at once; a new mapping of the code itself needs a new look.
-    let mut leave = effect.intersects(CsrEffect::SATP | CsrEffect::PMP) || armed != hart.counting.armed;
+    let mut leave =
+        effect.intersects(CsrEffect::SATP | CsrEffect::PMP) || blocks != (hart.counting.armed, ctr::recording(&hart.s));
     if leave || effect.contains(CsrEffect::TRANSLATION) {
         hart.select_context();
     }
@@ -156,12 +165,15 @@ fn ecall(hart: &mut Hart) {
 }
 
 fn xret(hart: &mut Hart, ret: fn(&mut crate::HartState) -> Result<(), Denied>, raw: u32) {
-    hart.s.pc = hart.cur_pc();
+    let source = hart.cur_pc();
+    hart.s.pc = source;
+    let from = (hart.s.mode, hart.s.virt);
     if let Err(denied) = ret(&mut hart.s) {
         return hart.raise(denied.trap(raw));
     }
     hart.retired += u64::from(hart.cur >> 16) + 1;
     hart.exit = Exit::Resume;
+    ctr::record_return(&mut hart.s, source, from);
     hart.counters_see_mode();
     hart.res_addr = NO_RESERVATION;
     hart.update_fp();

@@ -330,6 +330,9 @@ pub enum Helper {
     CboZero,
     /// WRS.NTO / WRS.STO: may wait for the reservation set to be written.
     Wrs,
+    /// Value of rs1, value of rs2, instruction bits: records the jump or branch that follows.
+    Transfer,
+    Sctrclr,
     /// At the start of a block: leaves it to the interpreter if a counter may overflow in it.
     CheckLimit,
     /// Address: compare-and-swap of 16 bytes. Temporaries 0 and 1 hold the expected value and get the old one, 2 and 3

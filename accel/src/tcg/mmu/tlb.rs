@@ -63,6 +63,8 @@ pub struct ContextKey {
     pub masked: u8,
     /// The code of the jump cache looks at the limit of the counters.
     pub counting: bool,
+    /// It records its control transfers.
+    pub recording: bool,
     /// Whole `satp` (of a guest: `vsatp`) where U-mode translations are held, else 0.
     pub satp: u64,
     /// Loads and stores, and fetches unless the mode is M, are a guest's: both stages translate.

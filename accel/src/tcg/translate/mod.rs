@@ -18,7 +18,8 @@ mod zimop;
 
 use arch::isa::{Decoder, Insn};
 
-use super::ir::{Builder, Helper, IrBlock, Op, Val};
+use super::ctr;
+use super::ir::{Builder, Helper, IrBlock, Op, Val, x};
 
 /// Most guest instructions in a block.
 pub const MAX_INSNS: u16 = 48;
@@ -33,6 +34,8 @@ pub struct Source<'a> {
     pub next_page: Option<u16>,
     /// Whether the block looks at the limit of the counters before it does anything.
     pub counting: bool,
+    /// Whether the block records its control transfers.
+    pub recording: bool,
 }
 
 /// Why a block could not be made.
@@ -66,6 +69,11 @@ pub fn translate(b: &mut Builder, decoder: &Decoder, source: &Source, limit: u16
         b.insn(offset, len);
         if source.counting && at == 0 {
             b.call(Helper::CheckLimit, 0, [Val::C(0); 3]);
+        }
+        if source.recording
+            && let Some(i) = insn.filter(|i| ctr::is_transfer(i.op))
+        {
+            b.call(Helper::Transfer, 0, [x(i.rs1), x(i.rs2), Val::C(i64::from(i.raw))]);
         }
         match insn {
             Some(i) if lower(b, &i) => {}

@@ -10,6 +10,7 @@ pub(super) fn lower(b: &mut Builder, i: &Insn) -> bool {
     match i.op {
         G::Mret => b.call(Helper::Mret, 0, [zero, zero, raw]),
         G::Mnret => b.call(Helper::Mnret, 0, [zero, zero, raw]),
+        G::Sctrclr => b.call(Helper::Sctrclr, 0, [zero, zero, raw]),
         G::Sret => b.call(Helper::Sret, 0, [zero, zero, raw]),
         G::Wfi => b.call(Helper::Wfi, 0, [zero, zero, raw]),
         G::SfenceVma | G::SinvalVma => {

@@ -56,6 +56,8 @@ const HELPERS: &[Helper] = &[
     Helper::CboZero,
     Helper::Wrs,
     Helper::CheckLimit,
+    Helper::Transfer,
+    Helper::Sctrclr,
     Helper::CompareAndSwap16,
     Helper::FpCheck,
 ];
