@@ -205,7 +205,7 @@ impl Hart {
     pub fn nmi(&mut self, pc: u64) {
         let from = (self.s.mode, self.s.virt);
         rnmi::take_nmi(&mut self.s, &self.vm.isa, pc);
-        let t = trap::Trap::interrupt(self.s.csr.mncause);
+        let t = trap::Trap::new(self.s.csr.mncause, 0);
         ctr::record_trap(&mut self.s, &t, pc, from);
         self.update_fp();
         self.counters_see_mode();
