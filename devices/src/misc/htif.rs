@@ -57,13 +57,13 @@ struct InRam {
     fromhost: Option<u64>,
 }
 
-/// A half of the two registers, by the order of their offsets.
+/// A half of the two registers, by the order of their offsets: firmware expects `fromhost` first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reg {
-    ToHost,
-    ToHostHigh,
     FromHost,
     FromHostHigh,
+    ToHost,
+    ToHostHigh,
 }
 
 /// A `write` that the console has not taken all of.
@@ -138,11 +138,8 @@ impl HtifConsole {
 
 impl Htif {
     pub fn new(ram: Arc<GuestRam>, console: HtifConsole, machine: Arc<dyn MachineControl>) -> Arc<Self> {
-        let map = RegMap::new(SIZE).reg(0, 4, Reg::ToHost).reg(4, 4, Reg::ToHostHigh).reg(8, 4, Reg::FromHost).reg(
-            12,
-            4,
-            Reg::FromHostHigh,
-        );
+        let regs = [Reg::FromHost, Reg::FromHostHigh, Reg::ToHost, Reg::ToHostHigh];
+        let map = (0..).zip(regs).fold(RegMap::new(SIZE), |map, (n, reg)| map.reg(4 * n, 4, reg));
         let state = Mutex::new(HtifState::default());
         let htif = Arc::new(Self { map, state, in_ram: OnceLock::new(), ram, console, machine });
         if let HtifConsole::Own(endpoint) = &htif.console {
@@ -565,25 +562,27 @@ mod tests {
 
     #[test]
     fn registers_of_a_program_without_symbols() {
+        const FROM: u64 = 0;
+        const TO: u64 = 8;
         let b = Bench::new(false);
         assert!(b.htif.watched().is_empty());
         let write = |offset, data: &[u8]| MmioDevice::write(&*b.htif, offset, data);
-        write(0, &(0x0101_0000_0000_0000 | u64::from(b'x')).to_le_bytes());
-        write(0, &u32::from(b'A').to_le_bytes());
-        write(4, &0x0101_0000u32.to_le_bytes());
+        write(TO, &(0x0101_0000_0000_0000 | u64::from(b'x')).to_le_bytes());
+        write(TO, &u32::from(b'A').to_le_bytes());
+        write(TO + 4, &0x0101_0000u32.to_le_bytes());
         assert_eq!((b.printed().as_str(), b.exits()), ("xA", vec![]));
         // A loop around one 32-bit store.
-        write(0, &7u32.to_le_bytes());
-        write(0, &7u32.to_le_bytes());
+        write(TO, &7u32.to_le_bytes());
+        write(TO, &7u32.to_le_bytes());
         assert_eq!(b.exits(), [3]);
         let block = BASE + 0x2000;
         b.put(block, 1);
-        write(0, &block.to_le_bytes());
+        write(TO, &block.to_le_bytes());
         let mut answer = [0; 8];
-        MmioDevice::read(&*b.htif, 8, &mut answer);
+        MmioDevice::read(&*b.htif, FROM, &mut answer);
         assert_eq!(u64::from_le_bytes(answer), 1);
-        write(8, &[0; 8]);
-        MmioDevice::read(&*b.htif, 8, &mut answer);
+        write(FROM, &[0; 8]);
+        MmioDevice::read(&*b.htif, FROM, &mut answer);
         assert_eq!(answer, [0; 8]);
     }
 
