@@ -26,6 +26,7 @@ struct Transfer {
 
 impl Transfer {
     /// The groups have to exist: eight registers at most, up to v31.
+    #[inline]
     fn new(c: &Call, store: bool, data: Group, len: usize) -> Result<Self, Stop> {
         let registers = c.fields() * group_len(data.emul);
         require(registers <= 8 && data.reg + registers <= 32)?;
@@ -33,22 +34,29 @@ impl Transfer {
     }
 
     /// Bytes of an element.
+    #[inline]
     fn size(&self) -> usize {
         1 << self.data.eew
     }
 
+    #[inline]
     fn field(&self, f: usize) -> Group {
         Group { reg: self.data.reg + f * group_len(self.data.emul), ..self.data }
     }
 
     /// Where field `f` of element `i` is in the registers.
+    #[inline]
     fn at(&self, s: &Shape, i: usize, f: usize) -> usize {
         self.field(f).reg * s.vlenb + i * self.size()
     }
 
     /// Checks of masks and sources; `index` has the indices, if they are in registers.
+    #[inline]
     fn check(&self, s: &Shape, c: &Call, index: Option<Group>) -> Result<(), Stop> {
         if self.store {
+            if c.unmasked() && index.is_none() {
+                return Ok(());
+            }
             for f in 0..self.fields {
                 let sources = [self.field(f), index.unwrap_or(self.field(f))];
                 s.sources(c, &sources)?;
@@ -64,6 +72,7 @@ impl Transfer {
     }
 
     /// Moves field `f` of element `i` from or to `va`.
+    #[inline]
     fn move_one(&self, h: &mut Hart, s: &Shape, va: u64, i: usize, f: usize) -> Result<(), Trap> {
         let at = self.at(s, i, f);
         if self.store {
@@ -129,6 +138,7 @@ impl Transfer {
         Ok(())
     }
 
+    #[inline]
     fn inactive(&self, h: &mut Hart, s: &Shape, i: usize) {
         if !self.store && s.inactive_ones {
             for f in 0..self.fields {
@@ -138,6 +148,7 @@ impl Transfer {
     }
 
     /// The tails of all fields behind `len` elements, if there was something to do.
+    #[inline]
     fn tail(&self, h: &mut Hart, s: &Shape, len: usize) {
         if !self.store && s.tail_ones && s.vstart < self.len {
             for f in 0..self.fields {
@@ -148,10 +159,12 @@ impl Transfer {
     }
 }
 
+#[inline]
 fn read(v: &VectorRegs, at: usize, eew: u8) -> u64 {
     by_sew!(eew, T => get::<T>(v, at).zext())
 }
 
+#[inline]
 fn write(v: &mut VectorRegs, at: usize, eew: u8, value: u64) {
     by_sew!(eew, T => set(v, at, T::low(value)));
 }
