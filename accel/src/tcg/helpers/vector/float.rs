@@ -1,10 +1,12 @@
 //! Vector floating point but for conversions (V, "Vector Floating-Point Instructions"; Zvfh, Zvfbfwma).
 //!
-//! Elements are computed by the soft float of the scalar instructions, so rounding, flags and NaNs are theirs. All
-//! instructions need `mstatus.FS` on and a legal `frm`, whether they round or not, and an element width that is a
-//! floating-point type of the hart.
+//! Elements are computed by the soft float of the scalar instructions, so rounding, flags and NaNs are theirs; `native`
+//! does common ones by the host's instructions instead. All instructions need `mstatus.FS` on and a legal `frm`, whether
+//! they round or not, and an element width that is a floating-point type of the hart.
 
 use super::elem::Elem;
+#[cfg(target_arch = "x86_64")]
+use super::native::{self, Addend, Native};
 use super::shape::{Group, Shape, require};
 use super::{Call, Stop, functions};
 use crate::tcg::hart::Hart;
@@ -99,14 +101,22 @@ macro_rules! by_format_wide {
 pub(super) use {by_format, by_format_wide};
 
 /// An operation on the old element of vd, that of vs2, and that of vs1 or a scalar.
-trait Ternary {
+pub trait Ternary {
+    /// What does the same on the host.
+    #[cfg(target_arch = "x86_64")]
+    const NATIVE: Option<Native> = None;
     fn eval<F: Format>(e: &mut Env, d: u64, a: u64, b: u64) -> u64;
 }
 
+/// After the meaning of an operation, what does the same on the host if there is such a thing.
 macro_rules! operations {
-    ($($name:ident |$e:pat_param, $d:pat_param, $a:pat_param, $b:pat_param| $value:expr;)*) => { $(
+    ($($name:ident |$e:pat_param, $d:pat_param, $a:pat_param, $b:pat_param| $value:expr $(, $native:expr)?;)*) => { $(
         struct $name;
         impl Ternary for $name {
+            $(
+                #[cfg(target_arch = "x86_64")]
+                const NATIVE: Option<Native> = Some($native);
+            )?
             #[inline(always)]
             fn eval<F: Format>($e: &mut Env, $d: u64, $a: u64, $b: u64) -> u64 {
                 $value
@@ -116,30 +126,36 @@ macro_rules! operations {
 }
 
 operations! {
-    Add |e, _, a, b| add::<F>(a, b, e.rm, &mut e.flags);
-    Sub |e, _, a, b| add::<F>(a, negate::<F>(b), e.rm, &mut e.flags);
-    Rsub |e, _, a, b| add::<F>(b, negate::<F>(a), e.rm, &mut e.flags);
-    Mul |e, _, a, b| mul::<F>(a, b, e.rm, &mut e.flags);
-    Div |e, _, a, b| div::<F>(a, b, e.rm, &mut e.flags);
-    Rdiv |e, _, a, b| div::<F>(b, a, e.rm, &mut e.flags);
+    Add |e, _, a, b| add::<F>(a, b, e.rm, &mut e.flags), Native::Add;
+    Sub |e, _, a, b| add::<F>(a, negate::<F>(b), e.rm, &mut e.flags), Native::Sub;
+    Rsub |e, _, a, b| add::<F>(b, negate::<F>(a), e.rm, &mut e.flags), Native::Rsub;
+    Mul |e, _, a, b| mul::<F>(a, b, e.rm, &mut e.flags), Native::Mul;
+    Div |e, _, a, b| div::<F>(a, b, e.rm, &mut e.flags), Native::Div;
+    Rdiv |e, _, a, b| div::<F>(b, a, e.rm, &mut e.flags), Native::Rdiv;
     Min |e, _, a, b| min_max::<F>(a, b, false, NanRule::Number, &mut e.flags);
     Max |e, _, a, b| min_max::<F>(a, b, true, NanRule::Number, &mut e.flags);
     Sgnj |_, _, a, b| inject_sign::<F>(a, b);
     Sgnjn |_, _, a, b| inject_sign::<F>(a, !b);
     Sgnjx |_, _, a, b| inject_sign::<F>(a, a ^ b);
-    Madd |e, d, a, b| fma::<F>(b, d, a, e.rm, &mut e.flags);
-    Nmadd |e, d, a, b| fma::<F>(negate::<F>(b), d, negate::<F>(a), e.rm, &mut e.flags);
-    Msub |e, d, a, b| fma::<F>(b, d, negate::<F>(a), e.rm, &mut e.flags);
-    Nmsub |e, d, a, b| fma::<F>(negate::<F>(b), d, a, e.rm, &mut e.flags);
-    Macc |e, d, a, b| fma::<F>(b, a, d, e.rm, &mut e.flags);
-    Nmacc |e, d, a, b| fma::<F>(negate::<F>(b), a, negate::<F>(d), e.rm, &mut e.flags);
-    Msac |e, d, a, b| fma::<F>(b, a, negate::<F>(d), e.rm, &mut e.flags);
-    Nmsac |e, d, a, b| fma::<F>(negate::<F>(b), a, d, e.rm, &mut e.flags);
-    Sqrt |e, _, a, _| sqrt::<F>(a, e.rm, &mut e.flags);
+    Madd |e, d, a, b| fma::<F>(b, d, a, e.rm, &mut e.flags), fused(Addend::Vs2, false, false);
+    Nmadd |e, d, a, b| fma::<F>(negate::<F>(b), d, negate::<F>(a), e.rm, &mut e.flags), fused(Addend::Vs2, true, true);
+    Msub |e, d, a, b| fma::<F>(b, d, negate::<F>(a), e.rm, &mut e.flags), fused(Addend::Vs2, false, true);
+    Nmsub |e, d, a, b| fma::<F>(negate::<F>(b), d, a, e.rm, &mut e.flags), fused(Addend::Vs2, true, false);
+    Macc |e, d, a, b| fma::<F>(b, a, d, e.rm, &mut e.flags), fused(Addend::Vd, false, false);
+    Nmacc |e, d, a, b| fma::<F>(negate::<F>(b), a, negate::<F>(d), e.rm, &mut e.flags), fused(Addend::Vd, true, true);
+    Msac |e, d, a, b| fma::<F>(b, a, negate::<F>(d), e.rm, &mut e.flags), fused(Addend::Vd, false, true);
+    Nmsac |e, d, a, b| fma::<F>(negate::<F>(b), a, d, e.rm, &mut e.flags), fused(Addend::Vd, true, false);
+    Sqrt |e, _, a, _| sqrt::<F>(a, e.rm, &mut e.flags), Native::Sqrt;
     Rsqrt7 |e, _, a, _| reciprocal_root::<F>(a, &mut e.flags);
     Rec7 |e, _, a, _| reciprocal::<F>(a, e.rm, &mut e.flags);
     Class |_, _, a, _| classify::<F>(a);
     Scalar |_, _, _, b| b;
+}
+
+/// A fused multiply-add of the host.
+#[cfg(target_arch = "x86_64")]
+const fn fused(addend: Addend, negate_product: bool, negate_addend: bool) -> Native {
+    Native::Fma { addend, negate_product, negate_addend }
 }
 
 /// Comparisons: the element of vs2 with that of vs1 or a scalar.
@@ -178,16 +194,40 @@ fn same<O: Ternary, const VECTOR: bool>(h: &mut Hart, c: Call) -> Result<u64, St
     let (mut e, s) = (Env::of(h)?, Shape::of(h)?);
     arithmetic(h, s.sew)?;
     s.check_same(&c, VECTOR)?;
+    #[cfg(target_arch = "x86_64")]
+    if let Some(op) = O::NATIVE
+        && s.sew >= 2
+        && native::can(op, e.rm)
+    {
+        if s.sew == 2 {
+            let x = (!VECTOR).then(|| scalar::<F32>(h, &c) as u32);
+            native::map::<O, F32, u32, 4>(op, &mut e, &s, &mut h.s.v, &c, x);
+        } else {
+            let x = (!VECTOR).then(|| scalar::<F64>(h, &c));
+            native::map::<O, F64, u64, 2>(op, &mut e, &s, &mut h.s.v, &c, x);
+        }
+        return e.finish(h);
+    }
+    same_in_software::<O, VECTOR>(h, &c, &s, &mut e)?;
+    e.finish(h)
+}
+
+fn same_in_software<O: Ternary, const VECTOR: bool>(
+    h: &mut Hart,
+    c: &Call,
+    s: &Shape,
+    e: &mut Env,
+) -> Result<(), Stop> {
     let d = s.same(c.vd())?;
     by_format!(s.sew, F T => {
-        let x = scalar::<F>(h, &c);
-        s.write::<T>(&mut h.s.v, &c, d, |v, i| {
+        let x = scalar::<F>(h, c);
+        s.write::<T>(&mut h.s.v, c, d, |v, i| {
             let get = |reg| s.get::<T>(v, reg, i).zext();
             let b = if VECTOR { get(c.vs1()) } else { x };
-            T::low(O::eval::<F>(&mut e, get(c.vd()), get(c.vs2()), b))
+            T::low(O::eval::<F>(e, get(c.vd()), get(c.vs2()), b))
         });
     });
-    e.finish(h)
+    Ok(())
 }
 
 fn vv<O: Ternary>(h: &mut Hart, c: Call) -> Result<u64, Stop> {
@@ -377,6 +417,14 @@ fn reduce<O: Ternary>(h: &mut Hart, c: Call) -> Result<u64, Stop> {
     let (mut e, s) = (Env::of(h)?, Shape::of(h)?);
     arithmetic(h, s.sew)?;
     reduction_operands(&s, &c, s.sew)?;
+    #[cfg(target_arch = "x86_64")]
+    if O::NATIVE == Some(Native::Add) && s.sew >= 2 && e.rm != Rm::Rmm {
+        let done =
+            if s.sew == 2 { sum_natively::<u32>(h, &c, &s, &mut e) } else { sum_natively::<u64>(h, &c, &s, &mut e) };
+        if done {
+            return e.finish(h);
+        }
+    }
     by_format!(s.sew, F T => {
         let mut sum = s.get::<T>(&h.s.v, c.vs1(), 0).zext();
         for i in (0..s.vl).filter(|i| s.active(&h.s.v, &c, *i)) {
@@ -385,6 +433,16 @@ fn reduce<O: Ternary>(h: &mut Hart, c: Call) -> Result<u64, Stop> {
         write_first(&s, h, &c, T::low(sum));
     });
     e.finish(h)
+}
+
+/// A sum by the host's addition, unless it is a NaN or a scalar alone.
+#[cfg(target_arch = "x86_64")]
+fn sum_natively<T: Elem>(h: &mut Hart, c: &Call, s: &Shape, e: &mut Env) -> bool {
+    let sum = native::sum::<T>(e, s, &h.s.v, c, s.get(&h.s.v, c.vs1(), 0));
+    if let Some(sum) = sum {
+        write_first(s, h, c, sum);
+    }
+    sum.is_some()
 }
 
 /// The same with elements of twice SEW in vs1 and vd.
@@ -493,4 +551,116 @@ functions! {
     VfredmaxVs => reduce::<Max>,
     VfwredusumVs => reduce_wide::<Add>,
     VfwredosumVs => reduce_wide::<Add>,
+}
+
+#[cfg(all(test, target_arch = "x86_64"))]
+mod tests {
+    use super::*;
+    use crate::VectorRegs;
+
+    struct Random(u64);
+
+    impl Random {
+        fn next(&mut self) -> u64 {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+        }
+
+        /// A number of any size, often one of those where something happens.
+        fn element<F: Format>(&mut self) -> u64 {
+            let (kind, bits) = (self.next() >> 33, self.next());
+            let corners =
+                [0, 1, F::HIDDEN - 1, F::HIDDEN, F::ONE, F::ONE + 1, F::INF - 1, F::INF, F::INF + 1, F::NAN + 5];
+            let near_one = bits & (F::FRAC_MASK | F::SIGN) | (F::BIAS as u64 + kind % 4) << F::FRAC;
+            match kind / 4 % 8 {
+                0 | 1 => corners[(bits >> 8) as usize % corners.len()] | bits << (F::WIDTH - 1) & F::SIGN,
+                2..6 => near_one,
+                6 => bits & F::FRAC_MASK | (bits >> 62) << F::FRAC,
+                _ => bits & F::MASK,
+            }
+        }
+    }
+
+    const VLENB: usize = 32;
+
+    fn compare<O: Ternary, F: Format, T: Elem, const N: usize>(random: &mut Random) {
+        let op = O::NATIVE.expect("the host has it");
+        for round in 0..400 {
+            let mut v = VectorRegs::default();
+            for at in (0..4 * VLENB).step_by(T::BYTES) {
+                super::super::elem::set(&mut v, at, T::low(random.element::<F>()));
+            }
+            let rm = [Rm::Rne, Rm::Rtz, Rm::Rdn, Rm::Rup][round % 4];
+            if !native::can(op, rm) {
+                return;
+            }
+            // vd 1, vs2 2, vs1 3, the mask 0.
+            let raw = 1 << 7 | 3 << 15 | 2 << 20 | u32::from(round % 3 != 0) << 25;
+            let c = Call { raw, x1: 0, x2: 0 };
+            let vlmax = VLENB / T::BYTES;
+            let s = Shape {
+                vl: if round % 5 == 0 { random.next() as usize % (vlmax + 1) } else { vlmax },
+                vstart: if round % 7 == 0 { random.next() as usize % vlmax } else { 0 },
+                sew: T::LOG2,
+                lmul: 0,
+                vlenb: VLENB,
+                tail_ones: round % 2 == 0,
+                inactive_ones: round % 4 < 2,
+                mask_tail_ones: false,
+                elen: 3,
+            };
+            let scalar = (round % 11 < 4).then(|| T::low(random.element::<F>()));
+            let (mut soft, mut expected) = (v.clone(), Env { rm, flags: 0 });
+            let d = Group { reg: 1, emul: 0, eew: T::LOG2 };
+            s.write::<T>(&mut soft, &c, d, |v, i| {
+                let get = |reg| s.get::<T>(v, reg, i).zext();
+                T::low(O::eval::<F>(&mut expected, get(1), get(2), scalar.map_or_else(|| get(3), T::zext)))
+            });
+            let (mut host, mut e) = (v.clone(), Env { rm, flags: 0 });
+            native::map::<O, F, T, N>(op, &mut e, &s, &mut host, &c, scalar);
+            assert!(host == soft, "{op:?} {rm:?} round {round}: {:x?}, {:x?}", &host.0[..128], &soft.0[..128]);
+            assert_eq!(e.flags, expected.flags, "{op:?} {rm:?} round {round}");
+        }
+    }
+
+    #[test]
+    fn the_host_computes_what_software_does() {
+        let random = &mut Random(0x9e37_79b9_7f4a_7c15);
+        macro_rules! each {
+            ($($op:ident)*) => { $(
+                compare::<$op, F32, u32, 4>(random);
+                compare::<$op, F64, u64, 2>(random);
+            )* };
+        }
+        each!(Add Sub Rsub Mul Div Rdiv Sqrt Madd Nmadd Msub Nmsub Macc Nmacc Msac Nmsac);
+    }
+
+    /// A signalling NaN that nothing is added to leaves no flag anywhere, the host's own register included.
+    #[test]
+    fn a_sum_of_nothing_raises_nothing() {
+        let s = Shape {
+            vl: 4,
+            vstart: 0,
+            sew: 2,
+            lmul: 0,
+            vlenb: VLENB,
+            tail_ones: false,
+            inactive_ones: false,
+            mask_tail_ones: false,
+            elen: 3,
+        };
+        let mut e = Env { rm: Rm::Rne, flags: 0 };
+        let control = || {
+            let mut now = 0u32;
+            // SAFETY: it stores the register.
+            unsafe { std::arch::asm!("stmxcsr [{0}]", in(reg) &mut now, options(nostack)) };
+            now
+        };
+        let before = control();
+        let masked = Call { raw: 2 << 20, x1: 0, x2: 0 };
+        let sum = native::sum::<u32>(&mut e, &s, &VectorRegs::default(), &masked, F32::INF as u32 + 1);
+        assert_eq!((sum, e.flags, control()), (None, 0, before));
+    }
 }

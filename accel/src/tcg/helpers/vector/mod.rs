@@ -35,6 +35,8 @@ mod float_convert;
 mod integer;
 mod mask;
 mod memory;
+#[cfg(target_arch = "x86_64")]
+mod native;
 mod perm;
 mod reduce;
 mod shape;
