@@ -149,7 +149,7 @@ extensions! {
     U            "u"            Ready    [Zicsr] "user mode"
     Sdtrig       "sdtrig"       Planned  [] "debug triggers"
     Shcounterenw "shcounterenw" Ready    [H] "hcounteren bits of all counters are writable"
-    Sha          "sha"          Planned  [H Ssstateen Shcounterenw Shvstvala Shtvala Shvstvecd Shvsatpa Shgatpa] "augmented hypervisor"
+    Sha          "sha"          Ready    [H Ssstateen Shcounterenw Shvstvala Shtvala Shvstvecd Shvsatpa Shgatpa] "augmented hypervisor"
     Shgatpa      "shgatpa"      Ready    [H] "hgatp supports the modes of satp"
     Shtvala      "shtvala"      Ready    [H] "htval holds the faulting guest physical address"
     Shvsatpa     "shvsatpa"     Ready    [H] "vsatp supports the modes of satp"
