@@ -92,6 +92,116 @@ fn an_interrupt_passes_uart_plic_and_hart() {
 }
 
 #[test]
+fn an_interrupt_passes_uart_aplic_and_hart() {
+    let aplic = map::APLIC_S.base;
+    let script = vec![
+        // Global enable; source 10 level-sensitive, for hart 0 with priority 3, enabled; delivery to hart 0.
+        store32(aplic, 1 << 8),
+        store32(aplic + 4 * 10, 6),
+        store32(aplic + 0x3000 + 4 * 10, 3),
+        store32(aplic + 0x1edc, 10),
+        store32(aplic + 0x4000, 1),
+        // Transmitter empty.
+        store(map::UART.base + 1, &[2]),
+        Step::Wait { irq: HartIrq::SupervisorExternal, level: true },
+        load32(aplic + 0x401c),
+        store(map::UART.base + 1, &[0]),
+        Step::Wait { irq: HartIrq::SupervisorExternal, level: false },
+        load32(aplic + 0x401c),
+        power_off(0),
+    ];
+    let (ending, mock) = run_on(&["-nodefaults", "-M", "virt,aia=aplic"], vec![vec![script]]);
+    assert_eq!(ending, Ok(Ending::Code(0)));
+    assert_eq!(mock.events(0)[1..], [loaded32(10 << 16 | 3), loaded32(0)]);
+}
+
+/// The device tree of a machine.
+fn tree(words: &[&str]) -> DeviceTree {
+    let config = config(words);
+    let control = Arc::new(Control::new().unwrap());
+    let timers = EventLoopTimers::new().unwrap();
+    let chardevs = Chardevs::open(&config).unwrap();
+    build_board(&config, &chardevs, &control, &timers).unwrap().0.tree(Chosen::default())
+}
+
+/// Properties of nodes of `/soc`, as cells.
+type Facts<'a> = &'a [(&'a str, &'a str, &'a [u32])];
+
+fn check_tree(tree: &DeviceTree, facts: Facts<'_>, absent: &[&str]) {
+    for (name, property, cells) in facts {
+        let node = tree.root.find(&format!("/soc/{name}")).unwrap_or_else(|| panic!("no {name}"));
+        assert_eq!(node.cells(property).as_deref(), Some(*cells), "{name} {property}");
+    }
+    for name in absent {
+        assert!(tree.root.find(&format!("/soc/{name}")).is_none(), "{name}");
+    }
+}
+
+const M_APLIC: &str = "interrupt-controller@c000000";
+const S_APLIC: &str = "interrupt-controller@d000000";
+const M_IMSIC: &str = "interrupt-controller@24000000";
+const S_IMSIC: &str = "interrupt-controller@28000000";
+
+/// The numbers are those of QEMU's trees for `-smp 4`.
+#[test]
+fn the_tree_of_an_aplic() {
+    let words = ["-nodefaults", "-smp", "4", "-bios", "none", "-kernel", "k", "-M", "virt,aia=aplic"];
+    let facts: Facts<'_> = &[
+        (S_APLIC, "phandle", &[0xa]),
+        (S_APLIC, "riscv,num-sources", &[96]),
+        (S_APLIC, "reg", &[0, 0xd00_0000, 0, 0x8000]),
+        (S_APLIC, "interrupts-extended", &[8, 9, 6, 9, 4, 9, 2, 9]),
+        (S_APLIC, "#interrupt-cells", &[2]),
+        (M_APLIC, "phandle", &[9]),
+        (M_APLIC, "riscv,delegation", &[0xa, 1, 96]),
+        (M_APLIC, "riscv,children", &[0xa]),
+        (M_APLIC, "interrupts-extended", &[8, 11, 6, 11, 4, 11, 2, 11]),
+        ("serial@10000000", "interrupts", &[10, 4]),
+        ("serial@10000000", "interrupt-parent", &[0xa]),
+        ("test@100000", "phandle", &[0xb]),
+    ];
+    check_tree(&tree(&words), facts, &[M_IMSIC, S_IMSIC]);
+}
+
+#[test]
+fn the_tree_of_imsics() {
+    let with = |board| tree(&["-nodefaults", "-smp", "4", "-bios", "none", "-kernel", "k", "-M", board]);
+    let facts: Facts<'_> = &[
+        (M_IMSIC, "phandle", &[9]),
+        (M_IMSIC, "reg", &[0, 0x2400_0000, 0, 0x4000]),
+        (M_IMSIC, "interrupts-extended", &[8, 11, 6, 11, 4, 11, 2, 11]),
+        (S_IMSIC, "phandle", &[0xa]),
+        (S_IMSIC, "reg", &[0, 0x2800_0000, 0, 0x1_0000]),
+        (S_IMSIC, "riscv,guest-index-bits", &[2]),
+        (S_IMSIC, "riscv,num-ids", &[255]),
+        (S_IMSIC, "#interrupt-cells", &[0]),
+        (M_APLIC, "phandle", &[0xb]),
+        (M_APLIC, "msi-parent", &[9]),
+        (M_APLIC, "riscv,delegation", &[0xc, 1, 96]),
+        (S_APLIC, "phandle", &[0xc]),
+        (S_APLIC, "msi-parent", &[0xa]),
+        ("virtio_mmio@10008000", "interrupts", &[8, 4]),
+    ];
+    let guests = with("virt,aia=aplic-imsic,aia-guests=3");
+    check_tree(&guests, facts, &[]);
+    let isa = guests.root.find("/cpus/cpu@0").unwrap().str("riscv,isa").unwrap();
+    assert!(isa.contains("_smaia") && isa.contains("_ssaia"), "{isa}");
+    let aclint = with("virt,aia=aplic-imsic,aclint=on");
+    let timer: Facts<'_> = &[("mtimer@2007ff8", "reg", &[0, 0x200_7ff8, 0, 8, 0, 0x200_0000, 0, 0x7ff8])];
+    check_tree(&aclint, timer, &["mswi@2000000", "sswi@2f00000", "clint@2000000"]);
+    let no_guests = aclint.root.find(&format!("/soc/{S_IMSIC}")).unwrap();
+    assert_eq!(no_guests.cells("riscv,guest-index-bits"), None);
+}
+
+#[test]
+fn without_m_mode_there_is_the_supervisor_level_alone() {
+    let tree = tree(&["-nodefaults", "-M", "virt,aia=aplic-imsic"]);
+    check_tree(&tree, &[(S_APLIC, "msi-parent", &[3]), (S_IMSIC, "phandle", &[3])], &[M_APLIC, M_IMSIC]);
+    let aplic = tree.root.find(&format!("/soc/{S_APLIC}")).unwrap();
+    assert!(aplic.cells("riscv,delegation").is_none() && aplic.cells("riscv,children").is_none());
+}
+
+#[test]
 fn a_reset_starts_the_guest_again_with_fresh_chips() {
     let scratch = map::UART.base + 7;
     let reset = store32(map::FINISHER.base, 0x7777);
