@@ -15,5 +15,6 @@ pub mod image;
 pub mod known;
 pub mod paging;
 pub mod qemu;
+pub mod registers;
 pub mod rng;
 pub mod vector;

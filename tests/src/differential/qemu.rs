@@ -53,6 +53,13 @@ const WITHOUT_SWITCH: &[Ext] = &[
     Ext::Sstvecd,
     Ext::Ssu64xl,
     Ext::Svvptc,
+    Ext::Ssstateen,
+    Ext::Shcounterenw,
+    Ext::Shgatpa,
+    Ext::Shtvala,
+    Ext::Shvsatpa,
+    Ext::Shvstvala,
+    Ext::Shvstvecd,
 ];
 
 /// A QEMU.
