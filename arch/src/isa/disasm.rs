@@ -67,7 +67,7 @@ fn operand(text: &mut String, name: &str, insn: &Insn, pc: u64) {
         "vtype" => text.push_str(&vtype(insn.imm)),
         "imm" => number(text, insn.imm),
         "zimm" => number(text, insn.rs1.into()),
-        "shamt" => hex(text, insn.imm as u64),
+        "shamt" | "rnum" | "bs" => hex(text, insn.imm as u64),
         "upper" => hex(text, (insn.imm as u32 >> 12).into()),
         "target" => hex(text, pc.wrapping_add(insn.imm as u64)),
         "csr" => match csr::by_number(insn.imm as u16) {

@@ -10,7 +10,8 @@
 //! - `rm` has 3 bits, `aq` and `rl` 1, `fm`, `pred` and `succ` 4, `csr` 12, `zimm` 5, `shamt5` 5 and `shamt6` 6;
 //! - `imm[12|10:5]` are the named bits of a signed immediate, `uimm[..]` of an unsigned one.
 //!
-//! After commas come clauses: `rd=2` gives a field that has no bits a value, `imm!=0` excludes a value.
+//! After commas come clauses: `rd=2` gives a field that has no bits a value, `imm!=0` excludes a value,
+//! `imm!=11..` all of these bits, where `.` is any.
 
 /// A field of [`super::Insn`] that a pattern fills.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -171,15 +172,20 @@ impl Pattern {
             "imm" => Field::Imm,
             _ => return Err(bad()),
         };
-        let value: i32 = value.parse().map_err(|_| bad())?;
+        // As many digits as the field has bits, or with dots: bits.
+        let bits_of = |token: &str| token.bytes().fold(0, |bits, b| bits << 1 | i32::from(b == b'1'));
+        let binary = excluded && value.len() > 1 && value.bytes().all(|b| matches!(b, b'0' | b'1' | b'.'));
+        let any = if binary { bits_of(&value.replace('1', "0").replace('.', "1")) } else { 0 };
+        let value: i32 = if binary { bits_of(value) } else { value.parse().map_err(|_| bad())? };
         if !excluded {
             self.fixed.push((field, value));
             return Ok(());
         }
         let (mut mask, mut bits) = (0, 0);
         for piece in self.pieces.iter().filter(|piece| piece.field == field) {
-            mask |= piece.mask();
-            bits |= (value as u32 >> piece.at << piece.lsb) & piece.mask();
+            let counts = piece.mask() & !(any as u32 >> piece.at << piece.lsb);
+            mask |= counts;
+            bits |= (value as u32 >> piece.at << piece.lsb) & counts;
         }
         if mask == 0 {
             return Err(bad());

@@ -19,6 +19,7 @@ mod aia;
 mod counter;
 pub mod ctr;
 mod delegation;
+mod entropy;
 mod envcfg;
 mod fp;
 pub(crate) mod hypervisor;
@@ -107,6 +108,8 @@ pub trait CsrEnv {
     /// `stimecmp`, `vstimecmp`, `htimedelta` or an STCE changed: once the instruction is done, [`lines`](Self::lines)
     /// has STIP and VSTIP by the new state.
     fn stimecmp_changed(&mut self);
+    /// Fresh random bits of the host; `None` if it fails to give any.
+    fn entropy(&self) -> Option<u16>;
     /// The interrupt files, if there are any.
     fn imsic(&self) -> Option<&dyn Imsic> {
         None
@@ -142,6 +145,7 @@ fn admit(s: &HartState, isa: &IsaConfig, n: u16, write: bool) -> Result<(&'stati
     let n = if s.virt { hypervisor::substitute(n).unwrap_or(n) } else { n };
     let entry = table::find(n).ok_or(Illegal)?;
     require(entry.available(isa))?;
+    require(write || !entry.row.only_written)?;
     stateen::check(s, isa, n)?;
     aia::check_control(s, n, write)?;
     (entry.row.access)(s, isa, n)?;
@@ -274,6 +278,9 @@ mod testing {
         }
         fn stimecmp_changed(&mut self) {
             self.timer_changes += 1;
+        }
+        fn entropy(&self) -> Option<u16> {
+            Some(0x5eed)
         }
     }
 }

@@ -6,8 +6,8 @@ use arch::csr::{self, Csr};
 use arch::ext::{ExtSet, IsaConfig};
 
 use super::{
-    CsrEffect, CsrEnv, Denied, aia, counter, ctr, delegation, envcfg, fp, hypervisor, indirect, interrupt, pmp, rnmi,
-    security, stateen, status, translation, trap_setup, vector,
+    CsrEffect, CsrEnv, Denied, aia, counter, ctr, delegation, entropy, envcfg, fp, hypervisor, indirect, interrupt,
+    pmp, rnmi, security, stateen, status, translation, trap_setup, vector,
 };
 use crate::HartState;
 
@@ -31,6 +31,8 @@ pub(super) struct Row {
     pub(super) software: Option<fn(&HartState) -> u64>,
     /// For what others change meanwhile: reads and writes in one step, in place of `write`.
     pub(super) update: Option<Update>,
+    /// An instruction that does not write may not read either.
+    pub(super) only_written: bool,
 }
 
 /// A CSR that reads zero and ignores writes.
@@ -43,6 +45,7 @@ const fn row(n: u16) -> Row {
         access: |_, _, _| Ok(()),
         software: None,
         update: None,
+        only_written: false,
     }
 }
 
@@ -69,6 +72,11 @@ impl Row {
 
     const fn update(mut self, update: Update) -> Self {
         self.update = Some(update);
+        self
+    }
+
+    const fn only_written(mut self) -> Self {
+        self.only_written = true;
         self
     }
 
@@ -102,6 +110,8 @@ static ROWS: &[Row] = &[
     row(csr::VL).read(|s, _, _| s.csr.vl).when(vector::access),
     row(csr::VTYPE).read(|s, _, _| s.csr.vtype).when(vector::access),
     row(csr::VLENB).read(vector::read_vlenb).when(vector::access),
+    // The entropy source.
+    row(csr::SEED).update(entropy::update).when(entropy::access).only_written(),
     // Counters that all modes may read.
     row(csr::CYCLE).read(counter::read_counter).when(counter::shadow_access),
     row(csr::TIME).read(counter::read_time).when(counter::shadow_access),
@@ -182,7 +192,7 @@ static ROWS: &[Row] = &[
     row(csr::MIP).read(interrupt::read_mip).write(interrupt::write_mip).software(interrupt::software_mip),
     row(csr::MTINST).read(|s, _, _| s.csr.mtinst).write(store!(mtinst, |s, env, v| v)),
     row(csr::MTVAL2).read(|s, _, _| s.csr.mtval2).write(store!(mtval2, |s, env, v| v)),
-    // Physical memory protection.
+    // Physical memory protection, and what else lower modes may.
     row(csr::MSECCFG).read(|s, _, _| s.csr.mseccfg).write(security::write_mseccfg),
     row(csr::PMPCFG0).to(0x3af).read(pmp::read_cfg).write(pmp::write_cfg),
     row(csr::PMPADDR0).to(csr::PMPADDR63).read(pmp::read_addr).write(pmp::write_addr),

@@ -8,6 +8,7 @@
 //! Addresses of code are offsets from the virtual page in which the block stands, never absolute, so one
 //! translation serves every mapping of its physical page.
 
+use crate::tcg::helpers::crypto::scalar as crypto;
 use crate::tcg::helpers::softfloat::{FpOp, Rm};
 
 /// A source operand.
@@ -255,6 +256,20 @@ ops! {
         PackW => w(a as u32 & 0xffff | (b as u32) << 16),
         Xperm4 => xperm(a, b, 4),
         Xperm8 => xperm(a, b, 8),
+        Aes64Es => crypto::aes64_encrypt_final(a, b),
+        Aes64Esm => crypto::aes64_encrypt_middle(a, b),
+        Aes64Ds => crypto::aes64_decrypt_final(a, b),
+        Aes64Dsm => crypto::aes64_decrypt_middle(a, b),
+        Aes64Ks1 => crypto::aes64_key_1(a, b),
+        Aes64Ks2 => crypto::aes64_key_2(a, b),
+        Sm4Ed0 => crypto::sm4_round(a, b, 0),
+        Sm4Ed1 => crypto::sm4_round(a, b, 1),
+        Sm4Ed2 => crypto::sm4_round(a, b, 2),
+        Sm4Ed3 => crypto::sm4_round(a, b, 3),
+        Sm4Ks0 => crypto::sm4_key(a, b, 0),
+        Sm4Ks1 => crypto::sm4_key(a, b, 1),
+        Sm4Ks2 => crypto::sm4_key(a, b, 2),
+        Sm4Ks3 => crypto::sm4_key(a, b, 3),
     }
 }
 
@@ -277,6 +292,9 @@ ops! {
         Rev8 => a.swap_bytes(),
         OrcB => orc_b(a),
         Brev8 => a.reverse_bits().swap_bytes(),
+        Aes64Im => crypto::aes64_inverse_mix(a),
+        Sm3P0 => crypto::sm3_p0(a),
+        Sm3P1 => crypto::sm3_p1(a),
     }
 }
 

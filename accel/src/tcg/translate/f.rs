@@ -190,6 +190,8 @@ operations! {
     FcvtHL => FromL H,
     FcvtLuH => ToLu H,
     FcvtHLu => FromLu H,
+    FcvtSBf16 => FromBf16 S,
+    FcvtBf16S => FromS Bf16,
     FcvtSD => FromD S,
     FcvtDS => FromS D,
     FcvtSH => FromH S,

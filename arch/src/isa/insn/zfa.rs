@@ -18,7 +18,7 @@ macro_rules! zfa_rows {
         FleqD     Zfa & D,   "fleq.d rd,fs1,fs2"      "1010001 rs2 rs1 100 rd 1010011"
         FltqD     Zfa & D,   "fltq.d rd,fs1,fs2"      "1010001 rs2 rs1 101 rd 1010011"
 
-        FliH      Zfa & Zfh, "fli.h fd,fli"           "1111010 00001 rs1 000 rd 1010011"
+        FliH      Zfa & Zfh | Zfa & Zvfh, "fli.h fd,fli"           "1111010 00001 rs1 000 rd 1010011"
         FminmH    Zfa & Zfh, "fminm.h fd,fs1,fs2"     "0010110 rs2 rs1 010 rd 1010011"
         FmaxmH    Zfa & Zfh, "fmaxm.h fd,fs1,fs2"     "0010110 rs2 rs1 011 rd 1010011"
         FroundH   Zfa & Zfh, "fround.h fd,fs1,rm"     "0100010 00100 rs1 rm rd 1010011"

@@ -50,7 +50,8 @@ pub(super) fn is_accessed(number: u16) -> bool {
         || matches!(number, csr::PMPCFG4..=csr::PMPCFG14 | csr::PMPADDR16..=csr::PMPADDR63)
         // 32-bit halves, which do not exist here.
         || matches!(number, 0xc80..=0xc9f | 0xb80..=0xb9f | 0x720..=0x73f);
-    !counter && !matches!(number, csr::STIMECMP | csr::MVENDORID | csr::MARCHID | csr::MIMPID)
+    let random = matches!(number, csr::SEED | csr::MSECCFG);
+    !counter && !random && !matches!(number, csr::STIMECMP | csr::MVENDORID | csr::MARCHID | csr::MIMPID)
 }
 
 impl Draft<'_> {

@@ -53,6 +53,7 @@ pub const LEFT_OUT: &[(&str, &str)] = &[
     ("tselect, tdata1 to 3 and what belongs to them", "a hart without triggers may have them read zero or not at all"),
     ("FROUND whose result nothing uses", "QEMU's optimiser drops it together with the flags it raises"),
     ("cycle time instret mcycle minstret hpmcounter* mhpmcounter* mhpmevent* mcountinhibit", "count host time in QEMU"),
+    ("seed, and mseccfg, which opens it", "random bits"),
     ("stimecmp", "compares with a clock that runs on while the block does"),
     ("mvendorid marchid mimpid", "name the implementation"),
 ];

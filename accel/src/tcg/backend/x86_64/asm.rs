@@ -468,6 +468,17 @@ impl Asm {
         self.op(Form { prefix, wide, byte: false }, &[0x0f, opcode], reg, rm.into());
     }
 
+    /// An instruction `66 0F 38 opcode` of two XMM registers: byte shuffles, rounds of AES.
+    pub fn sse38(&mut self, opcode: u8, reg: u8, rm: u8) {
+        self.op(Form { prefix: Some(0x66), ..L }, &[0x0f, 0x38, opcode], reg, Xmm(rm).into());
+    }
+
+    /// PCLMULQDQ of the low halves of two XMM registers.
+    pub fn pclmul(&mut self, reg: u8, rm: u8) {
+        self.op(Form { prefix: Some(0x66), ..L }, &[0x0f, 0x3a, 0x44], reg, Xmm(rm).into());
+        self.byte(0);
+    }
+
     /// FMA3 scalar: `x1 = ±(x1 * x2) ± x3`, opcode of the 213 form, double or single.
     pub fn fma213(&mut self, opcode: u8, double: bool, x1: Xmm, x2: Xmm, x3: impl Into<Rm>) {
         self.vex(2, 1, double, x1.0, x2.0, &[opcode], x3.into());

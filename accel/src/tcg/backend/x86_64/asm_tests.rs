@@ -349,6 +349,23 @@ fn conditions() {
 }
 
 #[test]
+fn shuffles_and_rounds() {
+    const NAMES: [(u8, Mnemonic); 6] = [
+        (0x00, Mnemonic::Pshufb),
+        (0xdb, Mnemonic::Aesimc),
+        (0xdc, Mnemonic::Aesenc),
+        (0xdd, Mnemonic::Aesenclast),
+        (0xde, Mnemonic::Aesdec),
+        (0xdf, Mnemonic::Aesdeclast),
+    ];
+    rounds(|rng| {
+        let (x, y, (opcode, name)) = (rng.xmm(), rng.xmm(), rng.pick(&NAMES));
+        one(|a| a.sse38(opcode, x.0, y.0), name, &[xmm(x), xmm(y)]);
+        one(|a| a.pclmul(x.0, y.0), Mnemonic::Pclmulqdq, &[xmm(x), xmm(y), imm(0, 8)]);
+    });
+}
+
+#[test]
 fn atomics() {
     rounds(|rng| {
         let (r, m, w) = (rng.reg(), rng.mem(), rng.pick(&[1, 2, 4, 8]));

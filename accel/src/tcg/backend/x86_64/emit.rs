@@ -453,21 +453,95 @@ impl Backend {
             }
             BinOp::CzeroEqz => self.czero(Cc::E, d, a, b),
             BinOp::CzeroNez => self.czero(Cc::Ne, d, a, b),
-            BinOp::Clmul
-            | BinOp::Clmulh
-            | BinOp::Clmulr
-            | BinOp::Pack
-            | BinOp::PackH
-            | BinOp::PackW
-            | BinOp::Xperm4
-            | BinOp::Xperm8 => {
-                self.load_to(A, a);
-                self.load_to(D, b);
+            _ => self.bin_other(op, d, a, b),
+        }
+    }
+
+    /// What only some hosts have an instruction for.
+    fn bin_other(&mut self, op: BinOp, d: Dst, a: Val, b: Val) {
+        let f = self.features;
+        self.load_to(A, a);
+        self.load_to(D, b);
+        match op {
+            BinOp::Pack => {
+                self.asm.shift_imm(Shift::Shl, true, D, 32);
+                self.asm.mov(false, A, A);
+                self.asm.alu(Alu::Or, true, A, D);
+            }
+            BinOp::PackH => {
+                self.asm.extend(1, false, A, A);
+                self.asm.extend(1, false, D, D);
+                self.asm.shift_imm(Shift::Shl, false, D, 8);
+                self.asm.alu(Alu::Or, false, A, D);
+            }
+            BinOp::PackW => {
+                self.asm.extend(2, false, A, A);
+                self.asm.shift_imm(Shift::Shl, false, D, 16);
+                self.asm.alu(Alu::Or, false, A, D);
+                self.asm.extend(4, true, A, A);
+            }
+            BinOp::Clmul | BinOp::Clmulh | BinOp::Clmulr if f.pclmul => self.clmul(op),
+            BinOp::Aes64Es | BinOp::Aes64Esm | BinOp::Aes64Ds | BinOp::Aes64Dsm if f.aes => self.aes_round(op),
+            BinOp::Xperm8 if f.ssse3 => self.xperm8(),
+            _ => {
                 self.asm.mov_imm(C, bin_code(op));
                 self.asm.call(self.thunks.eval);
-                self.finish(d, A);
             }
         }
+        self.finish(d, A);
+    }
+
+    /// XMM0 = RAX, XMM1 = RDX.
+    fn operands_to_xmm(&mut self) {
+        self.asm.sse(0x66, 0x6e, true, 0, A);
+        self.asm.sse(0x66, 0x6e, true, 1, D);
+    }
+
+    /// RAX = the product of RAX and RDX without carries, or its upper half.
+    fn clmul(&mut self, op: BinOp) {
+        self.operands_to_xmm();
+        self.asm.pclmul(0, 1);
+        if op != BinOp::Clmulh {
+            self.asm.sse(0x66, 0x7e, true, 0, A);
+        }
+        if op != BinOp::Clmul {
+            // The upper half to the lower.
+            self.asm.sse(0x66, 0x6d, false, 0, asm::Xmm(0));
+            self.asm.sse(0x66, 0x7e, true, 0, if op == BinOp::Clmulh { A } else { D });
+        }
+        if op == BinOp::Clmulr {
+            self.asm.shift_imm(Shift::Shr, true, A, 63);
+            self.asm.lea(true, A, mem_index(A, D, 2, 0));
+        }
+    }
+
+    /// RAX = the first two columns of the round of which RAX and RDX are the state.
+    fn aes_round(&mut self, op: BinOp) {
+        let opcode = match op {
+            BinOp::Aes64Esm => 0xdc,
+            BinOp::Aes64Es => 0xdd,
+            BinOp::Aes64Dsm => 0xde,
+            _ => 0xdf,
+        };
+        self.operands_to_xmm();
+        self.asm.sse(0x66, 0x6c, false, 0, asm::Xmm(1));
+        // A round key of zero.
+        self.asm.sse(0x66, 0xef, false, 1, asm::Xmm(1));
+        self.asm.sse38(opcode, 0, 1);
+        self.asm.sse(0x66, 0x7e, true, 0, A);
+    }
+
+    /// RAX = the bytes of RAX that RDX names.
+    fn xperm8(&mut self) {
+        // The host takes four bits of an index and makes zero where bit 7 is set: 8 to 15 name the upper half, which is
+        // zero, and adding 0x70 sets bit 7 of all above.
+        self.asm.sse(0x66, 0x6e, true, 0, D);
+        self.asm.mov_imm(D, 0x7070_7070_7070_7070);
+        self.asm.sse(0x66, 0x6e, true, 1, D);
+        self.asm.sse(0x66, 0xdc, false, 0, asm::Xmm(1));
+        self.asm.sse(0x66, 0x6e, true, 1, A);
+        self.asm.sse38(0, 1, 0);
+        self.asm.sse(0x66, 0x7e, true, 1, A);
     }
 
     fn shift(&mut self, op: Shift, wide: bool, d: Dst, a: Val, b: Val) {
@@ -642,6 +716,11 @@ impl Backend {
             (_, Some((opcode, wide))) => self.asm.count(opcode, wide, A, A),
             (UnOp::Not, _) => self.asm.not(A),
             (UnOp::Rev8, _) => self.asm.bswap(A),
+            (UnOp::Aes64Im, _) if f.aes => {
+                self.asm.sse(0x66, 0x6e, true, 0, A);
+                self.asm.sse38(0xdb, 0, 0);
+                self.asm.sse(0x66, 0x7e, true, 0, A);
+            }
             (UnOp::OrcB, _) => {
                 self.asm.sse(0x66, 0x6e, true, 0, A);
                 self.asm.sse(0x66, 0xef, false, 1, asm::Xmm(1));

@@ -111,6 +111,9 @@ pub struct Features {
     pub bmi1: bool,
     pub popcnt: bool,
     pub fma: bool,
+    pub ssse3: bool,
+    pub pclmul: bool,
+    pub aes: bool,
 }
 
 impl Features {
@@ -121,6 +124,9 @@ impl Features {
             bmi1: is_x86_feature_detected!("bmi1"),
             popcnt: is_x86_feature_detected!("popcnt"),
             fma: is_x86_feature_detected!("fma"),
+            ssse3: is_x86_feature_detected!("ssse3"),
+            pclmul: is_x86_feature_detected!("pclmulqdq"),
+            aes: is_x86_feature_detected!("aes"),
         }
     }
 }

@@ -9,6 +9,7 @@
 
 pub mod aes;
 pub mod ghash;
+pub mod scalar;
 pub mod sha2;
 pub mod sm3;
 pub mod sm4;
