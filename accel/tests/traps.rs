@@ -35,6 +35,68 @@ fn a_jump_to_address_one_faults() {
     }
 }
 
+/// Without compressed instructions the jump itself raises instruction-address-misaligned: it does not link, and a branch
+/// that is not taken does nothing.
+#[test]
+fn a_jump_between_words_traps_where_there_are_no_halves() {
+    let isa = arch::model::parse("rv64,c=off").expect("a CPU model");
+    type Program = fn(&mut Asm) -> &mut Asm;
+    let programs: [(&str, Program, Option<u64>); 8] = [
+        ("jal", |a| a.i(Op::Jal, 1, 0, 6), Some(6)),
+        ("jal back", |a| a.i(Op::Jal, 1, 0, -2), Some(u64::MAX - 1)),
+        ("taken", |a| a.b(Op::Beq, 5, 5, CODE + 14), Some(14)),
+        ("taken by comparison", |a| a.b(Op::Bltu, 0, 5, CODE + 10), Some(10)),
+        ("always taken", |a| a.b(Op::Beq, 0, 0, CODE + 10), Some(10)),
+        ("not taken", |a| a.b(Op::Bne, 5, 5, CODE + 14).b(Op::Blt, 0, 0, CODE + 6), None),
+        ("jalr", |a| a.i(Op::Jalr, 5, 5, 3), Some(0x102)),
+        ("jalr to an odd address", |a| a.i(Op::Jalr, 5, 5, 9), None),
+    ];
+    for (name, options) in modes() {
+        for (what, program, target) in programs {
+            let mut g = Guest::with_isa(options.clone(), 1, isa.clone());
+            g.stop_code(STOP);
+            let mut a = Asm::at(CODE);
+            program(&mut a);
+            a.word(0);
+            g.load(&a);
+            let mut a = Asm::at(CODE + 0x108);
+            a.word(0);
+            g.load(&a);
+            let mut start = g.machine(0, CODE, STOP);
+            (start.x[1], start.x[5]) = (77, CODE + 0x100);
+            let end = g.run(&start);
+            match target {
+                Some(target) => {
+                    let trap = (end.csr.mcause, end.csr.mepc, end.csr.mtval);
+                    assert_eq!(trap, (0, CODE, CODE.wrapping_add(target)), "{name}: {what}");
+                    assert_eq!((end.x[1], end.x[5]), (77, CODE + 0x100), "{name}: {what}");
+                }
+                None => assert_eq!(end.csr.mcause, 2, "{name}: {what}"),
+            }
+        }
+    }
+}
+
+/// A reserved rounding mode in the instruction or in frm: nothing happens but the exception.
+#[test]
+fn a_reserved_rounding_mode_leaves_the_state_clean() {
+    for (name, options) in modes() {
+        for (rm, frm) in [(5, 0), (6, 0), (7, 5), (7, 7)] {
+            let mut g = Guest::new(options.clone(), 1);
+            g.stop_code(STOP);
+            let mut a = Asm::at(CODE);
+            a.word(word(Op::FaddD, 1, 2, 3, 0) | rm << 12);
+            g.load(&a);
+            let mut start = g.machine(0, CODE, STOP);
+            start.csr.mstatus |= 2 << 13;
+            start.csr.fcsr = frm << 5;
+            let end = g.run(&start);
+            assert_eq!((end.csr.mcause, end.csr.mepc), (2, CODE), "{name}: {rm} {frm}");
+            assert_eq!((end.csr.mstatus >> 13 & 3, end.f[1]), (2, 0), "{name}: {rm} {frm}");
+        }
+    }
+}
+
 #[test]
 fn atomics_at_odd_addresses_of_page_zero_trap() {
     for va in [1, 2, 3, 5, 6, 7, 9] {

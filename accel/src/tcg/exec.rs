@@ -35,7 +35,7 @@ pub struct Translator {
 impl Translator {
     pub fn new(isa: &arch::ext::IsaConfig, backend: Option<backend::Backend>) -> Self {
         Self {
-            builder: Builder::default(),
+            builder: Builder::new(!isa.has(arch::ext::Ext::Zca)),
             decoder: arch::isa::Decoder::new(isa),
             backend,
             scratch: IrBlock::default(),

@@ -66,6 +66,12 @@ pub fn call(hart: &mut Hart, helper: Helper, a: u64, b: u64, c: u64) -> u64 {
             }
         }
         Helper::CheckLimit => hart.check_limit(),
+        Helper::MisalignedJump => {
+            let target = hart.page_base.wrapping_add(a);
+            hart.raise(Trap::new(0, target));
+        }
+        Helper::CheckJump if a & 2 != 0 => hart.raise(Trap::new(0, a & !1)),
+        Helper::CheckJump => {}
         Helper::CompareAndSwap16 => compare_and_swap_16(hart, a),
         Helper::FpCheck => fp_check(hart, a as u8, c as u32),
     }

@@ -22,6 +22,8 @@ pub struct Builder {
     pub offset: u16,
     /// Its length.
     pub len: u8,
+    /// All instructions stand at multiples of four (IALIGN = 32): jumps elsewhere trap.
+    pub four_byte: bool,
     /// Floating-point checks that this block has made.
     fp_checked: u8,
 }
@@ -32,6 +34,10 @@ pub fn x(r: u8) -> Val {
 }
 
 impl Builder {
+    pub fn new(four_byte: bool) -> Self {
+        Self { four_byte, ..Self::default() }
+    }
+
     /// Starts a new block at `start`, keeping the buffer.
     pub fn reset(&mut self, start: u16) {
         self.block.ops.clear();
@@ -114,9 +120,28 @@ impl Builder {
         let target = self.target(imm);
         match (a, b) {
             (Val::C(a), Val::C(b)) if !cond.eval(a as u64, b as u64) => {}
-            (Val::C(_), Val::C(_)) => self.push(Op::Jump { target }),
+            (Val::C(_), Val::C(_)) => self.jump(target),
+            _ if self.is_misaligned(target) => {
+                // The branch not taken leaves, the other one traps.
+                let next = Target { offset: self.next() };
+                self.push(Op::BranchIf { cond: cond.inverse(), a, b, target: next });
+                self.jump(target);
+            }
             _ => self.push(Op::BranchIf { cond, a, b, target }),
         }
+    }
+
+    /// Ends the block by a jump to a place known now, or by the exception that it raises.
+    pub fn jump(&mut self, target: Target) {
+        if self.is_misaligned(target) {
+            self.call(Helper::MisalignedJump, 0, [Val::C(target.offset), Val::C(0), Val::C(0)]);
+        } else {
+            self.push(Op::Jump { target });
+        }
+    }
+
+    pub fn is_misaligned(&self, target: Target) -> bool {
+        self.four_byte && target.offset & 2 != 0
     }
 
     /// The place `imm` bytes from this instruction.

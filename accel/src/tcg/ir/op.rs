@@ -90,6 +90,18 @@ pub enum Cond {
 }
 
 impl Cond {
+    /// The condition that holds where this one does not.
+    pub const fn inverse(self) -> Self {
+        match self {
+            Cond::Eq => Cond::Ne,
+            Cond::Ne => Cond::Eq,
+            Cond::Lt => Cond::Ge,
+            Cond::Ge => Cond::Lt,
+            Cond::Ltu => Cond::Geu,
+            Cond::Geu => Cond::Ltu,
+        }
+    }
+
     pub const fn eval(self, a: u64, b: u64) -> bool {
         match self {
             Cond::Eq => a == b,
@@ -352,6 +364,10 @@ pub enum Helper {
     Sctrclr,
     /// At the start of a block: leaves it to the interpreter if a counter may overflow in it.
     CheckLimit,
+    /// Offset from the page: raises instruction-address-misaligned for a jump there.
+    MisalignedJump,
+    /// Address: the same if it is not a multiple of four.
+    CheckJump,
     /// Address: compare-and-swap of 16 bytes. Temporaries 0 and 1 hold the expected value and get the old one, 2 and 3
     /// hold the new one.
     CompareAndSwap16,
@@ -552,6 +568,7 @@ impl Helper {
                 | Helper::Wfi
                 | Helper::FenceI
                 | Helper::Illegal
+                | Helper::MisalignedJump
                 | Helper::SfenceVma
         )
     }

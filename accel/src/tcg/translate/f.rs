@@ -11,6 +11,10 @@ pub(super) fn lower(b: &mut Builder, i: &Insn) -> bool {
     if memory.is_none() && op.is_none() {
         return false;
     }
+    // Reserved rounding modes are illegal instructions, which touch nothing: not even FS.
+    if matches!(i.rm, 5 | 6) && op.is_some_and(|o| o.kind.rounds()) {
+        return false;
+    }
     let reads_only = matches!(memory, Some((false, _))) || op.is_some_and(|o| reads_only(o.kind));
     let mut checks = if reads_only { fp_check::ON } else { fp_check::DIRTY };
     if op.is_some_and(|o| o.kind.rounds()) && i.rm == 7 {
@@ -25,24 +29,16 @@ pub(super) fn lower(b: &mut Builder, i: &Insn) -> bool {
         });
         return true;
     }
-    op.is_some_and(|op| arithmetic(b, i, op))
+    if let Some(op) = op {
+        arithmetic(b, i, op);
+    }
+    true
 }
 
-fn arithmetic(b: &mut Builder, i: &Insn, op: FpOp) -> bool {
-    let rm = if op.kind.rounds() {
-        match i.rm {
-            0 => Some(Rm::Rne),
-            1 => Some(Rm::Rtz),
-            2 => Some(Rm::Rdn),
-            3 => Some(Rm::Rup),
-            4 => Some(Rm::Rmm),
-            7 => None,
-            // Reserved rounding modes are illegal instructions.
-            _ => return false,
-        }
-    } else {
-        None
-    };
+/// The rounding mode has been found not to be reserved.
+fn arithmetic(b: &mut Builder, i: &Insn, op: FpOp) {
+    // 7 is the mode of `frm`.
+    let rm = if op.kind.rounds() { Rm::from_bits(i.rm.into()) } else { None };
     let n = op.kind.operands();
     let none = FVal::C(0);
     let a = match (op.kind, op.kind.source()) {
@@ -57,7 +53,6 @@ fn arithmetic(b: &mut Builder, i: &Insn, op: FpOp) -> bool {
         RegFile::F => FDst::F(i.rd),
     };
     b.push(Op::Fp { op, rm, d, a, b: second, c: third });
-    true
 }
 
 /// Operations that change neither an f register nor the flags.

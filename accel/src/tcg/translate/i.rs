@@ -14,10 +14,12 @@ pub(super) fn lower(b: &mut Builder, i: &Insn) -> bool {
             pc_rel(b, rd, offset);
         }
         G::Jal => {
-            let next = b.next();
-            pc_rel(b, rd, next);
-            let target = b.target(i.imm);
-            b.push(Op::Jump { target });
+            let (next, target) = (b.next(), b.target(i.imm));
+            // A jump that traps does not link.
+            if !b.is_misaligned(target) {
+                pc_rel(b, rd, next);
+            }
+            b.jump(target);
         }
         G::Jalr => jalr(b, i),
         G::Beq => b.branch(Cond::Eq, a, r2, i.imm),
@@ -92,6 +94,9 @@ fn jalr(b: &mut Builder, i: &Insn) {
         b.push(Op::Bin { op: Add, d: Dst::T(0), a: x(i.rs1), b: Val::C(i64::from(i.imm)) });
         Val::T(0)
     };
+    if b.four_byte {
+        b.call(Helper::CheckJump, 0, [addr, Val::C(0), Val::C(0)]);
+    }
     let next = b.next();
     pc_rel(b, i.rd, next);
     b.push(Op::JumpReg { addr });

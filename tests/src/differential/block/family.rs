@@ -18,6 +18,8 @@ pub enum Family {
     Branch,
     /// The result has to be used.
     Round,
+    /// The operand has to be a 16-bit number in its box.
+    Boxed,
     /// Vector registers and integer registers.
     Vector,
     /// The same, and memory at a base.
@@ -38,6 +40,7 @@ impl Family {
             CboZero | CboClean | CboFlush | CboInval => Family::CacheBlock,
             Beq | Bne | Blt | Bge | Bltu | Bgeu => Family::Branch,
             FroundH | FroundS | FroundD | FroundnxH | FroundnxS | FroundnxD => Family::Round,
+            FcvtSBf16 => Family::Boxed,
             Csrrw | Csrrs | Csrrc | Csrrwi | Csrrsi | Csrrci => Family::Special,
             LrW | LrD | ScW | ScD => Family::Special,
             Jal | Jalr | Ecall | Ebreak | Mret | Sret | Wfi | WrsNto | WrsSto => Family::Special,

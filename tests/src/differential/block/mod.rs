@@ -22,7 +22,7 @@ use arch::csr;
 use arch::ext::IsaConfig;
 use arch::isa::{Decoder, Field, Insn, Op, Row, rows};
 
-use super::asm::Word;
+use super::asm::{Word, word};
 use super::guest::{Guest, SLOT_DATA};
 use super::paging;
 use super::rng::{BOX, HALF_BOX, Rng};
@@ -309,6 +309,7 @@ impl<'a> Draft<'a> {
             (_, 27) => self.fcsr(),
             (_, 28) if self.rng.one_in(3) => self.reserved_word(),
             (_, 29) if self.rng.one_in(3) => self.round(),
+            (_, 30) if self.rng.one_in(6) => self.boxed(),
             _ => vec![self.plain()],
         }
     }
@@ -382,6 +383,15 @@ impl<'a> Draft<'a> {
                 return word;
             }
         }
+    }
+
+    /// A conversion of a 16-bit number, behind a move that puts one into its box.
+    fn boxed(&mut self) -> Group {
+        if !self.has(Family::Boxed) {
+            return vec![self.plain()];
+        }
+        let (insn, convert) = self.pick_row(Family::Boxed);
+        vec![word(Op::FmvHX, insn.rs1, self.source(), 0, 0), convert]
     }
 
     /// A word that means nothing on this hart.

@@ -58,6 +58,8 @@ const HELPERS: &[Helper] = &[
     Helper::CheckLimit,
     Helper::Transfer,
     Helper::Sctrclr,
+    Helper::MisalignedJump,
+    Helper::CheckJump,
     Helper::CompareAndSwap16,
     Helper::FpCheck,
 ];
