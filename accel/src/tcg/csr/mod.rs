@@ -109,7 +109,9 @@ pub trait CsrEnv {
     /// has STIP and VSTIP by the new state.
     fn stimecmp_changed(&mut self);
     /// Fresh random bits of the host; `None` if it fails to give any.
-    fn entropy(&self) -> Option<u16>;
+    fn entropy(&self) -> Option<u16> {
+        None
+    }
     /// The interrupt files, if there are any.
     fn imsic(&self) -> Option<&dyn Imsic> {
         None
