@@ -14,16 +14,13 @@ pub const CASES: &[Case] = &[
     Case { name: "a KVM guest in Linux with interrupt files of its own", run: interrupt_files },
 ];
 
-/// The machine's CPU: the default one, with H.
-const CPU: &str = "rv64,h=on";
-
 /// What the inner guest does when it is up: it says how it found the machine, and switches off.
 const INNER: &str = "uname%-a;nproc;dmesg%|%grep%-i%sbi;poweroff%-f";
 
 fn nested(env: &Env, harts: u32, opensbi: bool) -> Result<()> {
     let guest = env.guest()?;
     let disk = guest.kvm.as_ref().context("there is no disk of a KVM host")?;
-    let mut machine = Machine::virt(&env.vireo, harts).args(["-cpu", CPU]).disk(disk, ",snapshot=on");
+    let mut machine = Machine::virt(&env.vireo, harts).disk(disk, ",snapshot=on");
     if opensbi {
         machine = machine.arg("-bios").arg(guest.opensbi.as_ref().context("there is no OpenSBI")?);
     }
@@ -50,7 +47,7 @@ fn interrupt_files(env: &Env) -> Result<()> {
     let guest = env.guest()?;
     let disk = guest.kvm.as_ref().context("there is no disk of a KVM host")?;
     let board = ["-M", "virt,aia=aplic-imsic,aia-guests=3"];
-    let machine = Machine::virt(&env.vireo, HARTS).args(board).args(["-cpu", CPU]).disk(disk, ",snapshot=on");
+    let machine = Machine::virt(&env.vireo, HARTS).args(board).disk(disk, ",snapshot=on");
     let mut vm = machine.linux(guest, "quiet").start()?;
     vm.console.expect(PROMPT)?;
     load_kvm(&mut vm)?;
