@@ -11,6 +11,7 @@ pub mod compare;
 pub mod coverage;
 pub mod engine;
 pub mod guest;
+pub mod hyper;
 pub mod image;
 pub mod known;
 pub mod paging;
