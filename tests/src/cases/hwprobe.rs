@@ -18,7 +18,7 @@ pub const CASES: &[Case] = &[
     Case { name: "hwprobe of rva23s64", run: |env| hwprobe(env, "rva23s64") },
     Case {
         name: "hwprobe of extensions that are off",
-        run: |env| hwprobe(env, "rv64,zba=off,zfa=off,zicond=off,c=off"),
+        run: |env| hwprobe(env, "rv64,zba=off,zbc=off,zfa=off,zicond=off,zawrs=off"),
     },
 ];
 
