@@ -51,3 +51,53 @@ impl MsiSink for Imsics {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use accel::Imsic as _;
+    use devices::intc::imsic::Level;
+
+    use super::*;
+    use crate::board::memory;
+    use crate::board::wires::HartWires;
+
+    const RAM: u64 = 0x8000_0000;
+
+    fn imsics() -> Imsics {
+        let wires = Arc::new(HartWires::new(Arc::new(accel::Clock::new(10_000_000))));
+        let imsic = |level| Arc::new(Imsic::new(level, 2, Arc::clone(&wires) as _));
+        Imsics {
+            machine: Some((0x2400_0000, imsic(Level::Machine))),
+            supervisor: (0x2800_0000, imsic(Level::Supervisor { guests: 1 })),
+            ram: Arc::new(memory::allocate(RAM, 1 << 20).unwrap()),
+        }
+    }
+
+    #[test]
+    fn messages_reach_files_and_memory() {
+        let imsics = imsics();
+        let files = [
+            (0x2400_1000, 1, InterruptFile::Machine),
+            (0x2800_0000, 0, InterruptFile::Supervisor),
+            (0x2800_3000, 1, InterruptFile::Guest(1)),
+        ];
+        for (address, hart, file) in files {
+            imsics.access(hart, file, 0xc0, 0, 1 << 7);
+            imsics.send(address, 7);
+            assert_eq!(imsics.top(hart, file, true), 7 << 16 | 7, "{address:#x}");
+            assert_eq!(imsics.top(hart, file, false), 0);
+        }
+        imsics.send(RAM + 0x100, 0x1234_5678);
+        imsics.send(0x1000, 1);
+        imsics.send(u64::MAX, 1);
+        assert_eq!(imsics.ram.read_obj::<u32>(GuestAddress(RAM + 0x100)).unwrap().to_le(), 0x1234_5678);
+    }
+
+    #[test]
+    fn a_machine_without_its_level_has_no_machine_files() {
+        let imsics = Imsics { machine: None, ..imsics() };
+        assert_eq!(imsics.access(0, InterruptFile::Machine, 0x70, 0, 1), 0);
+        assert_eq!(imsics.access(0, InterruptFile::Machine, 0x70, 0, 0), 0);
+        assert_eq!(imsics.top(0, InterruptFile::Machine, true), 0);
+    }
+}
