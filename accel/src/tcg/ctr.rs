@@ -58,11 +58,14 @@ fn frozen(s: &HartState) -> bool {
     s.csr.ctr.status & sctrstatus::FROZEN != 0
 }
 
+/// Whether the registers ask for nothing at all; this is what is looked at first at every trap.
+fn is_off(s: &HartState) -> bool {
+    s.csr.ctr.mctrctl | s.csr.ctr.vsctrctl == 0
+}
+
 /// Whether what the hart executes now is recorded.
 pub fn recording(s: &HartState) -> bool {
-    (s.csr.ctr.mctrctl | s.csr.ctr.vsctrctl) & (ctl::M | ctl::S | ctl::U) != 0
-        && enabled(s, (s.mode, s.virt))
-        && !frozen(s)
+    !is_off(s) && enabled(s, (s.mode, s.virt)) && !frozen(s)
 }
 
 /// The control register whose filters count for a transfer: a guest's, if either side is one and the other is not.
@@ -125,6 +128,9 @@ fn record_jump(s: &mut HartState, source: u64, target: u64, kind: Kind) {
 
 /// The trap `t` was taken at `epc`, out of `from`; the hart is at its handler.
 pub fn record_trap(s: &mut HartState, t: &Trap, epc: u64, from: Place) {
+    if is_off(s) {
+        return;
+    }
     let to = (s.mode, s.virt);
     let interrupt = t.cause & xcause::INTERRUPT != 0;
     let freezes = match (interrupt, t.cause & xcause::CODE) {
@@ -167,6 +173,9 @@ fn external(s: &HartState, from: Place, to: Place) -> bool {
 
 /// An xRET at `source` has left `from`.
 pub fn record_return(s: &mut HartState, source: u64, from: Place) {
+    if is_off(s) {
+        return;
+    }
     let to = (s.mode, s.virt);
     let filters = filters(s, from, to);
     if frozen(s) || !enabled(s, from) || filters & ctl::RASEMU != 0 || !passes(filters, Kind::TrapReturn) {
@@ -352,6 +361,7 @@ mod tests {
                 s.csr.ctr.status
             };
             assert_eq!(take(ctl::U | ctl::S | bit, 0, S), sctrstatus::FROZEN);
+            assert_eq!(take(bit, 0, S), sctrstatus::FROZEN, "whatever is recorded");
             assert_eq!(take(ctl::U | ctl::S, 0, S), 1);
             assert_eq!(take(0, ctl::U | ctl::S | bit, VS), sctrstatus::FROZEN);
             assert_eq!(take(bit, ctl::U | ctl::S, VS), 1, "a guest's own control counts");
