@@ -220,8 +220,7 @@ mod tests {
         }
 
         fn go(&self, access: Access) -> Result<Walk, Trap> {
-            let mut isa = IsaConfig::default();
-            isa.pmp_entries = 16;
+            let isa = IsaConfig { pmp_entries: 16, ..IsaConfig::default() };
             let r = if self.s.virt { Regime::fetch(&self.s, &isa) } else { Regime::hypervisor(&self.s, &isa) };
             translate(&r, &self.mem, VA, access)
         }
