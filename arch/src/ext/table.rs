@@ -126,7 +126,7 @@ extensions! {
     Zve64x       "zve64x"       Ready    [Zve32x] "vectors of 64-bit integers"
     Zvfbfa       "zvfbfa"       Planned  [Zve32f Zfbfmin] "vector BF16 arithmetic"
     Zvfbfmin     "zvfbfmin"     Ready    [Zve32f] "vector BF16 conversions"
-    Zvfbfwma     "zvfbfwma"     Planned  [Zvfbfmin Zfbfmin] "vector BF16 widening multiply-add"
+    Zvfbfwma     "zvfbfwma"     Ready    [Zvfbfmin Zfbfmin] "vector BF16 widening multiply-add"
     Zvfh         "zvfh"         Ready    [Zvfhmin Zfhmin] "vector half-precision floating point"
     Zvfhmin      "zvfhmin"      Ready    [Zve32f] "vector half-precision conversions"
     Zvkb         "zvkb"         Ready    [Zve32x] "vector cryptography bit manipulation"
