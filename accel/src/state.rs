@@ -204,6 +204,9 @@ pub struct CsrState {
     pub vtype: u64,
     /// `vxsat` in bit 0, `vxrm` in bits 2:1.
     pub vcsr: u64,
+
+    // Shadow stack (Zicfiss).
+    pub ssp: u64,
 }
 
 /// A hart as a value.
@@ -222,4 +225,6 @@ pub struct HartState {
     pub csr: CsrState,
     /// Vector registers (V, Zve*).
     pub v: VectorRegs,
+    /// A landing pad is expected at `pc` (ELP of Zicfilp).
+    pub elp: bool,
 }

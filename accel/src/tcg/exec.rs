@@ -11,7 +11,7 @@ use super::ir::{Builder, IrBlock, interp};
 use super::mmu::walk::{self, Access, Regime, Walk};
 use super::smp::{POLL_CODE, POLL_IRQ, POLL_KICK, POLL_MAIL, POLL_WATCH};
 use super::trap::Trap;
-use super::{backend, translate};
+use super::{backend, cfi, translate};
 use crate::{MpState, SbiCall, VcpuExit};
 
 /// A place to execute from: translated, checked, in RAM or not.
@@ -211,6 +211,11 @@ fn forced_eviction(hart: &mut Hart) {
 fn step(hart: &mut Hart, tr: &mut Translator) -> Exit {
     let pc = hart.s.pc;
     hart.page_base = pc & !0xfff;
+    if hart.s.elp
+        && let Err(t) = land(hart, pc)
+    {
+        return fault(hart, t, pc);
+    }
     if tr.backend.is_some()
         && let Some(code) = hart.tlb.find_jump(pc)
     {
@@ -326,8 +331,24 @@ fn fetch(hart: &Hart, pc: u64) -> Result<Fetch, Trap> {
     Ok(Fetch { ram: whole && hart.vm.ram.host(walk.pa & !0xfff, 4096).is_some(), walk })
 }
 
+/// An indirect jump came to `pc`, where it expects a landing pad. What is wrong with the fetch comes before what is
+/// wrong with the instruction.
+fn land(hart: &mut Hart, pc: u64) -> Result<(), Trap> {
+    let here = fetch(hart, pc)?;
+    let mut insn = u32::from(fetch_half(hart, &here, pc)?);
+    if pc & 3 == 0 && arch::isa::insn_len(insn as u16) == 4 {
+        let next = fetch(hart, pc + 2)?;
+        insn |= u32::from(fetch_half(hart, &next, pc + 2)?) << 16;
+    }
+    if !cfi::lands(&hart.s, pc, insn) {
+        return Err(cfi::landing_pad_fault());
+    }
+    hart.s.elp = false;
+    Ok(())
+}
+
 fn find_or_translate(hart: &mut Hart, tr: &mut Translator, pc: u64, walk: &Walk) -> Result<BlockId, Trap> {
-    let mode = BlockMode::of(&hart.s).counting(hart.counting.armed).recording(ctr::recording(&hart.s));
+    let mode = BlockMode::of(&hart.s).cfi(hart.cfi).counting(hart.counting.armed).recording(ctr::recording(&hart.s));
     if let Some(id) = hart.code.find(walk.pa, mode) {
         let Some(second) = hart.code.block(id).second_page else { return Ok(id) };
         // The second page may be mapped elsewhere than when the block was made.
@@ -358,6 +379,7 @@ fn translate_block(hart: &mut Hart, tr: &mut Translator, pc: u64, pa: u64, mode:
         next_page: None,
         counting: mode.is_counting(),
         recording: mode.is_recording(),
+        cfi: mode.cfi_flags(),
     };
     let limit = hart.options.block_insns;
     let mut second_page = None;
@@ -376,6 +398,7 @@ fn translate_block(hart: &mut Hart, tr: &mut Translator, pc: u64, pa: u64, mode:
             next_page: Some(half),
             counting: mode.is_counting(),
             recording: mode.is_recording(),
+            cfi: mode.cfi_flags(),
         };
         let done = translate::translate(&mut tr.builder, &tr.decoder, &source, 1);
         debug_assert!(done.is_ok());
@@ -464,8 +487,14 @@ fn run_from_device(hart: &mut Hart, tr: &mut Translator, pc: u64, pa: u64) -> Ex
     };
     let bytes = low.to_le_bytes();
     let recording = ctr::recording(&hart.s);
-    let source =
-        translate::Source { bytes: &bytes, start: (pa & 0xfff) as u16, next_page: high, counting: false, recording };
+    let source = translate::Source {
+        bytes: &bytes,
+        start: (pa & 0xfff) as u16,
+        next_page: high,
+        counting: false,
+        recording,
+        cfi: hart.cfi,
+    };
     let done = translate::translate(&mut tr.builder, &tr.decoder, &source, 1);
     debug_assert!(done.is_ok());
     std::mem::swap(&mut tr.builder.block, &mut tr.scratch);

@@ -8,6 +8,7 @@ use std::cell::UnsafeCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::cfi::{self, flags};
 use super::code_cache::CodeCache;
 use super::counters::{self, Counting};
 use super::csr::{self, CsrEffect, CsrEnv, CsrOp, Denied, status};
@@ -86,6 +87,8 @@ pub struct Hart {
     pub pmp: Windows,
     /// Of loads and stores, by the state of the last [`Hart::select_context`].
     pub mask: PointerMask,
+    /// What of control-flow integrity is on (`cfi::flags`), likewise.
+    pub cfi: u8,
     pub code: CodeCache,
     pub vm: Arc<VmShared>,
     pub shared: Arc<HartBox>,
@@ -242,6 +245,7 @@ impl Hart {
             counting: self.counting.armed,
             masked: self.mask.len(),
             recording: ctr::recording(&self.s),
+            cfi: self.cfi,
             mode: self.s.mode as u8,
             data_mode: data as u8,
             sum: translated && data == Mode::Supervisor && status & 1 << 18 != 0,
@@ -263,8 +267,17 @@ impl Hart {
     /// Makes the TLB context fit the state: after traps, xRET and writes to mstatus or satp.
     pub fn select_context(&mut self) {
         self.mask = PointerMask::of(&self.s);
+        self.cfi = self.cfi_flags();
         let key = self.context_key();
         self.tables = self.tlb.select(key, self.translation_registers(key.virt).0);
+    }
+
+    fn cfi_flags(&self) -> u8 {
+        let s = &self.s;
+        let flag = |on, flag| if on { flag } else { 0 };
+        flag(cfi::landing_pads(s), flags::LANDING_PADS)
+            | flag(cfi::shadow_stack(s), flags::SHADOW_STACK)
+            | flag(cfi::shadow_pages(s, trap::data_virt(s)), flags::SHADOW_PAGES)
     }
 
     /// Brings `fp_missing` up to date: after writes to mstatus, fcsr or the whole state.
@@ -456,8 +469,8 @@ impl CsrEnv for CsrView<'_> {
     }
 }
 
-/// What the translation of a block depends on besides its code: bits 1:0 privilege, bit 2 V, bit 6 whether it
-/// records its control transfers, bit 7 whether the block
+/// What the translation of a block depends on besides its code: bits 1:0 privilege, bit 2 V, bits 4:3 landing pads and
+/// shadow stacks, bit 6 whether it records its control transfers, bit 7 whether the block
 /// looks at the counters' limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct BlockMode(pub u8);
@@ -474,6 +487,16 @@ impl BlockMode {
 
     pub fn is_recording(self) -> bool {
         self.0 >> 6 & 1 != 0
+    }
+
+    /// With the part of `cfi::flags` that matters to blocks.
+    pub fn cfi(self, flags: u8) -> Self {
+        Self(self.0 | (flags & (flags::LANDING_PADS | flags::SHADOW_STACK)) << 3)
+    }
+
+    /// The flags given to [`cfi`](Self::cfi).
+    pub fn cfi_flags(self) -> u8 {
+        self.0 >> 3 & (flags::LANDING_PADS | flags::SHADOW_STACK)
     }
 
     /// With blocks that look at the limit of `counters`.

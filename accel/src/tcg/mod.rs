@@ -7,6 +7,7 @@
 //! other threads do to a hart goes through `smp`; deadlines are kept by `timer`.
 
 mod backend;
+mod cfi;
 mod code_cache;
 mod counters;
 pub mod csr;

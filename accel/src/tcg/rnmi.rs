@@ -39,6 +39,7 @@ fn enter(s: &mut HartState, isa: &IsaConfig, cause: u64, epc: u64, mode: Mode, v
     let c = &mut s.csr;
     (c.mnepc, c.mncause) = (epc, cause);
     c.mnstatus = (mode as u64) << mnstatus::MNPP_SHIFT | if virt { mnstatus::MNPV } else { 0 };
+    c.mnstatus |= if std::mem::take(&mut s.elp) { mnstatus::MNPELP } else { 0 };
     c.nmi_masked = true;
     (s.mode, s.virt) = (Mode::Machine, false);
     s.pc = isa.rnmi_interrupt_vector;
@@ -58,6 +59,9 @@ pub fn mnret(s: &mut HartState) -> Result<(), Denied> {
     s.virt = s.mode != Mode::Machine && c.mnstatus & mnstatus::MNPV != 0;
     c.nmi_masked = false;
     s.pc = c.mnepc;
+    let elp = c.mnstatus & mnstatus::MNPELP != 0;
+    c.mnstatus &= !mnstatus::MNPELP;
+    s.elp = super::cfi::restored(s, elp);
     if s.mode != Mode::Machine {
         s.csr.mstatus &= !(mstatus::MPRV | mstatus::MDT);
     }

@@ -10,7 +10,7 @@ use arch::cause::Exception;
 use arch::csr::{envcfg, hstatus, mip, misa, mstatus, tvec, xcause};
 use arch::ext::{Ext, IsaConfig};
 
-use super::rnmi;
+use super::{cfi, rnmi};
 use crate::tcg::csr::hypervisor::henvcfg;
 use crate::tcg::csr::{
     Denied::{self, Illegal, Virtual},
@@ -111,6 +111,7 @@ fn enter_machine(s: &mut HartState, isa: &IsaConfig, t: Trap, epc: u64) {
     c.mstatus = c.mstatus & !mstatus::MPP | (s.mode as u64) << mstatus::MPP_SHIFT;
     c.mstatus = with(c.mstatus, mstatus::MPV, s.virt);
     c.mstatus = with(c.mstatus, mstatus::GVA, gva);
+    c.mstatus = with(c.mstatus, mstatus::MPELP, std::mem::take(&mut s.elp));
     if isa.has(Ext::Smdbltrp) {
         c.mstatus |= mstatus::MDT;
     }
@@ -124,7 +125,7 @@ fn enter_supervisor(s: &mut HartState, t: Trap, epc: u64) {
     let gva = t.gva || names_guest_address(s, t.cause);
     let supervisor = s.mode == Mode::Supervisor;
     let c = &mut s.csr;
-    c.mstatus = enter_status(c.mstatus, supervisor, c.menvcfg & envcfg::DTE != 0);
+    c.mstatus = enter_status(c.mstatus, supervisor, c.menvcfg & envcfg::DTE != 0, std::mem::take(&mut s.elp));
     c.hstatus = with(c.hstatus, hstatus::SPV, s.virt);
     c.hstatus = with(c.hstatus, hstatus::GVA, gva);
     if s.virt {
@@ -140,14 +141,15 @@ fn enter_virtual_supervisor(s: &mut HartState, t: Trap, epc: u64) {
     let cause = if t.target.is_some() { t.cause } else { guest_cause(t.cause) };
     let double_traps = henvcfg(s) & envcfg::DTE != 0;
     let c = &mut s.csr;
-    c.vsstatus = enter_status(c.vsstatus, s.mode == Mode::Supervisor, double_traps);
+    c.vsstatus = enter_status(c.vsstatus, s.mode == Mode::Supervisor, double_traps, std::mem::take(&mut s.elp));
     (c.vsepc, c.vscause, c.vstval) = (epc, cause, t.tval);
     s.pc = handler(c.vstvec, cause);
     s.mode = Mode::Supervisor;
 }
 
 /// `sstatus` or `vsstatus` after a trap into its mode; where there are `double_traps` it takes no other for now.
-fn enter_status(status: u64, from_supervisor: bool, double_traps: bool) -> u64 {
+fn enter_status(status: u64, from_supervisor: bool, double_traps: bool, elp: bool) -> u64 {
+    let status = with(status, mstatus::SPELP, elp);
     let stacked = move_bit(status, mstatus::SIE, mstatus::SPIE) & !mstatus::SIE;
     with(stacked, mstatus::SPP, from_supervisor) | if double_traps { mstatus::SDT } else { 0 }
 }
@@ -233,6 +235,9 @@ pub fn mret(s: &mut HartState) -> Result<(), Denied> {
     }
     c.mstatus &= !mstatus::MDT;
     s.pc = c.mepc;
+    let elp = c.mstatus & mstatus::MPELP != 0;
+    c.mstatus &= !mstatus::MPELP;
+    s.elp = cfi::restored(s, elp);
     rnmi::clear_sdt(s);
     Ok(())
 }
@@ -244,7 +249,9 @@ pub fn sret(s: &mut HartState) -> Result<(), Denied> {
     let c = &mut s.csr;
     let status = if s.virt { &mut c.vsstatus } else { &mut c.mstatus };
     s.mode = if *status & mstatus::SPP != 0 { Mode::Supervisor } else { Mode::User };
-    *status = (move_bit(*status, mstatus::SPIE, mstatus::SIE) | mstatus::SPIE) & !(mstatus::SPP | mstatus::SDT);
+    let elp = *status & mstatus::SPELP != 0;
+    let cleared = mstatus::SPP | mstatus::SDT | mstatus::SPELP;
+    *status = (move_bit(*status, mstatus::SPIE, mstatus::SIE) | mstatus::SPIE) & !cleared;
     s.pc = if s.virt { c.vsepc } else { c.sepc };
     if !s.virt {
         s.virt = c.hstatus & hstatus::SPV != 0;
@@ -253,6 +260,7 @@ pub fn sret(s: &mut HartState) -> Result<(), Denied> {
         c.mstatus &= !(mstatus::MPRV | mstatus::MDT);
         rnmi::clear_sdt(s);
     }
+    s.elp = cfi::restored(s, elp);
     Ok(())
 }
 

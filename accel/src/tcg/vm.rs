@@ -141,6 +141,7 @@ impl TcgVcpu {
             tlb,
             pmp: Windows::default(),
             mask: PointerMask::default(),
+            cfi: 0,
             code,
             vm: Arc::clone(&vm),
             shared: Arc::clone(&hart_box),

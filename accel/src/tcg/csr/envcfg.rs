@@ -7,6 +7,7 @@ use arch::ext::{Ext, IsaConfig};
 use super::hypervisor::henvcfg;
 use super::{CsrEffect, CsrEnv, merge};
 use crate::HartState;
+use crate::tcg::cfi;
 
 /// The fields that `senvcfg` has too.
 fn common(isa: &IsaConfig) -> u64 {
@@ -16,6 +17,12 @@ fn common(isa: &IsaConfig) -> u64 {
     }
     if isa.has(Ext::Zicboz) {
         mask |= CBZE;
+    }
+    if isa.has(Ext::Zicfilp) {
+        mask |= LPE;
+    }
+    if isa.has(Ext::Zicfiss) && isa.has(Ext::S) {
+        mask |= SSE;
     }
     mask
 }
@@ -85,17 +92,23 @@ pub(super) fn effect(changed: u64, env: &mut dyn CsrEnv) -> CsrEffect {
         effect |= CsrEffect::INTERRUPTS;
     }
     effect.set(CsrEffect::MODE, changed & (FIOM | CBIE | CBCFE | CBZE | STCE | CDE) != 0);
-    effect.set(CsrEffect::TRANSLATION, changed & (ADUE | PBMTE | PMM) != 0);
+    effect.set(CsrEffect::TRANSLATION, changed & (ADUE | PBMTE | PMM | LPE | SSE) != 0);
     effect
+}
+
+/// SSE reads zero while a register above withholds it.
+pub(super) fn read_senvcfg(s: &HartState, _: &dyn CsrEnv, _: u16) -> u64 {
+    if cfi::user_shadow_stack(s) { s.csr.senvcfg } else { s.csr.senvcfg & !SSE }
 }
 
 pub(super) fn write_senvcfg(s: &mut HartState, env: &mut dyn CsrEnv, _: u16, v: u64) -> CsrEffect {
     let old = s.csr.senvcfg;
-    s.csr.senvcfg = merge(old, v, legal(writable_by_supervisor(env.isa()), v));
+    let withheld = if cfi::shadow_pages(s, s.virt) { 0 } else { SSE };
+    s.csr.senvcfg = merge(old, v, legal(writable_by_supervisor(env.isa()), v) & !withheld);
     let changed = old ^ s.csr.senvcfg;
     let mut effect = CsrEffect::empty();
-    effect.set(CsrEffect::MODE, changed & !PMM != 0);
-    effect.set(CsrEffect::TRANSLATION, changed & PMM != 0);
+    effect.set(CsrEffect::MODE, changed & !(PMM | LPE | SSE) != 0);
+    effect.set(CsrEffect::TRANSLATION, changed & (PMM | LPE | SSE) != 0);
     effect
 }
 

@@ -51,7 +51,7 @@ pub(crate) fn henvcfg(s: &HartState) -> u64 {
 }
 
 /// Fields of `henvcfg` that are read-only zero while the same field of `menvcfg` is zero.
-const WITHHELD: u64 = envcfg::STCE | envcfg::PBMTE | envcfg::ADUE | envcfg::DTE;
+const WITHHELD: u64 = envcfg::STCE | envcfg::PBMTE | envcfg::ADUE | envcfg::DTE | envcfg::SSE;
 
 pub(super) fn read_henvcfg(s: &HartState, _: &dyn CsrEnv, _: u16) -> u64 {
     henvcfg(s)

@@ -45,7 +45,10 @@ const DELEGABLE_WITH_H: u64 = Exception::EcallFromVs.bit()
     | Exception::StoreGuestPageFault.bit();
 
 pub(super) fn delegable_exceptions(isa: &IsaConfig) -> u64 {
-    DELEGABLE_EXCEPTIONS | if isa.has(Ext::H) { DELEGABLE_WITH_H } else { 0 }
+    let checks = isa.has(Ext::Zicfilp) || isa.has(Ext::Zicfiss);
+    DELEGABLE_EXCEPTIONS
+        | if isa.has(Ext::H) { DELEGABLE_WITH_H } else { 0 }
+        | if checks { Exception::SoftwareCheck.bit() } else { 0 }
 }
 
 /// Interrupts that M-mode can give away.

@@ -21,9 +21,9 @@ pub(super) fn write_mseccfg(s: &mut HartState, env: &mut dyn CsrEnv, _: u16, v: 
     s.csr.mseccfg = merge(old, v, mask) | old & (MML | MMWP);
     let changed = old ^ s.csr.mseccfg;
     let mut effect = CsrEffect::empty();
-    effect.set(CsrEffect::MODE, changed & !(MML | MMWP | RLB | PMM) != 0);
+    effect.set(CsrEffect::MODE, changed & !(MML | MMWP | RLB | PMM | MLPE) != 0);
     effect.set(CsrEffect::PMP, changed & (MML | MMWP | RLB) != 0);
-    effect.set(CsrEffect::TRANSLATION, changed & PMM != 0);
+    effect.set(CsrEffect::TRANSLATION, changed & (PMM | MLPE) != 0);
     effect
 }
 

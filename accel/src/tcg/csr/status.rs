@@ -24,6 +24,9 @@ pub(super) fn writable(isa: &IsaConfig) -> u64 {
     if isa.has(Ext::H) {
         mask |= MPV | GVA;
     }
+    if isa.has(Ext::Zicfilp) {
+        mask |= MPELP | if isa.has(Ext::S) { SPELP } else { 0 };
+    }
     if isa.has(Ext::F) {
         mask |= FS;
     }
@@ -65,7 +68,7 @@ pub(super) fn read_mstatus(s: &HartState, _: &dyn CsrEnv, _: u16) -> u64 {
 }
 
 pub(super) fn read_sstatus(s: &HartState, _: &dyn CsrEnv, _: u16) -> u64 {
-    with_sd(s.csr.mstatus) & (SSTATUS | SDT)
+    with_sd(s.csr.mstatus) & (SSTATUS | SDT | SPELP)
 }
 
 pub(super) fn write_mstatus(s: &mut HartState, env: &mut dyn CsrEnv, _: u16, v: u64) -> CsrEffect {
@@ -81,7 +84,7 @@ pub(super) fn write_mstatus(s: &mut HartState, env: &mut dyn CsrEnv, _: u16, v: 
 }
 
 pub(super) fn write_sstatus(s: &mut HartState, env: &mut dyn CsrEnv, _: u16, v: u64) -> CsrEffect {
-    set(s, v, writable(env.isa()) & SSTATUS | sdt(s.csr.menvcfg))
+    set(s, v, writable(env.isa()) & (SSTATUS | SPELP) | sdt(s.csr.menvcfg))
 }
 
 /// SDT, where this environment configuration lets it be.
@@ -113,7 +116,7 @@ pub(super) fn read_vsstatus(s: &HartState, _: &dyn CsrEnv, _: u16) -> u64 {
 /// The fields of `vsstatus` are those of `sstatus`; UXL is fixed at 64 bits here too.
 pub(super) fn write_vsstatus(s: &mut HartState, env: &mut dyn CsrEnv, _: u16, v: u64) -> CsrEffect {
     let old = s.csr.vsstatus;
-    let mask = writable(env.isa()) & SSTATUS | sdt(henvcfg(s));
+    let mask = writable(env.isa()) & (SSTATUS | SPELP) | sdt(henvcfg(s));
     s.csr.vsstatus = without_interrupts(merge(old, v, mask));
     effect(old, s.csr.vsstatus)
 }

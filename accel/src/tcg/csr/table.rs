@@ -10,6 +10,7 @@ use super::{
     pmp, rnmi, security, stateen, status, translation, trap_setup, vector,
 };
 use crate::HartState;
+use crate::tcg::cfi;
 
 type Read = fn(&HartState, &dyn CsrEnv, u16) -> u64;
 type Write = fn(&mut HartState, &mut dyn CsrEnv, u16, u64) -> CsrEffect;
@@ -112,6 +113,11 @@ static ROWS: &[Row] = &[
     row(csr::VLENB).read(vector::read_vlenb).when(vector::access),
     // The entropy source.
     row(csr::SEED).update(entropy::update).when(entropy::access).only_written(),
+    // Shadow stack pointer; bits 2:0 are zero.
+    row(csr::SSP)
+        .read(|s, _, _| s.csr.ssp)
+        .write(store!(ssp, |s, env, v| v & !7))
+        .when(|s, _, _| cfi::check_shadow_stack(s)),
     // Counters that all modes may read.
     row(csr::CYCLE).read(counter::read_counter).when(counter::shadow_access),
     row(csr::TIME).read(counter::read_time).when(counter::shadow_access),
@@ -121,7 +127,7 @@ static ROWS: &[Row] = &[
     row(csr::SIE).read(interrupt::read_sie).write(interrupt::write_sie),
     row(csr::STVEC).read(|s, _, _| s.csr.stvec).write(store!(stvec, |s, env, v| trap_setup::tvec(s.csr.stvec, v))),
     row(csr::SCOUNTEREN).read(|s, _, _| s.csr.scounteren).write(counter::write_scounteren),
-    row(csr::SENVCFG).read(|s, _, _| s.csr.senvcfg).write(envcfg::write_senvcfg),
+    row(csr::SENVCFG).read(envcfg::read_senvcfg).write(envcfg::write_senvcfg),
     row(csr::SSCRATCH).read(|s, _, _| s.csr.sscratch).write(store!(sscratch, |s, env, v| v)),
     row(csr::SEPC).read(|s, _, _| s.csr.sepc).write(store!(sepc, |s, env, v| trap_setup::epc(env.isa(), v))),
     row(csr::SCAUSE).read(|s, _, _| s.csr.scause).write(store!(scause, |s, env, v| v)),

@@ -13,7 +13,7 @@ use crate::RemoteFence;
 use crate::tcg::csr::ctr as ctr_registers;
 use crate::tcg::csr::{CsrEffect, CsrOp, Denied, status};
 use crate::tcg::hart::{Exit, Hart, NO_RESERVATION};
-use crate::tcg::ir::{Helper, fp_check as checks};
+use crate::tcg::ir::{Helper, Width, fp_check as checks};
 use crate::tcg::mmu::hyper::HyperLoad;
 use crate::tcg::mmu::tlb::Space;
 use crate::tcg::smp::POLL_CODE;
@@ -73,6 +73,11 @@ pub fn call(hart: &mut Hart, helper: Helper, a: u64, b: u64, c: u64) -> u64 {
         Helper::CheckJump if a & 2 != 0 => hart.raise(Trap::new(0, a & !1)),
         Helper::CheckJump => {}
         Helper::CompareAndSwap16 => compare_and_swap_16(hart, a),
+        Helper::JumpToPad => jump_to_pad(hart, a),
+        Helper::ShadowPush => hart.shadow_push(a),
+        Helper::ShadowPop => hart.shadow_pop(a),
+        Helper::ShadowPointer => return hart.s.csr.ssp,
+        Helper::ShadowSwap => return hart.shadow_swap(a, b, if c >> 32 != 0 { Width::D } else { Width::W }, c as u32),
         Helper::FpCheck => fp_check(hart, a as u8, c as u32),
     }
     0
@@ -122,6 +127,7 @@ fn csr(hart: &mut Hart, code: u64, src: u64, raw: u32) -> u64 {
         hart.sync_fflags();
     }
     let blocks = (hart.counting.armed, ctr::recording(&hart.s));
+    let cfi = hart.cfi;
     let (old, effect) = match hart.csr_op(n, op, src, code >> 16 & 1 != 0) {
         Ok(r) => r,
         Err(denied) => {
@@ -145,6 +151,8 @@ fn csr(hart: &mut Hart, code: u64, src: u64, raw: u32) -> u64 {
         effect.intersects(CsrEffect::SATP | CsrEffect::PMP) || blocks != (hart.counting.armed, ctr::recording(&hart.s));
     if leave || effect.contains(CsrEffect::TRANSLATION) {
         hart.select_context();
+        // The code that follows is translated for another mode.
+        leave |= cfi != hart.cfi;
     }
     if effect.contains(CsrEffect::INTERRUPTS) && hart.interrupt_due() {
         hart.poll_interrupts();
@@ -261,6 +269,13 @@ fn wrs(hart: &mut Hart) {
     if hart.res_addr != NO_RESERVATION && hart.shared().poll.load(Ordering::SeqCst) == 0 {
         std::thread::yield_now();
     }
+}
+
+/// An indirect jump that has to end at a landing pad: the run loop looks whether it does.
+fn jump_to_pad(hart: &mut Hart, target: u64) {
+    hart.leave_after(0, Exit::Resume);
+    hart.s.pc = target & !1;
+    hart.s.elp = true;
 }
 
 /// AMOCAS.Q.

@@ -26,6 +26,8 @@ pub struct Builder {
     pub four_byte: bool,
     /// Floating-point checks that this block has made.
     fp_checked: u8,
+    /// `cfi::flags` of the mode the block is for.
+    pub cfi: u8,
 }
 
 /// Register operand; x0 is the constant zero.

@@ -371,6 +371,16 @@ pub enum Helper {
     /// Address: compare-and-swap of 16 bytes. Temporaries 0 and 1 hold the expected value and get the old one, 2 and 3
     /// hold the new one.
     CompareAndSwap16,
+    /// Target address: jumps there, where a landing pad is expected (Zicfilp).
+    JumpToPad,
+    /// SSPUSH: link register.
+    ShadowPush,
+    /// SSPOPCHK: link register.
+    ShadowPop,
+    /// SSRDP.
+    ShadowPointer,
+    /// SSAMOSWAP: address, source, instruction bits | 1 << 32 for a doubleword.
+    ShadowSwap,
     /// Failed checks (see [`fp_check`]), unused, instruction bits: makes FS dirty, traps, or leaves the operation to
     /// the interpreter.
     FpCheck,
@@ -570,6 +580,7 @@ impl Helper {
                 | Helper::Illegal
                 | Helper::MisalignedJump
                 | Helper::SfenceVma
+                | Helper::JumpToPad
         )
     }
 }

@@ -40,6 +40,12 @@ impl Hart {
         width.extend(old, true)
     }
 
+    /// Stores the low bytes of `v` at an aligned place in RAM; returns what was there, sign-extended.
+    pub(super) fn swap_at(&self, host: *mut u8, width: Width, v: u64) -> u64 {
+        let _line = self.vm.reservations.lock(host);
+        width.extend(update(host, width, |_| Some(v)), true)
+    }
+
     /// Stores `v` at a virtual address if what is there equals `expected`, both of the low bits that `width` says.
     /// Returns what was there, sign-extended, or anything if it left the block.
     pub fn compare_and_swap(&mut self, width: Width, va: u64, expected: u64, v: u64) -> u64 {

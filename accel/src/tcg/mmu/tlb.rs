@@ -61,6 +61,8 @@ pub struct ContextKey {
     pub paging: u8,
     /// Bits of addresses that pointer masking ignores in loads and stores.
     pub masked: u8,
+    /// Landing pads, shadow stacks and their pages (`cfi::flags`).
+    pub cfi: u8,
     /// The code of the jump cache looks at the limit of the counters.
     pub counting: bool,
     /// It records its control transfers.

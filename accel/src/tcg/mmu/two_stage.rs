@@ -27,7 +27,10 @@ pub(super) fn translate<M: PhysMem + ?Sized>(
     access: Access,
 ) -> Result<Walk, Trap> {
     let physical = Physical { r, mem };
-    let tables = GuestTables { implicit: Stage { mxr: false, exec_loads: false, ..second(r, guest) }, physical };
+    let tables = GuestTables {
+        implicit: Stage { mxr: false, exec_loads: false, read_write: false, ..second(r, guest) },
+        physical,
+    };
     let first = r.stage().walk(&tables, va, access).map_err(|fault| match fault {
         GuestFault::Own(Fault::Page) => access.page_fault(va),
         GuestFault::Own(Fault::Access) => access.access_fault(va),
@@ -61,6 +64,9 @@ fn second(r: &Regime, guest: &Guest) -> Stage {
         set_ad: guest.set_ad,
         pbmt: guest.pbmt,
         napot: r.napot,
+        shadow_pages: false,
+        shadow: false,
+        read_write: r.shadow,
         reserved: r.reserved,
         exec_loads: r.exec_loads,
     }

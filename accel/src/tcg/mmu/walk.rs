@@ -14,6 +14,7 @@ use bitflags::bitflags;
 
 use super::pmp::{self, Pmp};
 use super::two_stage;
+use crate::tcg::cfi;
 use crate::tcg::csr::hypervisor::henvcfg;
 use crate::tcg::trap::{Trap, data_virt, previous_mode};
 use crate::{HartState, Mode};
@@ -124,6 +125,10 @@ pub struct Regime<'a> {
     pub pbmt: bool,
     /// Svnapot.
     pub napot: bool,
+    /// Pages may be of shadow stacks (`R` = 0, `W` = 1, `X` = 0), which is reserved otherwise.
+    pub shadow_pages: bool,
+    /// The access is one of a shadow stack instruction.
+    pub shadow: bool,
     /// Bits of an entry that have to be zero: Svrsw60t59b gives two of them to software.
     pub reserved: u64,
     /// HLVX: loads need execute permission in place of read permission.
@@ -175,6 +180,8 @@ impl<'a> Regime<'a> {
             dry: false,
             pbmt: c.menvcfg & envcfg::PBMTE != 0,
             napot: isa.has(Ext::Svnapot),
+            shadow_pages: cfi::shadow_pages(s, virt),
+            shadow: false,
             reserved: if isa.has(Ext::Svrsw60t59b) { pte::RESERVED & !pte::RSW60T59 } else { pte::RESERVED },
             exec_loads: false,
             guest: None,
@@ -226,6 +233,9 @@ impl<'a> Regime<'a> {
             set_ad: self.set_ad,
             pbmt: self.pbmt,
             napot: self.napot,
+            shadow_pages: self.shadow_pages,
+            shadow: self.shadow,
+            read_write: false,
             reserved: self.reserved,
             exec_loads: self.exec_loads,
         }
@@ -332,6 +342,10 @@ pub(super) struct Stage {
     pub set_ad: bool,
     pub pbmt: bool,
     pub napot: bool,
+    pub shadow_pages: bool,
+    pub shadow: bool,
+    /// Loads and stores both need read and write permission.
+    pub read_write: bool,
     pub reserved: u64,
     pub exec_loads: bool,
 }
@@ -351,11 +365,11 @@ impl Stage {
         loop {
             let slot = table + index * pte::ENTRY_SIZE;
             let entry = tables.read(slot)?;
-            if entry & pte::V == 0 || entry & self.reserved != 0 || pte::is_reserved_permission(entry) {
+            if entry & pte::V == 0 || entry & self.reserved != 0 || self.has_reserved_permission(entry) {
                 return Err(Fault::Page.into());
             }
             let global_here = global || entry & pte::G != 0;
-            if entry & (pte::R | pte::X) != 0 {
+            if entry & (pte::R | pte::W | pte::X) != 0 {
                 let leaf = Leaf { slot, level, global: global_here };
                 match leaf.finish(self, tables, va, entry, access)? {
                     Some(walk) => return Ok(walk),
@@ -383,20 +397,47 @@ impl Stage {
         if self.widened { 4 * pte::ENTRIES - 1 } else { pte::ENTRIES - 1 }
     }
 
-    /// Whether the permissions of a leaf allow the access.
-    fn allows(&self, entry: u64, access: Access) -> bool {
+    fn has_reserved_permission(&self, entry: u64) -> bool {
+        pte::is_reserved_permission(entry) && !self.is_shadow_page(entry)
+    }
+
+    /// Whether the leaf maps a shadow stack.
+    fn is_shadow_page(&self, entry: u64) -> bool {
+        self.shadow_pages && entry & (pte::R | pte::W | pte::X) == pte::W
+    }
+
+    /// Whether the permissions of a leaf allow the access, and how it fails. A fault that the guest's kernel cannot mend
+    /// by copying a page is an access fault: a shadow stack is written by others, or is none and not read-only.
+    fn check(&self, entry: u64, access: Access) -> Result<(), Fault> {
         let user = entry & pte::U != 0;
         let by_mode = match self.mode {
             Mode::User => user,
             _ => !user || self.sum && access != Access::Fetch,
         };
-        by_mode
-            && match access {
-                Access::Fetch => entry & pte::X != 0,
-                Access::Load if self.exec_loads => entry & pte::X != 0,
-                Access::Load => entry & pte::R != 0 || self.mxr && entry & pte::X != 0,
-                Access::Store => entry & pte::W != 0,
-            }
+        let loads = access == Access::Load && !self.exec_loads;
+        match (self.is_shadow_page(entry), self.shadow) {
+            _ if !by_mode => Err(Fault::Page),
+            (true, true) => Ok(()),
+            (true, false) if loads => Ok(()),
+            (true, false) => Err(Fault::Access),
+            (false, true) if entry & (pte::R | pte::W | pte::X) == pte::R => Err(Fault::Page),
+            (false, true) => Err(Fault::Access),
+            (false, false) if self.allows(entry, access) => Ok(()),
+            (false, false) => Err(Fault::Page),
+        }
+    }
+
+    /// Whether the permissions of an ordinary leaf allow the access.
+    fn allows(&self, entry: u64, access: Access) -> bool {
+        if self.read_write {
+            return entry & (pte::R | pte::W) == pte::R | pte::W;
+        }
+        match access {
+            Access::Fetch => entry & pte::X != 0,
+            Access::Load if self.exec_loads => entry & pte::X != 0,
+            Access::Load => entry & pte::R != 0 || self.mxr && entry & pte::X != 0,
+            Access::Store => entry & pte::W != 0,
+        }
     }
 }
 
@@ -424,9 +465,7 @@ impl Leaf {
         access: Access,
     ) -> Result<Option<Walk>, T::Fault> {
         let shift = self.page_shift(stage, entry).ok_or(Fault::Page)?;
-        if !stage.allows(entry, access) {
-            return Err(Fault::Page.into());
-        }
+        stage.check(entry, access)?;
         let mut wanted = entry | pte::A;
         if access == Access::Store {
             wanted |= pte::D;
@@ -531,6 +570,8 @@ mod tests {
             dry: false,
             pbmt: false,
             napot: false,
+            shadow_pages: false,
+            shadow: false,
             reserved: pte::RESERVED,
             exec_loads: false,
             guest: None,

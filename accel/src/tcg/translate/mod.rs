@@ -5,6 +5,7 @@
 
 mod a;
 mod b;
+mod cfi;
 mod f;
 mod h;
 mod i;
@@ -36,6 +37,8 @@ pub struct Source<'a> {
     pub counting: bool,
     /// Whether the block records its control transfers.
     pub recording: bool,
+    /// `cfi::flags` of the mode.
+    pub cfi: u8,
 }
 
 /// Why a block could not be made.
@@ -48,6 +51,7 @@ pub enum Incomplete {
 /// Translates from `source` until something ends the block, or `limit` instructions.
 pub fn translate(b: &mut Builder, decoder: &Decoder, source: &Source, limit: u16) -> Result<(), Incomplete> {
     b.reset(source.start);
+    b.cfi = source.cfi;
     let mut at = 0usize;
     loop {
         let offset = source.start + at as u16;
@@ -94,7 +98,9 @@ pub fn translate(b: &mut Builder, decoder: &Decoder, source: &Source, limit: u16
 
 /// Lowers one instruction; `false` if nothing here knows it.
 fn lower(b: &mut Builder, i: &Insn) -> bool {
-    i::lower(b, i)
+    // First: it stands in for others where it is on.
+    cfi::lower(b, i)
+        || i::lower(b, i)
         || m::lower(b, i)
         || b::lower(b, i)
         || a::lower(b, i)

@@ -47,6 +47,9 @@ macro_rules! a_rows {
         AmominuH Zabha,         "amominu.h rd,rs2,(rs1)"  "11000 aq rl rs2 rs1 001 rd 0101111"
         AmomaxuH Zabha,         "amomaxu.h rd,rs2,(rs1)"  "11100 aq rl rs2 rs1 001 rd 0101111"
 
+        SsamoswapW Zicfiss,     "ssamoswap.w rd,rs2,(rs1)" "01001 aq rl rs2 rs1 010 rd 0101111"
+        SsamoswapD Zicfiss,     "ssamoswap.d rd,rs2,(rs1)" "01001 aq rl rs2 rs1 011 rd 0101111"
+
         AmocasB  Zacas & Zabha, "amocas.b rd,rs2,(rs1)"   "00101 aq rl rs2 rs1 000 rd 0101111"
         AmocasH  Zacas & Zabha, "amocas.h rd,rs2,(rs1)"   "00101 aq rl rs2 rs1 001 rd 0101111"
         AmocasW  Zacas,         "amocas.w rd,rs2,(rs1)"   "00101 aq rl rs2 rs1 010 rd 0101111"

@@ -61,6 +61,11 @@ const HELPERS: &[Helper] = &[
     Helper::MisalignedJump,
     Helper::CheckJump,
     Helper::CompareAndSwap16,
+    Helper::JumpToPad,
+    Helper::ShadowPush,
+    Helper::ShadowPop,
+    Helper::ShadowPointer,
+    Helper::ShadowSwap,
     Helper::FpCheck,
 ];
 
