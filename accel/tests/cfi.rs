@@ -184,6 +184,8 @@ fn only_shadow_stack_instructions_meet_shadow_stack_pages() {
     );
 }
 
+fn drop_asm(_: &mut Asm) {}
+
 fn drop_word(a: &mut Asm, w: u32) {
     a.word(w);
 }
@@ -222,16 +224,12 @@ fn where_it_is_off_the_instructions_are_may_be_operations() {
         |_| {},
         |name, s, _| assert_eq!((s.csr.scause, s.x[9], s.x[10], s.csr.ssp), (0, 0, 0, VA + 0x100), "{name}"),
     );
-    let csr = |a: &mut Asm| {
-        a.csrr(10, SSP);
-    };
-    let swap = |a: &mut Asm| {
-        a.amo(Op::SsamoswapW, 10, 9, 8, 0);
-    };
-    let load = |a: &mut Asm| {
-        a.i(Op::Ld, 10, 8, 0);
-    };
-    let cases: [(&dyn Fn(&mut Asm), u64); 3] = [(&csr, 2), (&swap, 2), (&load, 13)];
+    type Program = fn(&mut Asm);
+    let cases: [(Program, u64); 3] = [
+        (|a| drop_asm(a.csrr(10, SSP)), 2),
+        (|a| drop_asm(a.amo(Op::SsamoswapW, 10, 9, 8, 0)), 2),
+        (|a| drop_asm(a.i(Op::Ld, 10, 8, 0)), 13),
+    ];
     for (program, cause) in cases {
         supervisor(0, SHADOW, program, |_| {}, |name, s, _| assert_eq!(s.csr.scause, cause, "{name}"));
     }

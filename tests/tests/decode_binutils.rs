@@ -23,6 +23,8 @@ enum Versions {
     All,
     /// 2.44 still, 2.47 no longer.
     Old,
+    /// 2.44 does. Older ones know no shadow stacks, newer ones have not been seen.
+    Shadow,
 }
 
 impl Versions {
@@ -33,6 +35,9 @@ impl Versions {
             Self::Old if version <= (2, 44) => Some(true),
             Self::Old if version >= (2, 47) => Some(false),
             Self::Old => None,
+            Self::Shadow if version == (2, 44) => Some(true),
+            Self::Shadow if version < (2, 44) => Some(false),
+            Self::Shadow => None,
         }
     }
 }
@@ -72,6 +77,18 @@ const DIFFERENCES: &[Difference] = &[
             let exact = ["fcvt.d.w\t", "fcvt.d.wu\t", "fcvt.d.s\t", "fcvt.d.h\t", "fcvt.s.h\t", "fcvt.s.bf16\t"];
             exact.iter().any(|name| ours.starts_with(name)) && theirs.is_empty() && word >> 12 & 7 != 0
         },
+    },
+    Difference {
+        why: "ssrdp to x0 is a may-be-operation still, binutils names it",
+        versions: Versions::Shadow,
+        sweep: Sweep::FullSize,
+        applies: |_, ours, theirs| ours.starts_with("mop.r.28") && theirs == "ssrdp\tzero",
+    },
+    Difference {
+        why: "binutils has no ssamoswap.w for 64-bit harts",
+        versions: Versions::Shadow,
+        sweep: Sweep::FullSize,
+        applies: |_, ours, theirs| ours.starts_with("ssamoswap.w") && theirs.is_empty(),
     },
     Difference {
         why: "withdrawn instructions, and the return from debug mode, which our harts do not have",

@@ -243,7 +243,7 @@ impl Hart {
         let translated = paging != 0;
         ContextKey {
             counting: self.counting.armed,
-            masked: self.mask.len(),
+            masked: self.mask.bits(),
             recording: ctr::recording(&self.s),
             cfi: self.cfi,
             mode: self.s.mode as u8,

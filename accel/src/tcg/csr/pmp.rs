@@ -24,7 +24,8 @@ pub(super) fn write_cfg(s: &mut HartState, env: &mut dyn CsrEnv, n: u16, v: u64)
     let implemented = usize::from(env.isa().pmp_entries);
     for (i, cfg) in (first..implemented).zip(v.to_le_bytes()) {
         let cfg = legal(cfg, s.csr.mseccfg);
-        if !locked(s, i) && !(no_new_code(s) && is_machine_code(cfg)) {
+        let refused = no_new_code(s) && is_machine_code(cfg);
+        if !locked(s, i) && !refused {
             s.csr.pmp.cfg[i] = cfg;
         }
     }

@@ -70,7 +70,7 @@ impl PointerMask {
     }
 
     /// As part of a TLB context's key.
-    pub fn len(self) -> u8 {
+    pub fn bits(self) -> u8 {
         self.len
     }
 }
@@ -105,16 +105,16 @@ mod tests {
 
     #[test]
     fn each_mode_has_its_register() {
-        let of = |mode, virt| PointerMask::of(&hart(mode, virt)).len();
+        let of = |mode, virt| PointerMask::of(&hart(mode, virt)).bits();
         assert_eq!(of(Mode::Machine, false), 16);
         assert_eq!(of(Mode::Supervisor, false), 7);
         assert_eq!(of(Mode::Supervisor, true), 16);
         assert_eq!((of(Mode::User, false), of(Mode::User, true)), (7, 7));
         let mut s = hart(Mode::User, false);
         s.csr.senvcfg = 0;
-        assert_eq!(PointerMask::of(&s).len(), 0);
+        assert_eq!(PointerMask::of(&s).bits(), 0);
         s.csr.misa = misa::letter('U');
-        assert_eq!(PointerMask::of(&s).len(), 7);
+        assert_eq!(PointerMask::of(&s).bits(), 7);
     }
 
     #[test]
@@ -129,7 +129,7 @@ mod tests {
         s.csr.vsstatus = MXR;
         assert_eq!(PointerMask::of(&s), PointerMask::default());
         s.virt = false;
-        assert_eq!(PointerMask::of(&s).len(), 7);
+        assert_eq!(PointerMask::of(&s).bits(), 7);
     }
 
     #[test]
@@ -138,11 +138,11 @@ mod tests {
         s.csr.vsatp = 8 << 60;
         assert_eq!(PointerMask::of_guest_access(&s), PointerMask { len: 7, extends_sign: true });
         s.csr.hstatus = hstatus::SPVP;
-        assert_eq!(PointerMask::of_guest_access(&s).len(), 16);
+        assert_eq!(PointerMask::of_guest_access(&s).bits(), 16);
         s.mode = Mode::User;
         s.csr.hstatus = 3 << hstatus::HUPMM_SHIFT;
-        assert_eq!(PointerMask::of_guest_access(&s).len(), 16);
+        assert_eq!(PointerMask::of_guest_access(&s).bits(), 16);
         s.csr.hstatus = 0;
-        assert_eq!(PointerMask::of_guest_access(&s).len(), 0);
+        assert_eq!(PointerMask::of_guest_access(&s).bits(), 0);
     }
 }
