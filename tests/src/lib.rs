@@ -8,6 +8,7 @@ pub mod bench;
 pub mod cases;
 pub mod cpio;
 pub mod differential;
+pub mod elf;
 pub mod guest;
 pub mod harness;
 pub mod host;

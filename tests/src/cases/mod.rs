@@ -12,6 +12,7 @@ mod input;
 mod linux;
 mod net;
 mod rva23;
+mod spike;
 mod userland;
 
 pub use userland::HOST_TOOLS;
@@ -34,6 +35,7 @@ pub struct Case {
 pub const STAGES: &[(&str, &[Case])] = &[
     ("bad input", input::CASES),
     ("demo guest", demo::CASES),
+    ("test programs", spike::CASES),
     ("Linux", linux::CASES),
     ("disks", disk::CASES),
     ("network", net::CASES),

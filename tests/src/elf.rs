@@ -1,0 +1,47 @@
+//! Small ELF executables for riscv64: one segment that is loaded where it runs, and a symbol table.
+
+/// A program at `base`, entered at its first byte; `symbols` are names and addresses.
+pub fn program(base: u64, bytes: &[u8], symbols: &[(&str, u64)]) -> Vec<u8> {
+    let mut names = vec![0];
+    // The first symbol is nobody's.
+    let mut table = vec![0; 24];
+    for (name, address) in symbols {
+        table.extend((names.len() as u32).to_le_bytes());
+        // Global, without a type, absolute.
+        table.extend([0x10, 0]);
+        table.extend(0xfff1u16.to_le_bytes());
+        table.extend(address.to_le_bytes());
+        table.extend(0u64.to_le_bytes());
+        names.extend(name.bytes().chain([0]));
+    }
+    const HEADER: u64 = 64;
+    const SEGMENT: u64 = 56;
+    let code = HEADER + SEGMENT;
+    let symtab = code + bytes.len() as u64;
+    let strtab = symtab + table.len() as u64;
+    let sections = strtab + names.len() as u64;
+    let mut file = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
+    // Executable, RISC-V.
+    [2u16, 243].iter().for_each(|v| file.extend(v.to_le_bytes()));
+    file.extend(1u32.to_le_bytes());
+    [base, HEADER, sections].iter().for_each(|v| file.extend(v.to_le_bytes()));
+    file.extend(0u32.to_le_bytes());
+    [64u16, 56, 1, 64, 3, 2].iter().for_each(|v| file.extend(v.to_le_bytes()));
+    // The segment: readable, writable, executable.
+    [1u32, 7].iter().for_each(|v| file.extend(v.to_le_bytes()));
+    let len = bytes.len() as u64;
+    [code, base, base, len, len, 0x1000].iter().for_each(|v| file.extend(v.to_le_bytes()));
+    file.extend(bytes);
+    file.extend(table);
+    file.extend(&names);
+    file.extend([0; 64]);
+    let mut section = |kind: u32, offset: u64, size: u64, link: u32, info: u32, entry: u64| {
+        [0u32, kind].iter().for_each(|v| file.extend(v.to_le_bytes()));
+        [0u64, 0, offset, size].iter().for_each(|v| file.extend(v.to_le_bytes()));
+        [link, info].iter().for_each(|v| file.extend(v.to_le_bytes()));
+        [1u64, entry].iter().for_each(|v| file.extend(v.to_le_bytes()));
+    };
+    section(2, symtab, strtab - symtab, 2, 1, 24);
+    section(3, strtab, sections - strtab, 0, 0, 0);
+    file
+}
