@@ -34,7 +34,9 @@ pub(super) fn check(isa: &IsaConfig, profiles: &[&'static Profile]) -> Result<()
         return Err(CpuError::Needs { ext: *ext, what: "PMP entries, and there are none (pmp=)" });
     }
     for profile in profiles {
-        if let Some(needs) = profile.exts().closure().iter().find(|ext| !isa.has(*ext)) {
+        // The first cause: not what is off because a part of it is.
+        let is_cause = |ext: &Ext| !isa.has(*ext) && ext.row().implies.iter().all(|part| isa.has(*part));
+        if let Some(needs) = profile.exts().closure().iter().find(is_cause) {
             return Err(CpuError::Profile { profile: profile.name, needs: needs.name() });
         }
         if isa.satp_mode < profile.satp_mode {
