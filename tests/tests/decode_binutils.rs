@@ -25,6 +25,8 @@ enum Versions {
     Old,
     /// 2.44 does. Older ones know no shadow stacks, newer ones have not been seen.
     Shadow,
+    /// As `Old`, but not yet 2.40.
+    Middle,
 }
 
 impl Versions {
@@ -34,10 +36,11 @@ impl Versions {
             Self::All => Some(true),
             Self::Old if version <= (2, 44) => Some(true),
             Self::Old if version >= (2, 47) => Some(false),
-            Self::Old => None,
             Self::Shadow if version == (2, 44) => Some(true),
             Self::Shadow if version < (2, 44) => Some(false),
-            Self::Shadow => None,
+            Self::Middle if version <= (2, 40) || version >= (2, 47) => Some(false),
+            Self::Middle if version == (2, 44) => Some(true),
+            Self::Old | Self::Shadow | Self::Middle => None,
         }
     }
 }
@@ -94,7 +97,11 @@ const DIFFERENCES: &[Difference] = &[
         why: "withdrawn instructions, and the return from debug mode, which our harts do not have",
         versions: Versions::All,
         sweep: Sweep::FullSize,
-        applies: |_, ours, theirs| ours.is_empty() && ["uret", "hret", "dret", "sfence.vm"].contains(&theirs),
+        applies: |_, ours, theirs| {
+            let withdrawn =
+                ["uret", "hret", "dret", "sfence.vm"].contains(&theirs) || theirs.starts_with("sfence.vm\t");
+            ours.is_empty() && withdrawn
+        },
     },
     Difference {
         why: "binutils takes supervisor mode for granted",
@@ -110,7 +117,7 @@ const DIFFERENCES: &[Difference] = &[
     },
     Difference {
         why: "MNRET is newer than the reference, which knows the name of its extension",
-        versions: Versions::Old,
+        versions: Versions::Middle,
         sweep: Sweep::FullSize,
         applies: |_, ours, theirs| ours == "mnret" && theirs.is_empty(),
     },
