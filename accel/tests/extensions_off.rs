@@ -41,7 +41,8 @@ fn word_of(index: usize, decoder: &Decoder) -> Option<u32> {
     let mut bits = 0x9e37_79b9_7f4a_7c15u64;
     for _ in 0..10_000 {
         bits = bits.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
-        let free = row.pattern.pieces.iter().fold(0, |mask, piece| mask | piece.mask());
+        // Operands, and bits that may be anything.
+        let free = !row.pattern.mask & if row.pattern.len == 2 { 0xffff } else { u32::MAX };
         let word = row.pattern.bits | (bits >> 32) as u32 & free;
         if decoder.decode(word).is_some_and(|insn| std::ptr::eq(insn.row(), row)) {
             return Some(word);
