@@ -61,6 +61,12 @@ const TESTS: &[(&str, &[&str], &str)] = &[
     ("LB+fence.r.ws", &["r0=x; fence r,w; y=1", "r0=y; fence r,w; x=1"], "0:r0=1 1:r0=1"),
     ("LB+lr.aq+swap.rl", &["r0=lr.aq x; y=1", "r0=y; swap.rl x=1"], "0:r0=1 1:r0=1"),
     ("LB+fence.tsos", &["r0=x; fence.tso; y=1", "r0=y; fence.tso; x=1"], "0:r0=1 1:r0=1"),
+    // Without any fence: what Ztso promises, and every hart here keeps.
+    ("MP (Ztso)", &["x=1; y=1", "r0=y; r1=x"], "1:r0=1 1:r1=0"),
+    ("LB (Ztso)", &["r0=x; y=1", "r0=y; x=1"], "0:r0=1 1:r0=1"),
+    ("S (Ztso)", &["x=2; y=1", "r0=y; x=1"], "1:r0=1 x=2"),
+    ("2+2W (Ztso)", &["x=1; y=2", "y=1; x=2"], "x=1 y=1"),
+    ("WRC (Ztso)", &["x=1", "r0=x; y=1", "r0=y; r1=x"], "1:r0=1 2:r0=1 2:r1=0"),
     // Stores and final values.
     ("S+fence.w.w+fence.r.w", &["x=2; fence w,w; y=1", "r0=y; fence r,w; x=1"], "1:r0=1 x=2"),
     ("R+fence.w.w+fence.w.r", &["x=1; fence w,w; y=1", "y=2; fence w,r; r0=x"], "y=2 1:r0=0"),

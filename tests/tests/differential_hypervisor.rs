@@ -11,8 +11,11 @@ use tests::differential::engine;
 use tests::differential::hyper::{Program, STEPS, Seen, Step};
 use tests::differential::qemu::{Qemu, VARIABLE};
 
-/// Differences that are no bugs of ours, each with the reason, taken out of what both saw: ours first.
-const KNOWN: &[(&str, fn(&Step, &mut Seen, &mut Seen))] = &[
+/// Takes a difference out of what both saw: ours first.
+type Forgive = fn(&Step, &mut Seen, &mut Seen);
+
+/// Differences that are no bugs of ours, each with the reason.
+const KNOWN: &[(&str, Forgive)] = &[
     ("counters count host time in QEMU", |step, ours, theirs| {
         if matches!(step.csr, Some(csr::TIME | csr::CYCLE | csr::INSTRET)) {
             theirs.0[0] = ours.0[0];

@@ -116,7 +116,7 @@ extensions! {
     Zksed        "zksed"        Ready    [] "SM4 block cipher"
     Zksh         "zksh"         Ready    [] "SM3 hash function"
     Zkt          "zkt"          Ready    [] "data-independent execution latency, as far as the host has it"
-    Ztso         "ztso"         Planned  [] "total store ordering"
+    Ztso         "ztso"         Ready    [] "total store ordering"
     Zvbb         "zvbb"         Ready    [Zvkb] "vector basic bit manipulation"
     Zvbc         "zvbc"         Ready    [Zve64x] "vector carry-less multiplication"
     Zve32f       "zve32f"       Ready    [Zve32x F] "vectors of 32-bit integers and single precision"

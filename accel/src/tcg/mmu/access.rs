@@ -2,6 +2,9 @@
 //!
 //! Every function takes the trap itself and returns `None` when the access faults: the caller only has to
 //! leave the block.
+//!
+//! RAM is read by acquire loads and written by release stores: program order but for a store before a load, which is
+//! total store ordering (Ztso). Generated code for x86-64 has that from the host.
 
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
