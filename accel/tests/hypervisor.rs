@@ -223,7 +223,7 @@ fn returns_follow_spv_and_mpv() {
     for (mpp, mpv, to) in [(0, 0, U_), (1, 0, HS), (3, 0, M), (0, 1, VU), (1, 1, VS), (3, 1, M)] {
         let mut s = HartState { mode: Mode::Machine, ..HartState::default() };
         s.csr.misa = isa().misa();
-        s.csr.mstatus = mpp << mstatus::MPP_SHIFT | mpv * mstatus::MPV | mstatus::MPRV;
+        s.csr.mstatus = (mpp << mstatus::MPP_SHIFT) | (mpv * mstatus::MPV) | mstatus::MPRV;
         trap::mret(&mut s).unwrap();
         assert_eq!((s.mode, s.virt), to);
         assert_eq!(s.csr.mstatus & (mstatus::MPP | mstatus::MPV), 0);
@@ -232,7 +232,7 @@ fn returns_follow_spv_and_mpv() {
     for (spp, spv, to) in [(0, 0, U_), (1, 0, HS), (0, 1, VU), (1, 1, VS)] {
         let mut s = HartState { mode: Mode::Supervisor, ..HartState::default() };
         s.csr.mstatus = spp * mstatus::SPP;
-        s.csr.hstatus = spv * hstatus::SPV | hstatus::SPVP;
+        s.csr.hstatus = (spv * hstatus::SPV) | hstatus::SPVP;
         s.csr.sepc = 0x44;
         trap::sret(&mut s).unwrap();
         assert_eq!(((s.mode, s.virt), s.pc), (to, 0x44));
@@ -240,7 +240,7 @@ fn returns_follow_spv_and_mpv() {
     }
     for (spp, to) in [(0, VU), (1, VS)] {
         let mut s = HartState { mode: Mode::Supervisor, virt: true, ..HartState::default() };
-        (s.csr.vsstatus, s.csr.mstatus) = (spp * mstatus::SPP | mstatus::SPIE, mstatus::SPP);
+        (s.csr.vsstatus, s.csr.mstatus) = ((spp * mstatus::SPP) | mstatus::SPIE, mstatus::SPP);
         (s.csr.vsepc, s.csr.sepc, s.csr.hstatus) = (0x48, 0x44, hstatus::SPV);
         trap::sret(&mut s).unwrap();
         assert_eq!(((s.mode, s.virt), s.pc), (to, 0x48));
@@ -573,7 +573,8 @@ fn mprv_borrows_the_guests_eyes() {
 fn guests_are_told_apart_by_vmid_and_asid() {
     for (name, options) in modes() {
         let mut g = guest(options);
-        (g.write64(PAGE_A, 0xa), g.write64(PAGE_B, 0xb));
+        g.write64(PAGE_A, 0xa);
+        g.write64(PAGE_B, 0xb);
         let (mut s, _) = in_guest(&g, |a| {
             a.i(Op::Ld, 6, 8, 0).ecall();
         });
@@ -615,7 +616,8 @@ fn fences_make_new_tables_seen() {
             [word(Op::SfenceVma, 0, 0, 0, 0), word(Op::SfenceVma, 0, 8, 0, 0), word(Op::SinvalVma, 0, 8, 12, 0)]
         {
             let mut g = guest(options.clone());
-            (g.write64(PAGE_A, 0xa), g.write64(PAGE_B, 0xb));
+            g.write64(PAGE_A, 0xa);
+            g.write64(PAGE_B, 0xb);
             // The guest maps its page elsewhere through a window on its table, and fences.
             let (mut s, mut st) = in_guest(&g, |a| {
                 a.i(Op::Ld, 6, 8, 0).s(Op::Sd, 10, 11, 0).word(fence).i(Op::Ld, 7, 8, 0).ecall();
@@ -635,7 +637,8 @@ fn fences_make_new_tables_seen() {
             word(Op::HinvalGvma, 0, 0, 12, 0),
         ] {
             let mut g = guest(options.clone());
-            (g.write64(PAGE_A, 0xa), g.write64(PAGE_B, 0xb));
+            g.write64(PAGE_A, 0xa);
+            g.write64(PAGE_B, 0xb);
             let (mut s, mut st) = in_guest(&g, |a| {
                 a.i(Op::Ld, 6, 8, 0).ecall();
             });
