@@ -15,6 +15,7 @@ pub mod host;
 pub mod kvm;
 pub mod linux;
 pub mod rootfs;
+pub mod soak;
 pub mod suite;
 pub mod tools;
 pub mod verify;

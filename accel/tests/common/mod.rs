@@ -11,6 +11,14 @@ use vm_memory::{Bytes, GuestAddress};
 pub const RAM: u64 = 0x8000_0000;
 pub const SIZE: usize = 8 << 20;
 
+/// The number in an environment variable, `default` if it is not set.
+pub fn number(variable: &str, default: u64) -> u64 {
+    match std::env::var(variable) {
+        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{variable}: '{text}' is not a number")),
+        Err(_) => default,
+    }
+}
+
 /// Small random numbers that are the same everywhere.
 pub struct Rng(pub u64);
 

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
-use tests::{bench, guest, linux, suite, tools, verify};
+use tests::{bench, guest, linux, soak, suite, tools, verify};
 
 /// What the project's own commands do: cargo linux, cargo verify, cargo kit.
 #[derive(Parser)]
@@ -23,6 +23,8 @@ enum Command {
     Verify(Verify),
     /// Make the Linux guest and say where its files are
     Fetch(Fetch),
+    /// Run the random tests for hours, from new seeds all the time
+    Soak(Soak),
     /// Boot and run the same guest on vireo and on QEMU by turns, and compare
     BenchBoot(BenchBoot),
     /// Run the ELF programs of a test suite, and say which pass
@@ -87,6 +89,25 @@ struct Fetch {
     /// The QEMU and binutils to compare with, too
     #[arg(long)]
     tools: bool,
+}
+
+#[derive(Args)]
+struct Soak {
+    /// Begin no round after so many minutes
+    #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u64).range(..=1_000_000))]
+    minutes: u64,
+    /// The first seed; the same seeds make the same programs
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(..=1 << 62))]
+    seed: u64,
+    /// Only tests whose name contains this
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    only: String,
+    /// Compare with this QEMU instead of a fetched one; several take turns
+    #[arg(long = "qemu", value_name = "FILE")]
+    qemus: Vec<PathBuf>,
+    /// Fetch packages from this address
+    #[arg(long, value_name = "URL")]
+    mirror: Option<String>,
 }
 
 #[derive(Args)]
@@ -196,6 +217,13 @@ fn run(command: Command) -> Result<bool> {
             qemu: o.qemu,
             mirror: o.mirror,
             extra: o.extra,
+        }),
+        Command::Soak(o) => soak::run(&soak::Options {
+            minutes: o.minutes,
+            seed: o.seed,
+            only: o.only,
+            qemus: o.qemus,
+            mirror: o.mirror,
         }),
         Command::BenchBoot(o) => {
             bench::run(&bench::Options { runs: o.runs, mirror: o.mirror, qemu: o.qemu, vireo: o.vireo }).map(|()| true)
