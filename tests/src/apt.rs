@@ -31,6 +31,14 @@ impl Distro {
         }
     }
 
+    /// The suite with the newest of everything, where it is always called the same.
+    pub fn newest_suite(self) -> Option<&'static str> {
+        match self {
+            Self::Debian => Some("sid"),
+            Self::Ubuntu => None,
+        }
+    }
+
     fn components(self) -> &'static str {
         match self {
             Self::Debian => "main",

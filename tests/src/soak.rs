@@ -17,7 +17,7 @@ pub struct Options {
     pub seed: u64,
     /// Only suites whose name contains this.
     pub only: String,
-    /// The QEMUs to compare with, by turns; the fetched one if there are none.
+    /// The QEMUs to compare with, by turns; the fetched ones if there are none.
     pub qemus: Vec<PathBuf>,
     pub mirror: Option<String>,
 }
@@ -63,7 +63,7 @@ pub fn run(options: &Options) -> Result<bool> {
         bail!("no random test is called '{}': there are {}", options.only, names.join(", "));
     }
     let qemus = match options.qemus.as_slice() {
-        [] => vec![tools::prepare(options.mirror.as_deref())?.qemu],
+        [] => fetched(options.mirror.as_deref())?,
         named => named.to_vec(),
     };
     let (start, limit) = (Instant::now(), Duration::from_secs(options.minutes * 60));
@@ -90,6 +90,12 @@ pub fn run(options: &Options) -> Result<bool> {
     let (rounds, failed) = (sum(|s| s.rounds), sum(|s| s.failed));
     println!("{} passed, {failed} failed", rounds - failed);
     Ok(failed == 0)
+}
+
+fn fetched(mirror: Option<&str>) -> Result<Vec<PathBuf>> {
+    let mut qemus = vec![tools::prepare(mirror)?.qemu];
+    qemus.extend(tools::newest_qemu(mirror)?);
+    Ok(qemus)
 }
 
 impl Suite {

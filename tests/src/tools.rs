@@ -19,6 +19,8 @@ pub struct Tools {
     pub qemu_img: Option<PathBuf>,
 }
 
+const OBJDUMP: &str = "riscv64-linux-gnu-objdump";
+const QEMU: &str = "qemu-system-riscv64";
 const PACKAGES: &[&str] = &["binutils-riscv64-linux-gnu", "opensbi", "qemu-system-riscv"];
 
 /// Fetches the tools, or finds them fetched.
@@ -27,32 +29,53 @@ pub fn prepare(mirror: Option<&str>) -> Result<Tools> {
     if archive.distro == Distro::Ubuntu {
         return installed();
     }
+    let programs = [Program { name: OBJDUMP, args: "" }, Program { name: QEMU, args: QEMU_ARGS }];
+    let tree = tree(&archive, archive.distro.guest_suite(), PACKAGES, &programs)?;
+    let tool = |name: &str| tree.join("run").join(name);
+    Ok(Tools { objdump: tool(OBJDUMP), qemu: tool(QEMU), qemu_img: None })
+}
+
+/// The distribution's newest QEMU, beside that of [`prepare`]; `None` where its newest suite has no name that stays.
+pub fn newest_qemu(mirror: Option<&str>) -> Result<Option<PathBuf>> {
+    let archive = Archive::find(mirror)?;
+    let Some(suite) = archive.distro.newest_suite() else { return Ok(None) };
+    let tree = tree(&archive, suite, &["opensbi", "qemu-system-riscv"], &[Program { name: QEMU, args: QEMU_ARGS }])?;
+    Ok(Some(tree.join("run").join(QEMU)))
+}
+
+/// A program of a tree, and what it is always told.
+struct Program {
+    name: &'static str,
+    args: &'static str,
+}
+
+/// The folder with `packages` of `suite` and all they need, unpacked, and a starter for each of `programs` in `run`.
+fn tree(archive: &Archive, suite: &str, packages: &[&str], programs: &[Program]) -> Result<PathBuf> {
     let cache = host::cache_dir()?;
     let arch = host::run(host::command("dpkg").arg("--print-architecture"))?.trim().to_owned();
-    let apt = Apt::open(&cache, &archive, &arch, archive.distro.guest_suite())?;
-    let packages = apt.closure(PACKAGES)?;
+    let apt = Apt::open(&cache, archive, &arch, suite)?;
+    let packages = apt.closure(packages)?;
     let versions: Vec<_> = packages.iter().map(|p| format!("{}={}", p.name, p.version)).collect();
-    let tree =
-        cache.join("tools").join(host::fingerprint(versions.iter().map(String::as_str).chain([WRAPPER, QEMU_ARGS])));
+    let recipe = versions.iter().map(String::as_str).chain([WRAPPER]).chain(programs.iter().map(|p| p.args));
+    let tree = cache.join("tools").join(host::fingerprint(recipe));
     if !tree.is_dir() {
         let files = apt.fetch(&packages)?;
-        host::say("unpacking binutils and QEMU to compare with");
+        host::say(format_args!("unpacking programs of {suite} to compare with"));
         let work = tempfile::tempdir_in(&cache)?;
         let made = work.path().join("tree");
         apt::unpack(&files, &made)?;
         fs::create_dir_all(cache.join("tools"))?;
-        wrap(&made)?;
+        wrap(&made, programs)?;
         fs::rename(&made, &tree).context("cannot put the tools in their place")?;
     }
-    let tool = |name: &str| tree.join("run").join(name);
-    Ok(Tools { objdump: tool("riscv64-linux-gnu-objdump"), qemu: tool("qemu-system-riscv64"), qemu_img: None })
+    Ok(tree)
 }
 
 /// Elsewhere the suite that the machine runs is new enough.
 fn installed() -> Result<Tools> {
     let tools = [
-        host::Tool { program: "riscv64-linux-gnu-objdump", package: "binutils-riscv64-linux-gnu" },
-        host::Tool { program: "qemu-system-riscv64", package: "qemu-system-misc" },
+        host::Tool { program: OBJDUMP, package: "binutils-riscv64-linux-gnu" },
+        host::Tool { program: QEMU, package: "qemu-system-misc" },
     ];
     host::require(&tools)?;
     let path = |tool: host::Tool| host::find(tool.program).context("a program has just been there");
@@ -71,7 +94,7 @@ exec "$here/@LOADER@" --library-path "$here/usr/lib/@TRIPLE@" "$here/usr/bin/@PR
 const QEMU_ARGS: &str = "-L \"$here/usr/share/qemu\" -L \"$here/usr/lib/riscv64-linux-gnu/opensbi/generic\" \
     -audiodev none,id=none";
 
-fn wrap(tree: &Path) -> Result<()> {
+fn wrap(tree: &Path, programs: &[Program]) -> Result<()> {
     let libraries = tree.join("usr/lib");
     let is_triple = |p: &PathBuf| p.is_dir() && p.join("libc.so.6").exists();
     let triple =
@@ -89,7 +112,7 @@ fn wrap(tree: &Path) -> Result<()> {
         bail!("the tree has no {loader}");
     }
     fs::create_dir(tree.join("run"))?;
-    for (program, args) in [("riscv64-linux-gnu-objdump", ""), ("qemu-system-riscv64", QEMU_ARGS)] {
+    for &Program { name: program, args } in programs {
         if !tree.join("usr/bin").join(program).exists() {
             bail!("the tree has no {program}");
         }

@@ -102,7 +102,7 @@ struct Soak {
     /// Only tests whose name contains this
     #[arg(long, value_name = "TEXT", default_value = "")]
     only: String,
-    /// Compare with this QEMU instead of a fetched one; several take turns
+    /// Compare with this QEMU instead of the fetched ones; several take turns
     #[arg(long = "qemu", value_name = "FILE")]
     qemus: Vec<PathBuf>,
     /// Fetch packages from this address
@@ -201,6 +201,9 @@ fn run(command: Command) -> Result<bool> {
             println!("{:#?}", guest::prepare(&options)?);
             if o.tools {
                 println!("{:#?}", tools::prepare(o.mirror.as_deref())?);
+                if let Some(qemu) = tools::newest_qemu(o.mirror.as_deref())? {
+                    println!("the newest QEMU: {}", qemu.display());
+                }
             }
             Ok(true)
         }

@@ -50,7 +50,7 @@ impl Family {
             _ if name.starts_with('h') => Family::Special,
             Vsetvli | Vsetivli | Vsetvl => Family::Special,
             _ if name.starts_with("vlseg") && name.ends_with("ff.v") => Family::Special,
-            _ if name.starts_with("vsha2") => Family::Special,
+            _ if name.starts_with("vsha2") || name == "vfwmaccbf16.vf" => Family::Special,
             _ if name.starts_with('v') && op.row().operands.contains("(rs1)") => Family::VectorMemory,
             _ if name.starts_with('v') => Family::Vector,
             _ => Family::Plain,

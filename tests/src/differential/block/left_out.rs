@@ -27,7 +27,7 @@ pub const LEFT_OUT: &[(&str, &str)] = &[
         "the specification: reserved; QEMU 10 aborts on them",
     ),
     (
-        "FCVT.S.BF16 of a register that is not NaN-boxed",
+        "FCVT.S.BF16 of a register that is not NaN-boxed, VFWMACCBF16.VF in blocks (it is compared alone)",
         "QEMU takes the canonical NaN of a half for the bits of a bfloat16; the specification: it is the canonical NaN",
     ),
     ("odd values for mepc and sepc", "QEMU 10 keeps bit 0 of sepc; the specification: it is always zero"),
