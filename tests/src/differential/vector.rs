@@ -460,7 +460,7 @@ pub static KNOWN: &[Known] = &[
         spec: "V, \"Vector Operands\": an encoding that would result in the same vector register being read with two or more \
                different EEWs is reserved; a mask register source is considered to have EEW = 1; \
                \"Reserved\" of the conventions with Ssstrict: reserved encodings raise an illegal-instruction exception",
-        applies: |qemu| qemu.major() <= 10,
+        applies: |qemu| qemu.major() <= 11,
         forgive: |cases, case, ours, theirs| {
             let reserved = ours.state[0] == 2 && theirs.state[0] == 0 && cases.reads_with_two_widths(case);
             if reserved {
@@ -477,6 +477,24 @@ pub static KNOWN: &[Known] = &[
                set before",
         applies: |_| true,
         forgive: |_, case, ours, theirs| dirtier(case, ours, theirs, csr::mstatus::FS),
+    },
+    Known {
+        what: "vector floating-point instructions make the floating-point state dirty also when they do not change it",
+        spec: "privileged, \"Extension Context Status\": FS may conservatively be set to Dirty; implementations may choose to \
+               track the dirtiness imprecisely",
+        applies: |qemu| qemu.major() >= 11,
+        forgive: |_, case, ours, theirs| {
+            let (fs, before) = (csr::mstatus::FS, case.header[MSTATUS] & csr::mstatus::FS);
+            let known = (ours.state[0], theirs.state[0]) == (0, 0)
+                && (ours.state[1] & fs, theirs.state[1] & fs) == (before, fs)
+                && before != 0
+                && before != fs;
+            if known {
+                // SD stays as it is here: it is of VS too.
+                theirs.state[1] = theirs.state[1] & !(fs | csr::mstatus::SD) | ours.state[1] & (fs | csr::mstatus::SD);
+            }
+            known
+        },
     },
     Known {
         what: "vector instructions that change no vector state do not make it dirty",

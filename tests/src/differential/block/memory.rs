@@ -46,8 +46,7 @@ impl Draft<'_> {
             return self.compare_and_swap();
         }
         if self.has(Family::Amo) && (self.misaligned || self.rng.one_in(2)) {
-            let (_, word) = self.pick_row(Family::Amo);
-            let base = self.atomic;
+            let (base, word) = (self.atomic, self.amo());
             return vec![self.with_base(word, base)];
         }
         if self.profile != Profile::Compute {
@@ -78,6 +77,17 @@ impl Draft<'_> {
                 }
                 group.push(store);
                 group
+            }
+        }
+    }
+
+    /// An AMO, a load-acquire or a store-release.
+    fn amo(&mut self) -> Word {
+        loop {
+            let (insn, word) = self.pick_row(Family::Amo);
+            // See LEFT_OUT. Store-releases have no rd.
+            if insn.rd != 0 || !insn.op.name().ends_with(".aq") {
+                return word;
             }
         }
     }

@@ -19,7 +19,7 @@ pub use family::Family;
 pub use left_out::LEFT_OUT;
 
 use arch::csr;
-use arch::ext::IsaConfig;
+use arch::ext::{Ext, IsaConfig};
 use arch::isa::{Decoder, Field, Insn, Op, Row, rows};
 
 use super::asm::{Word, word};
@@ -90,6 +90,8 @@ pub struct Generator {
     csr_numbers: Vec<u16>,
     /// The accessed and dirty bits of entries may be clear: the reference can be told what to do then.
     pub clear_accessed: bool,
+    /// Whole vector registers are loaded and stored in doublewords of memory: see [`LEFT_OUT`].
+    pub aligned_whole_registers: bool,
 }
 
 /// The block being made.
@@ -135,6 +137,7 @@ impl Generator {
             rows: families,
             csr_numbers,
             clear_accessed,
+            aligned_whole_registers: false,
             isa: isa.clone(),
         }
     }
@@ -402,7 +405,9 @@ impl<'a> Draft<'a> {
                 (row.pattern.bits | self.rng.bits() as u32 & !row.pattern.mask) ^ 1 << (2 + self.rng.below(30));
             let len = arch::isa::insn_len(flipped as u16) as u8;
             let raw = if len == 2 { flipped & 0xffff } else { flipped };
-            if len <= 4 && self.g.decoder.decode(raw).is_none() {
+            // Of the operations 6 and 7 of AMO: see LEFT_OUT.
+            let ordered = self.g.isa().has(Ext::Zalasr) && raw & 0x7f == 0x2f && raw >> 28 == 3;
+            if len <= 4 && !ordered && self.g.decoder.decode(raw).is_none() {
                 return vec![Word { raw, len }];
             }
         }

@@ -318,7 +318,13 @@ impl Draft<'_> {
         }
         if raw >> 26 & 3 == 0 && raw >> 20 & 31 == 8 {
             // A `vstart` that an earlier trap left may be beyond whole registers.
-            group.push(word(Op::Csrrwi, 0, self.rng.below(2) as u8, 0, csr::VSTART.into()));
+            let mut start = self.rng.below(2) as u8;
+            if self.g.aligned_whole_registers {
+                start = 0;
+                group.push(imm(Op::Andi, t, base, -8));
+                raw = raw & !(31 << 15) | u32::from(t) << 15;
+            }
+            group.push(word(Op::Csrrwi, 0, start, 0, csr::VSTART.into()));
         } else if self.rng.one_in(8) {
             let start = self.vstart();
             // The temporary may be a base or a stride already.
