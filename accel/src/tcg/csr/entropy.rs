@@ -82,6 +82,15 @@ mod tests {
     }
 
     #[test]
+    fn a_kernel_without_firmware_below_it_has_the_source() {
+        let mut env = env();
+        let mut s = super::super::reset_supervisor(&env.isa, 0, 0, 0);
+        assert_eq!(write(&mut s, &mut env, csr::SEED, 0).map(drop), Ok(()));
+        s.mode = Mode::User;
+        assert_eq!(write(&mut s, &mut env, csr::SEED, 0).map(drop), Err(Illegal));
+    }
+
+    #[test]
     fn the_bits_of_mseccfg_are_there_with_the_source() {
         let mut env = env();
         let mut s = env.hart();

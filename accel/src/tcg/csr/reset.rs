@@ -1,7 +1,7 @@
 //! What a hart is when it comes out of reset, and when a supervisor execution environment starts it.
 
 use arch::cause::Exception;
-use arch::csr::{envcfg, mstatus, pmpcfg};
+use arch::csr::{envcfg, mseccfg, mstatus, pmpcfg};
 use arch::ext::{Ext, IsaConfig};
 
 use super::{hypervisor, interrupt, stateen, status};
@@ -62,6 +62,8 @@ pub fn reset_supervisor(isa: &IsaConfig, hart_id: u64, pc: u64, a1: u64) -> Hart
     s.csr.nmi_masked = false;
     s.csr.mstateen = stateen::all(isa);
     s.csr.menvcfg |= (cache_ops | envcfg::STCE | envcfg::CDE) & super::envcfg::writable(isa);
+    // Linux reads the entropy source as soon as the device tree names it.
+    s.csr.mseccfg |= if isa.has(Ext::Zkr) { mseccfg::SSEED } else { 0 };
     if isa.pmp_entries > 0 {
         s.csr.pmp.cfg[0] = pmpcfg::NAPOT << pmpcfg::A_SHIFT | pmpcfg::R | pmpcfg::W | pmpcfg::X;
         s.csr.pmp.addr[0] = pmpcfg::ADDR;
