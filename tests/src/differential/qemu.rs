@@ -16,6 +16,8 @@ use super::guest::RAM_SIZE;
 
 /// Names the program to use instead of the one in PATH.
 pub const VARIABLE: &str = "VIREO_QEMU";
+/// The major versions whose differences are listed.
+pub const LISTED: std::ops::RangeInclusive<u32> = 10..=11;
 const PROGRAM: &str = "qemu-system-riscv64";
 
 /// A run that takes longer than this hangs.
@@ -75,7 +77,11 @@ pub struct Qemu {
 impl Qemu {
     /// The program named by the environment, or the one in PATH.
     pub fn find() -> anyhow::Result<Self> {
-        let program = std::env::var_os(VARIABLE).map_or_else(|| PROGRAM.into(), PathBuf::from);
+        Self::at(std::env::var_os(VARIABLE).map_or_else(|| PROGRAM.into(), PathBuf::from))
+    }
+
+    /// This program.
+    pub fn at(program: PathBuf) -> anyhow::Result<Self> {
         let output = Command::new(&program).arg("--version").output().with_context(|| {
             format!(
                 "cannot run {}: the differential tests need QEMU for RISC-V (Debian: package qemu-system-misc or \

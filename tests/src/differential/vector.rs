@@ -150,7 +150,13 @@ impl Cases {
     /// A word of the row. Most of the time its registers are such as LMUL allows.
     fn word(&self, rng: &mut Rng, row: &Row, lmul: i32) -> u32 {
         let wide = ["vfw", "vfn", "vw", "vn"].iter().any(|prefix| row.mnemonic.starts_with(prefix));
-        let group = 1 << (lmul + i32::from(wide)).clamp(0, 3);
+        let group = match row.op {
+            Vmv1rV => 1,
+            Vmv2rV => 2,
+            Vmv4rV => 4,
+            Vmv8rV => 8,
+            _ => 1 << (lmul + i32::from(wide)).clamp(0, 3),
+        };
         let is_vector = |name: &str| row.operands.split(',').any(|operand| operand == name);
         loop {
             let mut raw = row.pattern.bits | rng.bits() as u32 & !row.pattern.mask;
