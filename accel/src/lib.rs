@@ -21,7 +21,9 @@ pub use clock::Clock;
 pub use error::AccelError;
 pub use exit::{SbiCall, ShutdownReason, VcpuExit};
 pub use irq::{HartIrq, Imsic, InterruptFile};
-pub use state::{CsrState, CtrEntry, CtrState, HartState, MAX_VLEN, Mode, MpState, PmpState, VectorRegs};
+pub use state::{
+    CsrState, CtrEntry, CtrState, HartState, MAX_VLEN, Mode, MpState, PmpState, TRIGGERS, TriggerState, VectorRegs,
+};
 pub use vm::{Accel, HartSet, RemoteFence, Vcpu, VcpuHandle, Vm, VmConfig};
 
 /// Guest RAM as every engine and device sees it. The bitmap records writes made from outside the harts

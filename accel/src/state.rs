@@ -84,6 +84,18 @@ impl Default for CtrState {
     }
 }
 
+/// Triggers of a hart that has Sdtrig.
+pub const TRIGGERS: usize = 2;
+
+/// A trigger (debug spec, "Sdtrig"); all zero is one that does nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[repr(C)]
+pub struct TriggerState {
+    pub tdata1: u64,
+    pub tdata2: u64,
+    pub tdata3: u64,
+}
+
 /// The CSRs that hold state of their own. Views (`sstatus`, `sip`, `fflags` ...) are not stored.
 /// Counters are the values at the moment the state was taken.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -207,6 +219,11 @@ pub struct CsrState {
 
     // Shadow stack (Zicfiss).
     pub ssp: u64,
+
+    // Triggers (Sdtrig). `hcontext` is a view of `mcontext`.
+    pub triggers: [TriggerState; TRIGGERS],
+    pub mcontext: u64,
+    pub scontext: u64,
 }
 
 /// A hart as a value.

@@ -11,7 +11,7 @@ use super::ir::{Builder, IrBlock, interp};
 use super::mmu::walk::{self, Access, Regime, Walk};
 use super::smp::{POLL_CODE, POLL_IRQ, POLL_KICK, POLL_MAIL, POLL_WATCH};
 use super::trap::Trap;
-use super::{backend, cfi, translate};
+use super::{backend, cfi, translate, triggers};
 use crate::{MpState, SbiCall, VcpuExit};
 
 /// A place to execute from: translated, checked, in RAM or not.
@@ -211,6 +211,9 @@ fn forced_eviction(hart: &mut Hart) {
 fn step(hart: &mut Hart, tr: &mut Translator) -> Exit {
     let pc = hart.s.pc;
     hart.page_base = pc & !0xfff;
+    if hart.armed.watches_code(pc) {
+        return step_watched(hart, tr);
+    }
     if hart.s.elp
         && let Err(t) = land(hart, pc)
     {
@@ -235,6 +238,28 @@ fn step(hart: &mut Hart, tr: &mut Translator) -> Exit {
         Err(t) => return fault(hart, t, pc),
     };
     run_block(hart, tr, id, pc, &fetch.walk)
+}
+
+/// Runs the one instruction at the pc that triggers have to look at.
+fn step_watched(hart: &mut Hart, tr: &mut Translator) -> Exit {
+    let pc = hart.s.pc;
+    if let Err(t) = hart.check_fetch(pc) {
+        return fault(hart, t, pc);
+    }
+    if hart.s.elp
+        && let Err(t) = land(hart, pc)
+    {
+        return fault(hart, t, pc);
+    }
+    hart.count_miss(Miss::Fetch);
+    hart.written_triggers = 0;
+    let (counting, retired) = (triggers::counting(&hart.s), hart.retired);
+    let exit = interpret_one(hart, tr);
+    // A trap was counted when it was taken, but for a call that is answered outside.
+    if hart.retired != retired || exit == Exit::Sbi {
+        triggers::count(&mut hart.s, counting & !hart.written_triggers);
+    }
+    exit
 }
 
 fn run_block(hart: &mut Hart, tr: &mut Translator, id: BlockId, pc: u64, walk: &Walk) -> Exit {

@@ -20,6 +20,7 @@ use super::mmu::pointer_mask::PointerMask;
 use super::mmu::tlb::{ContextKey, Tables, Tlb};
 use super::mmu::walk;
 use super::smp::{HartShared, LineState, POLL_IRQ, VmShared};
+use super::triggers::{self, Armed};
 use super::{TcgOptions, ctr, exec, rnmi, tinst, trap};
 use crate::{HartState, Imsic, Mode, MpState};
 use arch::csr::mstatus;
@@ -89,6 +90,10 @@ pub struct Hart {
     pub mask: PointerMask,
     /// What of control-flow integrity is on (`cfi::flags`), likewise.
     pub cfi: u8,
+    /// What triggers are after, likewise.
+    pub armed: Armed,
+    /// Triggers that the current instruction wrote, a bit each.
+    pub written_triggers: u8,
     pub code: CodeCache,
     pub vm: Arc<VmShared>,
     pub shared: Arc<HartBox>,
@@ -189,6 +194,8 @@ impl Hart {
         self.stats.traps += 1;
         tracing::trace!(target: "int", hart = self.id, virt = self.s.virt, cause = t.cause, tval = t.tval, pc, "trap");
         let (mode, virt) = (self.s.mode, self.s.virt);
+        let armed = self.armed.traps();
+        let counting = if armed { triggers::counting(&self.s) } else { 0 };
         trap::take_trap(&mut self.s, &self.vm.isa, t, pc);
         if self.s.mp == MpState::Failed {
             self.s.pc = pc;
@@ -196,18 +203,24 @@ impl Hart {
         } else {
             ctr::record_trap(&mut self.s, &t, pc, (mode, virt));
         }
+        triggers::count(&mut self.s, counting);
         if self.s.virt != virt {
             self.update_fp();
         }
         self.counters_see_mode();
         self.res_addr = NO_RESERVATION;
         self.select_context();
+        if armed && self.s.mp != MpState::Failed {
+            self.check_trapped((mode, virt));
+        }
     }
 
     /// Takes a non-maskable interrupt at `pc`.
     pub fn nmi(&mut self, pc: u64) {
         let from = (self.s.mode, self.s.virt);
+        let counting = if self.armed.traps() { triggers::counting(&self.s) } else { 0 };
         rnmi::take_nmi(&mut self.s, &self.vm.isa, pc);
+        triggers::count(&mut self.s, counting);
         let t = trap::Trap::new(self.s.csr.mncause, 0);
         ctr::record_trap(&mut self.s, &t, pc, from);
         self.update_fp();
@@ -268,6 +281,7 @@ impl Hart {
     pub fn select_context(&mut self) {
         self.mask = PointerMask::of(&self.s);
         self.cfi = self.cfi_flags();
+        self.armed = Armed::of(&self.s);
         let key = self.context_key();
         self.tables = self.tlb.select(key, self.translation_registers(key.virt).0);
     }
@@ -390,6 +404,8 @@ impl Hart {
         }
         if effect.contains(CsrEffect::PMP) {
             self.pmp.clear();
+        }
+        if effect.intersects(CsrEffect::PMP | CsrEffect::TRIGGER) {
             self.tlb.flush_all();
         }
         if !effect.is_empty() {

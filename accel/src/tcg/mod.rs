@@ -26,6 +26,7 @@ mod timer;
 mod tinst;
 mod translate;
 pub mod trap;
+mod triggers;
 mod vm;
 
 pub use vm::Tcg;

@@ -31,6 +31,8 @@ pub struct Trap {
     pub tinst: u64,
     /// `tval` is a guest virtual address although V is 0 (HLV and HSV). Where the state tells so, it need not be set.
     pub gva: bool,
+    /// `tval` is zero and no address, though others with this cause have one.
+    pub no_address: bool,
     /// Who takes an interrupt that was selected; `cause` is then as that mode sees it. Exceptions go by delegation.
     pub target: Option<Target>,
 }
@@ -38,7 +40,7 @@ pub struct Trap {
 impl Trap {
     /// `cause` as in `mcause`.
     pub const fn new(cause: u64, tval: u64) -> Self {
-        Self { cause, tval, tval2: 0, tinst: 0, gva: false, target: None }
+        Self { cause, tval, tval2: 0, tinst: 0, gva: false, no_address: false, target: None }
     }
 
     pub const fn of(cause: Exception, tval: u64) -> Self {
@@ -105,7 +107,7 @@ fn target(s: &HartState, cause: u64) -> Target {
 
 fn enter_machine(s: &mut HartState, isa: &IsaConfig, t: Trap, epc: u64) {
     let in_nmi = s.mode == Mode::Machine && s.csr.nmi_masked;
-    let gva = t.gva || names_guest_address(s, t.cause);
+    let gva = t.gva || names_guest_address(s, &t);
     let c = &mut s.csr;
     c.mstatus = move_bit(c.mstatus, mstatus::MIE, mstatus::MPIE) & !mstatus::MIE;
     c.mstatus = c.mstatus & !mstatus::MPP | (s.mode as u64) << mstatus::MPP_SHIFT;
@@ -122,7 +124,7 @@ fn enter_machine(s: &mut HartState, isa: &IsaConfig, t: Trap, epc: u64) {
 }
 
 fn enter_supervisor(s: &mut HartState, t: Trap, epc: u64) {
-    let gva = t.gva || names_guest_address(s, t.cause);
+    let gva = t.gva || names_guest_address(s, &t);
     let supervisor = s.mode == Mode::Supervisor;
     let c = &mut s.csr;
     c.mstatus = enter_status(c.mstatus, supervisor, c.menvcfg & envcfg::DTE != 0, std::mem::take(&mut s.elp));
@@ -189,9 +191,9 @@ pub fn is_data_fault(cause: u64) -> bool {
 }
 
 /// Whether an exception with this cause writes a guest virtual address to `tval`.
-fn names_guest_address(s: &HartState, cause: u64) -> bool {
-    let fetch = cause < 64 && FETCH_FAULTS >> cause & 1 != 0;
-    fetch && s.virt || is_data_fault(cause) && data_virt(s)
+fn names_guest_address(s: &HartState, t: &Trap) -> bool {
+    let fetch = t.cause < 64 && FETCH_FAULTS >> t.cause & 1 != 0 && !t.no_address;
+    fetch && s.virt || is_data_fault(t.cause) && data_virt(s)
 }
 
 /// Whether the trap shows its instruction in `htinst` or `mtinst`: a guest's load or store whose trap does not go to the

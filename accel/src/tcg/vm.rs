@@ -17,6 +17,7 @@ use super::ram::Ram;
 use super::reservation::Reservations;
 use super::smp::{HartShared, POLL_IRQ, POLL_KICK, VmShared};
 use super::timer::Timers;
+use super::triggers::Armed;
 use super::{TcgOptions, backend, csr};
 use crate::{
     Accel, AccelError, HartIrq, HartSet, HartState, RemoteFence, SbiCall, Vcpu, VcpuExit, VcpuHandle, Vm, VmConfig,
@@ -142,6 +143,8 @@ impl TcgVcpu {
             pmp: Windows::default(),
             mask: PointerMask::default(),
             cfi: 0,
+            armed: Armed::default(),
+            written_triggers: 0,
             code,
             vm: Arc::clone(&vm),
             shared: Arc::clone(&hart_box),

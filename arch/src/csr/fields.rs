@@ -315,3 +315,83 @@ pub mod event {
 
     pub const ALL: [u64; 5] = [CYCLES, INSTRUCTIONS, DTLB_READ_MISS, DTLB_WRITE_MISS, ITLB_READ_MISS];
 }
+
+/// `tdata1` of a trigger, whatever its type.
+pub mod tdata1 {
+    pub const TYPE_SHIFT: u32 = 60;
+    /// Types.
+    pub const ICOUNT: u64 = 3;
+    pub const ITRIGGER: u64 = 4;
+    pub const ETRIGGER: u64 = 5;
+    pub const MCONTROL6: u64 = 6;
+    pub const DISABLED: u64 = 15;
+}
+
+/// `tdata1` of an address match (`mcontrol6`).
+pub mod mcontrol6 {
+    pub const LOAD: u64 = 1 << 0;
+    pub const STORE: u64 = 1 << 1;
+    pub const EXECUTE: u64 = 1 << 2;
+    pub const U: u64 = 1 << 3;
+    pub const S: u64 = 1 << 4;
+    pub const M: u64 = 1 << 6;
+    pub const MATCH_SHIFT: u32 = 7;
+    pub const MATCH: u64 = 0xf << MATCH_SHIFT;
+    /// Values of MATCH.
+    pub const EQUAL: u64 = 0;
+    pub const NAPOT: u64 = 1;
+    pub const GE: u64 = 2;
+    pub const LT: u64 = 3;
+    pub const MASK_LOW: u64 = 4;
+    pub const MASK_HIGH: u64 = 5;
+    /// In MATCH: where the others would not match.
+    pub const NOT: u64 = 8;
+    pub const CHAIN: u64 = 1 << 11;
+    pub const SIZE_SHIFT: u32 = 16;
+    pub const SIZE: u64 = 7 << SIZE_SHIFT;
+    pub const HIT0: u64 = 1 << 22;
+    pub const VU: u64 = 1 << 23;
+    pub const VS: u64 = 1 << 24;
+}
+
+/// `tdata1` of an instruction count (`icount`).
+pub mod icount {
+    pub const U: u64 = 1 << 6;
+    pub const S: u64 = 1 << 7;
+    pub const PENDING: u64 = 1 << 8;
+    pub const M: u64 = 1 << 9;
+    pub const COUNT_SHIFT: u32 = 10;
+    pub const COUNT: u64 = 0x3fff << COUNT_SHIFT;
+    pub const HIT: u64 = 1 << 24;
+    pub const VU: u64 = 1 << 25;
+    pub const VS: u64 = 1 << 26;
+}
+
+/// `tdata1` of triggers on interrupts and exceptions (`itrigger`, `etrigger`).
+pub mod itrigger {
+    pub const U: u64 = 1 << 6;
+    pub const S: u64 = 1 << 7;
+    pub const M: u64 = 1 << 9;
+    pub const VU: u64 = 1 << 11;
+    pub const VS: u64 = 1 << 12;
+    pub const HIT: u64 = 1 << 58;
+}
+
+/// `tdata3` (`textra64`).
+pub mod textra {
+    pub const SSELECT: u64 = 3;
+    pub const SVALUE_SHIFT: u32 = 2;
+    pub const SVALUE: u64 = 0x3_ffff_ffff << SVALUE_SHIFT;
+    pub const SBYTEMASK_SHIFT: u32 = 36;
+    pub const SBYTEMASK: u64 = 0x1f << SBYTEMASK_SHIFT;
+    pub const MHSELECT_SHIFT: u32 = 48;
+    pub const MHSELECT: u64 = 7 << MHSELECT_SHIFT;
+    pub const MHVALUE_SHIFT: u32 = 51;
+    pub const MHVALUE: u64 = 0x1fff << MHVALUE_SHIFT;
+}
+
+/// `tinfo`.
+pub mod tinfo {
+    /// Version 1.0 of the extension.
+    pub const VERSION_1: u64 = 1 << 24;
+}

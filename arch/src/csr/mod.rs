@@ -94,7 +94,7 @@ mod tests {
         for row in all() {
             let starts = |prefixes: &[&str]| prefixes.iter().any(|prefix| row.name.starts_with(prefix));
             let virtual_supervisor = starts(&["vss", "vsi", "vst", "vse", "vsc", "vsa"]) && row.name != "vstart";
-            let expected = if starts(&["m", "pmp", "tselect", "tdata", "tinfo", "tcontrol"]) {
+            let expected = if starts(&["m", "pmp", "tselect", "tdata", "tinfo"]) {
                 3
             } else if virtual_supervisor || starts(&["h"]) && !starts(&["hpm"]) {
                 2

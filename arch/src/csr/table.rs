@@ -83,7 +83,7 @@ csrs! {
     STIMECMP      "stimecmp"      0x14d Sstc,        "supervisor timer compare"
     SCOUNTOVF     "scountovf"     0xda0 Sscofpmf,    "counter overflow flags"
     SATP          "satp"          0x180 S,           "address translation and protection"
-    SCONTEXT      "scontext"      0x5a8 Sdtrig,      "supervisor context of triggers"
+    SCONTEXT      "scontext"      0x5a8 S & Sdtrig,  "supervisor context of triggers"
 
     // Supervisor indirect access, state enable, interrupts of the AIA, control-transfer records.
     SISELECT      "siselect"      0x150 Sscsrind | Ssaia, "indirect register select"
@@ -336,12 +336,12 @@ csrs! {
     MHPMEVENT30   "mhpmevent30"   0x33e I,           "event of performance counter 30"
     MHPMEVENT31   "mhpmevent31"   0x33f I,           "event of performance counter 31"
 
-    // Triggers; without Sdtrig there are none, which tdata1 says by reading zero.
+    // Triggers; without Sdtrig there are none, which tdata1 says by reading zero. The optional tcontrol is for harts that
+    // do not delegate breakpoints.
     TSELECT       "tselect"       0x7a0 I,           "trigger select"
     TDATA1        "tdata1"        0x7a1 I,           "trigger data 1"
     TDATA2        "tdata2"        0x7a2 I,           "trigger data 2"
     TDATA3        "tdata3"        0x7a3 I,           "trigger data 3"
     TINFO         "tinfo"         0x7a4 Sdtrig,      "trigger information"
-    TCONTROL      "tcontrol"      0x7a5 Sdtrig,      "trigger control"
     MCONTEXT      "mcontext"      0x7a8 Sdtrig,      "machine context of triggers"
 }

@@ -147,7 +147,7 @@ extensions! {
     Zhinxmin     "zhinxmin"     Planned  [Zfinx] "half-precision conversions in integer registers"
     S            "s"            Ready    [U Zicsr] "supervisor mode"
     U            "u"            Ready    [Zicsr] "user mode"
-    Sdtrig       "sdtrig"       Planned  [] "debug triggers"
+    Sdtrig       "sdtrig"       Ready    [] "debug triggers"
     Shcounterenw "shcounterenw" Ready    [H] "hcounteren bits of all counters are writable"
     Sha          "sha"          Ready    [H Ssstateen Shcounterenw Shvstvala Shtvala Shvstvecd Shvsatpa Shgatpa] "augmented hypervisor"
     Shgatpa      "shgatpa"      Ready    [H] "hgatp supports the modes of satp"

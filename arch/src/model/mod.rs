@@ -75,6 +75,7 @@ pub static MODELS: &[Model] = &[
             Zbs,
             S,
             U,
+            Sdtrig,
             Shcounterenw,
             Shgatpa,
             Shtvala,
@@ -206,7 +207,7 @@ mod tests {
             isa.isa_string(),
             "rv64imafdch_zic64b_zicbom_zicbop_zicboz_ziccamoa_ziccif_zicclsm_ziccrse_zicntr_zicond_zicsr_zifencei_\
              zihintntl_zihintpause_zihpm_zmmul_za64rs_zaamo_zalrsc_zawrs_zfa_zca_zcb_zcd_zba_zbb_zbc_zbs_\
-             shcounterenw_shgatpa_shtvala_shvsatpa_shvstvala_shvstvecd_ssccptr_sscounterenw_ssstrict_sstc_sstvala_sstvecd_ssu64xl_svadu_svinval_svnapot_svpbmt_svvptc"
+             sdtrig_shcounterenw_shgatpa_shtvala_shvsatpa_shvstvala_shvstvecd_ssccptr_sscounterenw_ssstrict_sstc_sstvala_sstvecd_ssu64xl_svadu_svinval_svnapot_svpbmt_svvptc"
         );
         assert_eq!(isa.mmu_type(), "riscv,sv57");
     }

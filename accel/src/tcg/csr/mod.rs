@@ -34,6 +34,7 @@ pub(crate) mod status;
 mod table;
 mod translation;
 mod trap_setup;
+mod trigger;
 mod vector;
 
 pub use reset::{reset, reset_supervisor};
@@ -85,6 +86,8 @@ bitflags! {
         const FFLAGS = 1 << 6;
         /// A counter, its configuration or `mcountinhibit` was written; [`CsrEnv`] was told.
         const COUNTERS = 1 << 7;
+        /// The selected trigger was written.
+        const TRIGGER = 1 << 8;
     }
 }
 
@@ -404,8 +407,8 @@ mod tests {
     }
 
     #[test]
-    fn there_are_no_triggers() {
-        let mut env = Env::default();
+    fn without_sdtrig_there_are_no_triggers() {
+        let mut env = Env::without(&[arch::ext::Ext::Sdtrig]);
         let mut s = env.hart();
         for n in [csr::TSELECT, csr::TDATA1, csr::TDATA2, csr::TDATA3] {
             assert!(write(&mut s, &mut env, n, u64::MAX).is_ok());
@@ -477,6 +480,7 @@ mod tests {
                 senvcfg: s.csr.senvcfg,
                 stimecmp: s.csr.stimecmp,
                 fcsr: s.csr.fcsr,
+                scontext: s.csr.scontext,
                 ..before.csr.clone()
             };
             proptest::prop_assert_eq!(s.csr, supervisor);

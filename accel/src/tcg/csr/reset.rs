@@ -4,7 +4,7 @@ use arch::cause::Exception;
 use arch::csr::{envcfg, mseccfg, mstatus, pmpcfg};
 use arch::ext::{Ext, IsaConfig};
 
-use super::{hypervisor, interrupt, stateen, status};
+use super::{hypervisor, interrupt, stateen, status, trigger};
 use crate::tcg::helpers::vector::VILL;
 use crate::{CsrState, HartState, Mode};
 
@@ -30,6 +30,7 @@ pub fn reset(isa: &IsaConfig, hart_id: u64) -> HartState {
             hstatus: hypervisor::hstatus_at_reset(isa),
             vsstatus: status::virtual_at_reset(isa),
             vstimecmp: u64::MAX,
+            triggers: trigger::at_reset(isa),
             ..CsrState::default()
         },
         ..HartState::default()

@@ -149,7 +149,7 @@ mod tests {
     use super::*;
 
     fn env(exts: &[Ext]) -> Env {
-        let mut env = Env::default();
+        let mut env = Env::without(&[Ext::Sdtrig]);
         [Ext::Smstateen, Ext::Ssstateen].iter().chain(exts).for_each(|ext| env.isa.exts.insert(*ext));
         env
     }
@@ -199,10 +199,14 @@ mod tests {
 
     #[test]
     fn machine_mode_keeps_registers_from_supervisor_mode() {
-        let mut env = env(&[Ext::Sscsrind]);
-        for (n, bit, i) in
-            [(csr::SENVCFG, ENVCFG, 0), (csr::SSTATEEN0, SE, 0), (csr::SSTATEEN2, SE, 2), (csr::SISELECT, CSRIND, 0)]
-        {
+        let mut env = env(&[Ext::Sscsrind, Ext::Sdtrig]);
+        for (n, bit, i) in [
+            (csr::SENVCFG, ENVCFG, 0),
+            (csr::SSTATEEN0, SE, 0),
+            (csr::SSTATEEN2, SE, 2),
+            (csr::SISELECT, CSRIND, 0),
+            (csr::SCONTEXT, CONTEXT, 0),
+        ] {
             let mut s = at(&env, Mode::Supervisor, false);
             s.csr.mstateen = [!bit; 4];
             assert_eq!(read(&s, &env, n), Err(Illegal), "{n:#x}");

@@ -7,7 +7,7 @@ use arch::ext::{ExtSet, IsaConfig};
 
 use super::{
     CsrEffect, CsrEnv, Denied, aia, counter, ctr, delegation, entropy, envcfg, fp, hypervisor, indirect, interrupt,
-    pmp, rnmi, security, stateen, status, translation, trap_setup, vector,
+    pmp, rnmi, security, stateen, status, translation, trap_setup, trigger, vector,
 };
 use crate::HartState;
 use crate::tcg::cfi;
@@ -202,8 +202,13 @@ static ROWS: &[Row] = &[
     row(csr::MSECCFG).read(|s, _, _| s.csr.mseccfg).write(security::write_mseccfg),
     row(csr::PMPCFG0).to(0x3af).read(pmp::read_cfg).write(pmp::write_cfg),
     row(csr::PMPADDR0).to(csr::PMPADDR63).read(pmp::read_addr).write(pmp::write_addr),
-    // Triggers, of which there are none, as tdata1 says by a type of zero.
-    row(csr::TSELECT).to(csr::TDATA3),
+    // Triggers.
+    row(csr::TSELECT).read(|s, _, _| s.csr.tselect).write(trigger::write_select),
+    row(csr::TDATA1).to(csr::TDATA3).read(trigger::read_data).write(trigger::write_data),
+    row(csr::TINFO).read(trigger::read_info),
+    row(csr::MCONTEXT).read(|s, _, _| s.csr.mcontext).write(trigger::write_mcontext),
+    row(csr::HCONTEXT).read(|s, _, _| s.csr.mcontext).write(trigger::write_mcontext),
+    row(csr::SCONTEXT).read(|s, _, _| s.csr.scontext).write(store!(scontext, |s, env, v| v & trigger::SCONTEXT)),
     // Windows on indirect registers.
     row(csr::MISELECT)
         .read(|s, _, _| s.csr.miselect)

@@ -144,11 +144,17 @@ fn csr(hart: &mut Hart, code: u64, src: u64, raw: u32) -> u64 {
     }
     if effect.contains(CsrEffect::PMP) {
         hart.pmp.clear();
+    }
+    if effect.contains(CsrEffect::TRIGGER) {
+        hart.written_triggers |= 1 << hart.s.csr.tselect;
+    }
+    if effect.intersects(CsrEffect::PMP | CsrEffect::TRIGGER) {
+        // Neither entries nor blocks know of what they lead to.
         hart.tlb.flush_all();
     }
     // Data accesses use new tables at once; a new mapping of the code itself needs a new look.
-    let mut leave =
-        effect.intersects(CsrEffect::SATP | CsrEffect::PMP) || blocks != (hart.counting.armed, ctr::recording(&hart.s));
+    let mut leave = effect.intersects(CsrEffect::SATP | CsrEffect::PMP | CsrEffect::TRIGGER)
+        || blocks != (hart.counting.armed, ctr::recording(&hart.s));
     if leave || effect.contains(CsrEffect::TRANSLATION) {
         hart.select_context();
         // The code that follows is translated for another mode.
@@ -251,6 +257,9 @@ fn cbo_manage(hart: &mut Hart, va: u64, kind: u64, raw: u32) {
     if let Err(denied) = legal {
         return hart.raise(denied.trap(raw));
     }
+    if hart.block_or_trap(va, u64::from(hart.vm.isa.cbom_block)).is_none() {
+        return;
+    }
     let _ = hart.cbo_check(va);
 }
 
@@ -259,6 +268,9 @@ fn cbo_zero(hart: &mut Hart, va: u64, raw: u32) {
         return hart.raise(denied.trap(raw));
     }
     let block = u64::from(hart.vm.isa.cboz_block);
+    if hart.block_or_trap(va, block).is_none() {
+        return;
+    }
     // A fault reports the address in rs1, not that of the block.
     hart.zero_block(va, block);
 }

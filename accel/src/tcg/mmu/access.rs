@@ -17,6 +17,7 @@ use crate::tcg::hart::Hart;
 use crate::tcg::mmu::tlb::TLB_ENTRIES;
 use crate::tcg::smp::POLL_WATCH;
 use crate::tcg::trap::Trap;
+use crate::tcg::triggers::Touch;
 
 /// Where a virtual address leads.
 pub(super) enum Place {
@@ -63,7 +64,7 @@ impl Hart {
         let watched = store && self.will_store(w.pa);
         let verdict = self.pmp_verdict(w.pa & !0xfff, 4096, mode);
         let whole = verdict.allows(access) && self.vm.ram.host(w.pa & !0xfff, 4096).is_some();
-        if whole && !watched {
+        if whole && !watched && !self.armed.watches_data(va) {
             let addend = (host as u64).wrapping_sub(tagged);
             self.tlb.fill(tagged, addend, store, w.global, w.page_shift);
         }
@@ -113,6 +114,7 @@ impl Hart {
     }
 
     fn load_slow(&mut self, va: u64, len: u64) -> Result<u64, Trap> {
+        self.check_access(self.mask.apply(va), len, Touch::Load)?;
         if va & 0xfff > 4096 - len {
             // Both pages are translated before anything is read; each byte then stands on its own.
             // Each byte stands on its own.
@@ -150,6 +152,7 @@ impl Hart {
     }
 
     fn store_slow(&mut self, va: u64, len: u64, v: u64) -> Result<(), Trap> {
+        self.check_access(self.mask.apply(va), len, Touch::Store)?;
         if va & 0xfff > 4096 - len {
             let (first, low, high) = self.crossing(va, len, Access::Store)?;
             for i in 0..len {
@@ -220,6 +223,7 @@ impl Hart {
     /// Host address of an aligned word for LR (`store` false) and SC; `None` if a trap was taken.
     pub fn atomic_place(&mut self, va: u64, len: u64, store: bool) -> Option<*mut u8> {
         let access = if store { Access::Store } else { Access::Load };
+        self.access_or_trap(self.mask.apply(va), len, if store { Touch::Store } else { Touch::Load })?;
         if va & (len - 1) != 0 {
             self.raise(access.misaligned(self.mask.apply(va)));
             return None;

@@ -12,6 +12,7 @@ use arch::ext::Ext;
 use super::walk::Access;
 use crate::tcg::hart::Hart;
 use crate::tcg::ir::{AmoOp, Width};
+use crate::tcg::triggers::Touch;
 
 /// Bytes of the block in which misaligned accesses are atomic (Zama16b).
 const GRANULE: u64 = 16;
@@ -24,6 +25,7 @@ impl Hart {
 
     /// Host address for an AMO of `len` bytes; `None` if a trap was taken. Write permission is always needed.
     fn amo_place(&mut self, va: u64, len: u64) -> Option<*mut u8> {
+        self.access_or_trap(self.mask.apply(va), len, Touch::Update)?;
         if va & (len - 1) != 0 && !self.in_granule(va, len) {
             self.raise(Access::Store.misaligned(self.mask.apply(va)));
             return None;
@@ -67,7 +69,10 @@ impl Hart {
     /// make good.
     pub fn check_aligned(&mut self, va: u64, width: Width, store: bool) {
         if va & (width.bytes() - 1) != 0 && !self.in_granule(va, width.bytes()) {
-            let access = if store { Access::Store } else { Access::Load };
+            let (access, touch) = if store { (Access::Store, Touch::Store) } else { (Access::Load, Touch::Load) };
+            if self.access_or_trap(self.mask.apply(va), width.bytes(), touch).is_none() {
+                return;
+            }
             self.raise(access.misaligned(self.mask.apply(va)));
         }
     }

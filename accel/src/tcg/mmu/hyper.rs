@@ -10,6 +10,7 @@ use super::pointer_mask::PointerMask;
 use super::walk::{self, Access, Regime};
 use crate::tcg::hart::Hart;
 use crate::tcg::trap::Trap;
+use crate::tcg::triggers::Touch;
 
 /// Which load HLV or HLVX is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +63,7 @@ impl Hart {
     }
 
     fn guest_load(&mut self, va: u64, len: u64, exec: bool) -> Result<u64, Trap> {
+        self.check_access(va, len, Touch::Load)?;
         let first = len.min(4096 - (va & 0xfff));
         if first < len {
             // Both pages are translated before anything is read; each byte then stands on its own.
@@ -82,6 +84,7 @@ impl Hart {
     }
 
     fn guest_store(&mut self, va: u64, len: u64, v: u64) -> Result<(), Trap> {
+        self.check_access(va, len, Touch::Store)?;
         let first = len.min(4096 - (va & 0xfff));
         if first < len {
             let low = self.guest_ram(va, first, Access::Store, false)?;

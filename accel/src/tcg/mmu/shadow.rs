@@ -14,6 +14,7 @@ use crate::tcg::cfi;
 use crate::tcg::hart::Hart;
 use crate::tcg::ir::Width;
 use crate::tcg::trap::Trap;
+use crate::tcg::triggers::Touch;
 
 const ENTRY: u64 = 8;
 
@@ -21,7 +22,7 @@ impl Hart {
     /// SSPUSH. `ssp` moves only if the store was done.
     pub fn shadow_push(&mut self, link: u64) {
         let top = self.s.csr.ssp.wrapping_sub(ENTRY);
-        match self.shadow_place(top, ENTRY, Access::Store) {
+        match self.shadow_place(top, ENTRY, Touch::Store) {
             Ok(host) => {
                 write_host(host, ENTRY, link);
                 self.s.csr.ssp = top;
@@ -33,7 +34,7 @@ impl Hart {
     /// SSPOPCHK. `ssp` moves only if the check passed.
     pub fn shadow_pop(&mut self, link: u64) {
         let top = self.s.csr.ssp;
-        match self.shadow_place(top, ENTRY, Access::Load) {
+        match self.shadow_place(top, ENTRY, Touch::Load) {
             Ok(host) if read_host(host, ENTRY) == link => self.s.csr.ssp = top.wrapping_add(ENTRY),
             Ok(_) => self.raise(cfi::shadow_stack_fault()),
             Err(t) => self.raise(t),
@@ -47,10 +48,13 @@ impl Hart {
             return 0;
         }
         if va & (width.bytes() - 1) != 0 {
+            if self.access_or_trap(self.mask.apply(va), width.bytes(), Touch::Update).is_none() {
+                return 0;
+            }
             self.raise(Access::Store.misaligned(self.mask.apply(va)));
             return 0;
         }
-        match self.shadow_place(va, width.bytes(), Access::Store) {
+        match self.shadow_place(va, width.bytes(), Touch::Update) {
             Ok(host) => self.swap_at(host, width, v),
             Err(t) => {
                 self.raise(t);
@@ -60,8 +64,10 @@ impl Hart {
     }
 
     /// Host address of `len` bytes at `va`, which have to be an aligned part of a shadow stack.
-    fn shadow_place(&mut self, va: u64, len: u64, access: Access) -> Result<*mut u8, Trap> {
+    fn shadow_place(&mut self, va: u64, len: u64, touch: Touch) -> Result<*mut u8, Trap> {
         let va = self.mask.apply(va);
+        self.check_access(va, len, touch)?;
+        let access = if touch == Touch::Load { Access::Load } else { Access::Store };
         let refused = Access::Store.access_fault(va);
         let (walk, mode) = {
             let regime = Regime { windows: Some(&self.pmp), shadow: true, ..Regime::data(&self.s, &self.vm.isa) };
