@@ -174,9 +174,10 @@ fn is_foreign_csr(name: &str) -> bool {
     upper_half || rv32_pmp || FOREIGN_CSRS.contains(&name)
 }
 
-/// Registers of debug mode, of a withdrawn draft, and of Ssqosid and S-mode PMP, which no CPU model has.
+/// Registers of debug mode, of a withdrawn draft, of Ssqosid and S-mode PMP, which no CPU model has, and the optional one
+/// of triggers that ours do without.
 const FOREIGN_CSRS: &[&str] =
-    &["dcsr", "dpc", "dscratch0", "dscratch1", "mscontext", "srmcfg", "spmpen", "spmpenh", "mpmpdeleg"];
+    &["dcsr", "dpc", "dscratch0", "dscratch1", "mscontext", "tcontrol", "srmcfg", "spmpen", "spmpenh", "mpmpdeleg"];
 
 /// The disassembler under comparison.
 struct Objdump {
