@@ -280,6 +280,11 @@ pub static KNOWN: &[Known] = &[
         applies: |p, a, b| matches!(p.csr, csr::MSTATEEN0 | csr::HSTATEEN0) && only(1 << 56, a, b),
     },
     Known {
+        what: "mstateen0 does not hold CONTEXT in QEMU, which has no scontext (nor P1P13 as above)",
+        spec: "privileged, \"Smstateen\": CONTEXT controls access to scontext and hcontext of Sdtrig",
+        applies: |p, a, b| matches!(p.csr, csr::MSTATEEN0 | csr::HSTATEEN0) && only(3 << 56, a, b),
+    },
+    Known {
         what: "the lowest bit sticks in the epc registers of QEMU",
         spec: "privileged, \"Machine Exception Program Counter\": the low bit of mepc is always zero",
         applies: |p, a, b| matches!(p.csr, csr::MEPC | csr::SEPC | csr::VSEPC | csr::MNEPC) && only(1, a, b),
