@@ -136,8 +136,7 @@ impl LargePages {
     const LIMIT: usize = 4096;
 
     fn key(va: u64, shift: u8) -> u64 {
-        // Without the bits that pointer masking may ignore: then some pages only seem to be large ones.
-        (va << 16 >> 16) >> shift << 6 | u64::from(shift)
+        va >> shift << 6 | u64::from(shift)
     }
 
     fn add(&mut self, va: u64, shift: u8) {
@@ -306,15 +305,26 @@ impl Context {
         }
     }
 
+    /// `va` without what pointer masking ignores of the addresses by which entries are found.
+    fn named(&self, va: u64) -> u64 {
+        va << self.key.masked >> self.key.masked
+    }
+
+    /// Remembers the page of `va` if it is a large one.
+    fn add_large(&mut self, va: u64, page_shift: u8) {
+        let va = self.named(va);
+        self.large.add(va, page_shift);
+    }
+
     fn flush_page(&mut self, va: u64) {
-        if self.large.hold(va) {
+        if self.large.hold(self.named(va)) {
             return self.flush();
         }
         let page = va & !0xfff;
         let i = tlb_index(va);
+        let masked = self.key.masked;
         let t = self.tables();
-        // Whatever pointer masking ignores of the address by which the entry is found.
-        let names = |tag: u64| (tag ^ page) << 16 == 0;
+        let names = |tag: u64| (tag ^ page) << masked == 0;
         if names(t.read[i].tag) {
             t.read[i].tag = INVALID;
         }
@@ -411,7 +421,7 @@ impl Tlb {
         if !global {
             push_bounded(&mut c.local, slot, 4 * TLB_ENTRIES);
         }
-        c.large.add(va, page_shift);
+        c.add_large(va, page_shift);
     }
 
     /// Remembers the code of the block at virtual `pc` in the current context. What stood in its slot moves to
@@ -426,14 +436,14 @@ impl Tlb {
         }
         c.put_jump(i, JumpEntry { tag: pc, code });
         c.local_jumps |= !global;
-        c.large.add(pc, page_shift);
+        c.add_large(pc, page_shift);
     }
 
     /// The block at `pc` also depends on the page behind its own.
     pub fn jump_crosses(&mut self, pc: u64, global: bool, page_shift: u8) {
         let c = &mut self.contexts[self.current];
         c.local_jumps |= !global;
-        c.large.add((pc | 0xfff) + 1, page_shift);
+        c.add_large((pc | 0xfff) + 1, page_shift);
     }
 
     /// The jump cache's answer for `pc` in the current context.
@@ -531,4 +541,63 @@ fn push_bounded(list: &mut Vec<u16>, slot: u16, limit: usize) {
         list.dedup();
     }
     list.push(slot);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const USER: u64 = 0x1_0000;
+    /// In the linear map of a kernel under Sv57: the same as `USER` but for bits 63 to 48 and 15 to 0.
+    const KERNEL: u64 = 0xff60_0000_0000_0000;
+
+    fn tlb(masked: u8) -> Tlb {
+        Tlb::new(ContextKey { masked, ..ContextKey::default() }, TLB_ENTRIES)
+    }
+
+    fn readable(tlb: &mut Tlb, va: u64) -> bool {
+        tlb.contexts[tlb.current].tables().read[tlb_index(va)].tag == va & !0xfff
+    }
+
+    #[test]
+    fn a_fence_of_a_page_leaves_the_others() {
+        let mut t = tlb(0);
+        t.fill(KERNEL + 0x5000, 0, false, true, 30);
+        t.fill(USER, 0, false, false, 12);
+        t.fill(USER + 0x1000, 0, false, false, 12);
+        t.fill_jump(KERNEL + 0x6000, 1, true, 30);
+        t.flush_page(Space::Host, USER, None);
+        assert!(!readable(&mut t, USER));
+        assert!(readable(&mut t, USER + 0x1000) && readable(&mut t, KERNEL + 0x5000));
+        assert_eq!(t.find_jump(KERNEL + 0x6000), Some(1));
+    }
+
+    #[test]
+    fn a_fence_inside_a_large_page_drops_all_of_it() {
+        for masked in [0, 7, 16] {
+            let mut t = tlb(masked);
+            t.fill(KERNEL + 0x5000, 0, false, true, 21);
+            t.fill_jump(KERNEL + 0x6000, 1, true, 21);
+            t.flush_page(Space::Host, KERNEL + 0x1f_f000, None);
+            assert!(!readable(&mut t, KERNEL + 0x5000), "{masked} bits masked");
+            assert_eq!(t.find_jump(KERNEL + 0x6000), None, "{masked} bits masked");
+        }
+    }
+
+    #[test]
+    fn a_fence_finds_entries_by_masked_addresses() {
+        for shift in [12, 21] {
+            let mut t = tlb(16);
+            t.fill(0xabcd << 48 | USER, 0, false, false, shift);
+            t.flush_page(Space::Host, USER, None);
+            assert!(!readable(&mut t, 0xabcd << 48 | USER), "page of 2^{shift} bytes");
+        }
+        let mut t = tlb(7);
+        t.fill(0xab << 57 | USER, 0, false, false, 12);
+        t.fill(0x1 << 50 | USER + 0x1000, 0, false, false, 12);
+        t.flush_page(Space::Host, USER, None);
+        t.flush_page(Space::Host, USER + 0x1000, None);
+        assert!(!readable(&mut t, 0xab << 57 | USER));
+        assert!(readable(&mut t, 0x1 << 50 | USER + 0x1000), "bit 50 is part of the address");
+    }
 }
