@@ -4,8 +4,6 @@ mod guest;
 
 use guest::*;
 
-const CODE: u64 = RAM + 0x1_0000;
-const STOP: u64 = RAM + 0x8000;
 const DATA: u64 = RAM + 0x5_0000;
 
 fn run(program: impl Fn(&mut Asm), check: impl Fn(&str, &Guest, &accel::HartState)) {

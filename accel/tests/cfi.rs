@@ -10,8 +10,6 @@ use arch::ext::{Ext, IsaConfig};
 use arch::pte::{A, D, R, U, W, X};
 use guest::*;
 
-const CODE: u64 = RAM + 0x1_0000;
-const STOP: u64 = RAM + 0x8000;
 const DATA: u64 = RAM + 0x5_0000;
 const VA: u64 = 0x40_0000;
 
@@ -31,11 +29,7 @@ fn lpad(label: u32) -> u32 {
 }
 
 fn isa() -> IsaConfig {
-    let mut isa = IsaConfig::default();
-    for ext in [Ext::Zicfilp, Ext::Zicfiss, Ext::Zimop, Ext::Zcmop] {
-        isa.exts.insert(ext);
-    }
-    isa
+    isa_with(&[Ext::Zicfilp, Ext::Zicfiss, Ext::Zimop, Ext::Zcmop])
 }
 
 /// Runs `program` in S-mode under Sv39 with the page `flags` at VA (0: none); traps end it. Checks the end and the

@@ -6,8 +6,6 @@ mod guest;
 use accel::HartState;
 use guest::*;
 
-const CODE: u64 = RAM + 0x1_0000;
-const STOP: u64 = RAM + 0x8000;
 const DATA: u64 = RAM + 0x5_0000;
 const TABLES: u64 = RAM + 0x10_0000;
 const LOW: u64 = 0x1122_3344_5566_7788;

@@ -7,9 +7,6 @@ use arch::csr::{MCOUNTINHIBIT, MCYCLE, MHPMCOUNTER3, MHPMEVENT3, MINSTRET, MIP, 
 use arch::ext::{Ext, IsaConfig};
 use guest::*;
 
-const CODE: u64 = RAM + 0x1_0000;
-const STOP: u64 = RAM + 0x8000;
-
 fn run(program: impl Fn(&mut Asm), check: impl Fn(&str, &accel::HartState)) {
     for (name, options) in modes() {
         let mut g = Guest::new(options, 1);

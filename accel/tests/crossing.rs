@@ -7,8 +7,6 @@ use accel::HartState;
 use arch::pte::{G, U};
 use guest::*;
 
-const CODE: u64 = RAM + 0x1_0000;
-const STOP: u64 = RAM + 0x8000;
 const TABLES: u64 = RAM + 0x10_0000;
 /// Virtual addresses under test, far from the identity mapping.
 const VA: u64 = 0x40_0000;

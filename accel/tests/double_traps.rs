@@ -7,17 +7,13 @@ use arch::csr::{MCAUSE, MENVCFG, MEPC, MNCAUSE, MNEPC, MNSTATUS, MSTATUS, MTVAL2
 use arch::ext::{Ext, IsaConfig};
 use guest::*;
 
-const CODE: u64 = RAM + 0x1_0000;
 /// M-mode's trap handler.
 const TRAP: u64 = RAM + 0x8000;
 const NMI: u64 = RAM + 0x9000;
 const NMI_EXCEPTION: u64 = RAM + 0xa000;
 
 fn isa(exts: &[Ext]) -> IsaConfig {
-    let mut isa = IsaConfig::default();
-    exts.iter().for_each(|ext| isa.exts.insert(*ext));
-    (isa.rnmi_interrupt_vector, isa.rnmi_exception_vector) = (NMI, NMI_EXCEPTION);
-    isa
+    IsaConfig { rnmi_interrupt_vector: NMI, rnmi_exception_vector: NMI_EXCEPTION, ..isa_with(exts) }
 }
 
 /// Ends the program.

@@ -8,14 +8,11 @@ use arch::ext::{EXTENSIONS, Ext, ExtSet, IsaConfig};
 use arch::isa::{Decoder, rows};
 use guest::*;
 
-const CODE: u64 = RAM + 0x1_0000;
-const STOP: u64 = RAM + 0x8000;
 const HANDLER: u64 = RAM + 0x9000;
 /// Where the handler notes the cause of the trap in each slot.
 const CAUSES: u64 = RAM + 0x10_0000;
 /// Every word stands at the start of one.
 const SLOT: u64 = 8;
-const ILLEGAL: u64 = 2;
 
 fn all() -> IsaConfig {
     arch::model::find("max").expect("a model that the program has").config()

@@ -11,8 +11,6 @@ use arch::csr;
 use arch::pte::{A, D, G, R, U, W, X};
 use guest::*;
 
-const CODE: u64 = RAM + 0x1_0000;
-const STOP: u64 = RAM + 0x8000;
 const TABLES: u64 = RAM + 0x10_0000;
 const VA: u64 = 0x40_0000;
 /// Two pages that hold 1 and 2.

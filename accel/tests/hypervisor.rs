@@ -13,9 +13,7 @@ use arch::ext::IsaConfig;
 use arch::pte::{U, V};
 use guest::*;
 
-const CODE: u64 = RAM + 0x1_0000;
 /// M-mode ends here; HS-mode and VS-mode at [`HS_STOP`] and [`VS_STOP`].
-const STOP: u64 = RAM + 0x8000;
 const HS_STOP: u64 = RAM + 0x9000;
 const VS_STOP: u64 = RAM + 0xa000;
 const INT: u64 = 1 << 63;

@@ -11,7 +11,6 @@ mod guest;
 use accel::tcg::TcgOptions;
 use guest::*;
 
-const CODE: u64 = RAM + 0x1_0000;
 const ROUNDS: u64 = 4000;
 /// Rounds where there may be more harts than cores, which then wait for each other's time slices.
 const MANY_HARTS_ROUNDS: u64 = 500;

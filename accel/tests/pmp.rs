@@ -9,8 +9,6 @@ use arch::csr::{mseccfg, mstatus, pmpcfg};
 use arch::ext::{Ext, IsaConfig};
 use guest::*;
 
-const CODE: u64 = RAM + 0x1_0000;
-const STOP: u64 = RAM + 0x8000;
 const DATA: u64 = RAM + 0x5_0000;
 
 const TOR: u8 = pmpcfg::TOR << pmpcfg::A_SHIFT;

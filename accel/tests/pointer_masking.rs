@@ -9,8 +9,6 @@ use arch::csr::{MENVCFG, MSECCFG, envcfg, mstatus};
 use arch::ext::{Ext, IsaConfig};
 use guest::*;
 
-const CODE: u64 = RAM + 0x1_0000;
-const STOP: u64 = RAM + 0x8000;
 const DATA: u64 = RAM + 0x5_0000;
 /// No RAM, no device.
 const HOLE: u64 = 0x4000_0000;
@@ -19,9 +17,7 @@ const PMM7: u64 = 2 << envcfg::PMM_SHIFT;
 const PMM16: u64 = 3 << envcfg::PMM_SHIFT;
 
 fn isa() -> IsaConfig {
-    let mut isa = IsaConfig::default();
-    [Ext::Smmpm, Ext::Smnpm, Ext::Ssnpm].into_iter().for_each(|ext| isa.exts.insert(ext));
-    isa
+    isa_with(&[Ext::Smmpm, Ext::Smnpm, Ext::Ssnpm])
 }
 
 /// Runs `program` in M-mode, x8 = a tagged address of DATA, traps leading to the stop code.

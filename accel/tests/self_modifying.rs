@@ -5,7 +5,6 @@ mod guest;
 use accel::{HartSet, RemoteFence, VcpuExit};
 use guest::*;
 
-const CODE: u64 = RAM + 0x1_0000;
 /// The code that is changed: `addi a0, x0, n`, `ret`.
 const VICTIM: u64 = RAM + 0x2_0000;
 const RET: u32 = 0x0000_8067;

@@ -7,8 +7,6 @@ use std::time::Duration;
 use accel::{HartIrq, HartState, VcpuExit};
 use guest::*;
 
-const CODE: u64 = RAM + 0x1_0000;
-const STOP: u64 = RAM + 0x8000;
 const MTIE: u64 = 1 << 7;
 const STIE: u64 = 1 << 5;
 /// Ticks in a millisecond.

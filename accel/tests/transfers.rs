@@ -7,16 +7,10 @@ use arch::csr::{SCTRSTATUS, SIREG, SIREG2, SIREG3, SISELECT, ctrctl, event, mip,
 use arch::ext::{Ext, IsaConfig};
 use guest::*;
 
-const CODE: u64 = RAM + 0x1_0000;
-const STOP: u64 = RAM + 0x8000;
 const HANDLER: u64 = RAM + 0x9000;
 
 fn isa() -> IsaConfig {
-    let mut isa = IsaConfig::default();
-    for ext in [Ext::Smctr, Ext::Ssctr, Ext::Smcsrind, Ext::Sscsrind, Ext::Sscofpmf] {
-        isa.exts.insert(ext);
-    }
-    isa
+    isa_with(&[Ext::Smctr, Ext::Ssctr, Ext::Smcsrind, Ext::Sscsrind, Ext::Sscofpmf])
 }
 
 /// Source, target and type of the records, the oldest first.

@@ -4,9 +4,6 @@ mod guest;
 
 use guest::*;
 
-const CODE: u64 = RAM + 0x1_0000;
-const STOP: u64 = RAM + 0x8000;
-
 /// Runs `program` in M-mode with all traps leading to the stop code.
 fn each_mode(program: impl Fn(&mut Asm), check: impl Fn(&str, &accel::HartState)) {
     for (name, options) in modes() {

@@ -7,11 +7,9 @@ mod guest;
 use accel::{HartState, Mode, TriggerState};
 use arch::csr::mcontrol6::*;
 use arch::csr::{TDATA1, TDATA2, icount, itrigger, mcontrol6, mip, mstatus};
-use arch::ext::{Ext, ExtSet, IsaConfig};
+use arch::ext::{Ext, IsaConfig};
 use guest::*;
 
-const CODE: u64 = RAM + 0x1_0000;
-const STOP: u64 = RAM + 0x8000;
 const DATA: u64 = RAM + 0x5_0000;
 
 const MCONTROL6: u64 = 6 << 60;
@@ -19,9 +17,8 @@ const ICOUNT: u64 = 3 << 60;
 const BREAKPOINT: u64 = 3;
 
 fn isa() -> IsaConfig {
-    let isa = IsaConfig::default();
-    let more = ExtSet::of(&[Ext::Sdtrig, Ext::Zicboz, Ext::Zicbom, Ext::Svadu, Ext::Smmpm, Ext::V]);
-    IsaConfig { exts: isa.exts.union(&more).closure(), vlen: 256, ..isa }
+    let exts = [Ext::Sdtrig, Ext::Zicboz, Ext::Zicbom, Ext::Svadu, Ext::Smmpm, Ext::V];
+    IsaConfig { vlen: 256, ..isa_with(&exts) }
 }
 
 fn trigger(tdata1: u64, tdata2: u64) -> TriggerState {

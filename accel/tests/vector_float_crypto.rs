@@ -5,36 +5,23 @@ mod guest;
 use accel::HartState;
 use accel::tcg::TcgOptions;
 use arch::csr;
-use arch::ext::{Ext, ExtSet, IsaConfig};
+use arch::ext::{Ext, IsaConfig};
 use guest::*;
-
-const CODE: u64 = RAM + 0x1_0000;
-const STOP: u64 = RAM + 0x8000;
 
 /// The bit that a masked instruction has clear; the assembler writes it clear.
 const UNMASKED: u32 = 1 << 25;
 
-const E8: u64 = 0 << 3;
-const E16: u64 = 1 << 3;
-const E32: u64 = 2 << 3;
-const E64: u64 = 3 << 3;
-const M2: u64 = 1;
-const MF2: u64 = 7;
-
-const ILLEGAL: u64 = 2;
 /// Flags of `fcsr`.
 const NX: u64 = 1;
 const DZ: u64 = 8;
 const NV: u64 = 16;
 
-fn isa(exts: &[Ext], vlen: u32) -> IsaConfig {
-    let base = IsaConfig::default();
-    IsaConfig { exts: base.exts.union(&ExtSet::of(exts)).closure(), vlen, ..base }
-}
-
 /// All there is, VLEN = 128.
 fn all() -> IsaConfig {
-    isa(&[Ext::V, Ext::Zvfh, Ext::Zvfbfwma, Ext::Zvkng, Ext::Zvksg, Ext::Zvbc, Ext::Zvbb], 128)
+    IsaConfig {
+        vlen: 128,
+        ..isa_with(&[Ext::V, Ext::Zvfh, Ext::Zvfbfwma, Ext::Zvkng, Ext::Zvksg, Ext::Zvbc, Ext::Zvbb])
+    }
 }
 
 /// `op vd, vs2, vs1`, not masked. The third register may be a scalar or part of the encoding.
@@ -165,10 +152,10 @@ fn csr_vill() -> u64 {
 fn element_widths_are_those_of_the_extensions() {
     const WIDTHS: [u64; 4] = [E8, E16, E32, E64];
     let legal = |isa: &IsaConfig, op| WIDTHS.map(|sew| !is_illegal(isa, v(op, 8, 16, 0), |g| start(g, sew, 1)));
-    let single = isa(&[Ext::Zve32f], 128);
-    let wide_integers = isa(&[Ext::Zve64f], 128);
-    let conversions = isa(&[Ext::Zve64f, Ext::Zvfhmin], 128);
-    let bf16 = isa(&[Ext::Zve32f, Ext::Zvfbfmin], 128);
+    let single = IsaConfig { vlen: 128, ..isa_with(&[Ext::Zve32f]) };
+    let wide_integers = IsaConfig { vlen: 128, ..isa_with(&[Ext::Zve64f]) };
+    let conversions = IsaConfig { vlen: 128, ..isa_with(&[Ext::Zve64f, Ext::Zvfhmin]) };
+    let bf16 = IsaConfig { vlen: 128, ..isa_with(&[Ext::Zve32f, Ext::Zvfbfmin]) };
     let full = all();
     for (op, expected) in [
         (Op::VfaddVv, [[false, false, true, false], [false, false, true, false], [false, true, true, true]]),
@@ -194,7 +181,7 @@ fn element_widths_are_those_of_the_extensions() {
 
 #[test]
 fn an_extension_that_is_off_is_illegal() {
-    let v_alone = isa(&[Ext::V], 128);
+    let v_alone = IsaConfig { vlen: 128, ..isa_with(&[Ext::V]) };
     for op in [
         Op::Vfwmaccbf16Vv,
         Op::Vfncvtbf16FFW,
@@ -209,7 +196,7 @@ fn an_extension_that_is_off_is_illegal() {
     ] {
         assert!(is_illegal(&v_alone, v(op, 8, 10, 12), |g| start(g, if op == Op::VclmulVv { E64 } else { E32 }, 0)));
     }
-    let zvkb = isa(&[Ext::Zve32x, Ext::Zvkb], 128);
+    let zvkb = IsaConfig { vlen: 128, ..isa_with(&[Ext::Zve32x, Ext::Zvkb]) };
     assert!(!is_illegal(&zvkb, v(Op::Vbrev8V, 8, 9, 0), |g| start(g, E32, 4)));
     assert!(is_illegal(&zvkb, v(Op::VbrevV, 8, 9, 0), |g| start(g, E32, 4)));
     assert!(is_illegal(&zvkb, v(Op::VfaddVv, 8, 9, 10), |g| start(g, E32, 4)));
@@ -373,7 +360,7 @@ fn groups_of_elements_want_whole_groups() {
         assert!(!is_illegal(&long, v(op, 8, 10, 12), at(E32 | MF2, 4, 0)), "{op:?}");
     }
     // SHA-512 is Zvknhb's.
-    let sha256 = self::isa(&[Ext::V, Ext::Zvknha], 256);
+    let sha256 = self::IsaConfig { vlen: 256, ..isa_with(&[Ext::V, Ext::Zvknha]) };
     assert!(!is_illegal(&sha256, v(Op::Vsha2chVv, 8, 10, 12), at(E32, 4, 0)));
     assert!(is_illegal(&sha256, v(Op::Vsha2chVv, 8, 10, 12), at(E64, 4, 0)));
 }

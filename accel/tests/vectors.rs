@@ -4,35 +4,17 @@ mod guest;
 
 use accel::HartState;
 use arch::csr::mstatus;
-use arch::ext::{Ext, ExtSet, IsaConfig};
+use arch::ext::{Ext, IsaConfig};
 use guest::*;
 
-const CODE: u64 = RAM + 0x1_0000;
-const STOP: u64 = RAM + 0x8000;
 /// Behind the last byte of RAM nothing answers.
 const TOP: u64 = RAM + SIZE as u64;
 const VILL: u64 = 1 << 63;
 
 /// Causes.
-const ILLEGAL: u64 = 2;
 const BREAKPOINT: u64 = 3;
 const LOAD_FAULT: u64 = 5;
 const STORE_FAULT: u64 = 7;
-
-/// `vtype` with undisturbed tails.
-const E8: u64 = 0;
-const E16: u64 = 1 << 3;
-const E32: u64 = 2 << 3;
-const E64: u64 = 3 << 3;
-const M2: u64 = 1;
-const M4: u64 = 2;
-const M8: u64 = 3;
-const MF2: u64 = 7;
-
-fn isa(exts: &[Ext], vlen: u32) -> IsaConfig {
-    let isa = IsaConfig::default();
-    IsaConfig { exts: isa.exts.union(&ExtSet::of(exts)).closure(), vlen, ..isa }
-}
 
 /// The word of a vector instruction: its row with these operands in their places; unmasked if `vm`.
 fn v(op: Op, vd: u8, vs1: u8, vs2: u8, vm: bool) -> u32 {
@@ -119,7 +101,7 @@ fn cause_of(isa: &IsaConfig, start: Start, word: u32) -> u64 {
 }
 
 fn full() -> IsaConfig {
-    isa(&[Ext::V], 128)
+    IsaConfig { vlen: 128, ..isa_with(&[Ext::V]) }
 }
 
 #[test]
@@ -552,7 +534,8 @@ fn register_groups_obey_the_rules() {
 fn subsets_have_their_widths() {
     let wide = Start::new(E64, 2);
     let narrow = Start::new(E32, 2);
-    let (z32, z64) = (isa(&[Ext::Zve32x], 128), isa(&[Ext::Zve64x], 128));
+    let (z32, z64) =
+        (IsaConfig { vlen: 128, ..isa_with(&[Ext::Zve32x]) }, IsaConfig { vlen: 128, ..isa_with(&[Ext::Zve64x]) });
     assert_eq!(cause_of(&z32, narrow, v(Op::Vle64V, 8, 10, 0, true)), ILLEGAL);
     assert_eq!(cause_of(&z64, narrow, v(Op::Vle64V, 8, 10, 0, true)), BREAKPOINT);
     assert_eq!(cause_of(&z32, narrow, v(Op::VwaddVv, 8, 10, 12, true)), ILLEGAL);

@@ -8,10 +8,9 @@ use std::sync::{Arc, Mutex};
 use accel::tcg::{Tcg, TcgOptions, csr};
 use accel::{Accel, BusFault, Clock, GuestBus, GuestRam, HartState, Vcpu, VcpuExit, VcpuHandle, VmConfig};
 use arch::ext::IsaConfig;
-use guest::{Asm, END, Op, RAM, modes};
+use guest::{Asm, CODE, END, Op, RAM, modes};
 use vm_memory::{Bytes, GuestAddress};
 
-const CODE: u64 = RAM + 0x1_0000;
 const WATCHED: u64 = RAM + 0x3000;
 const TABLE: u64 = RAM + 0x10_0000;
 

@@ -9,17 +9,39 @@ use std::sync::{Arc, Mutex};
 
 use accel::tcg::{Tcg, TcgOptions, csr};
 use accel::{Accel, BusFault, Clock, GuestBus, GuestRam, HartState, Vcpu, VcpuExit, VcpuHandle, Vm, VmConfig};
-use arch::ext::IsaConfig;
+use arch::ext::{Ext, ExtSet, IsaConfig};
 pub use arch::isa::Op;
 use arch::isa::{Operands, encode};
 use vm_memory::{Bytes, GuestAddress};
 
 pub const RAM: u64 = 0x8000_0000;
 pub const SIZE: usize = 16 << 20;
+/// Where most programs begin, and where their traps go: to the stop code.
+pub const CODE: u64 = RAM + 0x1_0000;
+pub const STOP: u64 = RAM + 0x8000;
 /// A store to `END + 8 * hart` ends that hart's program.
 pub const END: u64 = 0x10_0000;
 /// Reads as 16 bits of code, `nop`: a device to execute from.
 pub const ROM: u64 = 0x20_0000;
+
+/// Cause of an illegal instruction.
+pub const ILLEGAL: u64 = 2;
+
+/// SEW and LMUL in `vtype`; tails and masked elements undisturbed.
+pub const E8: u64 = 0;
+pub const E16: u64 = 1 << 3;
+pub const E32: u64 = 2 << 3;
+pub const E64: u64 = 3 << 3;
+pub const M2: u64 = 1;
+pub const M4: u64 = 2;
+pub const M8: u64 = 3;
+pub const MF2: u64 = 7;
+
+/// The default harts with `exts` and what these need.
+pub fn isa_with(exts: &[Ext]) -> IsaConfig {
+    let isa = IsaConfig::default();
+    IsaConfig { exts: isa.exts.union(&ExtSet::of(exts)).closure(), ..isa }
+}
 
 /// Every way to run, the interpreter included.
 pub fn modes() -> Vec<(&'static str, TcgOptions)> {

@@ -594,10 +594,10 @@ mod tests {
         }
         let mut t = tlb(7);
         t.fill(0xab << 57 | USER, 0, false, false, 12);
-        t.fill(0x1 << 50 | USER + 0x1000, 0, false, false, 12);
+        t.fill((1 << 50) | (USER + 0x1000), 0, false, false, 12);
         t.flush_page(Space::Host, USER, None);
         t.flush_page(Space::Host, USER + 0x1000, None);
         assert!(!readable(&mut t, 0xab << 57 | USER));
-        assert!(readable(&mut t, 0x1 << 50 | USER + 0x1000), "bit 50 is part of the address");
+        assert!(readable(&mut t, (1 << 50) | (USER + 0x1000)), "bit 50 is part of the address");
     }
 }
