@@ -76,26 +76,16 @@ pub static PROPERTIES: &[Property] = &[
         },
     },
     Property {
-        name: "num-pmp-regions",
-        allowed: "a number from 0 to 64",
-        doc: "entries of physical memory protection",
-        set: |o, v| store(&mut o.isa.pmp_entries, in_range(v, 0..=64)),
-    },
-    Property {
         name: "rnmi-interrupt-vector",
         allowed: "an even number of 64 bits",
         doc: "address of the handler of non-maskable interrupts",
-        set: |o, v| {
-            store(&mut o.isa.rnmi_interrupt_vector, in_range(v, 0..=u64::MAX).filter(|pc: &u64| pc.is_multiple_of(2)))
-        },
+        set: |o, v| store(&mut o.isa.rnmi_interrupt_vector, code_address(v)),
     },
     Property {
         name: "rnmi-exception-vector",
         allowed: "an even number of 64 bits",
         doc: "address of the handler of exceptions in a handler of non-maskable interrupts",
-        set: |o, v| {
-            store(&mut o.isa.rnmi_exception_vector, in_range(v, 0..=u64::MAX).filter(|pc: &u64| pc.is_multiple_of(2)))
-        },
+        set: |o, v| store(&mut o.isa.rnmi_exception_vector, code_address(v)),
     },
     Property {
         name: "pmu-mask",
@@ -456,6 +446,10 @@ fn in_range<T: TryFrom<u64>>(value: &str, range: RangeInclusive<u64>) -> Option<
     number.ok().filter(|number| range.contains(number)).and_then(|number| number.try_into().ok())
 }
 
+fn code_address(value: &str) -> Option<u64> {
+    in_range(value, 0..=u64::MAX).filter(|pc: &u64| pc.is_multiple_of(2))
+}
+
 fn power_of_two<T: TryFrom<u64>>(value: &str, range: RangeInclusive<u64>) -> Option<T> {
     let number: u64 = in_range(value, range)?;
     number.is_power_of_two().then_some(number)?.try_into().ok()
@@ -502,6 +496,14 @@ mod tests {
 
     fn error(argument: &str) -> String {
         parse(argument).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_name_is_one_row() {
+        let mut names: Vec<&str> =
+            EXTENSIONS.iter().map(|row| row.name).chain(PROPERTIES.iter().map(|property| property.name)).collect();
+        names.sort_unstable();
+        assert_eq!(names.windows(2).find(|pair| pair[0] == pair[1]), None);
     }
 
     #[test]
