@@ -5,6 +5,8 @@
 //! [`Guest::stop_code`] reads `minstret` into x30 first, and takes the address of the device from x31.
 #![allow(dead_code, reason = "each test uses its own part")]
 
+pub mod hyper;
+
 use std::sync::{Arc, Mutex};
 
 use accel::tcg::{Tcg, TcgOptions, csr};
