@@ -165,3 +165,35 @@ fn run_overflow(freeze: u64, check: impl Fn(&str, &HartState)) {
         check(name, &g.run(&s));
     }
 }
+
+/// A jump to where no instruction can begin traps; it has not transferred control.
+#[test]
+fn a_misaligned_jump_is_no_transfer() {
+    let mut isa = arch::model::parse("rv64,c=off").expect("a CPU model");
+    for ext in [Ext::Smctr, Ext::Ssctr, Ext::Smcsrind, Ext::Sscsrind] {
+        isa.exts.insert(ext);
+    }
+    type Program = fn(&mut Asm) -> &mut Asm;
+    let programs: [Program; 4] = [
+        |a| a.i(Op::Jal, 1, 0, 6),
+        |a| a.b(Op::Beq, 0, 0, CODE + 10),
+        |a| a.b(Op::Bgeu, 5, 0, CODE + 10),
+        |a| a.i(Op::Jalr, 0, 5, 2),
+    ];
+    for (name, options) in modes() {
+        for program in programs {
+            let mut g = Guest::with_isa(options.clone(), 1, isa.clone());
+            g.stop_code(STOP);
+            let mut a = Asm::at(CODE);
+            program(&mut a);
+            g.load(&a);
+            let mut s = g.machine(0, CODE, STOP);
+            s.mode = Mode::User;
+            (s.csr.ctr.mctrctl, s.csr.ctr.depth) = (ctrctl::U | ctrctl::MTE | ctrctl::STE, 4);
+            s.x[5] = CODE;
+            let end = g.run(&s);
+            assert_eq!((end.csr.mcause, end.csr.mepc), (0, CODE), "{name}");
+            assert_eq!(records(&end), [(CODE, 0, 1)], "{name}: the trap alone");
+        }
+    }
+}

@@ -11,6 +11,7 @@
 
 use arch::cause::{Exception, Interrupt};
 use arch::csr::{ctrctl as ctl, sctrstatus, xcause};
+use arch::ext::Ext;
 use arch::isa::{Insn, Op};
 
 use super::hart::Hart;
@@ -236,6 +237,10 @@ impl Hart {
         let pc = self.cur_pc();
         if let Some(insn) = self.vm.decoder.decode(raw) {
             let (target, kind) = outcome(&insn, pc, a, b);
+            if target & 2 != 0 && !self.vm.isa.has(Ext::Zca) {
+                // It traps, and transfers control to the handler alone.
+                return;
+            }
             record_jump(&mut self.s, pc, target, kind);
         }
     }
