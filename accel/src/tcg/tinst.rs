@@ -18,26 +18,33 @@ pub fn transform(insn: &Insn, raw: u32, offset: u64) -> u64 {
         Op::Sb | Op::Sh | Op::Sw | Op::Sd | Op::Fsh | Op::Fsw | Op::Fsd => {
             insn.op.row().pattern.bits | u32::from(insn.rs2) << 20 | place
         }
-        _ if is_atomic(raw) || is_hypervisor_access(raw) => raw & !RS1 | place,
+        _ if is_atomic(insn.op, raw) || is_hypervisor_access(insn.op) => raw & !RS1 | place,
         _ => return 0,
     };
     let full_size = if insn.len == 2 { 0 } else { 2 };
     u64::from(transformed & !2 | full_size)
 }
 
-/// Major opcode AMO.
-fn is_atomic(raw: u32) -> bool {
-    raw & 0x7f == 0x2f
+/// LR, SC and AMOs; their major opcode has the load-acquire and store-release instructions too.
+fn is_atomic(op: Op, raw: u32) -> bool {
+    let ordered = matches!(op, Op::LbAq | Op::LhAq | Op::LwAq | Op::LdAq | Op::SbRl | Op::ShRl | Op::SwRl | Op::SdRl);
+    raw & 0x7f == 0x2f && !ordered
 }
 
-/// HLV, HLVX and HSV: the one minor opcode of SYSTEM that accesses memory.
-fn is_hypervisor_access(raw: u32) -> bool {
-    raw & 0x707f == 0x4073
+/// HLV, HLVX and HSV. Their minor opcode also has the shadow stack instructions.
+pub fn is_hypervisor_access(op: Op) -> bool {
+    use Op::*;
+    matches!(op, HlvB | HlvBu | HlvH | HlvHu | HlvW | HlvWu | HlvD | HsvB | HsvH | HsvW | HsvD) || is_execute_load(op)
 }
 
-/// The immediate that an instruction adds to rs1 for its address.
+/// HLVX.
+pub fn is_execute_load(op: Op) -> bool {
+    matches!(op, Op::HlvxHu | Op::HlvxWu)
+}
+
+/// The immediate that a transformable instruction adds to rs1 for its address.
 pub fn displacement(insn: &Insn, raw: u32) -> u64 {
-    if is_atomic(raw) || is_hypervisor_access(raw) { 0 } else { insn.imm as i64 as u64 }
+    if is_atomic(insn.op, raw) || is_hypervisor_access(insn.op) { 0 } else { insn.imm as i64 as u64 }
 }
 
 #[cfg(test)]
@@ -65,6 +72,10 @@ mod tests {
         // amoadd.d.aqrl a0, a1, (a2); lr.w t0, (a0).
         assert_eq!(of(0x06b6_352f, 0), 0x06b0_352f);
         assert_eq!(of(0x1005_22af, 0), 0x1000_22af);
+        // hlv.d a0, (a1); hlvx.wu a0, (a1); hsv.w a0, (a1), two bytes on.
+        assert_eq!(of(0x6c05_c573, 0), 0x6c00_4573);
+        assert_eq!(of(0x6835_c573, 0), 0x6830_4573);
+        assert_eq!(of(0x6aa5_c073, 2), 0x6aa1_4073);
     }
 
     #[test]
@@ -76,8 +87,13 @@ mod tests {
 
     #[test]
     fn others_have_none() {
-        // add a0, a0, a1; cbo.zero (a0).
-        assert_eq!(of(0x00b5_0533, 0), 0);
-        assert_eq!(of(0x0045_200f, 0), 0);
+        // add a0, a0, a1; cbo.zero (a0); vle64.v v1, (a0); ld.aq a0, (a1).
+        for raw in [0x00b5_0533, 0x0045_200f, 0x0205_7087, 0x3405_b52f] {
+            assert_eq!(of(raw, 0), 0, "{raw:#x}");
+        }
+        // sspush ra; sspopchk t0; c.sspush ra: of the opcode of hlv, but none.
+        for raw in [0xce10_4073, 0xcdc2_c073, 0x6081] {
+            assert_eq!(of(raw, 0), 0, "{raw:#x}");
+        }
     }
 }
