@@ -368,3 +368,22 @@ fn machine_mode_enables_for_itself() {
         assert_eq!(end.csr.mstatus & mstatus::MPELP, mstatus::MPELP, "{name}");
     }
 }
+
+/// Where there are no compressed instructions a jump between words traps by itself, before anything is expected.
+#[test]
+fn a_misaligned_jump_expects_nothing() {
+    let mut isa = arch::model::parse("rv64,c=off").expect("a CPU model");
+    isa.exts.insert(Ext::Zicfilp);
+    for (name, options) in modes() {
+        let mut g = Guest::with_isa(options, 1, isa.clone());
+        g.stop_code(STOP);
+        let mut a = Asm::at(CODE);
+        a.i(Op::Jalr, 20, 8, 2);
+        g.load(&a);
+        let mut s = g.machine(0, CODE, STOP);
+        (s.csr.mseccfg, s.x[8], s.x[20]) = (mseccfg::MLPE, CODE + 0x100, 77);
+        let end = g.run(&s);
+        assert_eq!((end.csr.mcause, end.csr.mtval, end.csr.mepc), (0, CODE + 0x102, CODE), "{name}");
+        assert_eq!((end.csr.mstatus & mstatus::MPELP, end.x[20]), (0, 77), "{name}");
+    }
+}

@@ -85,7 +85,7 @@ mod tests {
     use crate::tcg::csr;
     use crate::tcg::interrupts::{self, World};
     use crate::tcg::trap::{mret, sret, take_trap};
-    use arch::csr::{envcfg, hstatus};
+    use arch::csr::{envcfg, hstatus, mseccfg};
     use mstatus::*;
 
     const M: u64 = 0x8000_0000;
@@ -204,6 +204,31 @@ mod tests {
         }
         let mut s = open(&isa, Mode::Supervisor);
         assert_eq!(mnret(&mut s), Err(Illegal));
+    }
+
+    /// The expectation of a landing pad is set aside, and holds again if the mode returned to has landing pads.
+    #[test]
+    fn an_nmi_keeps_the_expectation_of_a_landing_pad() {
+        let isa = isa(&[Ext::Smrnmi, Ext::Zicfilp]);
+        let all = [(Mode::Machine, false), (Mode::Supervisor, false), (Mode::User, false)];
+        for (mode, virt) in all.into_iter().chain([(Mode::Supervisor, true), (Mode::User, true)]) {
+            for (expected, enabled) in [(true, true), (true, false), (false, true)] {
+                let mut s = open(&isa, mode);
+                (s.virt, s.elp) = (virt, expected);
+                let lpe = envcfg::LPE;
+                // Those of the other modes are the opposite.
+                let own = |is: bool| if is == enabled { lpe } else { 0 };
+                s.csr.mseccfg = if own(mode == Mode::Machine) != 0 { mseccfg::MLPE } else { 0 };
+                s.csr.menvcfg = own(mode == Mode::Supervisor && !virt);
+                s.csr.henvcfg = own(mode == Mode::Supervisor && virt);
+                s.csr.senvcfg = own(mode == Mode::User);
+                take_nmi(&mut s, &isa, EPC);
+                assert_eq!((s.elp, s.csr.mnstatus & mnstatus::MNPELP != 0), (false, expected), "{mode:?} {virt}");
+                assert_eq!(s.csr.mstatus & (MPELP | SPELP), 0, "the others are left alone");
+                mnret(&mut s).unwrap();
+                assert_eq!((s.elp, s.csr.mnstatus & mnstatus::MNPELP), (expected && enabled, 0), "{mode:?} {virt}");
+            }
+        }
     }
 
     #[test]

@@ -72,6 +72,21 @@ impl Stages {
         stages
     }
 
+    /// Maps one page of guest physical addresses below 4 MiB by an entry of its own, its neighbours as they were;
+    /// returns the address of the entry.
+    pub fn g_map(&mut self, g: &Guest, gpa: u64, pa: u64, flags: u64) -> u64 {
+        let big = self.g.slot(g, gpa, 1);
+        let entry = g.read64(big);
+        if entry & RWX != 0 {
+            let (table, start) = (self.g.slot_page(), arch::pte::ppn(entry) << 12);
+            (0..512).for_each(|i| g.write64(table + 8 * i, leaf(start + 0x1000 * i, RWX | U)));
+            g.write64(big, table >> 2 | V);
+        }
+        let slot = self.g.slot(g, gpa, 0);
+        g.write64(slot, leaf(pa, flags));
+        slot
+    }
+
     /// As [`Paging::map`], with guest physical addresses in the pointers.
     pub fn vs_map(&mut self, g: &Guest, va: u64, gpa: u64, flags: u64) -> u64 {
         let mut table = self.vs.root;

@@ -419,6 +419,8 @@ impl Stage {
             _ if !by_mode => Err(Fault::Page),
             (true, true) => Ok(()),
             (true, false) if loads => Ok(()),
+            // HLVX is a load, of a page that is not executable.
+            (true, false) if access == Access::Load => Err(Fault::Page),
             (true, false) => Err(Fault::Access),
             (false, true) if entry & (pte::R | pte::W | pte::X) == pte::R => Err(Fault::Page),
             (false, true) => Err(Fault::Access),

@@ -31,6 +31,9 @@ fn shadow_swap(b: &mut Builder, i: &Insn, width: Width) -> bool {
 /// The target is computed before rd is written: they may be the same register.
 fn guarded_jump(b: &mut Builder, i: &Insn) -> bool {
     b.push(Op::Bin { op: BinOp::Add, d: Dst::T(0), a: x(i.rs1), b: Val::C(i64::from(i.imm)) });
+    if b.four_byte {
+        b.call(Helper::CheckJump, 0, [Val::T(0), Val::C(0), Val::C(0)]);
+    }
     if i.rd != 0 {
         let offset = b.next();
         b.push(Op::PcRel { d: Dst::X(i.rd), offset });
