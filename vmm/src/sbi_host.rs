@@ -8,10 +8,10 @@ use accel::tcg::csr::reset_supervisor;
 use accel::tcg::mmu::walk::{Access, PhysMem, Regime, translate};
 use accel::tcg::trap::Trap;
 use accel::{GuestRam, HartSet, HartState, Mode, RemoteFence, Vcpu, Vm};
-use arch::csr::hgatp;
+use arch::csr::{STIMECMP, hgatp};
 use arch::ext::{Ext, IsaConfig};
 use devices::HartLines;
-use firmware::sbi::{ConsoleError, Entry, Fence, GuestFault, HartStatus, MachineIds, PmuHarts, SbiError, SbiHost};
+use firmware::sbi::{ConsoleError, Entry, Fence, GuestFault, HartStatus, MachineIds, SbiError, SbiHost, State};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
 
 use crate::board::assembly::FirmwareConsole;
@@ -81,8 +81,8 @@ impl SbiHost for SbiCallHost<'_> {
         MachineIds { mvendorid: isa.mvendorid, marchid: isa.marchid, mimpid: isa.mimpid }
     }
 
-    fn has_hypervisor(&self) -> bool {
-        self.machine.isa.has(Ext::H)
+    fn isa(&self) -> &IsaConfig {
+        &self.machine.isa
     }
 
     fn hart_status(&self, hart: u32) -> HartStatus {
@@ -91,13 +91,14 @@ impl SbiHost for SbiCallHost<'_> {
 
     fn hart_start(&self, hart: u32, address: u64, opaque: u64) -> Result<(), SbiError> {
         self.machine.harts.states.begin_start(hart)?;
-        self.machine.harts.pmu.reset(hart);
+        self.machine.harts.sbi.reset(hart);
         self.machine.harts.load(hart, reset_supervisor(&self.machine.isa, u64::from(hart), address, opaque));
         Ok(())
     }
 
     fn is_executable(&self, address: u64) -> bool {
-        self.machine.ram.address_in_range(GuestAddress(address))
+        let aligned = address.is_multiple_of(if self.machine.isa.has(Ext::Zca) { 2 } else { 4 });
+        aligned && self.machine.ram.address_in_range(GuestAddress(address))
     }
 
     fn send_ipi(&self, hart: u32) {
@@ -128,13 +129,18 @@ impl SbiHost for SbiCallHost<'_> {
     }
 
     fn set_timer(&self, hart: u32, deadline: u64) {
+        debug_assert_eq!(hart, self.hart, "a hart sets its own");
+        // STIP then follows `stimecmp` alone, so that a supervisor may use both ways by turns.
+        if self.machine.isa.has(Ext::Sstc) && self.vcpu.borrow_mut().set_csr(STIMECMP, deadline) {
+            return;
+        }
         if let Some(handle) = self.machine.wires.handles().get(hart as usize) {
             handle.set_sbi_timer(deadline);
         }
     }
 
-    fn pmu(&self) -> &PmuHarts {
-        &self.machine.harts.pmu
+    fn state(&self) -> &State {
+        &self.machine.harts.sbi
     }
 
     fn read_csr(&self, number: u16) -> u64 {

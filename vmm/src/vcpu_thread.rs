@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 
 use accel::{HartState, SbiCall, ShutdownReason, Vcpu, VcpuExit};
 use arch::ext::IsaConfig;
-use firmware::sbi::{Entry, HartStates, HartStatus, PmuHarts, ResetKind, ResetReason, SbiOutcome, SbiRequest};
+use firmware::sbi::{Entry, HartStates, HartStatus, ResetKind, ResetReason, SbiOutcome, SbiRequest, State};
 
 use crate::board::wires::HartWires;
 use crate::control::{Control, Request};
@@ -46,8 +46,8 @@ pub struct Harts {
     changed: Condvar,
     /// HSM states; with M-mode below the guest all are started.
     pub states: HartStates,
-    /// What the SBI has given out of the harts' counters.
-    pub pmu: PmuHarts,
+    /// What the SBI remembers of the harts.
+    pub sbi: State,
     wires: Arc<HartWires>,
 }
 
@@ -60,7 +60,7 @@ impl Harts {
             gate: Mutex::new(gate),
             changed: Condvar::new(),
             states: HartStates::new(harts),
-            pmu: PmuHarts::new(harts, isa),
+            sbi: State::new(harts, isa),
             wires,
         }
     }
@@ -108,7 +108,7 @@ impl Harts {
     /// Power-on: only hart 0 is started, and starts that were under way are forgotten. The harts are stopped.
     pub fn reset(&self) {
         self.states.reset(0);
-        self.pmu.reset_all();
+        self.sbi.reset_all();
         self.gate().load.iter_mut().for_each(|load| *load = None);
     }
 

@@ -4,8 +4,8 @@ use sbi_spec::base as spec;
 
 use super::{Extension, SbiError, SbiHost, SbiOutcome, SbiRequest, find};
 
-/// The specification this implementation follows: 2.0.
-pub const SPEC_VERSION: u64 = 2 << 24;
+/// The specification this implementation follows: 3.0.
+pub const SPEC_VERSION: u64 = 3 << 24;
 
 /// `VREO` in ASCII. The specification's table assigns small numbers only and reserves no experimental range;
 /// this one is far outside of what it gives out.
@@ -53,7 +53,7 @@ mod tests {
     #[test]
     fn versions_and_ids() {
         let host = MockHost::new(1);
-        assert_eq!(value_of(handle(&call(0x10, 0, &[]), &host)), 0x0200_0000);
+        assert_eq!(value_of(handle(&call(0x10, 0, &[]), &host)), 0x0300_0000);
         assert_eq!(value_of(handle(&call(0x10, 1, &[]), &host)), IMPLEMENTATION_ID);
         assert_eq!(value_of(handle(&call(0x10, 2, &[]), &host)), IMPLEMENTATION_VERSION);
         assert_eq!(value_of(handle(&call(0x10, 4, &[]), &host)), 0x11);
@@ -66,7 +66,9 @@ mod tests {
     fn probe_tells_what_is_there() {
         let host = MockHost::new(1);
         let probe = |eid| value_of(handle(&call(0x10, 3, &[eid]), &host));
-        for eid in [0, 1, 8, 0x10, 0x5449_4d45, 0x0073_5049, 0x5246_4e43, 0x0048_534d, 0x5352_5354, 0x4442_434e] {
+        for eid in
+            [0, 1, 8, 0x10, 0x5449_4d45, 0x0073_5049, 0x5246_4e43, 0x0048_534d, 0x5352_5354, 0x4442_434e, 0x4657_4654]
+        {
             assert_eq!(probe(eid), 1, "eid {eid:#x}");
         }
         assert_eq!(probe(0x5355_5350), 1);

@@ -1,6 +1,8 @@
 //! What the SBI needs of the machine it serves. Implemented by the VMM.
 
-use super::PmuHarts;
+use arch::ext::IsaConfig;
+
+use super::State;
 
 /// Standard SBI errors that this implementation returns (spec, "Standard SBI Errors").
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +17,9 @@ pub enum SbiError {
     AlreadyStarted = -7,
     AlreadyStopped = -8,
     NoShmem = -9,
+    InvalidState = -10,
+    BadRange = -11,
+    DeniedLocked = -14,
 }
 
 /// HSM state of a hart (spec, "HSM Hart States"); the discriminant is the state id.
@@ -73,8 +78,8 @@ pub trait SbiHost {
     /// Hart ids are `0..hart_count()`.
     fn hart_count(&self) -> u32;
     fn machine_ids(&self) -> MachineIds;
-    /// Whether harts have the hypervisor extension.
-    fn has_hypervisor(&self) -> bool;
+    /// The ISA of every hart.
+    fn isa(&self) -> &IsaConfig;
 
     /// `hart` is valid.
     fn hart_status(&self, hart: u32) -> HartStatus;
@@ -96,8 +101,8 @@ pub trait SbiHost {
     /// Where the hart has Sstc this sets `stimecmp`.
     fn set_timer(&self, hart: u32, deadline: u64);
 
-    /// The counters that the PMU extension hands out.
-    fn pmu(&self) -> &PmuHarts;
+    /// What the SBI remembers of the harts.
+    fn state(&self) -> &State;
     /// Reads a CSR of the calling hart as M-mode would; zero if the hart does not have it.
     fn read_csr(&self, number: u16) -> u64;
     /// Writes a CSR of the calling hart as M-mode would; nothing happens if the hart does not have it.

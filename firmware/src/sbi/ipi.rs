@@ -14,8 +14,8 @@ fn handle(call: &SbiRequest, host: &dyn SbiHost) -> SbiOutcome {
             for hart in harts {
                 host.send_ipi(hart);
                 if hart != call.hart {
-                    host.pmu().count(call.hart, FirmwareEvent::IpiSent);
-                    host.pmu().count(hart, FirmwareEvent::IpiReceived);
+                    host.state().pmu.count(call.hart, FirmwareEvent::IpiSent);
+                    host.state().pmu.count(hart, FirmwareEvent::IpiReceived);
                 }
             }
             0

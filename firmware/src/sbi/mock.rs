@@ -4,9 +4,11 @@ use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 
+use arch::ext::IsaConfig;
+
 use super::{
-    ConsoleError, Fence, GuestFault, HartStates, HartStatus, MachineIds, PmuHarts, SbiError, SbiHost, SbiOutcome,
-    SbiRequest,
+    ConsoleError, Fence, GuestFault, HartStates, HartStatus, MachineIds, SbiError, SbiHost, SbiOutcome, SbiRequest,
+    State,
 };
 
 /// The mock's RAM.
@@ -36,9 +38,10 @@ struct Inner {
 
 pub struct MockHost {
     harts: u32,
-    pub hypervisor: bool,
+    /// `max`, to be changed before the first call.
+    pub isa: IsaConfig,
     states: HartStates,
-    pmu: PmuHarts,
+    state: State,
     inner: RefCell<Inner>,
 }
 
@@ -56,8 +59,9 @@ impl MockHost {
             ipis: Vec::new(),
             csrs: HashMap::new(),
         };
-        let pmu = PmuHarts::new(harts, &arch::model::parse("rv64,sscofpmf=on").expect("a model"));
-        Self { harts, hypervisor: true, states, pmu, inner: RefCell::new(inner) }
+        let isa = arch::model::parse("max").expect("a model");
+        let state = State::new(harts, &arch::model::parse("rv64,sscofpmf=on").expect("a model"));
+        Self { harts, isa, states, state, inner: RefCell::new(inner) }
     }
 
     pub fn events(&self) -> Vec<Event> {
@@ -104,8 +108,8 @@ impl SbiHost for MockHost {
         MachineIds { mvendorid: 0x11, marchid: 0x22, mimpid: 0x33 }
     }
 
-    fn has_hypervisor(&self) -> bool {
-        self.hypervisor
+    fn isa(&self) -> &IsaConfig {
+        &self.isa
     }
 
     fn hart_status(&self, hart: u32) -> HartStatus {
@@ -143,8 +147,8 @@ impl SbiHost for MockHost {
         self.inner.borrow_mut().events.push(Event::Timer(hart, deadline));
     }
 
-    fn pmu(&self) -> &PmuHarts {
-        &self.pmu
+    fn state(&self) -> &State {
+        &self.state
     }
 
     fn read_csr(&self, number: u16) -> u64 {

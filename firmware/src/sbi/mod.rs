@@ -4,12 +4,13 @@
 //! [`handle`] searches it. The machine stands behind [`SbiHost`]; what the calling vCPU itself has to do
 //! (stop, suspend, reset the machine) leaves as an [`SbiOutcome`].
 //!
-//! Specification: RISC-V Supervisor Binary Interface 2.0, for XLEN = 64.
+//! Specification: RISC-V Supervisor Binary Interface 3.0, for XLEN = 64.
 
 use std::ops::RangeInclusive;
 
 mod base;
 mod dbcn;
+mod fwft;
 mod host;
 mod hsm;
 mod ipi;
@@ -19,6 +20,7 @@ mod mock;
 pub mod pmu;
 mod rfence;
 mod srst;
+mod state;
 mod susp;
 mod time;
 
@@ -26,6 +28,7 @@ pub use base::{IMPLEMENTATION_ID, IMPLEMENTATION_VERSION, SPEC_VERSION};
 pub use host::{ConsoleError, Fence, GuestFault, HartStatus, MachineIds, SbiError, SbiHost};
 pub use hsm::HartStates;
 pub use pmu::PmuHarts;
+pub use state::{HartData, State};
 
 /// An S-mode `ecall`, with the registers that matter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,6 +134,7 @@ pub static EXTENSIONS: &[Extension] = &[
     dbcn::EXTENSION,
     susp::EXTENSION,
     pmu::EXTENSION,
+    fwft::EXTENSION,
 ];
 
 /// The extension that answers `eid`, if it is there on this machine.
@@ -155,11 +159,11 @@ fn harts_of_mask(mask: u64, base: u64, host: &dyn SbiHost) -> Result<Vec<u32>, S
     if base == u64::MAX {
         return Ok((0..count).collect());
     }
-    // The base alone must be a valid hart, even if the mask selects none.
-    let base = u32::try_from(base).ok().filter(|b| *b < count).ok_or(SbiError::InvalidParam)?;
+    // The base need not be a hart itself, unless bit 0 selects it.
+    let hart = |bit| base.checked_add(u64::from(bit)).filter(|hart| *hart < u64::from(count));
     (0..u64::BITS)
         .filter(|bit| mask >> bit & 1 != 0)
-        .map(|bit| base.checked_add(bit).filter(|hart| *hart < count).ok_or(SbiError::InvalidParam))
+        .map(|bit| hart(bit).map(|hart| hart as u32).ok_or(SbiError::InvalidParam))
         .collect()
 }
 
@@ -201,7 +205,9 @@ mod tests {
         assert_eq!(harts_of_mask(0, 69, &host), Ok(vec![]));
         assert_eq!(harts_of_mask(1 << 63, 6, &host), Ok(vec![69]));
         assert_eq!(harts_of_mask(1 << 63, 7, &host), Err(SbiError::InvalidParam));
-        assert_eq!(harts_of_mask(0, 70, &host), Err(SbiError::InvalidParam));
+        assert_eq!(harts_of_mask(0, 70, &host), Ok(vec![]), "a base that no bit selects need not be there");
+        assert_eq!(harts_of_mask(0, u64::MAX - 1, &host), Ok(vec![]));
+        assert_eq!(harts_of_mask(1, 70, &host), Err(SbiError::InvalidParam));
         assert_eq!(harts_of_mask(1, 1 << 32, &host), Err(SbiError::InvalidParam));
         assert_eq!(harts_of_mask(1, u64::MAX - 1, &host), Err(SbiError::InvalidParam));
         assert_eq!(harts_of_mask(0, u64::MAX, &host).map(|h| h.len()), Ok(70));

@@ -244,7 +244,7 @@ struct Counters<'a> {
 
 impl<'a> Counters<'a> {
     fn of(call: &SbiRequest, host: &'a dyn SbiHost) -> Self {
-        let pmu = host.pmu();
+        let pmu = &host.state().pmu;
         let hart = &pmu.harts[call.hart as usize];
         Self { pmu, host, hart, state: hart.lock() }
     }
@@ -329,14 +329,14 @@ impl<'a> Counters<'a> {
 }
 
 fn counter_info(call: &SbiRequest, host: &dyn SbiHost) -> Result<u64, SbiError> {
-    let slot = host.pmu().slot(call.args[0])?;
+    let slot = host.state().pmu.slot(call.args[0])?;
     // The width is one less than the number of bits; the top bit says firmware.
     Ok(if slot < 32 { (u64::from(CYCLE) + slot as u64) | 63 << 12 } else { 1 << 63 })
 }
 
 fn config_matching(call: &SbiRequest, host: &dyn SbiHost) -> Result<u64, SbiError> {
     let [base, mask, flags, index, data, _] = call.args;
-    let pmu = host.pmu();
+    let pmu = &host.state().pmu;
     let slots = pmu.slots(base, mask)?;
     if flags & !(SKIP_MATCH | CLEAR_VALUE | AUTO_START | FILTERS) != 0 {
         return Err(SbiError::InvalidParam);
@@ -370,7 +370,7 @@ fn for_all(
     host: &dyn SbiHost,
     mut each: impl FnMut(&mut Counters, usize) -> Result<(), SbiError>,
 ) -> Result<u64, SbiError> {
-    let slots = host.pmu().slots(call.args[0], call.args[1])?;
+    let slots = host.state().pmu.slots(call.args[0], call.args[1])?;
     let mut counters = Counters::of(call, host);
     let mut result = Ok(0);
     for slot in slots {
@@ -405,7 +405,7 @@ fn stop(call: &SbiRequest, host: &dyn SbiHost) -> Result<u64, SbiError> {
 }
 
 fn firmware_read(call: &SbiRequest, host: &dyn SbiHost) -> Result<u64, SbiError> {
-    let slot = host.pmu().slot(call.args[0])?;
+    let slot = host.state().pmu.slot(call.args[0])?;
     let i = slot.checked_sub(32).ok_or(SbiError::InvalidParam)?;
     Ok(Counters::of(call, host).state.firmware[i])
 }
@@ -433,7 +433,7 @@ fn event_info(call: &SbiRequest, host: &dyn SbiHost) -> Result<u64, SbiError> {
         let supported = event_of(u64::from(word(0)), data).is_some_and(|event| match event {
             Event::Firmware(_) => true,
             Event::Hardware(event::CYCLES | event::INSTRUCTIONS) => true,
-            Event::Hardware(_) => host.pmu().programmable != 0,
+            Event::Hardware(_) => host.state().pmu.programmable != 0,
         });
         if !host.write_guest(address + 4, &u32::from(supported).to_le_bytes()) {
             return Err(SbiError::Failed);
@@ -445,7 +445,7 @@ fn event_info(call: &SbiRequest, host: &dyn SbiHost) -> Result<u64, SbiError> {
 fn handle(call: &SbiRequest, host: &dyn SbiHost) -> SbiOutcome {
     let Ok(fid) = usize::try_from(call.fid) else { return SbiOutcome::error(SbiError::NotSupported) };
     match fid {
-        spec::NUM_COUNTERS => Ok(host.pmu().len() as u64),
+        spec::NUM_COUNTERS => Ok(host.state().pmu.len() as u64),
         spec::COUNTER_GET_INFO => counter_info(call, host),
         spec::COUNTER_CONFIG_MATCHING => config_matching(call, host),
         spec::COUNTER_START => start(call, host),
@@ -571,7 +571,7 @@ mod tests {
         on(0, STOP, &[sent, 1, 0]);
         value_of(handle(&call(0x0073_5049, 0, &[0b110, 0]), &host));
         assert_eq!(on(0, READ, &[sent]), 3);
-        host.pmu().reset(0);
+        host.state().pmu.reset(0);
         assert_eq!(on(0, READ, &[sent]), 0);
     }
 

@@ -1,6 +1,7 @@
 //! RFENCE extension (spec chapter "RFENCE Extension"). The hypervisor fences answer "not supported" where harts have
 //! no H extension.
 
+use arch::ext::Ext;
 use sbi_spec::rfnc as spec;
 
 use super::pmu::FirmwareEvent;
@@ -33,8 +34,8 @@ fn count(own: u32, harts: &[u32], fence: Fence, host: &dyn SbiHost) {
         Fence::GuestAddress { .. } => (FirmwareEvent::HfenceVvmaAsidSent, FirmwareEvent::HfenceVvmaAsidReceived),
     };
     for hart in harts.iter().filter(|hart| **hart != own) {
-        host.pmu().count(own, sent);
-        host.pmu().count(*hart, received);
+        host.state().pmu.count(own, sent);
+        host.state().pmu.count(*hart, received);
     }
 }
 
@@ -59,7 +60,7 @@ fn handle(call: &SbiRequest, host: &dyn SbiHost) -> SbiOutcome {
     let guest_stage = |vmid| Ok(range(start, size)?.map(|_| Fence::GuestStage { vmid }));
     let guest = |asid| Ok(range(start, size)?.map(|(start, size)| Fence::GuestAddress { start, size, asid }));
     let what = match call.fid {
-        GVMA_VMID | GVMA | VVMA_ASID | VVMA if !host.has_hypervisor() => Err(SbiError::NotSupported),
+        GVMA_VMID | GVMA | VVMA_ASID | VVMA if !host.isa().has(Ext::H) => Err(SbiError::NotSupported),
         GVMA_VMID => guest_stage(Some(asid)),
         GVMA => guest_stage(None),
         VVMA_ASID => guest(Some(asid)),
@@ -136,7 +137,7 @@ mod tests {
     #[test]
     fn bad_harts_and_hypervisor_fences_are_refused() {
         let mut host = MockHost::new(2);
-        host.hypervisor = false;
+        host.isa.exts.remove(Ext::H);
         assert_eq!(handle(&call(EID, 0, &[0b100, 0]), &host), SbiOutcome::error(SbiError::InvalidParam));
         for fid in 3..=7 {
             let outcome = handle(&call(EID, fid, &[1, 0, 0, 0]), &host);

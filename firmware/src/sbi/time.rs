@@ -10,7 +10,7 @@ fn handle(call: &SbiRequest, host: &dyn SbiHost) -> SbiOutcome {
         return SbiOutcome::error(SbiError::NotSupported);
     }
     host.set_timer(call.hart, call.args[0]);
-    host.pmu().count(call.hart, FirmwareEvent::SetTimer);
+    host.state().pmu.count(call.hart, FirmwareEvent::SetTimer);
     SbiOutcome::success(0)
 }
 
