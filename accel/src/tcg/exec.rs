@@ -225,8 +225,7 @@ fn step(hart: &mut Hart, tr: &mut Translator) -> Exit {
         return enter(hart, tr, code);
     }
     hart.stats.lookups += 1;
-    hart.count_miss(Miss::Fetch);
-    let fetch = match fetch(hart, pc) {
+    let fetch = match fetch_code(hart, pc) {
         Ok(f) => f,
         Err(t) => return fault(hart, t, pc),
     };
@@ -271,7 +270,7 @@ fn run_block(hart: &mut Hart, tr: &mut Translator, id: BlockId, pc: u64, walk: &
     let (code, crosses) = (block.code, block.second_page.is_some());
     if hart.options.jump_cache {
         if crosses {
-            match fetch(hart, (pc | 0xfff) + 1) {
+            match fetch_code(hart, (pc | 0xfff) + 1) {
                 Ok(next) if next.ram => hart.tlb.jump_crosses(pc, next.walk.global, next.walk.page_shift),
                 _ => return enter(hart, tr, code),
             }
@@ -325,7 +324,7 @@ fn follow_link(hart: &mut Hart, tr: &mut Translator, link: &WantedLink) -> Exit 
 
 /// Fetches and translates at `pc`; `Err` if a trap was taken or the code does not stand in RAM.
 fn translate_at(hart: &mut Hart, tr: &mut Translator, pc: u64) -> Result<(BlockId, Walk), Exit> {
-    match fetch(hart, pc) {
+    match fetch_code(hart, pc) {
         Ok(f) if f.ram => match find_or_translate(hart, tr, pc, &f.walk) {
             Ok(id) => Ok((id, f.walk)),
             Err(t) => Err(fault(hart, t, pc)),
@@ -356,6 +355,19 @@ fn fetch(hart: &Hart, pc: u64) -> Result<Fetch, Trap> {
     Ok(Fetch { ram: whole && hart.vm.ram.host(walk.pa & !0xfff, 4096).is_some(), walk })
 }
 
+/// As [`fetch`], remembered for pages of RAM that may be executed as a whole.
+fn fetch_code(hart: &mut Hart, pc: u64) -> Result<Fetch, Trap> {
+    if let Some(walk) = hart.tlb.find_fetch(pc) {
+        return Ok(Fetch { walk, ram: true });
+    }
+    hart.count_miss(Miss::Fetch);
+    let found = fetch(hart, pc)?;
+    if found.ram {
+        hart.tlb.fill_fetch(pc, &found.walk);
+    }
+    Ok(found)
+}
+
 /// An indirect jump came to `pc`, where it expects a landing pad. What is wrong with the fetch comes before what is
 /// wrong with the instruction.
 fn land(hart: &mut Hart, pc: u64) -> Result<(), Trap> {
@@ -377,7 +389,7 @@ fn find_or_translate(hart: &mut Hart, tr: &mut Translator, pc: u64, walk: &Walk)
     if let Some(id) = hart.code.find(walk.pa, mode) {
         let Some(second) = hart.code.block(id).second_page else { return Ok(id) };
         // The second page may be mapped elsewhere than when the block was made.
-        let next = fetch(hart, (pc | 0xfff) + 1)?;
+        let next = fetch_code(hart, (pc | 0xfff) + 1)?;
         if next.ram && next.walk.pa == second {
             return Ok(id);
         }

@@ -13,10 +13,14 @@ use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use arch::csr::hgatp;
 use rustc_hash::FxHashSet;
 
+use super::walk::Walk;
+
 /// Entries in each of the read and write arrays.
 pub const TLB_ENTRIES: usize = 1024;
 /// Entries in the jump cache.
 pub const JUMP_ENTRIES: usize = 4096;
+/// Pages of code that the search for a block needs no walk for.
+const FETCH_ENTRIES: usize = 256;
 /// Contexts a hart keeps; the least recently used is recycled.
 const CONTEXTS: usize = 16;
 /// A tag that no probe of a load or store computes: those are addresses of pages, with a few of the low three bits
@@ -44,6 +48,15 @@ pub struct TlbEntry {
 pub struct JumpEntry {
     pub tag: u64,
     pub code: u64,
+}
+
+/// One page of code, all of which may be executed. Only the search for blocks asks, generated code does not.
+#[derive(Clone, Copy)]
+struct FetchEntry {
+    /// Its virtual address.
+    tag: u64,
+    /// Leads to its first byte.
+    walk: Walk,
 }
 
 /// What makes translations differ between contexts.
@@ -111,6 +124,11 @@ pub struct Tables {
 /// Index of a virtual address in `read` and `write`.
 pub fn tlb_index(va: u64) -> usize {
     (va >> 12) as usize & (TLB_ENTRIES - 1)
+}
+
+/// Index of a virtual pc in a context's `fetches`.
+fn fetch_index(pc: u64) -> usize {
+    (pc >> 12) as usize & (FETCH_ENTRIES - 1)
 }
 
 /// Index of a virtual pc in `jump`.
@@ -181,6 +199,8 @@ struct Context {
     touched_read: Vec<u16>,
     touched_write: Vec<u16>,
     touched_jump: Vec<u16>,
+    /// By the lowest bits of the page's number; empty before the first fill.
+    fetches: Vec<Option<FetchEntry>>,
     /// Read and write slots whose translation is not global.
     local: Vec<u16>,
     /// Jump targets on non-global pages exist.
@@ -239,6 +259,7 @@ impl Context {
             touched_read: Vec::new(),
             touched_write: Vec::new(),
             touched_jump: Vec::new(),
+            fetches: Vec::new(),
             local: Vec::new(),
             local_jumps: false,
             large: LargePages::default(),
@@ -288,6 +309,7 @@ impl Context {
         self.touched_read.clear();
         self.flush_writes();
         self.flush_jumps();
+        self.fetches.clear();
         self.local.clear();
         self.large.clear();
     }
@@ -303,6 +325,7 @@ impl Context {
         if self.local_jumps {
             self.flush_jumps();
         }
+        self.fetches.iter_mut().filter(|f| f.is_some_and(|f| !f.walk.global)).for_each(|f| *f = None);
     }
 
     /// `va` without what pointer masking ignores of the addresses by which entries are found.
@@ -321,6 +344,11 @@ impl Context {
             return self.flush();
         }
         let page = va & !0xfff;
+        if let Some(f) = self.fetches.get_mut(fetch_index(va))
+            && f.is_some_and(|f| f.tag == page)
+        {
+            *f = None;
+        }
         let i = tlb_index(va);
         let masked = self.key.masked;
         let t = self.tables();
@@ -422,6 +450,27 @@ impl Tlb {
             push_bounded(&mut c.local, slot, 4 * TLB_ENTRIES);
         }
         c.add_large(va, page_shift);
+    }
+
+    /// Remembers that the whole page of `pc` may be executed in the current context. `walk` is that of `pc`.
+    pub fn fill_fetch(&mut self, pc: u64, walk: &Walk) {
+        let c = &mut self.contexts[self.current];
+        if c.fetches.is_empty() {
+            c.fetches.resize(FETCH_ENTRIES, None);
+        }
+        if self.mask < FETCH_ENTRIES {
+            // The forced small TLB.
+            c.fetches.fill(None);
+        }
+        c.fetches[fetch_index(pc)] =
+            Some(FetchEntry { tag: pc & !0xfff, walk: Walk { pa: walk.pa & !0xfff, ..*walk } });
+        c.add_large(pc, walk.page_shift);
+    }
+
+    /// The translation of `pc` for execution, if it is remembered.
+    pub fn find_fetch(&self, pc: u64) -> Option<Walk> {
+        let entry = self.contexts[self.current].fetches.get(fetch_index(pc))?.as_ref()?;
+        (entry.tag == pc & !0xfff).then_some(Walk { pa: entry.walk.pa | pc & 0xfff, ..entry.walk })
     }
 
     /// Remembers the code of the block at virtual `pc` in the current context. What stood in its slot moves to
@@ -545,6 +594,9 @@ fn push_bounded(list: &mut Vec<u16>, slot: u16, limit: usize) {
 
 #[cfg(test)]
 mod tests {
+    use arch::pte::Pbmt;
+
+    use super::super::walk::Perms;
     use super::*;
 
     const USER: u64 = 0x1_0000;
@@ -570,6 +622,28 @@ mod tests {
         assert!(!readable(&mut t, USER));
         assert!(readable(&mut t, USER + 0x1000) && readable(&mut t, KERNEL + 0x5000));
         assert_eq!(t.find_jump(KERNEL + 0x6000), Some(1));
+    }
+
+    fn executable(pa: u64, global: bool, page_shift: u8) -> Walk {
+        Walk { pa, page_shift, global, perms: Perms::X, dirty: false, pbmt: Pbmt::Pma }
+    }
+
+    #[test]
+    fn pages_of_code_go_with_what_translated_them() {
+        let mut t = tlb(0);
+        t.fill_fetch(USER + 0x124, &executable(0x8765_4124, false, 12));
+        t.fill_fetch(KERNEL + 0x5000, &executable(0x8000_5000, true, 21));
+        assert_eq!(t.find_fetch(USER + 0xffe).map(|walk| walk.pa), Some(0x8765_4ffe));
+        assert_eq!(t.find_fetch(USER + 0x1000), None);
+        t.select(t.contexts[0].key, 1);
+        assert_eq!(t.find_fetch(USER), None, "another address space");
+        assert!(t.find_fetch(KERNEL + 0x5000).is_some(), "global");
+        t.fill_fetch(USER, &executable(0x8765_4000, false, 12));
+        t.flush_page(Space::Host, USER, None);
+        assert_eq!(t.find_fetch(USER), None);
+        assert!(t.find_fetch(KERNEL + 0x5000).is_some());
+        t.flush_page(Space::Host, KERNEL + 0x10_0000, None);
+        assert_eq!(t.find_fetch(KERNEL + 0x5000), None, "the fence is for a large page");
     }
 
     #[test]
