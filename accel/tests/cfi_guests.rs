@@ -448,7 +448,7 @@ fn accesses_from_outside() {
             SWAP,
             |s| {
                 s.virt = false;
-                s.csr.mstatus |= mprv * mstatus::MPRV | mpp << mstatus::MPP_SHIFT | mpv * mstatus::MPV;
+                s.csr.mstatus |= (mprv * mstatus::MPRV) | (mpp << mstatus::MPP_SHIFT) | (mpv * mstatus::MPV);
                 // The stop code is reached with MPRV on: to M-mode itself it is none.
                 s.csr.mtvec = STOP;
             },

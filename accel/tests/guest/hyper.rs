@@ -2,6 +2,7 @@
 
 use super::*;
 use accel::Mode;
+use arch::csr::{self, hstatus, mstatus};
 use arch::pte::{U, V};
 
 /// M-mode ends at [`STOP`]; HS-mode and VS-mode here.
@@ -87,11 +88,18 @@ impl Stages {
         slot
     }
 
-    /// As [`Paging::map`], with guest physical addresses in the pointers.
+    /// As [`Paging::map`] of a small page, with guest physical addresses in the pointers.
     pub fn vs_map(&mut self, g: &Guest, va: u64, gpa: u64, flags: u64) -> u64 {
+        let slot = self.vs_slot(g, va, 0);
+        g.write64(slot, leaf(gpa, flags));
+        slot
+    }
+
+    /// As [`Paging::slot`], with guest physical addresses in the pointers.
+    pub fn vs_slot(&mut self, g: &Guest, va: u64, level: u32) -> u64 {
         let mut table = self.vs.root;
-        for level in [2, 1] {
-            let slot = table + 8 * arch::pte::index(va, level);
+        for at in (level + 1..3).rev() {
+            let slot = table + 8 * arch::pte::index(va, at);
             let entry = g.read64(slot);
             table = if entry & V != 0 {
                 (arch::pte::ppn(entry) << 12) + GUEST_RAM
@@ -102,9 +110,7 @@ impl Stages {
                 new
             };
         }
-        let slot = table + 8 * arch::pte::index(va, 0);
-        g.write64(slot, leaf(gpa, flags));
-        slot
+        table + 8 * arch::pte::index(va, level)
     }
 
     pub fn enter(&self, s: &mut HartState, asid: u64, vmid: u64) {
@@ -124,4 +130,12 @@ pub fn in_guest(g: &Guest, program: impl Fn(&mut Asm)) -> (HartState, Stages) {
     let mut s = start(g, Mode::Supervisor, true);
     stages.enter(&mut s, 1, 1);
     (s, stages)
+}
+
+/// HS-mode enters VS-mode at [`CODE`] and goes on when an ECALL comes back. Uses x5.
+pub fn visit_guest(a: &mut Asm) {
+    a.li(5, hstatus::SPV).csrs(csr::HSTATUS, 5).li(5, mstatus::SPP).csrs(csr::SSTATUS, 5);
+    let back = a.here() + 8 * 4 + 4 + 8 * 4 + 4 + 4;
+    a.li(5, back).csrw(csr::STVEC, 5).li(5, CODE).csrw(csr::SEPC, 5).plain(Op::Sret);
+    assert_eq!(a.here(), back);
 }
