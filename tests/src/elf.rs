@@ -14,6 +14,11 @@ pub fn program(base: u64, bytes: &[u8], symbols: &[(&str, u64)]) -> Vec<u8> {
         table.extend(0u64.to_le_bytes());
         names.extend(name.bytes().chain([0]));
     }
+    // Some loaders know the sections by their names alone.
+    let symtab_name = names.len() as u32;
+    names.extend(b".symtab\0");
+    let strtab_name = names.len() as u32;
+    names.extend(b".strtab\0");
     const HEADER: u64 = 64;
     const SEGMENT: u64 = 56;
     let code = HEADER + SEGMENT;
@@ -35,13 +40,13 @@ pub fn program(base: u64, bytes: &[u8], symbols: &[(&str, u64)]) -> Vec<u8> {
     file.extend(table);
     file.extend(&names);
     file.extend([0; 64]);
-    let mut section = |kind: u32, offset: u64, size: u64, link: u32, info: u32, entry: u64| {
-        [0u32, kind].iter().for_each(|v| file.extend(v.to_le_bytes()));
+    let mut section = |name: u32, kind: u32, offset: u64, size: u64, link: u32, info: u32, entry: u64| {
+        [name, kind].iter().for_each(|v| file.extend(v.to_le_bytes()));
         [0u64, 0, offset, size].iter().for_each(|v| file.extend(v.to_le_bytes()));
         [link, info].iter().for_each(|v| file.extend(v.to_le_bytes()));
         [1u64, entry].iter().for_each(|v| file.extend(v.to_le_bytes()));
     };
-    section(2, symtab, strtab - symtab, 2, 1, 24);
-    section(3, strtab, sections - strtab, 0, 0, 0);
+    section(symtab_name, 2, symtab, strtab - symtab, 2, 1, 24);
+    section(strtab_name, 3, strtab, sections - strtab, 0, 0, 0);
     file
 }

@@ -1,7 +1,7 @@
-//! The hypervisor extension against QEMU: every register from every mode, and accesses through random tables of two
+//! The hypervisor extension against a reference: every register from every mode, and accesses through random tables of two
 //! stages; see `tests::differential::hyper`.
 //!
-//! The same variables as for `differential_qemu` name the QEMU, the number of programs (8 unless told) and the seed.
+//! The same variables as for `differential_blocks` name the reference, the number of programs (8 unless told) and the seed.
 
 use accel::tcg::TcgOptions;
 use arch::csr::{self, mstatus};
@@ -9,28 +9,28 @@ use arch::ext::IsaConfig;
 use arch::isa::Op;
 use tests::differential::engine;
 use tests::differential::hyper::{Program, STEPS, Seen, Step};
-use tests::differential::qemu::{Qemu, VARIABLE};
+use tests::differential::reference::Reference;
 
 /// Takes a difference out of what both saw: ours first.
 type Forgive = fn(&Step, &mut Seen, &mut Seen);
 
-/// Which QEMUs have the difference.
-type Applies = fn(&Qemu) -> bool;
+/// Who has the difference.
+type Applies = fn(&Reference) -> bool;
 
-fn always(_: &Qemu) -> bool {
-    true
+fn qemu(reference: &Reference) -> bool {
+    reference.qemu().is_some()
 }
 
 /// Differences that are no bugs of ours, each with the reason.
 const KNOWN: &[(&str, Applies, Forgive)] = &[
-    ("counters count host time in QEMU", always, |step, ours, theirs| {
+    ("counters count host time in QEMU", qemu, |step, ours, theirs| {
         if matches!(step.csr, Some(csr::TIME | csr::CYCLE | csr::INSTRET)) {
             theirs.0[0] = ours.0[0];
         }
     }),
     (
         "mtinst of a trap without a guest's address: \"may always be zero\" (\"Transformed Instruction\")",
-        always,
+        qemu,
         |_, ours, theirs| {
             if ours.0[1] & mstatus::GVA == 0 && *ours.csr(csr::MTINST) == 0 {
                 *theirs.csr(csr::MTINST) = 0;
@@ -40,12 +40,12 @@ const KNOWN: &[(&str, Applies, Forgive)] = &[
     (
         "mstatus.GVA is never cleared, and set by illegal instructions too: \"for any other trap into M-mode, GVA is set \
          to 0\"",
-        always,
+        qemu,
         |_, ours, theirs| {
             theirs.0[1] = theirs.0[1] & !mstatus::GVA | ours.0[1] & mstatus::GVA;
         },
     ),
-    ("vsstatus.SD reads as zero: \"SD and XS summarize the extension context status\"", always, |_, ours, theirs| {
+    ("vsstatus.SD reads as zero: \"SD and XS summarize the extension context status\"", qemu, |_, ours, theirs| {
         let sd = *ours.csr(csr::VSSTATUS) & mstatus::SD;
         *theirs.csr(csr::VSSTATUS) |= sd;
         if matches!(step_csr(ours, theirs), (a, b) if a == b | mstatus::SD) {
@@ -54,7 +54,7 @@ const KNOWN: &[(&str, Applies, Forgive)] = &[
     }),
     (
         "HLVX faults as a fetch: \"they still raise the same exceptions as other load instructions\"",
-        always,
+        qemu,
         |step, ours, theirs| {
             let pair = (*ours.csr(csr::MCAUSE), *theirs.csr(csr::MCAUSE));
             if matches!(step.op, Op::HlvxHu | Op::HlvxWu) && matches!(pair, (13 | 21, 12 | 20) | (5, 1)) {
@@ -66,7 +66,7 @@ const KNOWN: &[(&str, Applies, Forgive)] = &[
     ),
     (
         "hvip shows bits of mip that are not its own: \"bits of hvip that are not writable are read-only zeros\"",
-        always,
+        qemu,
         |step, _, theirs| {
             *theirs.csr(csr::HVIP) &= 0x444;
             if step.csr == Some(csr::HVIP) && *theirs.csr(csr::MCAUSE) & !3 == 8 {
@@ -76,7 +76,7 @@ const KNOWN: &[(&str, Applies, Forgive)] = &[
     ),
     (
         "a cache-block operation reports the block: \"the faulting effective address (i.e. the value of rs1)\"",
-        always,
+        qemu,
         |step, ours, theirs| {
             let blocks = |v: u64, shift: u32| v >> (6 - shift);
             let pairs = [(csr::MTVAL, 0), (csr::MTVAL2, 2)].map(|(n, shift)| (n, shift, *ours.csr(n), *theirs.csr(n)));
@@ -87,7 +87,7 @@ const KNOWN: &[(&str, Applies, Forgive)] = &[
             }
         },
     ),
-    ("hgatp with MODE Bare: \"the remaining fields in hgatp must be set to zeros\"", always, |_, ours, theirs| {
+    ("hgatp with MODE Bare: \"the remaining fields in hgatp must be set to zeros\"", qemu, |_, ours, theirs| {
         if *ours.csr(csr::HGATP) >> 60 == 0 && *theirs.csr(csr::HGATP) >> 60 == 0 {
             *theirs.csr(csr::HGATP) = *ours.csr(csr::HGATP);
         }
@@ -96,7 +96,7 @@ const KNOWN: &[(&str, Applies, Forgive)] = &[
         "any store whose guest's tables fault is the write of a table: \"a write pseudoinstruction is used for the \
          case that the machine is attempting automatically to update bits A and/or D in VS-level page tables; all other \
          implicit memory accesses for VS-stage address translation will be reads\"",
-        |qemu| qemu.major() >= 11,
+        |r| r.qemu().is_some_and(|major| major >= 11),
         |step, ours, theirs| {
             let stores =
                 matches!(step.op, Op::Sb | Op::Sh | Op::Sw | Op::Sd | Op::HsvB | Op::HsvH | Op::HsvW | Op::HsvD);
@@ -106,7 +106,7 @@ const KNOWN: &[(&str, Applies, Forgive)] = &[
             }
         },
     ),
-    ("mtval of an illegal or virtual instruction: its bits or zero (\"mtval\")", always, |_, ours, theirs| {
+    ("mtval of an illegal or virtual instruction: its bits or zero (\"mtval\")", qemu, |_, ours, theirs| {
         if matches!(*ours.csr(csr::MCAUSE), 2 | 22) && *ours.csr(csr::MCAUSE) == *theirs.csr(csr::MCAUSE) {
             *theirs.csr(csr::MTVAL) = *ours.csr(csr::MTVAL);
         }
@@ -127,17 +127,16 @@ fn number(variable: &str, default: u64) -> u64 {
 
 #[test]
 fn registers_and_two_stages() {
-    let qemu = Qemu::find().unwrap_or_else(|error| panic!("{error:#}"));
-    assert!(qemu.major() >= 10, "QEMU {} is too old to compare with: name another in {VARIABLE}", qemu.version);
-    let (isa, _) = qemu.common(&IsaConfig::default());
-    let known: Vec<_> = KNOWN.iter().filter(|(_, applies, _)| applies(&qemu)).collect();
+    let reference = Reference::find_recent().unwrap_or_else(|error| panic!("{error:#}"));
+    let (isa, _) = reference.common(&IsaConfig::default()).unwrap_or_else(|error| panic!("{error:#}"));
+    let known: Vec<_> = KNOWN.iter().filter(|(_, applies, _)| applies(&reference)).collect();
     known.iter().for_each(|(what, ..)| println!("known difference: {what}"));
     let first = number("VIREO_DIFFERENTIAL_SEED", 1);
     let interpreter = TcgOptions { jit: false, ..TcgOptions::default() };
     let mut failures = Vec::new();
     for seed in first..first + number("VIREO_DIFFERENTIAL_PROGRAMS", 8) {
         let program = Program::new(seed);
-        let theirs = qemu.run(&isa, &program.image).unwrap_or_else(|error| panic!("seed {seed}: {error:#}"));
+        let theirs = reference.run(&isa, &program.image).unwrap_or_else(|error| panic!("seed {seed}: {error:#}"));
         for (name, options) in [("jit", TcgOptions::default()), ("interpreter", interpreter.clone())] {
             let (ours, hung) = engine::run(&isa, &options, &program.image).expect("the engine runs");
             assert_eq!(hung, None, "seed {seed} on the {name} hangs");

@@ -1,4 +1,4 @@
-//! Control and status registers against QEMU's; see `tests::differential::registers`.
+//! Control and status registers against a reference's; see `tests::differential::registers`.
 //!
 //! `VIREO_QEMU` names the QEMU to compare with, else it is `qemu-system-riscv64` in PATH. `VIREO_DIFFERENTIAL_SEED` is
 //! the seed of the random values.
@@ -9,7 +9,7 @@ use accel::tcg::TcgOptions;
 use arch::ext::Ext;
 use tests::differential::compare::describe;
 use tests::differential::engine;
-use tests::differential::qemu::{Qemu, VARIABLE};
+use tests::differential::reference::Reference;
 use tests::differential::registers::{self, KNOWN, LEFT_OUT};
 
 /// Groups of differences that are shown.
@@ -17,16 +17,11 @@ const SHOWN: usize = 200;
 
 #[test]
 fn registers_hold_what_the_reference_holds() {
-    let qemu = Qemu::find().unwrap_or_else(|error| panic!("{error:#}"));
-    assert!(
-        qemu.major() >= 10,
-        "QEMU {} is too old to compare registers with: name one of version 10 or later in {VARIABLE}",
-        qemu.version
-    );
+    let reference = Reference::find_recent().unwrap_or_else(|error| panic!("{error:#}"));
     let mut isa = arch::model::find("max").expect("a model that the program has").config();
     isa.exts.insert(Ext::Svade);
-    let (isa, missing) = qemu.common(&isa);
-    println!("{}", describe(&isa, &qemu, &missing));
+    let (isa, missing) = reference.common(&isa).unwrap_or_else(|error| panic!("{error:#}"));
+    println!("{}", describe(&isa, &reference, &missing));
     for (is, why) in LEFT_OUT {
         let names: Vec<_> = arch::csr::all().iter().filter(|row| is(row.number)).map(|row| row.name).collect();
         println!("left out: {} ({why})", names.join(" "));
@@ -36,7 +31,7 @@ fn registers_hold_what_the_reference_holds() {
     let image = registers::image(&isa, &probes);
     let (ours, hung) = engine::run(&isa, &TcgOptions::default(), &image).unwrap_or_else(|error| panic!("{error:#}"));
     assert_eq!(hung, None, "ours hangs");
-    let theirs = qemu.run(&isa, &image).unwrap_or_else(|error| panic!("{error:#}"));
+    let theirs = reference.run(&isa, &image).unwrap_or_else(|error| panic!("{error:#}"));
     let (ours, theirs) = (registers::answers(&probes, &ours), registers::answers(&probes, &theirs));
     let mut known = BTreeMap::new();
     let mut different = Vec::new();

@@ -1,7 +1,7 @@
-//! Our translator against QEMU on single vector instructions; see `tests::differential::vector`.
+//! Our translator against a reference on single vector instructions; see `tests::differential::vector`.
 //!
-//! `VIREO_QEMU`, `VIREO_DIFFERENTIAL_BLOCKS` (cases of each kind and VLEN, 4,096 unless told) and
-//! `VIREO_DIFFERENTIAL_SEED` are those of `differential_qemu`. `VIREO_DIFFERENTIAL_ONLY` picks the instructions whose
+//! `VIREO_SPIKE`, `VIREO_QEMU`, `VIREO_DIFFERENTIAL_BLOCKS` (cases of each kind and VLEN, 4,096 unless told) and
+//! `VIREO_DIFFERENTIAL_SEED` are those of `differential_blocks`. `VIREO_DIFFERENTIAL_ONLY` picks the instructions whose
 //! names begin with it.
 
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ use accel::tcg::TcgOptions;
 use arch::ext::{Ext, ExtSet, IsaConfig, VectorChoices};
 use arch::isa::Row;
 use tests::differential::engine;
-use tests::differential::qemu::{Qemu, VARIABLE};
+use tests::differential::reference::Reference;
 use tests::differential::vector::{Case, Cases, KNOWN, MAX_CASES};
 
 fn number(variable: &str, default: u64) -> u64 {
@@ -35,17 +35,11 @@ fn isa(extra: &[Ext], vlen: u32, ones: bool) -> IsaConfig {
 
 /// `complete`: the hart has every element width that the instructions can have, so each has to complete at times.
 fn compare(isa: &IsaConfig, wanted: fn(&Row) -> bool, complete: bool) {
-    let qemu = Qemu::find().unwrap_or_else(|error| panic!("{error:#}"));
-    assert!(
-        qemu.major() >= 10,
-        "QEMU {} is too old to compare vectors with: name one of version 10 or later in {VARIABLE} (Debian: \
-         qemu-system-riscv, also in bookworm-backports)",
-        qemu.version
-    );
-    let (isa, missing) = qemu.common(isa);
+    let reference = Reference::find_recent().unwrap_or_else(|error| panic!("{error:#}"));
+    let (isa, missing) = reference.common(isa).unwrap_or_else(|error| panic!("{error:#}"));
     let only = std::env::var("VIREO_DIFFERENTIAL_ONLY").unwrap_or_default();
     let cases = Cases::new(&isa, |row| wanted(row) && row.mnemonic.starts_with(&only));
-    println!("{} instructions, VLEN {}; QEMU {} lacks {missing:?}", cases.rows().len(), isa.vlen, qemu.version);
+    println!("{} instructions, VLEN {}; {} lacks {missing:?}", cases.rows().len(), isa.vlen, reference.name());
     let first = number("VIREO_DIFFERENTIAL_SEED", 1);
     let seeds: Vec<u64> = (first..first + number("VIREO_DIFFERENTIAL_BLOCKS", 4_096)).collect();
     let modes = [TcgOptions::default(), TcgOptions { jit: false, ..TcgOptions::default() }];
@@ -55,7 +49,7 @@ fn compare(isa: &IsaConfig, wanted: fn(&Row) -> bool, complete: bool) {
     for seeds in seeds.chunks(MAX_CASES) {
         let batch: Vec<Case> = seeds.iter().map(|seed| cases.case(*seed)).collect();
         let image = cases.image(&batch);
-        let theirs = qemu.run(&isa, &image).unwrap_or_else(|error| panic!("{error:#}"));
+        let theirs = reference.run(&isa, &image).unwrap_or_else(|error| panic!("{error:#}"));
         for options in &modes {
             let (ours, hung) = engine::run(&isa, options, &image).unwrap_or_else(|error| panic!("{error:#}"));
             assert_eq!(hung, None, "our hart hangs");
@@ -63,7 +57,7 @@ fn compare(isa: &IsaConfig, wanted: fn(&Row) -> bool, complete: bool) {
                 let (a, mut b) = (cases.outcome(&ours, i), cases.outcome(&theirs, i));
                 let count = completed.entry(cases.decode(case).op.name()).or_default();
                 *count = (count.0 + 1, count.1 + u64::from(!a.trapped()));
-                for (known, met) in KNOWN.iter().zip(&mut met).filter(|(known, _)| (known.applies)(&qemu)) {
+                for (known, met) in KNOWN.iter().zip(&mut met).filter(|(known, _)| (known.applies)(&reference)) {
                     if a != b {
                         *met += u64::from((known.forgive)(&cases, case, &a, &mut b));
                     }

@@ -10,10 +10,8 @@ use super::block::{Block, Generator, Value};
 use super::guest::{Guest, RAM};
 use super::image::{Image, Observed};
 use super::known::KNOWN;
-use super::qemu::Qemu;
+use super::reference::Reference;
 
-/// Runs an image on the reference.
-pub type Reference<'a> = &'a dyn Fn(&[u8]) -> anyhow::Result<Vec<u8>>;
 /// Runs an image on our machine, which may hang.
 pub type Engine<'a> = &'a dyn Fn(&[u8]) -> anyhow::Result<(Vec<u8>, Option<u64>)>;
 
@@ -40,15 +38,14 @@ pub struct Comparison {
 pub struct Pair<'a> {
     pub generator: &'a Generator,
     pub ours: Engine<'a>,
-    pub theirs: Reference<'a>,
-    pub reference: &'a Qemu,
+    pub reference: &'a Reference,
 }
 
 impl Pair<'_> {
     /// Runs the blocks on both machines.
     pub fn compare(&self, blocks: &[Block]) -> anyhow::Result<Comparison> {
         let image = Image::new(self.generator, blocks);
-        let theirs = (self.theirs)(&image.memory).context("run the reference")?;
+        let theirs = self.reference.run(self.generator.isa(), &image.memory).context("run the reference")?;
         let (ours, hung) = (self.ours)(&image.memory).context("run the translator")?;
         let guest = self.generator.guest();
         let mut comparison = Comparison { forgiven: vec![0; KNOWN.len()], ..Comparison::default() };
@@ -227,10 +224,10 @@ pub fn difference(guest: &Guest, mismatch: &Mismatch) -> String {
 }
 
 /// The ISA's name and what could not be compared, for the output of a test.
-pub fn describe(isa: &IsaConfig, qemu: &Qemu, missing: &[&str]) -> String {
+pub fn describe(isa: &IsaConfig, reference: &Reference, missing: &[&str]) -> String {
     format!(
-        "QEMU {}: {}\n{} extensions it lacks: {}",
-        qemu.version,
+        "{}: {}\n{} extensions it lacks: {}",
+        reference.name(),
         isa.isa_string(),
         missing.len(),
         if missing.is_empty() { "none".into() } else { missing.join(" ") }

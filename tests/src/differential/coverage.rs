@@ -41,7 +41,7 @@ fn is_set_up(ext: Ext) -> bool {
     PRIVILEGED.contains(&ext) || !(privileged || name == "v" || name.starts_with("zv"))
 }
 
-/// The ISA of the compared harts, before the reference has its say (see [`super::qemu::Qemu::common`]).
+/// The ISA of the compared harts, before the reference has its say (see [`super::reference::Reference::common`]).
 pub fn isa() -> IsaConfig {
     let mut isa = model::find("max").expect("a model that the program has").config();
     for ext in isa.exts.iter().filter(|ext| !is_set_up(*ext)) {

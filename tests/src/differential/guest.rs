@@ -23,17 +23,16 @@ pub const MTIMECMP: u64 = 0x200_4000;
 pub const SUPERVISOR_HANDLER: u64 = RAM + 0x800;
 /// Page tables that all blocks share.
 pub const TABLES: u64 = RAM + 0x1000;
-/// Inputs, results, code and slots follow.
-const RECORDS: u64 = RAM + 0x10_000;
-/// The blocks' slots; what is between records and slots is the blocks' code.
-const SLOTS: u64 = RAM + (16 << 20);
+/// The blocks' slots; the blocks' code follows.
+const SLOTS: u64 = RAM + 0x1_0000;
 
 /// U-mode sees physical memory here, if it is translated.
 pub const USER_ALIAS: u64 = 0xc000_0000;
 
-/// The blocks' own memory: two pages of data, then a page table.
+/// The blocks' own memory: two pages of data, then a page table, then the records of the block's input and result.
 pub const SLOT: u64 = 0x4000;
 pub const SLOT_TABLE: u64 = 0x2000;
+const SLOT_RECORDS: u64 = 0x3000;
 pub const SLOT_DATA: usize = 0x2000;
 /// Where a block's private virtual pages are: 2 MiB a slot.
 pub const VIRTUAL: u64 = 0x1_0000_0000;
@@ -64,7 +63,9 @@ impl Record {
     fn new(csrs: usize) -> Self {
         let csr = 4 + 64;
         let log = csr + csrs;
-        Self { x: 4, f: 4 + 32, csrs: csr, log, words: (log + LOG * LOG_ENTRY).next_multiple_of(8) }
+        let words = (log + LOG * LOG_ENTRY).next_multiple_of(8);
+        assert!(2 * words as u64 * 8 <= SLOT - SLOT_RECORDS, "two records of {words} words");
+        Self { x: 4, f: 4 + 32, csrs: csr, log, words }
     }
 
     /// In bytes.
@@ -142,19 +143,14 @@ impl Guest {
     }
 
     pub fn input_at(&self, block: usize) -> u64 {
-        RECORDS + 2 * block as u64 * self.record.size()
+        Self::slot_at(block) + SLOT_RECORDS
     }
 
     pub fn result_at(&self, block: usize) -> u64 {
         self.input_at(block) + self.record.size()
     }
 
-    /// The first address after the records of `blocks` blocks.
-    pub fn records_end(&self, blocks: usize) -> u64 {
-        self.input_at(blocks)
-    }
-
-    /// Address of the block's slot.
+    /// Address of the block's slot; that of a block that there is not is where the code of the others begins.
     pub fn slot_at(block: usize) -> u64 {
         SLOTS + block as u64 * SLOT
     }

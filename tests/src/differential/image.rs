@@ -2,7 +2,7 @@
 
 use super::block::{Block, Generator, Value};
 use super::guest::{
-    Guest, Input, MAX_BLOCKS, Outcome, RAM, SLOT_DATA, SLOT_TABLE, SUPERVISOR_HANDLER, USER_ALIAS, VIRTUAL,
+    Guest, Input, MAX_BLOCKS, Outcome, RAM, RAM_SIZE, SLOT_DATA, SLOT_TABLE, SUPERVISOR_HANDLER, USER_ALIAS, VIRTUAL,
     VIRTUAL_SLOT,
 };
 use super::paging;
@@ -20,24 +20,25 @@ impl Image {
     pub fn new(g: &Generator, blocks: &[Block]) -> Self {
         assert!(blocks.len() <= MAX_BLOCKS, "{} blocks", blocks.len());
         let guest = g.guest();
-        let end = Guest::slot_at(blocks.len());
+        // A group that jumps over its last instruction lands on the breakpoint behind it; so does the block's end.
+        let len = |block: &Block| block.groups.iter().flatten().map(|word| u64::from(word.len)).sum::<u64>() + 4;
+        let mut at = Guest::slot_at(blocks.len());
+        let end = at + blocks.iter().map(len).sum::<u64>();
+        assert!(end <= RAM + RAM_SIZE, "{} blocks fill more than RAM", blocks.len());
         let mut image = Self { memory: vec![0; (end - RAM) as usize], code: Vec::new() };
         image.put(RAM, &guest.code(blocks.len()));
         image.put(SUPERVISOR_HANDLER, &EBREAK.to_le_bytes());
         for (at, entry) in paging::shared(Guest::slot_at) {
             image.put(at, &entry.to_le_bytes());
         }
-        let mut at = guest.records_end(blocks.len());
         for (index, block) in blocks.iter().enumerate() {
             let start = at;
             for word in block.groups.iter().flatten() {
                 image.put(at, &word.raw.to_le_bytes()[..usize::from(word.len)]);
                 at += u64::from(word.len);
             }
-            // A group that jumps over its last instruction lands here; so does the block's end.
             image.put(at, &EBREAK.to_le_bytes());
             at += 4;
-            assert!(at <= Guest::slot_at(0), "code runs into the slots");
             image.code.push(start);
             let input = resolve(block, index, start);
             image.put(guest.input_at(index), &guest.input_bytes(index, &input));

@@ -5,7 +5,7 @@ use arch::csr;
 use super::block::{Block, Generator};
 use super::guest::SLOT_DATA;
 use super::image::Observed;
-use super::qemu::Qemu;
+use super::reference::Reference;
 
 /// A difference.
 pub struct Known {
@@ -13,8 +13,8 @@ pub struct Known {
     pub what: &'static str,
     /// What the specification says.
     pub spec: &'static str,
-    /// Which QEMUs.
-    pub applies: fn(&Qemu) -> bool,
+    /// Whose it is.
+    pub applies: fn(&Reference) -> bool,
     /// Takes the difference out of both observations, ours first.
     pub forgive: fn(&Generator, &Block, &mut Observed, &mut Observed),
 }
@@ -30,7 +30,7 @@ pub static KNOWN: &[Known] = &[
         what: "the floating-point state becomes dirty also when the instruction changes nothing or traps",
         spec: "privileged, \"Extension Context Status\": FS may conservatively be set to Dirty; implementations may choose \
                to track the dirtiness imprecisely",
-        applies: |_| true,
+        applies: |r| r.qemu().is_some(),
         forgive: |_, _, ours, theirs| {
             let fs = csr::mstatus::FS;
             traps(ours, theirs, |a, b| {
@@ -44,7 +44,7 @@ pub static KNOWN: &[Known] = &[
         what: "a misaligned AMO raises the exception of a load in QEMU",
         spec: "unprivileged, \"Zaamo\": a misaligned address of an AMO generates an address-misaligned exception; \
                privileged, \"mcause\": exception 6 is of stores and AMOs, 4 of loads alone",
-        applies: |_| true,
+        applies: |r| r.qemu().is_some(),
         forgive: |g, _, ours, theirs| {
             // Loads never raise this exception here.
             traps(ours, theirs, |a, b| {
@@ -61,7 +61,7 @@ pub static KNOWN: &[Known] = &[
     Known {
         what: "an illegal instruction leaves zero in mtval, or for MRET, SRET and SFENCE.VMA the word of an earlier one",
         spec: "privileged, \"mtval\": on an illegal-instruction exception mtval may hold the instruction's bits or zero",
-        applies: |_| true,
+        applies: |r| r.qemu().is_some(),
         forgive: |g, block, ours, theirs| {
             let is_in_block = |bits: u64| block.groups.iter().flatten().any(|word| u64::from(word.raw) == bits);
             traps(ours, theirs, |a, b| {
@@ -80,7 +80,7 @@ pub static KNOWN: &[Known] = &[
         what: "a misaligned access outside memory is an access fault in QEMU, a misaligned address here",
         spec: "privileged, \"mcause\": address-misaligned exceptions of loads, stores and AMOs may have either higher or \
                lower priority than access faults and page faults",
-        applies: |_| true,
+        applies: |r| r.qemu().is_some(),
         forgive: |g, _, ours, theirs| {
             traps(ours, theirs, |a, b| {
                 if matches!((a[0], b[0]), (4, 5) | (6, 7)) && a[2] == b[2] {
@@ -98,7 +98,7 @@ pub static KNOWN: &[Known] = &[
         what: "a fault of a cache-block instruction leaves the block's address in mtval",
         spec: "unprivileged, \"Zicbom\", faults: the relevant *tval CSR is written with the faulting effective address \
                (i.e. the value of rs1)",
-        applies: |_| true,
+        applies: |r| r.qemu().is_some(),
         forgive: |g, block, ours, theirs| {
             if !block.groups.iter().flatten().any(|word| word.raw & 0x707f == 0x200f) {
                 return;
@@ -120,7 +120,7 @@ pub static KNOWN: &[Known] = &[
         what: "an AMO that may not store sets the accessed bit in QEMU before it faults",
         spec: "privileged, \"Addressing and Memory Protection\": the A bit may also be set as a result of speculation, even \
                if the access ultimately is not performed architecturally",
-        applies: |_| true,
+        applies: |r| r.qemu().is_some(),
         forgive: |_, block, ours, theirs| {
             if !block.groups.iter().flatten().any(|word| word.raw & 0x7f == 0x2f) {
                 return;
@@ -136,13 +136,31 @@ pub static KNOWN: &[Known] = &[
         what: "EBREAK leaves zero in mtval",
         spec: "privileged, \"mtval\": if mtval is written with a nonzero value when a breakpoint exception occurs, it \
                will contain the faulting virtual address",
-        applies: |qemu| qemu.major() < 8,
+        applies: |r| r.qemu().is_some_and(|major| major < 8),
         forgive: |_, _, ours, theirs| {
             traps(ours, theirs, |a, b| {
                 if (a[0], b[0]) == (3, 3) && b[2] == 0 {
                     b[2] = a[2];
                 }
             });
+        },
+    },
+    Known {
+        what: "a misaligned AMO raises an access fault in Spike, a misaligned address here",
+        spec: "unprivileged, \"Zaamo\": if the address is not naturally aligned, an address-misaligned exception or an \
+               access-fault exception will be generated",
+        applies: Reference::is_spike,
+        forgive: |g, _, ours, theirs| {
+            // Loads never raise the first here, stores neither.
+            traps(ours, theirs, |a, b| {
+                if (a[0], b[0]) == (6, 7) {
+                    b[0] = 6;
+                }
+            });
+            let scause = g.guest().csr_index(csr::SCAUSE);
+            if (ours.outcome.csrs[scause], theirs.outcome.csrs[scause]) == (6, 7) {
+                theirs.outcome.csrs[scause] = 6;
+            }
         },
     },
 ];

@@ -1,7 +1,8 @@
-//! Our translator against QEMU: the same random bare-metal program on both, compared block by block.
+//! Our translator against a [`reference`] (QEMU, Spike): the same random bare-metal program on both, compared block by
+//! block.
 //!
 //! [`coverage`] says for which ISA, [`block`] makes blocks from the instruction table, [`guest`] is the program around
-//! them, [`image`] places them in memory, [`engine`] and [`qemu`] run the image, [`compare`] finds blocks that end
+//! them, [`image`] places them in memory, [`engine`] and the reference run the image, [`compare`] finds blocks that end
 //! differently and makes them small.
 //! Where the two differ for a reason it stands in [`known`], one by one.
 
@@ -16,6 +17,8 @@ pub mod image;
 pub mod known;
 pub mod paging;
 pub mod qemu;
+pub mod reference;
 pub mod registers;
 pub mod rng;
+pub mod spike;
 pub mod vector;

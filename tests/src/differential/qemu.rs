@@ -1,4 +1,4 @@
-//! The reference: a QEMU found on this host, what it can do, and how it runs an image.
+//! QEMU as a reference: one found on this host, what it can do, and how it runs an image.
 //!
 //! RAM is a file that both sides see: the image is written to it before QEMU starts, the results are read from it when
 //! QEMU has ended.
@@ -6,13 +6,14 @@
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use arch::ext::{EXTENSIONS, Ext, IsaConfig};
 
 use super::guest::RAM_SIZE;
+use super::reference::wait;
 
 /// Names the program to use instead of the one in PATH.
 pub const VARIABLE: &str = "VIREO_QEMU";
@@ -178,7 +179,7 @@ impl Qemu {
             .stderr(Stdio::piped())
             .spawn()
             .context("start QEMU")?;
-        let status = wait(&mut child)?;
+        let status = wait(&mut child, PATIENCE)?;
         let mut errors = String::new();
         if let Some(mut stderr) = child.stderr.take() {
             std::io::Read::read_to_string(&mut stderr, &mut errors).context("read QEMU's messages")?;
@@ -191,21 +192,5 @@ impl Qemu {
         let mut memory = std::fs::read(file.path()).context("read the results")?;
         memory.truncate(image.len());
         Ok(memory)
-    }
-}
-
-/// The status, or `None` for a child that had to be killed.
-fn wait(child: &mut Child) -> anyhow::Result<Option<std::process::ExitStatus>> {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(status) = child.try_wait().context("wait for QEMU")? {
-            return Ok(Some(status));
-        }
-        if Instant::now() >= deadline {
-            child.kill().context("end QEMU")?;
-            child.wait().context("wait for QEMU")?;
-            return Ok(None);
-        }
-        std::thread::sleep(Duration::from_millis(5));
     }
 }

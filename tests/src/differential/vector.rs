@@ -15,7 +15,7 @@ use arch::isa::{Decoder, Field, Insn, Row, disasm, rows};
 
 use super::asm::{Code, csrr, csrw, imm, reg, store, word};
 use super::guest::{FINISHER, FINISHER_PASS, RAM};
-use super::qemu::Qemu;
+use super::reference::Reference;
 use super::rng::Rng;
 
 /// Scalar operands are in these registers, of which the third is for results.
@@ -443,8 +443,8 @@ pub struct Known {
     pub what: &'static str,
     /// What the specification says.
     pub spec: &'static str,
-    /// Which QEMUs.
-    pub applies: fn(&Qemu) -> bool,
+    /// Whose it is.
+    pub applies: fn(&Reference) -> bool,
     /// Makes the reference's outcome ours where that is the difference, and says whether it was.
     pub forgive: fn(&Cases, &Case, &Outcome, &mut Outcome) -> bool,
 }
@@ -466,7 +466,7 @@ pub static KNOWN: &[Known] = &[
         spec: "V, \"Vector Operands\": an encoding that would result in the same vector register being read with two or more \
                different EEWs is reserved; a mask register source is considered to have EEW = 1; \
                \"Reserved\" of the conventions with Ssstrict: reserved encodings raise an illegal-instruction exception",
-        applies: |qemu| qemu.major() <= 11,
+        applies: |r| r.qemu().is_some_and(|major| major <= 11),
         forgive: |cases, case, ours, theirs| {
             let reserved = ours.state[0] == 2 && theirs.state[0] == 0 && cases.reads_with_two_widths(case);
             if reserved {
@@ -481,14 +481,14 @@ pub static KNOWN: &[Known] = &[
                floating-point extension state (i.e., floating-point CSRs or f registers) must set mstatus.FS to Dirty; \
                privileged, \"Extension Context Status\": FS may conservatively be set to Dirty, as when the flags were \
                set before",
-        applies: |_| true,
+        applies: |r| r.qemu().is_some(),
         forgive: |_, case, ours, theirs| dirtier(case, ours, theirs, csr::mstatus::FS),
     },
     Known {
         what: "vector floating-point instructions make the floating-point state dirty also when they do not change it",
         spec: "privileged, \"Extension Context Status\": FS may conservatively be set to Dirty; implementations may choose to \
                track the dirtiness imprecisely",
-        applies: |qemu| qemu.major() >= 11,
+        applies: |r| r.qemu().is_some_and(|major| major >= 11),
         forgive: |_, case, ours, theirs| {
             let (fs, before) = (csr::mstatus::FS, case.header[MSTATUS] & csr::mstatus::FS);
             let known = (ours.state[0], theirs.state[0]) == (0, 0)
@@ -506,14 +506,14 @@ pub static KNOWN: &[Known] = &[
         what: "vector instructions that change no vector state do not make it dirty",
         spec: "V, \"Vector Context Status\": implementations may also change mstatus.VS from Initial or Clean to Dirty at any \
                time, even when there is no change in vector state",
-        applies: |_| true,
+        applies: |r| r.qemu().is_some(),
         forgive: |_, case, ours, theirs| dirtier(case, ours, theirs, csr::mstatus::VS),
     },
     Known {
         what: "SHA-2 instructions are illegal where LMUL is a fraction, even if a register group holds a group of elements",
         spec: "vector cryptography, \"Instruction Constraints\": for element-group instructions, LMUL*VLEN must always be \
                at least as large as EGW, otherwise an illegal-instruction exception is raised",
-        applies: |qemu| qemu.major() <= 10,
+        applies: |r| r.qemu().is_some_and(|major| major <= 10),
         forgive: |cases, case, ours, theirs| {
             let lmul = (case.header[VTYPE] as i8) << 5 >> 5;
             let enough = lmul < 0 && (cases.isa.vlen >> -lmul) >= 4 << (3 + (case.header[VTYPE] >> 3 & 3));
@@ -530,7 +530,7 @@ pub static KNOWN: &[Known] = &[
         spec: "V, \"Vector Arithmetic Instruction Encoding\": when FLEN > SEW, the value in the f register is checked for \
                NaN-boxing, and if it is not boxed the canonical NaN of the operand's width is used; \"Zfbfmin\": that of \
                BF16 is 0x7fc0",
-        applies: |_| true,
+        applies: |r| r.qemu().is_some(),
         forgive: |cases, case, ours, theirs| {
             let insn = cases.decode(case);
             let scalar = case.header[F + usize::from(insn.rs1 - SCALARS[0]) % 3];
@@ -545,7 +545,7 @@ pub static KNOWN: &[Known] = &[
         what: "a scalar moved to element 0 leaves the agnostic tail as it is, even where QEMU is told to write all ones",
         spec: "V, \"Vector Tail Agnostic and Vector Mask Agnostic\": the set of destination elements can retain the value \
                they previously held, or are overwritten with 1s; within a single vector instruction each can be either",
-        applies: |_| true,
+        applies: |r| r.qemu().is_some(),
         forgive: |cases, case, ours, theirs| {
             let insn = cases.decode(case);
             let (start, vlenb) = (usize::from(insn.rd) * cases.vlenb(), cases.vlenb());

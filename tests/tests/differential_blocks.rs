@@ -1,8 +1,8 @@
-//! Our translator against QEMU on random bare-metal programs; see `tests::differential`.
+//! Our translator against a reference on random bare-metal programs; see `tests::differential`.
 //!
-//! `VIREO_QEMU` names the QEMU to compare with, else it is `qemu-system-riscv64` in PATH. `VIREO_DIFFERENTIAL_BLOCKS`
-//! is the number of blocks of each kind (1,500 unless told; of computation six times that), `VIREO_DIFFERENTIAL_SEED`
-//! the first seed.
+//! `VIREO_SPIKE` names a Spike to compare with; without it `VIREO_QEMU` names a QEMU, else it is `qemu-system-riscv64`
+//! in PATH. `VIREO_DIFFERENTIAL_BLOCKS` is the number of blocks of each kind (1,500 unless told; of computation six times
+//! that), `VIREO_DIFFERENTIAL_SEED` the first seed.
 
 use accel::tcg::TcgOptions;
 use arch::ext::{Ext, IsaConfig};
@@ -11,7 +11,7 @@ use tests::differential::compare::{Pair, describe};
 use tests::differential::coverage::NOT_COMPARED;
 use tests::differential::guest::MAX_BLOCKS;
 use tests::differential::known::KNOWN;
-use tests::differential::qemu::{Qemu, VARIABLE};
+use tests::differential::reference::Reference;
 use tests::differential::{coverage, engine};
 
 fn number(variable: &str, default: u64) -> u64 {
@@ -29,15 +29,10 @@ fn differential(profile: Profile, modes: &[(&str, TcgOptions)]) {
 }
 
 fn differential_of(isa: &IsaConfig, profile: Profile, modes: &[(&str, TcgOptions)]) {
-    let qemu = Qemu::find().unwrap_or_else(|error| panic!("{error:#}"));
-    assert!(
-        profile == Profile::Compute || qemu.major() >= 10,
-        "QEMU {} is too old to compare privileged behaviour with (it lets CSRRC write read-only CSRs, for instance): name \
-         one of version 10 or later in {VARIABLE} (Debian: qemu-system-riscv, also in bookworm-backports)",
-        qemu.version
-    );
-    let (isa, missing) = qemu.common(isa);
-    println!("{}", describe(&isa, &qemu, &missing));
+    let find = if profile == Profile::Compute { Reference::find } else { Reference::find_recent };
+    let reference = find().unwrap_or_else(|error| panic!("{error:#}"));
+    let (isa, missing) = reference.common(isa).unwrap_or_else(|error| panic!("{error:#}"));
+    println!("{}", describe(&isa, &reference, &missing));
     for (ext, why) in NOT_COMPARED {
         println!("not compared: {} ({why})", ext.name());
     }
@@ -45,7 +40,7 @@ fn differential_of(isa: &IsaConfig, profile: Profile, modes: &[(&str, TcgOptions
         println!("left out: {what} ({why})");
     }
     let mut generator = Generator::new(&isa, isa.has(Ext::Svadu));
-    generator.aligned_whole_registers = qemu.major() >= 11;
+    generator.aligned_whole_registers = reference.qemu().is_some_and(|major| major >= 11);
     println!("{} instructions and their compressed forms", generator.row_count());
     // Corners of operands are many: computation is what takes most blocks to cover.
     let times = if profile == Profile::Compute { 6 } else { 1 };
@@ -58,12 +53,8 @@ fn differential_of(isa: &IsaConfig, profile: Profile, modes: &[(&str, TcgOptions
     for seeds in seeds.chunks(MAX_BLOCKS) {
         let blocks: Vec<Block> = seeds.iter().map(|seed| generator.block(profile, *seed)).collect();
         for (name, options) in modes {
-            let pair = Pair {
-                generator: &generator,
-                ours: &|image| engine::run(&isa, options, image),
-                theirs: &|image| qemu.run(&isa, image),
-                reference: &qemu,
-            };
+            let pair =
+                Pair { generator: &generator, ours: &|image| engine::run(&isa, options, image), reference: &reference };
             let comparison = pair.compare(&blocks).unwrap_or_else(|error| panic!("{name}: {error:#}"));
             forgiven.iter_mut().zip(&comparison.forgiven).for_each(|(sum, n)| *sum += n);
             traps += comparison.traps;
@@ -74,7 +65,7 @@ fn differential_of(isa: &IsaConfig, profile: Profile, modes: &[(&str, TcgOptions
             }
         }
     }
-    for (known, count) in KNOWN.iter().zip(&forgiven).filter(|(known, _)| (known.applies)(&qemu)) {
+    for (known, count) in KNOWN.iter().zip(&forgiven).filter(|(known, _)| (known.applies)(&reference)) {
         println!("known difference, {count} times: {} ({})", known.what, known.spec);
     }
     println!("{count} blocks, {} ways to run, {traps} traps", modes.len());
