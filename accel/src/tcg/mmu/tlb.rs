@@ -21,6 +21,8 @@ pub const TLB_ENTRIES: usize = 1024;
 pub const JUMP_ENTRIES: usize = 4096;
 /// Pages of code that the search for a block needs no walk for.
 const FETCH_ENTRIES: usize = 256;
+/// Bits of [`Context::jump_pages`].
+const JUMP_PAGES: usize = 4096;
 /// Contexts a hart keeps; the least recently used is recycled.
 const CONTEXTS: usize = 16;
 /// A tag that no probe of a load or store computes: those are addresses of pages, with a few of the low three bits
@@ -131,6 +133,12 @@ fn fetch_index(pc: u64) -> usize {
     (pc >> 12) as usize & (FETCH_ENTRIES - 1)
 }
 
+/// Word and bit of the page of `pc` in a context's `jump_pages`.
+fn jump_page(pc: u64) -> (usize, u64) {
+    let page = (pc >> 12) as usize & (JUMP_PAGES - 1);
+    (page / 64, 1 << (page % 64))
+}
+
 /// Index of a virtual pc in `jump`.
 pub fn jump_index(pc: u64) -> usize {
     ((pc ^ (pc >> 12)) >> 1) as usize & (JUMP_ENTRIES - 1)
@@ -205,6 +213,9 @@ struct Context {
     local: Vec<u16>,
     /// Jump targets on non-global pages exist.
     local_jumps: bool,
+    /// Where jump targets may be: a bit for each page, by the lowest bits of its number. Most pages that fences name are
+    /// of data, and need no search.
+    jump_pages: [u64; JUMP_PAGES / 64],
     /// Larger pages of which entries may exist: a fence by address has to drop all of them.
     large: LargePages,
 }
@@ -262,6 +273,7 @@ impl Context {
             fetches: Vec::new(),
             local: Vec::new(),
             local_jumps: false,
+            jump_pages: [0; JUMP_PAGES / 64],
             large: LargePages::default(),
         }
     }
@@ -276,6 +288,8 @@ impl Context {
         let slot = &mut self.tables().jump[i];
         let fresh = slot.tag == no_jump(i);
         *slot = entry;
+        let (word, bit) = jump_page(entry.tag);
+        self.jump_pages[word] |= bit;
         if fresh {
             push_bounded(&mut self.touched_jump, i as u16, 2 * JUMP_ENTRIES);
         }
@@ -297,6 +311,7 @@ impl Context {
         }
         self.touched_jump = touched;
         self.touched_jump.clear();
+        self.jump_pages = [0; JUMP_PAGES / 64];
         self.local_jumps = false;
     }
 
@@ -359,10 +374,21 @@ impl Context {
         if names(t.write[i].tag) {
             t.write[i].tag = INVALID;
         }
+        self.flush_jumps_in(page);
+    }
+
+    /// Forgets the jump targets of a page, also that of an instruction that crosses into it.
+    fn flush_jumps_in(&mut self, page: u64) {
+        let may_have = |va| {
+            let (word, bit) = jump_page(va);
+            self.jump_pages[word] & bit != 0
+        };
+        if !may_have(page) && !may_have(page.wrapping_sub(2)) {
+            return;
+        }
         for n in (0..self.touched_jump.len()).rev() {
             let i = usize::from(self.touched_jump[n]);
             let pc = self.tables().jump[i].tag;
-            // Also an instruction that crosses into the page.
             if pc & !0xfff == page || pc == page.wrapping_sub(2) {
                 self.tables().jump[i].tag = no_jump(i);
                 self.touched_jump.swap_remove(n);
@@ -644,6 +670,17 @@ mod tests {
         assert!(t.find_fetch(KERNEL + 0x5000).is_some());
         t.flush_page(Space::Host, KERNEL + 0x10_0000, None);
         assert_eq!(t.find_fetch(KERNEL + 0x5000), None, "the fence is for a large page");
+    }
+
+    #[test]
+    fn a_fence_drops_the_code_in_its_page_and_across_its_start() {
+        let mut t = tlb(0);
+        let pcs = [USER, USER + 0xffe, USER - 2, USER - 4, USER + 0x1000];
+        pcs.iter().for_each(|pc| t.fill_jump(*pc, *pc, false, 12));
+        t.flush_page(Space::Host, USER + 0x2000, None);
+        assert!(pcs.iter().all(|pc| t.find_jump(*pc) == Some(*pc)));
+        t.flush_page(Space::Host, USER, None);
+        assert_eq!(pcs.map(|pc| t.find_jump(pc).is_some()), [false, false, false, true, true]);
     }
 
     #[test]
