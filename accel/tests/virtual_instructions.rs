@@ -49,10 +49,8 @@ type Row = (&'static str, u32, Setup, [u64; 5]);
 /// All is allowed that can be.
 fn open(s: &mut HartState) {
     s.csr.medeleg = 0;
-    s.csr.menvcfg = u64::MAX;
-    (s.csr.henvcfg, s.csr.senvcfg) = (u64::MAX & !envcfg::PMM, envcfg::CBIE | envcfg::CBCFE | envcfg::CBZE);
-    s.csr.menvcfg &= !(envcfg::PMM | envcfg::LPE | envcfg::SSE | envcfg::CDE);
-    s.csr.henvcfg &= s.csr.menvcfg;
+    let caches = envcfg::CBIE | envcfg::CBCFE | envcfg::CBZE;
+    (s.csr.menvcfg, s.csr.henvcfg, s.csr.senvcfg) = (caches | envcfg::STCE, caches | envcfg::STCE, caches);
     (s.csr.mcounteren, s.csr.hcounteren, s.csr.scounteren) = (u32::MAX.into(), u32::MAX.into(), u32::MAX.into());
     s.csr.mseccfg |= mseccfg::SSEED | mseccfg::USEED;
     s.csr.mstatus |= mstatus::FS | mstatus::VS;
