@@ -182,12 +182,14 @@ fn unit<const STORE: bool, const EEW: u8>(h: &mut Hart, c: Call) -> Result<u64, 
     Ok(0)
 }
 
-/// As a unit-stride load, but a trap at any element behind the first makes `vl` end there.
+/// As a unit-stride load, but a trap at any element behind the first makes `vl` end there. A trigger that would have
+/// raised it has then not fired.
 fn fault_only_first<const EEW: u8>(h: &mut Hart, c: Call) -> Result<u64, Stop> {
     let s = Shape::of(h)?;
     let t = Transfer::new(&c, LOAD, s.group(c.vd(), EEW)?, s.vl)?;
     t.check(&s, &c, None)?;
     let size = t.size() as u64;
+    let triggers = h.s.csr.triggers;
     let mut len = t.len;
     for i in s.vstart..t.len {
         if !s.active(&h.s.v, &c, i) {
@@ -205,6 +207,7 @@ fn fault_only_first<const EEW: u8>(h: &mut Hart, c: Call) -> Result<u64, Stop> {
             Err(_) => {
                 len = i;
                 h.s.csr.vl = i as u64;
+                h.s.csr.triggers = triggers;
                 break;
             }
         }
