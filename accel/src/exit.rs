@@ -35,6 +35,9 @@ pub enum VcpuExit {
     /// The hart met a trap that it was not ready for, and is in the critical-error state (Smdbltrp): `cause` as in
     /// `mcause`, at `pc`.
     CriticalError { cause: u64, pc: u64 },
+    /// A trap went to M-mode, which nobody handles there ([`VmConfig::machine_traps`](crate::VmConfig::machine_traps));
+    /// the registers tell which.
+    MachineTrap,
     /// Somebody called [`VcpuHandle::kick`](crate::VcpuHandle::kick).
     Kicked,
     /// A breakpoint, watchpoint or single step ended.

@@ -15,6 +15,8 @@ pub struct VmConfig {
     pub isa: arch::ext::IsaConfig,
     /// S-mode `ecall` leaves `run()` as [`VcpuExit::Sbi`] (built-in SBI) instead of trapping to M-mode.
     pub builtin_sbi: bool,
+    /// No software stands in M-mode: traps into it leave `run()` as [`VcpuExit::MachineTrap`].
+    pub machine_traps: bool,
     /// The IMSICs of the harts, where [`IsaConfig::imsic`](arch::ext::IsaConfig::imsic) says that they have them.
     pub imsic: Option<Arc<dyn Imsic>>,
 }
@@ -74,6 +76,13 @@ pub trait Vcpu: Send {
     fn set_csr(&mut self, n: u16, v: u64) -> bool;
     fn state(&mut self) -> HartState;
     fn set_state(&mut self, state: &HartState);
+    /// Changes what traps and returns change: the pc, x registers, the mode and status registers. Unlike
+    /// [`Vcpu::set_state`] this keeps all that was made of the guest's memory.
+    fn change(&mut self, change: &mut dyn FnMut(&mut HartState)) {
+        let mut state = self.state();
+        change(&mut state);
+        self.set_state(&state);
+    }
     fn handle(&self) -> Arc<dyn VcpuHandle>;
 }
 

@@ -72,6 +72,7 @@ impl Bench {
             harts: 1,
             isa: isa.clone(),
             builtin_sbi: true,
+            machine_traps: false,
             imsic: None,
         };
         let vcpu = Tcg { options }.create_vm(config).unwrap().create_vcpu(0).unwrap();

@@ -296,6 +296,7 @@ impl Machine {
                 harts: hart_count,
                 isa: config.isa.clone(),
                 builtin_sbi: !m_mode(&config),
+                machine_traps: !m_mode(&config),
                 imsic: board.imsics.clone().map(|imsics| imsics as _),
             })
             .map_err(MachineError::Accel)?;

@@ -12,6 +12,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use accel::{HartState, SbiCall, ShutdownReason, Vcpu, VcpuExit};
+use arch::cause::Exception;
+use arch::csr::mstatus;
 use arch::ext::IsaConfig;
 use firmware::sbi::{Entry, HartStates, HartStatus, ResetKind, ResetReason, SbiOutcome, SbiRequest, State};
 
@@ -240,6 +242,7 @@ impl VcpuThread {
                 "hart {} is in the critical-error state: a trap with cause {cause:#x} at {pc:#x} while MDT is set",
                 self.hart
             ))),
+            Ok(VcpuExit::MachineTrap) => self.machine_trap(),
             Ok(VcpuExit::Kicked | VcpuExit::Debug) => Next::Stay,
             Err(error) => {
                 self.ask(Request::Failure(format!("hart {} cannot go on: {}", self.hart, crate::error_chain(&error))))
@@ -281,6 +284,21 @@ impl VcpuThread {
                 self.vcpu.set_state(&state);
             }
         }
+        Next::Stay
+    }
+
+    /// A trap that M-mode firmware would take. What it has no use for is the supervisor's.
+    fn machine_trap(&mut self) -> Next {
+        let state = self.vcpu.state();
+        let (pc, cause) = (state.csr.mepc, state.csr.mtval2);
+        let from_guest = state.csr.mstatus & mstatus::MPV != 0;
+        if state.csr.mcause == Exception::DoubleTrap.code() && !from_guest {
+            return self.ask(Request::Failure(format!(
+                "hart {} met a double trap: a trap with cause {cause:#x} at {pc:#x} while sstatus.SDT is set",
+                self.hart
+            )));
+        }
+        self.vcpu.change(&mut |state| accel::tcg::firmware::pass_on(state, &self.sbi.isa));
         Next::Stay
     }
 

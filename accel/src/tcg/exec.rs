@@ -12,7 +12,7 @@ use super::mmu::walk::{self, Access, Regime, Walk};
 use super::smp::{POLL_CODE, POLL_IRQ, POLL_KICK, POLL_MAIL, POLL_WATCH};
 use super::trap::Trap;
 use super::{backend, cfi, translate, triggers};
-use crate::{MpState, SbiCall, VcpuExit};
+use crate::{Mode, MpState, SbiCall, VcpuExit};
 
 /// A place to execute from: translated, checked, in RAM or not.
 struct Fetch {
@@ -97,6 +97,9 @@ fn run_loop(hart: &mut Hart, tr: &mut Translator) -> VcpuExit {
             if poll(hart) {
                 return VcpuExit::Kicked;
             }
+        }
+        if hart.vm.machine_traps && hart.s.mode == Mode::Machine {
+            return VcpuExit::MachineTrap;
         }
         if hart.options.evict != 0 {
             link = None;

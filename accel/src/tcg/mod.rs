@@ -13,6 +13,7 @@ mod counters;
 pub mod csr;
 mod ctr;
 mod exec;
+pub mod firmware;
 mod hart;
 pub mod helpers;
 pub mod interrupts;

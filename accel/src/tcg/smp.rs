@@ -242,6 +242,7 @@ pub struct VmShared {
     /// For instructions that trapped.
     pub decoder: Decoder,
     pub builtin_sbi: bool,
+    pub machine_traps: bool,
     pub imsic: Option<Arc<dyn Imsic>>,
     pub harts: Vec<Arc<HartBox>>,
     pub timers: Timers,

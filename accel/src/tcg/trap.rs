@@ -150,7 +150,7 @@ fn enter_virtual_supervisor(s: &mut HartState, t: Trap, epc: u64) {
 }
 
 /// `sstatus` or `vsstatus` after a trap into its mode; where there are `double_traps` it takes no other for now.
-fn enter_status(status: u64, from_supervisor: bool, double_traps: bool, elp: bool) -> u64 {
+pub(super) fn enter_status(status: u64, from_supervisor: bool, double_traps: bool, elp: bool) -> u64 {
     let status = with(status, mstatus::SPELP, elp);
     let stacked = move_bit(status, mstatus::SIE, mstatus::SPIE) & !mstatus::SIE;
     with(stacked, mstatus::SPP, from_supervisor) | if double_traps { mstatus::SDT } else { 0 }
@@ -271,7 +271,7 @@ fn move_bit(status: u64, from: u64, to: u64) -> u64 {
     with(status, to, status & from != 0)
 }
 
-fn with(status: u64, bit: u64, on: bool) -> u64 {
+pub(super) fn with(status: u64, bit: u64, on: bool) -> u64 {
     if on { status | bit } else { status & !bit }
 }
 

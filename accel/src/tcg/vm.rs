@@ -68,6 +68,7 @@ impl Accel for Tcg {
             decoder: arch::isa::Decoder::new(&config.isa),
             isa: config.isa,
             builtin_sbi: config.builtin_sbi,
+            machine_traps: config.machine_traps,
             imsic: config.imsic,
             harts,
             timers,
@@ -241,6 +242,21 @@ impl Vcpu for TcgVcpu {
         h.update_fp();
         h.select_context();
         h.arm_timer();
+        h.poll_interrupts();
+    }
+
+    fn change(&mut self, change: &mut dyn FnMut(&mut HartState)) {
+        let h = self.hart();
+        h.take_soft();
+        h.fold_counters();
+        change(&mut h.s);
+        h.s.x[0] = 0;
+        h.recount();
+        h.res_addr = NO_RESERVATION;
+        h.late = None;
+        h.load_mxcsr();
+        h.update_fp();
+        h.select_context();
         h.poll_interrupts();
     }
 

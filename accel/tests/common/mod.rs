@@ -103,6 +103,7 @@ impl Machine {
             harts: 1,
             isa: isa.clone(),
             builtin_sbi: true,
+            machine_traps: false,
             imsic: None,
         };
         let vm = Tcg { options }.create_vm(config).expect("the engine starts");

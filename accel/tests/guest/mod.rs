@@ -263,6 +263,7 @@ impl Guest {
             harts,
             isa: isa.clone(),
             builtin_sbi: true,
+            machine_traps: false,
             imsic: None,
         };
         let vm = Tcg { options }.create_vm(config).expect("the engine starts");

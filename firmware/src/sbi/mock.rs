@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 
+use arch::csr::{TDATA1, TDATA2, TDATA3, TSELECT, mcontrol6, tdata1};
 use arch::ext::IsaConfig;
 
 use super::{
@@ -34,7 +35,21 @@ struct Inner {
     console_broken: bool,
     ipis: Vec<u32>,
     csrs: HashMap<u16, u64>,
+    /// `tdata1` to `tdata3` of two triggers.
+    triggers: [[u64; 3]; 2],
 }
+
+/// `tdata1` of trigger `i` as a hart holds it: some types, no `dmode`, no match of data, and no chain behind the last.
+fn legal_tdata1(i: usize, value: u64) -> u64 {
+    match value >> tdata1::TYPE_SHIFT {
+        tdata1::MCONTROL6 => value & !(1 << 59 | 1 << 21 | if i == 1 { mcontrol6::CHAIN } else { 0 }),
+        tdata1::ICOUNT..=tdata1::ETRIGGER => value & !(1 << 59),
+        _ => TRIGGER_OFF,
+    }
+}
+
+/// `tdata1` of a trigger that is off.
+const TRIGGER_OFF: u64 = tdata1::DISABLED << tdata1::TYPE_SHIFT;
 
 pub struct MockHost {
     harts: u32,
@@ -58,6 +73,7 @@ impl MockHost {
             console_broken: false,
             ipis: Vec::new(),
             csrs: HashMap::new(),
+            triggers: [[TRIGGER_OFF, 0, 0]; 2],
         };
         let isa = arch::model::parse("max").expect("a model");
         let state = State::new(harts, &arch::model::parse("rv64,sscofpmf=on").expect("a model"));
@@ -152,11 +168,22 @@ impl SbiHost for MockHost {
     }
 
     fn read_csr(&self, number: u16) -> u64 {
-        self.csr(number)
+        let trigger = self.csr(TSELECT) as usize;
+        match number {
+            TDATA1..=TDATA3 => self.inner.borrow().triggers[trigger][usize::from(number - TDATA1)],
+            _ => self.csr(number),
+        }
     }
 
     fn write_csr(&self, number: u16, value: u64) {
-        self.inner.borrow_mut().csrs.insert(number, value);
+        let trigger = self.csr(TSELECT) as usize;
+        let mut inner = self.inner.borrow_mut();
+        match number {
+            TSELECT if value >= inner.triggers.len() as u64 => {}
+            TDATA1 => inner.triggers[trigger][0] = legal_tdata1(trigger, value),
+            TDATA2..=TDATA3 => inner.triggers[trigger][usize::from(number - TDATA1)] = value,
+            _ => drop(inner.csrs.insert(number, value)),
+        }
     }
 
     fn console_write(&self, bytes: &[u8]) -> Result<usize, ConsoleError> {

@@ -10,6 +10,7 @@ use std::ops::RangeInclusive;
 
 mod base;
 mod dbcn;
+mod dbtr;
 mod fwft;
 mod host;
 mod hsm;
@@ -135,6 +136,7 @@ pub static EXTENSIONS: &[Extension] = &[
     susp::EXTENSION,
     pmu::EXTENSION,
     fwft::EXTENSION,
+    dbtr::EXTENSION,
 ];
 
 /// The extension that answers `eid`, if it is there on this machine.

@@ -5,12 +5,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use arch::ext::IsaConfig;
 
-use super::{PmuHarts, fwft};
+use super::{PmuHarts, dbtr, fwft};
 
 /// What belongs to one hart and is gone when the hart is reset. Only calls of the hart itself touch it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct HartData {
     pub features: fwft::Features,
+    pub triggers: dbtr::Triggers,
 }
 
 /// The memory of the SBI.

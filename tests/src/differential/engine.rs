@@ -50,6 +50,7 @@ pub fn run(isa: &IsaConfig, options: &TcgOptions, image: &[u8]) -> anyhow::Resul
         harts: 1,
         isa: isa.clone(),
         builtin_sbi: false,
+        machine_traps: false,
         imsic: None,
     };
     let vm = Tcg::new(options.clone()).create_vm(config).context("start the engine")?;

@@ -38,6 +38,7 @@ mod trigger;
 mod vector;
 
 pub use reset::{reset, reset_supervisor};
+pub(super) use trap_setup::epc;
 
 /// Why an instruction may not execute here: which exception the caller raises.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,7 +8,7 @@ pub(super) fn tvec(old: u64, v: u64) -> u64 {
 }
 
 /// A written `xepc`, made legal: instructions stand at even addresses, without compressed ones at multiples of four.
-pub(super) fn epc(isa: &IsaConfig, v: u64) -> u64 {
+pub(in crate::tcg) fn epc(isa: &IsaConfig, v: u64) -> u64 {
     v & if isa.has(Ext::Zca) { !1 } else { !3 }
 }
 
