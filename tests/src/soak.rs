@@ -37,6 +37,7 @@ const SUITES: &[Suite] = &[
     Suite { package: "tests", test: "differential_blocks", seed: SEED, count: Some((BLOCKS, 1_500)) },
     Suite { package: "tests", test: "differential_vector", seed: SEED, count: Some((BLOCKS, 4_096)) },
     Suite { package: "tests", test: "differential_hypervisor", seed: SEED, count: Some((PROGRAMS, 16)) },
+    Suite { package: "tests", test: "differential_privileged", seed: SEED, count: Some((PROGRAMS, 16)) },
     Suite { package: "tests", test: "differential_registers", seed: SEED, count: None },
 ];
 

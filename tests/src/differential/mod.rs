@@ -16,6 +16,7 @@ pub mod hyper;
 pub mod image;
 pub mod known;
 pub mod paging;
+pub mod privileged;
 pub mod qemu;
 pub mod reference;
 pub mod registers;

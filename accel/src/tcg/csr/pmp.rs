@@ -42,11 +42,12 @@ fn no_new_code(s: &HartState) -> bool {
     s.csr.mseccfg & (mseccfg::MML | mseccfg::RLB) == mseccfg::MML
 }
 
-/// Whether this is a rule, under MML, that lets M-mode execute: its own or shared code. An entry that is off is none.
+/// Whether this is, under MML, a rule that lets M-mode execute: its own or shared code. An entry that is off is no rule
+/// yet, but WARL as all fields are it is refused too, as other implementations do.
 fn is_machine_code(cfg: u8) -> bool {
     let [r, w, x] = [pmpcfg::R, pmpcfg::W, pmpcfg::X].map(|bit| cfg & bit != 0);
     let executable = if w { !r } else { x };
-    cfg & pmpcfg::L != 0 && executable && matching(cfg) != pmpcfg::OFF
+    cfg & pmpcfg::L != 0 && executable
 }
 
 /// Write without read is reserved unless MML gives it a meaning: it becomes no access.
@@ -141,7 +142,7 @@ mod tests {
                     s.csr.pmp.cfg[0] = 0;
                     write(&mut s, &mut env, PMPCFG0, cfg.into()).unwrap();
                     // Execute-only, read and execute, and both kinds of shared code.
-                    let code = lock != 0 && a != 0 && matches!(low, 2 | 4 | 5 | 6);
+                    let code = lock != 0 && matches!(low, 2 | 4 | 5 | 6);
                     assert_eq!(s.csr.pmp.cfg[0], if code { 0 } else { cfg }, "{cfg:#x}");
                     s.csr.mseccfg |= mseccfg::RLB;
                     write(&mut s, &mut env, PMPCFG0, cfg.into()).unwrap();
