@@ -229,3 +229,92 @@ fn a_hypervisors_fences() {
         }
     }
 }
+
+/// An entry that becomes valid is seen without a fence (Svvptc): what is not there is never remembered.
+#[test]
+fn a_page_that_appears_needs_no_fence() {
+    for (name, options) in modes() {
+        for stage in 0..3 {
+            let mut g = guest(options.clone());
+            let mut st = Stages::new(&g, TABLES);
+            let mut p = Paging::new(RAM + 0x10_0000);
+            p.map(&g, RAM, RAM, RWX, 1);
+            contents(&g, FIRST, NUMBERS[0]);
+            // In HS-mode, and in either stage of a guest.
+            let (slot, entry) = match stage {
+                0 => (p.slot(&g, BIG, 0), leaf(RAM + FIRST, RWX)),
+                1 => (st.vs_slot(&g, BIG, 0), leaf(FIRST, RWX)),
+                _ => {
+                    st.vs_map(&g, BIG, BIG, RWX);
+                    (st.g.slot(&g, BIG, 0), leaf(RAM + FIRST, RWX | U))
+                }
+            };
+            // The handler maps the page and returns to the access; the fetch that follows goes through as well.
+            let mut a = Asm::at(HS_STOP);
+            a.csrr(5, csr::SCAUSE).i(Op::Addi, 16, 0, 10);
+            let map = a.forward(Op::Bne, 5, 16);
+            a.ecall();
+            a.bind(map);
+            a.i(Op::Addi, 27, 27, 1).s(Op::Sd, 7, 6, 0).plain(Op::Sret);
+            g.load(&a);
+            let mut a = Asm::at(CODE);
+            look(&mut a);
+            a.ecall();
+            g.load(&a);
+            let mut s = start(&g, Mode::Supervisor, stage != 0);
+            st.enter(&mut s, ASID, VMID);
+            s.csr.satp = if stage == 0 { p.satp(ASID) } else { 0 };
+            registers(&mut s);
+            (s.x[6], s.x[7]) = (slot, entry);
+            let end = g.run(&s);
+            assert_eq!((end.x[10], end.x[22], end.x[27]), (NUMBERS[0], NUMBERS[0], 1), "{name} {stage}");
+        }
+    }
+}
+
+/// Address spaces of a guest take turns without a fence, global pages with them.
+#[test]
+fn a_guests_address_spaces() {
+    for (name, options) in modes() {
+        for user in [false, true] {
+            let mut g = guest(options.clone());
+            [(FIRST, NUMBERS[0]), (SECOND, NUMBERS[1])].into_iter().for_each(|(at, n)| contents(&g, at, n));
+            let mut spaces = [TABLES, TABLES + 0x4_0000].map(|root| Stages::new(&g, root));
+            let flags = if user { RWX | U } else { RWX };
+            user_code(&g);
+            for (st, base) in spaces.iter_mut().zip([FIRST, SECOND]) {
+                st.vs_map(&g, BIG, base, flags);
+                st.vs_map(&g, CODE, CODE - RAM, RWX | G);
+                st.vs_map(&g, USER_VA, USER, RWX | U);
+            }
+            let mut s = start(&g, Mode::Supervisor, true);
+            spaces[0].enter(&mut s, 1, VMID);
+            let first = s.csr.vsatp;
+            let hgatp = s.csr.hgatp;
+            spaces[1].enter(&mut s, 2, VMID);
+            let second = s.csr.vsatp;
+            (s.csr.vsatp, s.csr.hgatp, s.csr.hedeleg) = (first, hgatp, 0xb1ff);
+            let mut a = Asm::at(CODE);
+            a.i(Op::Addi, 18, 0, 0);
+            for _ in 0..6 {
+                if user {
+                    let_user_look(&mut a)
+                } else {
+                    look(&mut a)
+                };
+                // A digit for each of the two.
+                for seen in [10, 22] {
+                    a.i(Op::Slli, 18, 18, 5).r(Op::Add, 18, 18, seen);
+                }
+                a.csrr(5, csr::SATP).r(Op::Xor, 5, 5, 19).csrw(csr::SATP, 5);
+            }
+            a.ecall();
+            g.load(&a);
+            registers(&mut s);
+            s.x[19] = first ^ second;
+            let end = g.run(&s);
+            let expected = [0, 0, 1, 1].repeat(3).into_iter().fold(0, |all, n| all << 5 | NUMBERS[n]);
+            assert_eq!(end.x[18], expected, "{name} {user}");
+        }
+    }
+}
