@@ -222,6 +222,32 @@ fn accesses_for_a_guest_show_theirs() {
     }
 }
 
+/// Operations on cache blocks report the address in rs1, and the guest physical one that belongs to it.
+#[test]
+fn cache_blocks_report_the_address_that_was_named() {
+    for (name, options) in modes().into_iter().take(3) {
+        let mut g = guest_of(options, model());
+        for op in [Op::CboZero, Op::CboClean, Op::CboFlush, Op::CboInval] {
+            for offset in [0, 0x25, 0x7ff, 0xfff] {
+                let (mut s, mut st) = world(&g, |a| drop(a.i(op, 0, 8, 0)));
+                s.x[8] = VA + offset;
+                st.vs_map(&g, VA, OUT, RWX);
+                let end = g.run(&s);
+                let seen = (end.csr.scause, end.csr.stval, end.csr.htval, end.csr.htinst);
+                assert_eq!(seen, (23, VA + offset, (OUT + offset) >> 2, 0), "{name} {op:?} {offset:#x}");
+                // The guest's table is out of reach: its address is not changed.
+                let slot = st.vs_slot(&g, VA + (5 << 30), 2);
+                g.write64(slot, OUT >> 2 | 1);
+                s.x[8] = VA + (5 << 30) + offset;
+                let end = g.run(&s);
+                let table = OUT + 8 * arch::pte::index(s.x[8], 1);
+                let seen = (end.csr.scause, end.csr.stval, end.csr.htval, end.csr.htinst);
+                assert_eq!(seen, (23, s.x[8], table >> 2, 0x3000), "{name} {op:?} {offset:#x}");
+            }
+        }
+    }
+}
+
 /// What has no address of a guest has neither GVA nor anything in `htval` and `htinst`.
 #[test]
 fn other_traps_show_nothing() {

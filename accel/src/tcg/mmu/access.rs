@@ -8,6 +8,8 @@
 
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
+use arch::cause::Exception;
+
 use super::pmp::{Pmp, Verdict};
 use super::tlb;
 use super::walk::{self, Access, Regime, Walk};
@@ -262,7 +264,11 @@ impl Hart {
                     return None;
                 }
                 Err(t) => {
-                    self.raise(Trap { tval: self.mask.apply(va), ..t });
+                    // The address that was named, and the guest physical one that belongs to it. That of a table is
+                    // another, which comes with a pseudoinstruction.
+                    let named = t.cause == Exception::StoreGuestPageFault.code() && t.tinst == 0;
+                    let tval2 = t.tval2 + if named { (va - start) >> 2 } else { 0 };
+                    self.raise(Trap { tval: self.mask.apply(va), tval2, ..t });
                     return None;
                 }
             },
