@@ -139,6 +139,12 @@ impl SbiHost for SbiCallHost<'_> {
         }
     }
 
+    fn wake(&self, hart: u32) {
+        if let Some(handle) = self.machine.wires.handles().get(hart as usize) {
+            handle.kick();
+        }
+    }
+
     fn state(&self) -> &State {
         &self.machine.harts.sbi
     }

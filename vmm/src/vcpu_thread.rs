@@ -11,10 +11,12 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
+use accel::tcg::firmware as firmware_state;
 use accel::{HartState, SbiCall, ShutdownReason, Vcpu, VcpuExit};
 use arch::cause::Exception;
-use arch::csr::mstatus;
+use arch::csr::{mip, mstatus, xcause};
 use arch::ext::IsaConfig;
+use firmware::sbi::sse::Signal;
 use firmware::sbi::{Entry, HartStates, HartStatus, ResetKind, ResetReason, SbiOutcome, SbiRequest, State};
 
 use crate::board::wires::HartWires;
@@ -233,6 +235,7 @@ impl VcpuThread {
         if let Some(asleep) = self.asleep.take() {
             return self.sleep(asleep);
         }
+        self.take_event();
         let next = match self.vcpu.run() {
             Ok(VcpuExit::Sbi(call)) => self.sbi_call(&call),
             Ok(VcpuExit::Reset) => self.ask(Request::Reset),
@@ -276,6 +279,9 @@ impl VcpuThread {
                     (ResetKind::ColdReboot | ResetKind::WarmReboot, _) => Request::Reset,
                 });
             }
+            SbiOutcome::EventReturn { interrupted } => {
+                self.vcpu.change(&mut |state| firmware_state::leave_event(state, &self.sbi.isa, interrupted));
+            }
             SbiOutcome::GuestFault(fault) => {
                 let mut state = self.vcpu.state();
                 let ecall = state.pc.wrapping_sub(4);
@@ -289,17 +295,43 @@ impl VcpuThread {
 
     /// A trap that M-mode firmware would take. What it has no use for is the supervisor's.
     fn machine_trap(&mut self) -> Next {
-        let state = self.vcpu.state();
-        let (pc, cause) = (state.csr.mepc, state.csr.mtval2);
-        let from_guest = state.csr.mstatus & mstatus::MPV != 0;
-        if state.csr.mcause == Exception::DoubleTrap.code() && !from_guest {
-            return self.ask(Request::Failure(format!(
-                "hart {} met a double trap: a trap with cause {cause:#x} at {pc:#x} while sstatus.SDT is set",
-                self.hart
-            )));
+        const OVERFLOW: u64 = xcause::INTERRUPT | mip::LCOFIP.trailing_zeros() as u64;
+        const DOUBLE_TRAP: u64 = Exception::DoubleTrap.code();
+        let csr = self.vcpu.state().csr;
+        let events = &self.harts.sbi.events;
+        match csr.mcause {
+            OVERFLOW => {
+                events.signal(self.hart, Signal::CounterOverflow);
+                self.vcpu.change(&mut |state| {
+                    state.csr.mip &= !mip::LCOFIP;
+                    firmware_state::go_back(state);
+                });
+            }
+            // A guest's is for its hypervisor.
+            DOUBLE_TRAP if csr.mstatus & mstatus::MPV == 0 => {
+                if !events.signal(self.hart, Signal::DoubleTrap) {
+                    return self.ask(Request::Failure(format!(
+                        "hart {} met a double trap: a trap with cause {:#x} at {:#x} while sstatus.SDT is set",
+                        self.hart, csr.mtval2, csr.mepc
+                    )));
+                }
+                self.vcpu.change(&mut firmware_state::go_back);
+            }
+            _ => self.vcpu.change(&mut |state| firmware_state::pass_on(state, &self.sbi.isa)),
         }
-        self.vcpu.change(&mut |state| accel::tcg::firmware::pass_on(state, &self.sbi.isa));
         Next::Stay
+    }
+
+    /// Enters the handler of the software event that the hart has to take, if there is one.
+    fn take_event(&mut self) {
+        let events = &self.harts.sbi.events;
+        if events.is_wanted(self.hart) {
+            events.deliver(self.hart, |entry, arg| {
+                let mut interrupted = Default::default();
+                self.vcpu.change(&mut |state| interrupted = firmware_state::enter_event(state, entry, arg));
+                interrupted
+            });
+        }
     }
 
     fn fall_asleep(&mut self, resume: Option<Entry>, call: &SbiCall) {
@@ -307,9 +339,9 @@ impl VcpuThread {
         self.asleep = Some(Asleep { resume, call: *call });
     }
 
-    /// Waits for an interrupt that `sie` enables; a stopped machine's harts go on sleeping when it runs again.
+    /// Waits for an interrupt that `sie` enables, or for a software event; a stopped machine's harts go on sleeping when it runs again.
     fn sleep(&mut self, asleep: Asleep) -> Next {
-        let woken = self.vcpu.wait_for_interrupt();
+        let woken = self.vcpu.wait_for_interrupt() || self.harts.sbi.events.is_wanted(self.hart);
         if self.harts.is_stopping() {
             self.asleep = Some(asleep);
             return Next::Leave;

@@ -101,6 +101,8 @@ pub trait SbiHost {
     /// Where the hart has Sstc this sets `stimecmp`.
     fn set_timer(&self, hart: u32, deadline: u64);
 
+    /// Makes a hart come out of the guest, or of its sleep, to look at its software events.
+    fn wake(&self, hart: u32);
     /// What the SBI remembers of the harts.
     fn state(&self) -> &State;
     /// Reads a CSR of the calling hart as M-mode would; zero if the hart does not have it.

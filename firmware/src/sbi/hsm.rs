@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use sbi_spec::hsm as spec;
 
+use super::sse;
 use super::{Entry, Extension, HartStatus, SbiError, SbiHost, SbiOutcome, SbiRequest};
 
 /// A guest's hart id, if there is such a hart.
@@ -42,7 +43,10 @@ fn handle(call: &SbiRequest, host: &dyn SbiHost) -> SbiOutcome {
     const SUSPEND: u64 = spec::HART_SUSPEND as u64;
     let outcome = match call.fid {
         START => start(call, host),
-        STOP => Ok(SbiOutcome::HartStop),
+        STOP => {
+            sse::hart_stops(call.hart, host);
+            Ok(SbiOutcome::HartStop)
+        }
         GET_STATUS => hart_id(call.args[0], host).map(|hart| SbiOutcome::success(host.hart_status(hart) as u64)),
         SUSPEND => suspend(call, host),
         _ => Err(SbiError::NotSupported),

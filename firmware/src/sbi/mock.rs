@@ -24,6 +24,7 @@ pub enum Event {
     Ipi(u32),
     Fence(Vec<u32>, Fence),
     Timer(u32, u64),
+    Wake(u32),
 }
 
 struct Inner {
@@ -161,6 +162,10 @@ impl SbiHost for MockHost {
 
     fn set_timer(&self, hart: u32, deadline: u64) {
         self.inner.borrow_mut().events.push(Event::Timer(hart, deadline));
+    }
+
+    fn wake(&self, hart: u32) {
+        self.inner.borrow_mut().events.push(Event::Wake(hart));
     }
 
     fn state(&self) -> &State {

@@ -21,6 +21,7 @@ mod mock;
 pub mod pmu;
 mod rfence;
 mod srst;
+pub mod sse;
 mod state;
 mod susp;
 mod time;
@@ -82,13 +83,15 @@ pub enum SbiOutcome {
     Return { error: i64, value: u64 },
     /// The hart stops until another one starts it (HSM).
     HartStop,
-    /// The hart sleeps until an interrupt is pending and enabled in `sie`. Then it enters at `resume`, or,
+    /// The hart sleeps until an interrupt is pending and enabled in `sie`, or a software event is to be taken. Then it enters at `resume`, or,
     /// if that is `None` (retentive), continues after the `ecall` with success.
     HartSuspend { resume: Option<Entry> },
     /// The machine goes down or starts again.
     Reset { kind: ResetKind, reason: ResetReason },
     /// Suspend to RAM: every other hart is stopped. On a wake event the calling hart enters at `resume`.
     SystemSuspend { resume: Entry },
+    /// A software event was handled: the hart goes back to what it interrupted (SSE).
+    EventReturn { interrupted: sse::Interrupted },
     /// A legacy call named memory that the guest cannot read: the trap is the guest's, with `sepc` at the
     /// `ecall` itself.
     GuestFault(GuestFault),
@@ -137,6 +140,7 @@ pub static EXTENSIONS: &[Extension] = &[
     pmu::EXTENSION,
     fwft::EXTENSION,
     dbtr::EXTENSION,
+    sse::EXTENSION,
 ];
 
 /// The extension that answers `eid`, if it is there on this machine.
