@@ -336,7 +336,12 @@ pub static KNOWN: &[Known] = &[
         what: "medeleg has a bit for software-check exceptions in QEMU whatever the hart can raise",
         spec: "privileged, \"Machine Trap Delegation\": medeleg is WARL, an implementation can choose to subset the delegatable \
                traps",
-        applies: |p, a, b| matches!(p.csr, csr::MEDELEG | csr::HEDELEG) && only(1 << 18, a, b),
+        applies: |p, a, b| p.csr == csr::MEDELEG && only(1 << 18, a, b),
+    },
+    Known {
+        what: "hedeleg has no bit for hardware errors in QEMU",
+        spec: "privileged, \"Hypervisor Trap Delegation\": bit 19 of hedeleg must be writable",
+        applies: |p, a, b| p.csr == csr::HEDELEG && only(1 << 19, a, b),
     },
     Known {
         what: "QEMU has local interrupts from 14 on, and none for counter overflows on this CPU",

@@ -95,8 +95,11 @@ const NOT_FOR_GUESTS: u64 = Exception::EcallFromS.bit()
     | Exception::VirtualInstruction.bit()
     | Exception::StoreGuestPageFault.bit();
 
+/// Bits of `hedeleg` that can be written whatever the hart raises, unlike those of `medeleg`.
+const ALWAYS_FOR_GUESTS: u64 = Exception::SoftwareCheck.bit() | Exception::HardwareError.bit();
+
 pub(super) fn write_hedeleg(s: &mut HartState, env: &mut dyn CsrEnv, _: u16, v: u64) -> CsrEffect {
-    s.csr.hedeleg = v & interrupt::delegable_exceptions(env.isa()) & !NOT_FOR_GUESTS;
+    s.csr.hedeleg = v & (interrupt::delegable_exceptions(env.isa()) | ALWAYS_FOR_GUESTS) & !NOT_FOR_GUESTS;
     CsrEffect::empty()
 }
 
@@ -317,7 +320,7 @@ mod tests {
         s.mode = Mode::Machine;
         for (n, ones, zeros) in [
             (csr::HSTATUS, 2 << 32 | 0x70_03c0, 2 << 32),
-            (csr::HEDELEG, 0xb1ff, 0),
+            (csr::HEDELEG, 0xc_b1ff, 0),
             (csr::HIDELEG, 0x444, 0),
             (csr::HVIP, 0x444, 0),
             (csr::HIP, 0x4, 0),
