@@ -508,3 +508,47 @@ fn who_may_touch_the_pointer() {
         }
     }
 }
+
+/// A hart that expects a landing pad: what is found wrong before the check, and what after it.
+#[test]
+fn the_check_has_its_place_among_exceptions() {
+    use arch::csr::{mcontrol6, mip};
+    type Setup = fn(&Guest, &mut Stages, &mut HartState);
+    const INT: u64 = 1 << 63;
+    let lpad = 0x0000_0017;
+    let ebreak = word(Op::Ebreak, 0, 0, 0, 0);
+    let nothing: Setup = |_, _, _| {};
+    let cases: [(&str, u32, Setup, u64, u64); 12] = [
+        ("lpad", lpad, nothing, ECALL_VS, 0),
+        ("a label", lpad | 0x12345 << 12, |_, _, s| s.x[7] = 0x1234_5fff, ECALL_VS, 0),
+        ("another label", lpad | 0x12345 << 12, |_, _, s| s.x[7] = 0x1234_6000, SOFTWARE_CHECK, 2),
+        ("no lpad", word(Op::Addi, 5, 5, 0, 1), nothing, SOFTWARE_CHECK, 2),
+        ("illegal", 0, nothing, SOFTWARE_CHECK, 2),
+        ("virtual", word(Op::HfenceGvma, 0, 0, 0, 0), nothing, SOFTWARE_CHECK, 2),
+        ("ecall", word(Op::Ecall, 0, 0, 0, 0), nothing, SOFTWARE_CHECK, 2),
+        ("ebreak", ebreak, nothing, SOFTWARE_CHECK, 2),
+        ("interrupted", 0, |_, _, s| (s.csr.mip, s.csr.mie) = (mip::SSIP, mip::SSIP), INT | 1, 0),
+        ("watched", 0, |_, _, s| s.csr.triggers[0].tdata1 = 6 << 60 | mcontrol6::VS | mcontrol6::EXECUTE, 3, CODE),
+        ("no page", 0, |g, st, _| drop(st.vs_map(g, CODE, CODE - RAM, R | A)), 12, CODE),
+        ("no page of the guest", 0, |g, st, _| drop(st.vs_map(g, CODE, 0x1_0000_0000, RWX)), 20, CODE),
+    ];
+    let mut isa = with_cfi();
+    isa.exts.insert(Ext::Sdtrig);
+    for (name, options) in modes() {
+        for (what, insn, setup, cause, tval) in cases {
+            let mut g = guest_of(options.clone(), isa.clone());
+            let (mut s, mut st) = in_guest(&g, |a| drop(a.word(insn).ecall()));
+            s.csr.menvcfg |= envcfg::LPE;
+            s.csr.henvcfg |= envcfg::LPE;
+            (s.elp, s.csr.triggers[0].tdata2) = (true, CODE);
+            setup(&g, &mut st, &mut s);
+            let end = g.run(&s);
+            assert_eq!((end.csr.scause, end.csr.stval), (cause, tval), "{name} {what}");
+            // The trap comes with the expectation, unless that has been met.
+            let kept = end.csr.mstatus & mstatus::SPELP != 0;
+            assert_eq!((kept, end.elp), (cause != ECALL_VS, false), "{name} {what}");
+            let gva = matches!(cause, 3 | 12 | 20);
+            assert_eq!(end.csr.hstatus & hstatus::GVA != 0, gva, "{name} {what}");
+        }
+    }
+}
