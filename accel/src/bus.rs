@@ -1,5 +1,7 @@
 //! The one way out of an engine to devices.
 
+use crate::semihost::Semihosting;
+
 /// The access reached nothing, or a device refused its width: the hart takes an access fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BusFault;
@@ -21,6 +23,11 @@ pub trait GuestBus: Send + Sync {
     /// A hart has stored `len` bytes at `gpa`, in a watched page. Called after the store, on the hart's thread; not
     /// for atomics and stores by parts of other widths.
     fn stored(&self, _gpa: u64, _len: u64) {}
+
+    /// Who answers semihosting calls, if the machine has them; without, their breakpoints are breakpoints.
+    fn semihosting(&self) -> Option<&dyn Semihosting> {
+        None
+    }
 
     /// Some hart has written to a watched page by any means. Called at latest at the hart's next backward or indirect
     /// jump; again and again while it answers `true`.

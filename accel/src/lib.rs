@@ -12,6 +12,7 @@ pub mod exit;
 pub mod irq;
 pub mod mock;
 pub mod select;
+pub mod semihost;
 pub mod state;
 pub mod tcg;
 pub mod vm;

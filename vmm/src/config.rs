@@ -47,12 +47,25 @@ pub struct MachineConfig {
     /// virtio-mmio transports speak the legacy interface (version 1).
     pub force_legacy: bool,
     pub rtc: RtcBase,
+    /// `-semihosting`: bare programs may call the host.
+    pub semihosting: Option<SemihostingConfig>,
     /// What a guest's request to reboot does.
     pub on_reboot: OnReboot,
     /// What a guest's request to power off does.
     pub on_shutdown: OnShutdown,
     pub pidfile: Option<PathBuf>,
     pub log: LogConfig,
+}
+
+/// `-semihosting-config`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SemihostingConfig {
+    /// Programs in U-mode may call, too.
+    pub userspace: bool,
+    /// The id of the console; `None`: output goes to standard error.
+    pub chardev: Option<String>,
+    /// `arg=`, in order; empty: the kernel's name and command line.
+    pub args: Vec<String>,
 }
 
 /// `-M virt,...`, `-M spike,...`.

@@ -11,6 +11,7 @@ pub mod event_loop;
 pub mod machine;
 mod open;
 mod sbi_host;
+mod semihosting;
 mod signature;
 pub mod vcpu_thread;
 

@@ -170,7 +170,7 @@ fn build_board(
 ) -> Result<(Board, Vec<DownScript>), MachineError> {
     let clock = Arc::new(Clock::new(u64::from(config.board.timebase.unwrap_or(TIMEBASE))));
     let ram = Arc::new(memory::allocate(RAM_BASE, config.ram_size)?);
-    let (backends, down_scripts) = open::backends(config, chardevs)?;
+    let (backends, down_scripts) = open::backends(config, chardevs, control)?;
     let services = Services { control: Arc::clone(control) as _, timers };
     let build = match config.machine.board {
         BoardKind::Virt => Board::virt,

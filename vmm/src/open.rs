@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
+use accel::semihost::Semihosting;
 use devices::backend::block::{self, AioMode, BlockError, BlockOptions};
 use devices::backend::net::NetBackend;
 use devices::backend::tap::{Tap, TapError};
@@ -21,8 +22,10 @@ use devices::virtio::{self, VirtioDevice};
 use crate::board::assembly::Backends;
 use crate::config::{
     Aio, BlockConfig, CacheMode, ConsoleConfig, ConsolePort, DriveConfig, MachineConfig, NetBackendConfig, NetConfig,
-    RngConfig, TapConfig, VirtioKind,
+    RngConfig, SemihostingConfig, TapConfig, VirtioKind,
 };
+use crate::control::Control;
+use crate::semihosting;
 
 /// Why something outside of the machine cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -81,7 +84,11 @@ impl Chardevs {
 /// Everything the board is connected to.
 ///
 /// The scripts are to be kept as long as the machine.
-pub fn backends(config: &MachineConfig, chardevs: &Chardevs) -> Result<(Backends, Vec<DownScript>), OpenError> {
+pub fn backends(
+    config: &MachineConfig,
+    chardevs: &Chardevs,
+    control: &Arc<Control>,
+) -> Result<(Backends, Vec<DownScript>), OpenError> {
     let flash = |bank: usize| match &config.flash[bank] {
         Some(id) => flash_image(drive(config, id)),
         None => Ok(FlashImage::erased()),
@@ -98,8 +105,28 @@ pub fn backends(config: &MachineConfig, chardevs: &Chardevs) -> Result<(Backends
         };
         virtio.push((id, v.slot, device));
     }
-    let backends = Backends { serial: Arc::clone(&chardevs.serial), flash: [flash(0)?, flash(1)?], virtio };
+    let semihosting = config.semihosting.as_ref();
+    let semihosting = semihosting.map(|s| semihost(s, config, chardevs, control)).transpose()?;
+    let serial = Arc::clone(&chardevs.serial);
+    let backends = Backends { serial, flash: [flash(0)?, flash(1)?], virtio, semihosting };
     Ok((backends, down))
+}
+
+/// Who answers bare programs' calls to the host.
+fn semihost(
+    s: &SemihostingConfig,
+    config: &MachineConfig,
+    chardevs: &Chardevs,
+    control: &Arc<Control>,
+) -> Result<Box<dyn Semihosting>, OpenError> {
+    let named = |id: &String| chardevs.iter().find(|c| c.id() == id).expect("the configuration was checked");
+    let console = s.chardev.as_ref().map(|id| named(id).endpoint()).transpose()?;
+    let mut words = s.args.clone();
+    if words.is_empty() {
+        words.extend(config.boot.kernel.as_ref().map(|path| path.display().to_string()));
+        words.extend(Some(config.boot.append.clone()).filter(|text| !text.is_empty()));
+    }
+    Ok(Box::new(semihosting::Host::new(s.userspace, words.join(" "), console, Arc::clone(control) as _)))
 }
 
 /// The configuration was checked: every id that is used is there.

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use accel::semihost::Semihosting;
 use accel::{Clock, GuestRam};
 use arch::ext::{Ext, IsaConfig};
 use devices::MmioDevice;
@@ -40,6 +41,8 @@ pub struct Backends {
     pub flash: [FlashImage; 2],
     /// Id, slot and device; for boards that have transports.
     pub virtio: Vec<(String, u8, Box<dyn VirtioDevice>)>,
+    /// Who answers bare programs' calls to the host.
+    pub semihosting: Option<Box<dyn Semihosting>>,
 }
 
 /// The services a board takes from the machine around it.

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use accel::semihost::Semihosting;
 use accel::{BusFault, Clock, GuestBus, HartIrq, VcpuHandle};
 use devices::misc::Htif;
 use devices::{HartLines, MmioBus};
@@ -10,11 +11,12 @@ use devices::{HartLines, MmioBus};
 pub struct BoardBus {
     bus: MmioBus,
     pub htif: Option<Arc<Htif>>,
+    semihosting: Option<Box<dyn Semihosting>>,
 }
 
 impl BoardBus {
-    pub fn new(bus: MmioBus, htif: Option<Arc<Htif>>) -> Self {
-        Self { bus, htif }
+    pub fn new(bus: MmioBus, htif: Option<Arc<Htif>>, semihosting: Option<Box<dyn Semihosting>>) -> Self {
+        Self { bus, htif, semihosting }
     }
 }
 
@@ -43,6 +45,10 @@ impl GuestBus for BoardBus {
         if let Some(htif) = &self.htif {
             htif.stored(gpa, len);
         }
+    }
+
+    fn semihosting(&self) -> Option<&dyn Semihosting> {
+        self.semihosting.as_deref()
     }
 
     fn settle(&self) -> bool {

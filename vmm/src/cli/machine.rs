@@ -8,7 +8,7 @@ use super::error::{CliError, Result, did_you_mean};
 use super::optlist::{OptList, on_off};
 use super::size;
 use crate::board::{self, MachineType};
-use crate::config::{AccelChoice, Aia, BoardOptions, RAM_MAX, RAM_MIN, RtcBase, TcgConfig};
+use crate::config::{AccelChoice, Aia, BoardOptions, RAM_MAX, RAM_MIN, RtcBase, SemihostingConfig, TcgConfig};
 
 /// What the `-machine` options said together.
 #[derive(Debug)]
@@ -210,6 +210,26 @@ pub fn parse_name(values: &[String]) -> Result<(Option<String>, Option<String>)>
         o.finish()?;
     }
     Ok((guest, process))
+}
+
+/// `-semihosting` and `-semihosting-config`, which turns them on unless it says otherwise.
+pub fn parse_semihosting(on: bool, values: &[String]) -> Result<Option<SemihostingConfig>> {
+    let mut on = on;
+    let mut config = SemihostingConfig::default();
+    for text in values {
+        let mut o = OptList::parse_headless("-semihosting-config", text)?;
+        on = o.flag("enable")?.unwrap_or(true);
+        if let Some(target) = o.text("target")?
+            && !["native", "auto"].contains(&target.as_str())
+        {
+            return Err(o.error(format!("target={target} is not supported by vireo yet; it must be native or auto")));
+        }
+        config.chardev = o.text("chardev")?.or(config.chardev);
+        config.userspace = o.flag("userspace")?.unwrap_or(config.userspace);
+        config.args.extend(o.texts("arg")?);
+        o.finish()?;
+    }
+    Ok(on.then_some(config))
 }
 
 pub fn parse_rtc(values: &[String]) -> Result<RtcBase> {

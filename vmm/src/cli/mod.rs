@@ -145,6 +145,7 @@ fn build(o: &Options, order: &[Occurrence]) -> Result<MachineConfig> {
         virtio,
         force_legacy: machine::parse_global(&o.global)?,
         rtc: machine::parse_rtc(&o.rtc)?,
+        semihosting: machine::parse_semihosting(o.semihosting > 0, &o.semihosting_config)?,
         on_reboot: if o.no_reboot > 0 { OnReboot::Exit } else { OnReboot::Reset },
         on_shutdown: if o.no_shutdown > 0 { OnShutdown::Pause } else { OnShutdown::Exit },
         pidfile: o.pidfile.last().map(PathBuf::from),
@@ -370,6 +371,14 @@ fn check_references(config: &MachineConfig, contexts: &[String], drives: &[Drive
     let mut used_drives: Vec<&str> = config.flash.iter().flatten().map(String::as_str).collect();
     let mut used_nets: Vec<&str> = Vec::new();
     let mut used_chardevs: Vec<&str> = config.serial.iter().map(String::as_str).collect();
+    if let Some(id) = config.semihosting.as_ref().and_then(|s| s.chardev.as_deref()) {
+        let error = |message| CliError::new(format!("-semihosting-config chardev={id}"), message);
+        let device = config.chardevs.iter().find(|d| d.id == id).ok_or_else(|| error("no -chardev has this id"))?;
+        if used_chardevs.contains(&id) && !device.mux {
+            return Err(error("another device uses it (mux=on shares it)"));
+        }
+        used_chardevs.push(id);
+    }
     for (v, context) in config.virtio.iter().zip(contexts) {
         let error = |message: String| CliError::new(context, message);
         match &v.kind {
@@ -424,7 +433,7 @@ fn check_spike(config: &MachineConfig) -> Result<()> {
         return error("the board has a CLINT; aclint=on is for -M virt");
     }
     if config.board.aia != Aia::None {
-        return error("the board has no external interrupts; aia= is for -M virt");
+        return error("the board has a PLIC; aia= is for -M virt");
     }
     if !config.board.htif {
         return error("HTIF is what the board has; htif=off is for -M virt");

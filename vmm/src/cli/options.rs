@@ -114,6 +114,12 @@ pub struct Options {
     /// A guest's power-off stops the machine but not the program
     #[arg(long = "no-shutdown", action = ArgAction::Count, help_heading = "Running")]
     pub no_shutdown: u8,
+    /// Bare programs may call the host: RISC-V Semihosting
+    #[arg(long = "semihosting", action = ArgAction::Count, help_heading = "Running")]
+    pub semihosting: u8,
+    /// The same with enable=on|off, target=native|auto, chardev=ID, userspace=on|off, arg=WORD (may be repeated)
+    #[arg(long = "semihosting-config", value_name = "PROP=VALUE[,...]", help_heading = "Running")]
+    pub semihosting_config: Vec<String>,
     /// Write the process id here
     #[arg(long = "pidfile", value_name = "FILE", help_heading = "Running")]
     pub pidfile: Vec<String>,

@@ -1,7 +1,7 @@
 //! Whole command lines.
 
 use super::*;
-use crate::config::{AccelChoice, VirtioConfig};
+use crate::config::{AccelChoice, SemihostingConfig, VirtioConfig};
 
 /// Splits at spaces.
 fn words(line: &str) -> Vec<String> {
@@ -198,6 +198,26 @@ fn the_board_spike() {
         ("-bios x -drive if=pflash,file=/nonexistent/f,id=f", "flash"),
     ] {
         let e = error(&format!("-M spike {options}"));
+        assert!(e.contains(what), "{options}: {e}");
+    }
+}
+
+#[test]
+fn semihosting_and_its_options() {
+    assert_eq!(config("-M virt").semihosting, None);
+    assert_eq!(config("-semihosting").semihosting, Some(SemihostingConfig::default()));
+    assert_eq!(config("-semihosting -semihosting-config enable=off").semihosting, None);
+    let line = "-chardev null,id=c -semihosting-config enable=on,target=native,chardev=c,userspace=on,arg=a,arg=b";
+    let s = config(line).semihosting.unwrap();
+    assert!(s.userspace);
+    assert_eq!((s.chardev.as_deref(), &s.args[..]), (Some("c"), &["a".to_owned(), "b".to_owned()][..]));
+    for (options, what) in [
+        ("-semihosting-config target=gdb", "target=gdb"),
+        ("-semihosting-config chardev=c", "no -chardev has this id"),
+        ("-chardev null,id=c -serial chardev:c -semihosting-config chardev=c", "another device uses it"),
+        ("-semihosting-config colour=red", "colour"),
+    ] {
+        let e = error(options);
         assert!(e.contains(what), "{options}: {e}");
     }
 }

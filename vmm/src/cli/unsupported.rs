@@ -66,8 +66,6 @@ pub const OPTIONS: &[(&str, &str)] = &[
     ("sandbox", "a sandbox"),
     ("sd", "an SD card"),
     ("seed", "a seed for random numbers"),
-    ("semihosting", "semihosting"),
-    ("semihosting-config", "semihosting"),
     ("set", "changing a device's property afterwards"),
     ("shim", "a shim image"),
     ("singlestep", "single steps (use -accel tcg,one-insn-per-tb=on)"),

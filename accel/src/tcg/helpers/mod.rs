@@ -4,6 +4,7 @@
 //! interpreter and every backend get the same answer.
 
 pub mod crypto;
+pub mod semihost;
 pub mod softfloat;
 pub mod system;
 pub mod vector;

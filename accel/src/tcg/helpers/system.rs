@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::semihost;
 use super::softfloat::{self, FpOp, Rm};
 use arch::csr::{hgatp, mstatus, satp};
 
@@ -29,6 +30,7 @@ pub fn call(hart: &mut Hart, helper: Helper, a: u64, b: u64, c: u64) -> u64 {
     match helper {
         Helper::Csr | Helper::CsrFp => return csr(hart, a, b, c as u32),
         Helper::Ecall => ecall(hart),
+        Helper::Ebreak if semihost::call(hart) => {}
         Helper::Ebreak => {
             let pc = hart.cur_pc();
             hart.raise(Trap::new(3, pc));

@@ -112,7 +112,7 @@ impl Board {
             aliases: vec![("serial0".into(), serial_path())],
         };
         let imsics = w.irqchip.imsics.take();
-        let bus = Arc::new(BoardBus::new(w.bus, htif));
+        let bus = Arc::new(BoardBus::new(w.bus, htif, backends.semihosting));
         let (console, devices) = (serial as _, w.devices);
         Ok(Self {
             ram,
