@@ -118,13 +118,15 @@ pub enum HtifConsole {
     Own(Endpoint),
     /// A serial port that the guest has, too. Input is the port's alone: reads are not answered.
     Port(Arc<SerialPort>),
+    /// The same, but input goes to whoever asks first.
+    SharedPort(Arc<SerialPort>),
 }
 
 impl HtifConsole {
     fn write(&self, bytes: &[u8]) -> usize {
         match self {
             Self::Own(endpoint) => endpoint.write(bytes),
-            Self::Port(port) => port.console_write(bytes),
+            Self::Port(port) | Self::SharedPort(port) => port.console_write(bytes),
         }
     }
 
@@ -132,6 +134,7 @@ impl HtifConsole {
         match self {
             Self::Own(endpoint) => endpoint.read(buf),
             Self::Port(_) => 0,
+            Self::SharedPort(port) => port.console_read(buf),
         }
     }
 }
@@ -142,9 +145,11 @@ impl Htif {
         let map = (0..).zip(regs).fold(RegMap::new(SIZE), |map, (n, reg)| map.reg(4 * n, 4, reg));
         let state = Mutex::new(HtifState::default());
         let htif = Arc::new(Self { map, state, in_ram: OnceLock::new(), ram, console, machine });
-        if let HtifConsole::Own(endpoint) = &htif.console {
-            let client: Weak<dyn ChardevClient> = Arc::downgrade(&(htif.clone() as Arc<dyn ChardevClient>));
-            endpoint.connect(client);
+        let client: Weak<dyn ChardevClient> = Arc::downgrade(&(htif.clone() as Arc<dyn ChardevClient>));
+        match &htif.console {
+            HtifConsole::Own(endpoint) => endpoint.connect(client),
+            HtifConsole::SharedPort(port) => port.share(client),
+            HtifConsole::Port(_) => {}
         }
         htif
     }

@@ -1,6 +1,6 @@
 //! A serial port: a UART, the character device behind it and its wire.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use super::uart16550::{FIFO_DEPTH, Reg, Uart16550};
 use crate::chardev::{Chardev, ChardevClient, ChardevError, ChardevEvent, Endpoint};
@@ -23,16 +23,30 @@ pub struct SerialPort {
     chip: Mutex<Uart16550>,
     endpoint: Endpoint,
     irq: IrqLine,
+    /// Another chip at the same character device, by [`SerialPort::console_write`] and [`SerialPort::console_read`].
+    sharer: OnceLock<Weak<dyn ChardevClient>>,
 }
 
 impl SerialPort {
     /// Takes a place at `chardev`. The event loop has to run the character device.
     pub fn new(chardev: &Arc<Chardev>, irq: IrqLine) -> Result<Arc<Self>, ChardevError> {
         let endpoint = chardev.endpoint()?;
-        let port = Arc::new(Self { map: Uart16550::map(), chip: Mutex::new(Uart16550::new()), endpoint, irq });
+        let (map, chip) = (Uart16550::map(), Mutex::new(Uart16550::new()));
+        let port = Arc::new(Self { map, chip, endpoint, irq, sharer: OnceLock::new() });
         let client: Weak<dyn ChardevClient> = Arc::downgrade(&(port.clone() as Arc<dyn ChardevClient>));
         port.endpoint.connect(client);
         Ok(port)
+    }
+
+    /// `sharer` is told of input and room, too, after the port has taken what it can; once. It is called unlocked.
+    pub fn share(&self, sharer: Weak<dyn ChardevClient>) {
+        if self.sharer.set(sharer).is_err() {
+            tracing::debug!("a second sharer of a serial port is ignored");
+        }
+    }
+
+    fn sharer(&self) -> Option<Arc<dyn ChardevClient>> {
+        self.sharer.get()?.upgrade()
     }
 
     fn chip(&self) -> MutexGuard<'_, Uart16550> {
@@ -102,10 +116,16 @@ impl SerialPort {
 impl ChardevClient for SerialPort {
     fn input_ready(&self) {
         self.with_chip(|_| {});
+        if let Some(sharer) = self.sharer() {
+            sharer.input_ready();
+        }
     }
 
     fn output_ready(&self) {
         self.with_chip(|_| {});
+        if let Some(sharer) = self.sharer() {
+            sharer.output_ready();
+        }
     }
 
     fn event(&self, event: ChardevEvent) {

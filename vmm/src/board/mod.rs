@@ -48,7 +48,7 @@ pub static MACHINES: &[MachineType] = &[
     MachineType {
         name: "spike-1.0",
         aliases: &["spike"],
-        description: "RISC-V Spike board: HTIF and CLINT, for bare programs and test suites",
+        description: "RISC-V Spike board: HTIF, CLINT, PLIC and UART, for bare programs and test suites",
         board: BoardKind::Spike,
         default: false,
     },

@@ -1,12 +1,13 @@
-//! The wiring: two chips and a ROM.
+//! The wiring: a few chips and a ROM.
 
 use std::sync::Arc;
 
 use accel::{Clock, GuestRam};
 use devices::fdt::Placement;
-use devices::intc::Clint;
+use devices::intc::{Clint, Plic, PlicContext};
 use devices::misc::{Htif, HtifConsole, Mrom};
-use devices::{MmioBus, MmioDevice};
+use devices::serial::SerialPort;
+use devices::{IrqLine, MmioBus, MmioDevice};
 use firmware::machine_tree::{BoardDescription, Chosen, Phandles};
 
 use super::map;
@@ -32,13 +33,26 @@ impl Board {
     ) -> Result<Self, BoardError> {
         let harts = config.topology.harts();
         let wires = Arc::new(HartWires::new(Arc::clone(&clock)));
-        let phandles = Phandles::new(harts);
+        let mut phandles = Phandles::new(harts);
         let mut bus = MmioBus::new();
         let mut devices: Vec<Arc<dyn MmioDevice>> = Vec::new();
         let mut soc_nodes = Vec::new();
 
-        let endpoint = backends.serial.endpoint().map_err(BoardError::Serial)?;
-        let htif = Htif::new(Arc::clone(&ram), HtifConsole::Own(endpoint), Arc::clone(&services.control));
+        let contexts =
+            if m_mode { PlicContext::machine_and_supervisor(0..harts) } else { PlicContext::supervisor(0..harts) };
+        let lines = contexts.iter().flat_map(|c| [phandles.intc(c.hart), u32::from(c.irq)]).collect();
+        let plic_phandle = phandles.allocate();
+        let plic = Arc::new(Plic::new(map::PLIC_SOURCES, contexts, map::PLIC.size, Arc::clone(&wires) as _));
+        let plic_at = Placement { phandle: Some(plic_phandle), interrupts_extended: lines, ..at(map::PLIC) };
+        let line = IrqLine::new(Arc::clone(&plic) as _, map::UART_IRQ);
+        let serial = SerialPort::new(&backends.serial, line).map_err(BoardError::Serial)?;
+        let serial_at = Placement { interrupt: vec![map::UART_IRQ], interrupt_parent: plic_phandle, ..at(map::UART) };
+        for (chip, at) in [(Arc::clone(&serial) as Arc<dyn MmioDevice>, serial_at), (plic, plic_at)] {
+            soc_nodes.extend(chip.fdt(&at).into_iter().map(node));
+            bus.insert(at.base, Arc::clone(&chip))?;
+            devices.push(chip);
+        }
+        let htif = Htif::new(Arc::clone(&ram), HtifConsole::SharedPort(serial), Arc::clone(&services.control));
         bus.insert(map::HTIF.base, Arc::clone(&htif) as _)?;
         if m_mode {
             let clint: Arc<dyn MmioDevice> = Arc::new(Clint::new(0, harts, Arc::clone(&wires) as _));
