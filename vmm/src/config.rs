@@ -47,6 +47,8 @@ pub struct MachineConfig {
     /// virtio-mmio transports speak the legacy interface (version 1).
     pub force_legacy: bool,
     pub rtc: RtcBase,
+    /// `-icount shift=N`: instructions are the guest's clock; each takes 2^N nanoseconds.
+    pub icount: Option<u32>,
     /// `-semihosting`: bare programs may call the host.
     pub semihosting: Option<SemihostingConfig>,
     /// What a guest's request to reboot does.

@@ -116,8 +116,8 @@ fn m_mode(config: &MachineConfig) -> bool {
 
 fn choose_engine(config: &MachineConfig) -> Result<Box<dyn Accel>, MachineError> {
     let mut choices: Vec<Choice> = config.accel.iter().map(choice).collect();
-    if choices.is_empty() && m_mode(config) {
-        // Only the translator has an M-mode.
+    if choices.is_empty() && (m_mode(config) || config.icount.is_some()) {
+        // Only the translator has an M-mode, and counts instructions.
         choices.push(Choice::Tcg(TcgOptions::default()));
     }
     let selection = select(&choices).map_err(|mut refused| match (refused.len(), refused.pop()) {
@@ -168,7 +168,9 @@ fn build_board(
     control: &Arc<Control>,
     timers: &Arc<EventLoopTimers>,
 ) -> Result<(Board, Vec<DownScript>), MachineError> {
-    let clock = Arc::new(Clock::new(u64::from(config.board.timebase.unwrap_or(TIMEBASE))));
+    let frequency = u64::from(config.board.timebase.unwrap_or(TIMEBASE));
+    let clock =
+        Arc::new(config.icount.map_or_else(|| Clock::new(frequency), |shift| Clock::counting(frequency, shift)));
     let ram = Arc::new(memory::allocate(RAM_BASE, config.ram_size)?);
     let (backends, down_scripts) = open::backends(config, chardevs, control)?;
     let services = Services { control: Arc::clone(control) as _, timers };

@@ -204,6 +204,8 @@ impl Hart {
     /// Derives what is counted anew; the counters are up to date.
     pub fn recount(&mut self) {
         self.counting.derive(&self.s, &self.vm.isa, self.counted);
+        // Blocks look at the limit, which is that of the timers, too.
+        self.counting.armed |= self.drives_clock;
     }
 
     /// The mode has changed after the last retired instruction.
@@ -224,7 +226,7 @@ impl Hart {
 
     /// On entry to a block of an armed hart: the instructions before an overflow run one by one.
     pub fn check_limit(&mut self) {
-        if self.counting.limit.saturating_sub(self.retired) < u64::from(MAX_INSNS) {
+        if self.counting.limit.min(self.timer_limit).saturating_sub(self.retired) < u64::from(MAX_INSNS) {
             self.leave_to_interpreter();
         }
     }

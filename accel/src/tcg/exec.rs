@@ -90,6 +90,14 @@ fn run_loop(hart: &mut Hart, tr: &mut Translator) -> VcpuExit {
             hart.look_at_counters();
             hart.select_context();
         }
+        if hart.drives_clock {
+            // No instruction is under way.
+            hart.exit = Exit::Resume;
+            hart.tell_time();
+            if hart.retired >= hart.timer_limit {
+                hart.poll_interrupts();
+            }
+        }
         let mut link = (exit == Exit::Link).then(|| wanted_link(hart));
         if hart.shared().poll.load(Ordering::SeqCst) != 0 {
             // Whatever happens here, the way of the jump may not be the way any more.
@@ -182,6 +190,9 @@ fn wait(hart: &mut Hart) {
         // Fences sent meanwhile are performed before the next instruction, so their senders need not wait.
         shared.in_guest.store(false, Ordering::SeqCst);
         let deadline = hart.deadline();
+        if hart.vm.clock.skip_to(deadline) {
+            continue;
+        }
         shared.sleep(hart.vm.clock.until(deadline));
         shared.in_guest.store(true, Ordering::SeqCst);
         shared.poll.fetch_and(!POLL_IRQ, Ordering::SeqCst);

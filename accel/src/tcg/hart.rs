@@ -102,6 +102,10 @@ pub struct Hart {
     /// `retired` when the counters in `s.csr` were last exact.
     pub counted: u64,
     pub counting: Counting,
+    /// Instructions are the clock.
+    pub drives_clock: bool,
+    /// Then: the value of `retired` with which the next timer's deadline comes; `u64::MAX`: never.
+    pub timer_limit: u64,
     /// Cause of the trap that brought the hart into the critical-error state.
     pub critical: Option<u64>,
     /// `dirtied` of guest RAM at the last `fence.i`.
@@ -347,7 +351,8 @@ impl Hart {
     }
 
     /// Arms the timer thread if a deadline lies ahead.
-    pub fn arm_timer(&self) {
+    pub fn arm_timer(&mut self) {
+        self.tell_time();
         let now = self.vm.clock.now();
         let h = self.shared();
         let by = LineState::of(&self.s);
@@ -361,7 +366,24 @@ impl Hart {
             again,
         ];
         let next = all.into_iter().filter(|&d| d > now).min().unwrap_or(u64::MAX);
+        if self.drives_clock {
+            let ahead = if next == u64::MAX { u64::MAX } else { self.vm.clock.instructions_until(next) };
+            self.timer_limit = self.retired_now().saturating_add(ahead);
+            return;
+        }
         self.vm.timers.arm(self.id, next);
+    }
+
+    /// Instructions up to the current one, which a helper performs, or up to the pc between blocks.
+    fn retired_now(&self) -> u64 {
+        self.retired.wrapping_add(if self.exit == Exit::None { u64::from(self.cur >> 16) } else { 0 })
+    }
+
+    /// Before anything looks at the clock: if instructions drive it, makes it know of the last ones.
+    pub fn tell_time(&self) {
+        if self.drives_clock {
+            self.vm.clock.count(self.retired_now());
+        }
     }
 
     /// Merges the host's sticky floating-point flags into `fcsr`.

@@ -150,6 +150,8 @@ impl TcgVcpu {
             vm: Arc::clone(&vm),
             shared: Arc::clone(&hart_box),
             late: None,
+            drives_clock: vm.clock.is_counting(),
+            timer_limit: u64::MAX,
             counted: 0,
             counting: Counting::default(),
             critical: None,

@@ -13,6 +13,7 @@ use crate::harness::{Env, scratch};
 
 pub const CASES: &[Case] = &[
     Case { name: "exit codes and console of a bare program", run: exit_and_console },
+    Case { name: "semihosting, with instructions as the clock", run: semihosting },
     Case { name: "the signature of a test program", run: signature },
     Case { name: "a signature that is not there", run: no_signature },
 ];
@@ -50,6 +51,44 @@ fn write_program(dir: &Path, code: i32, with_signature: bool) -> Result<PathBuf>
     let path = dir.join(format!("exit-{code}-{with_signature}"));
     fs::write(&path, elf::program(BASE, &bytes, &symbols))?;
     Ok(path)
+}
+
+/// Prints a string and ends with `code` by semihosting calls.
+fn write_semihosting(dir: &Path, code: u64) -> Result<PathBuf> {
+    const TEXT: u64 = DATA + 16;
+    let call = [word(Op::Slli, 0, 0, 0, 0x1f)?, word(Op::Ebreak, 0, 0, 0, 0)?, word(Op::Srai, 0, 0, 0, 7)?];
+    let mut words = vec![
+        word(Op::Auipc, 11, 0, 0, 0)?,
+        word(Op::Addi, 12, 11, 0, DATA as i32)?,
+        word(Op::Addi, 11, 11, 0, TEXT as i32)?,
+        word(Op::Addi, 10, 0, 0, 4)?,
+    ];
+    words.extend(call);
+    words.extend([word(Op::Addi, 11, 12, 0, 0)?, word(Op::Addi, 10, 0, 0, 0x18)?]);
+    words.extend(call);
+    words.push(word(Op::Jal, 0, 0, 0, 0)?);
+    let mut bytes: Vec<u8> = words.iter().flat_map(|w| w.to_le_bytes()).collect();
+    bytes.resize(DATA as usize, 0);
+    bytes.extend(0x2_0026_u64.to_le_bytes());
+    bytes.extend(code.to_le_bytes());
+    bytes.extend(b"called\0");
+    let path = dir.join(format!("semihosting-{code}"));
+    fs::write(&path, elf::program(BASE, &bytes, &[]))?;
+    Ok(path)
+}
+
+fn semihosting(env: &Env) -> Result<()> {
+    let dir = scratch()?;
+    for board in ["spike", "virt"] {
+        for code in [0, 7] {
+            let program = write_semihosting(dir.path(), code)?;
+            let machine = Machine::new(&env.vireo).args(["-M", board, "-semihosting", "-icount", "shift=1", "-bios"]);
+            let end = machine.arg(&program).start()?.wait()?;
+            equal(&format!("the exit code on {board}"), end.status.code(), Some(code as i32))?;
+            contains("standard error", &end.errors, "called")?;
+        }
+    }
+    Ok(())
 }
 
 fn exit_and_console(env: &Env) -> Result<()> {

@@ -212,6 +212,31 @@ pub fn parse_name(values: &[String]) -> Result<(Option<String>, Option<String>)>
     Ok((guest, process))
 }
 
+/// The most that an instruction may take, as a power of two of nanoseconds.
+const ICOUNT_SHIFT_MAX: u32 = 10;
+
+/// `-icount [shift=]N`.
+pub fn parse_icount(values: &[String]) -> Result<Option<u32>> {
+    let mut shift = None;
+    for text in values {
+        let mut o = OptList::parse("-icount", text)?;
+        let word = o.head("shift")?.ok_or_else(|| o.error("needs shift=N"))?;
+        let n = word.parse().ok().filter(|n| *n <= ICOUNT_SHIFT_MAX);
+        shift = Some(n.ok_or_else(|| match word.as_str() {
+            "auto" => o.error("shift=auto is not supported by vireo yet; it must be a number"),
+            _ => o.error(format!("shift={word}: must be 0 to {ICOUNT_SHIFT_MAX}")),
+        })?);
+        if o.flag("align")? == Some(true) {
+            return Err(o.error("align=on is not supported by vireo yet; the clock does not follow the host's"));
+        }
+        // A hart that waits does not wait in real time, whatever this says.
+        o.flag("sleep")?;
+        o.unsupported(&["rr", "rrfile", "rrsnapshot"])?;
+        o.finish()?;
+    }
+    Ok(shift)
+}
+
 /// `-semihosting` and `-semihosting-config`, which turns them on unless it says otherwise.
 pub fn parse_semihosting(on: bool, values: &[String]) -> Result<Option<SemihostingConfig>> {
     let mut on = on;

@@ -145,6 +145,7 @@ fn build(o: &Options, order: &[Occurrence]) -> Result<MachineConfig> {
         virtio,
         force_legacy: machine::parse_global(&o.global)?,
         rtc: machine::parse_rtc(&o.rtc)?,
+        icount: machine::parse_icount(&o.icount)?,
         semihosting: machine::parse_semihosting(o.semihosting > 0, &o.semihosting_config)?,
         on_reboot: if o.no_reboot > 0 { OnReboot::Exit } else { OnReboot::Reset },
         on_shutdown: if o.no_shutdown > 0 { OnShutdown::Pause } else { OnShutdown::Exit },
@@ -448,6 +449,15 @@ fn check_spike(config: &MachineConfig) -> Result<()> {
 fn check_contract(config: &MachineConfig) -> Result<()> {
     if config.machine.board == BoardKind::Spike {
         check_spike(config)?;
+    }
+    if config.icount.is_some() && config.topology.harts() > 1 {
+        return Err(CliError::new("-icount", "one hart's instructions are the clock; -smp must be 1"));
+    }
+    if config.icount.is_some()
+        && config.accel.iter().all(|a| *a == crate::config::AccelChoice::Kvm)
+        && !config.accel.is_empty()
+    {
+        return Err(CliError::new("-icount", "KVM does not count instructions; use -accel tcg"));
     }
     if config.board.aclint && config.boot.bios == Bios::Default {
         let message =

@@ -114,6 +114,9 @@ pub struct Options {
     /// A guest's power-off stops the machine but not the program
     #[arg(long = "no-shutdown", action = ArgAction::Count, help_heading = "Running")]
     pub no_shutdown: u8,
+    /// Instructions are the guest's clock: each takes 2^N nanoseconds; one hart only
+    #[arg(long = "icount", value_name = "[shift=]N", help_heading = "Machine")]
+    pub icount: Vec<String>,
     /// Bare programs may call the host: RISC-V Semihosting
     #[arg(long = "semihosting", action = ArgAction::Count, help_heading = "Running")]
     pub semihosting: u8,

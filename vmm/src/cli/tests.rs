@@ -203,6 +203,26 @@ fn the_board_spike() {
 }
 
 #[test]
+fn instructions_as_the_clock() {
+    assert_eq!(config("-M virt").icount, None);
+    for (line, want) in [("-icount 0", 0), ("-icount shift=1", 1), ("-icount shift=10,align=off,sleep=off", 10)] {
+        assert_eq!(config(line).icount, Some(want), "{line}");
+    }
+    for (line, what) in [
+        ("-icount shift=11", "0 to 10"),
+        ("-icount shift=auto", "shift=auto"),
+        ("-icount sleep=on", "shift=N"),
+        ("-icount 1,align=on", "align=on"),
+        ("-icount 1,rr=record", "rr"),
+        ("-icount 1 -smp 2", "-smp must be 1"),
+        ("-icount 1 -accel kvm", "KVM"),
+    ] {
+        let e = error(line);
+        assert!(e.contains(what), "{line}: {e}");
+    }
+}
+
+#[test]
 fn semihosting_and_its_options() {
     assert_eq!(config("-M virt").semihosting, None);
     assert_eq!(config("-semihosting").semihosting, Some(SemihostingConfig::default()));

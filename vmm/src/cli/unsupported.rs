@@ -28,7 +28,6 @@ pub const OPTIONS: &[(&str, &str)] = &[
     ("hdb", "the short form of -drive file=FILE"),
     ("hdc", "the short form of -drive file=FILE"),
     ("hdd", "the short form of -drive file=FILE"),
-    ("icount", "instruction counting"),
     ("incoming", "migration"),
     ("iscsi", "iSCSI"),
     ("k", "a keyboard layout"),

@@ -118,6 +118,7 @@ pub fn fp(hart: &mut Hart, op: FpOp, rm: Option<Rm>, a: u64, b: u64, c: u64) -> 
 /// `code` = CSR number, kind << 12, writes << 16.
 fn csr(hart: &mut Hart, code: u64, src: u64, raw: u32) -> u64 {
     hart.stats.csr += 1;
+    hart.tell_time();
     let op = match code >> 12 & 3 {
         0 => CsrOp::Rw,
         1 => CsrOp::Rs,

@@ -128,6 +128,7 @@ impl Hart {
             Place::Device(_) if va & (len - 1) != 0 => Err(Access::Load.misaligned(self.mask.apply(va))),
             Place::Device(pa) => {
                 self.stats.mmio += 1;
+                self.tell_time();
                 let mut data = [0; 8];
                 match self.vm.bus.read(pa, &mut data[..len as usize]) {
                     Ok(()) => Ok(u64::from_le_bytes(data)),
@@ -173,6 +174,7 @@ impl Hart {
             Place::Device(_) if va & (len - 1) != 0 => return Err(Access::Store.misaligned(self.mask.apply(va))),
             Place::Device(pa) => {
                 self.stats.mmio += 1;
+                self.tell_time();
                 let data = v.to_le_bytes();
                 self.vm
                     .bus
