@@ -318,3 +318,65 @@ fn a_guests_address_spaces() {
         }
     }
 }
+
+/// A fence that another hart asks for returns when the guest uses the old page no more.
+#[test]
+fn remote_fences_of_guests() {
+    use accel::{HartSet, RemoteFence};
+    use std::sync::Arc;
+    use vm_memory::{Bytes, GuestAddress};
+    const STOP_FLAG: u64 = 0x3_0000;
+    let vmid = VMID;
+    let asid = Some(ASID);
+    let page = |asid| RemoteFence::GuestAddress { start: BIG, size: 0x1000, asid, vmid };
+    let cases = [
+        (false, page(asid)),
+        (false, page(None)),
+        (false, RemoteFence::GuestAddress { start: 0, size: 0, asid, vmid }),
+        (false, RemoteFence::GuestAddress { start: BIG - 0x3000, size: 0x8000, asid: None, vmid }),
+        (false, RemoteFence::GuestAddress { start: 0, size: u64::MAX, asid, vmid }),
+        (true, RemoteFence::GuestStage { vmid: Some(vmid) }),
+        (true, RemoteFence::GuestStage { vmid: None }),
+    ];
+    for (name, options) in modes().into_iter().take(3) {
+        for (second, fence) in &cases {
+            let mut g = guest(options.clone());
+            let mut st = Stages::new(&g, TABLES);
+            st.vs_map(&g, VA, STOP_FLAG, RWX);
+            let (slot, base, flags) = if *second {
+                st.vs_map(&g, BIG, BIG, RWX);
+                (st.g.map(&g, BIG, RAM + FIRST, RWX | U, 0), RAM, RWX | U)
+            } else {
+                (st.vs_map(&g, BIG, FIRST, RWX), 0, RWX)
+            };
+            let mut a = Asm::at(CODE);
+            let again = a.here();
+            a.i(Op::Addi, 10, 10, 1).s(Op::Sd, 10, 8, 0).i(Op::Ld, 11, 9, 0).b(Op::Beq, 11, 0, again).ecall();
+            g.load(&a);
+            g.write64(RAM + STOP_FLAG, 0);
+            let mut s = start(&g, Mode::Supervisor, true);
+            st.enter(&mut s, ASID, VMID);
+            (s.x[8], s.x[9]) = (BIG, VA);
+            g.harts[0].set_state(&s);
+            let (ram, vm) = (g.ram.clone(), Arc::clone(&g.vm));
+            std::thread::scope(|scope| {
+                let hart = scope.spawn(|| g.harts[0].run());
+                for n in 0..6u64 {
+                    let (old, new) = if n % 2 == 0 { (FIRST, 0x5_0000) } else { (0x5_0000, FIRST) };
+                    let at = GuestAddress(RAM + old);
+                    ram.write_obj(0u64, at).unwrap();
+                    while ram.read_obj::<u64>(at).unwrap() == 0 {
+                        std::thread::yield_now();
+                    }
+                    ram.write_obj(leaf(base + new, flags), GuestAddress(slot)).unwrap();
+                    vm.remote_fence(&HartSet(vec![0]), *fence);
+                    ram.write_obj(u64::MAX, at).unwrap();
+                    (0..20).for_each(|_| std::hint::spin_loop());
+                    assert_eq!(ram.read_obj::<u64>(at).unwrap(), u64::MAX, "{name} {fence:?} {n}");
+                }
+                ram.write_obj(1u64, GuestAddress(RAM + STOP_FLAG)).unwrap();
+                assert!(hart.join().unwrap().is_ok());
+            });
+        }
+    }
+}
