@@ -10,12 +10,20 @@ pub const HSM: usize = 0x0048_534d;
 pub const SRST: usize = 0x5352_5354;
 pub const DBCN: usize = 0x4442_434e;
 pub const SUSP: usize = 0x5355_5350;
+pub const FWFT: usize = 0x4657_4654;
+pub const DBTR: usize = 0x4442_5452;
+pub const SSE: usize = 0x0053_5345;
 
 pub const NOT_SUPPORTED: isize = -2;
 pub const INVALID_PARAM: isize = -3;
 pub const DENIED: isize = -4;
 pub const INVALID_ADDRESS: isize = -5;
 pub const ALREADY_AVAILABLE: isize = -6;
+pub const ALREADY_STARTED: isize = -7;
+pub const ALREADY_STOPPED: isize = -8;
+pub const NO_SHMEM: isize = -9;
+pub const INVALID_STATE: isize = -10;
+pub const BAD_RANGE: isize = -11;
 
 /// What a call returned.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
