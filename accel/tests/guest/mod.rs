@@ -253,6 +253,15 @@ impl Guest {
     }
 
     pub fn with_isa(options: TcgOptions, harts: u32, isa: IsaConfig) -> Self {
+        Self::build(options, harts, isa, false)
+    }
+
+    /// Without software in M-mode: traps into it leave `run`.
+    pub fn without_machine_mode(options: TcgOptions, isa: IsaConfig) -> Self {
+        Self::build(options, 1, isa, true)
+    }
+
+    fn build(options: TcgOptions, harts: u32, isa: IsaConfig, machine_traps: bool) -> Self {
         let ram = GuestRam::from_ranges(&[(GuestAddress(RAM), SIZE)]).expect("test RAM");
         let clock = Arc::new(Clock::new(10_000_000));
         let bus = Arc::new(Bus::default());
@@ -263,7 +272,7 @@ impl Guest {
             harts,
             isa: isa.clone(),
             builtin_sbi: true,
-            machine_traps: false,
+            machine_traps,
             imsic: None,
         };
         let vm = Tcg { options }.create_vm(config).expect("the engine starts");
