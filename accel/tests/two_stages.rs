@@ -343,3 +343,52 @@ fn no_change_of_an_entry_is_lost() {
 }
 
 fn drop<T>(_: T) {}
+
+/// What a hypervisor changes between two visits of its guest counts at the second, without a fence.
+#[test]
+fn changes_between_visits_count_at_once() {
+    use arch::csr::{HENVCFG, SSTATUS, VSSTATUS, mstatus};
+    let good = RWX;
+    let execute_only = X | A | D;
+    // Register and bit; flags of the page in either stage; what a load raises where the bit is clear.
+    for (register, bit, first, second, cause) in [
+        (VSSTATUS, mstatus::SUM, good | U, good | U, 13),
+        (VSSTATUS, mstatus::MXR, execute_only, good | U, 13),
+        (SSTATUS, mstatus::MXR, execute_only, good | U, 13),
+        (SSTATUS, mstatus::MXR, good, execute_only | U, 21),
+        (HENVCFG, envcfg::SSE, W | A | D, good | U, 13),
+    ] {
+        for (name, options) in modes() {
+            let mut g = guest_of(options, model(&[Ext::Zicfiss]));
+            let (mut s, _, slots) = world(&g, |a| drop(a.i(Op::Ld, 10, 8, 0).ecall()));
+            g.write64(PAGE + 0x18, 77);
+            g.write64(slots[0], leaf(GPA, first));
+            g.write64(slots[1], leaf(PAGE, second));
+            let mut a = Asm::at(RAM + 0x2_0000);
+            for turn in 0..3 {
+                a.i(Op::Addi, 10, 0, 0);
+                visit_guest(&mut a);
+                a.r(Op::Add, 20 + turn, 10, 0).csrr(24 + turn, arch::csr::SCAUSE);
+                // Off after the first visit, on after the second.
+                if turn == 0 {
+                    a.csrc(register, 9)
+                } else {
+                    a.csrs(register, 9)
+                };
+            }
+            a.ecall();
+            g.load(&a);
+            (s.virt, s.pc, s.x[9]) = (false, RAM + 0x2_0000, bit);
+            s.csr.menvcfg |= envcfg::SSE;
+            match register {
+                VSSTATUS => s.csr.vsstatus |= bit,
+                SSTATUS => s.csr.mstatus |= bit,
+                _ => s.csr.henvcfg |= bit,
+            }
+            let end = g.run(&s);
+            let at = format!("{name} {register:#x} {bit:#x}");
+            assert_eq!(end.x[20..23], [77, 0, 77], "{at}");
+            assert_eq!(end.x[24..27], [ECALL_VS, cause, ECALL_VS], "{at}");
+        }
+    }
+}
