@@ -486,17 +486,22 @@ fn exceptions_have_their_order() {
 fn misaligned_accesses_of_devices() {
     for (name, options) in modes().into_iter().take(3) {
         for (present, crossing, cause) in [(true, false, 4), (true, true, 4), (false, false, 21), (false, true, 21)] {
-            let mut g = guest_of(options.clone(), model());
-            let (mut s, mut st) = world(&g, |a| drop(a.i(Op::Lw, 12, 8, 0)));
-            s.x[8] = if crossing { NEXT - 2 } else { NEXT + 2 };
-            st.vs_map(&g, NEXT, OUT, RWX);
-            if present {
-                st.g.map(&g, OUT, ROM, RWX | U, 0);
+            for by_hypervisor in [false, true] {
+                let mut g = guest_of(options.clone(), model());
+                let (mut s, mut st) = world(&g, |a| {
+                    drop(if by_hypervisor { a.r(Op::HlvW, 12, 8, 0) } else { a.i(Op::Lw, 12, 8, 0) });
+                });
+                (s.virt, s.csr.hstatus) = (!by_hypervisor, s.csr.hstatus | hstatus::SPVP);
+                s.x[8] = if crossing { NEXT - 2 } else { NEXT + 2 };
+                st.vs_map(&g, NEXT, OUT, RWX);
+                if present {
+                    st.g.map(&g, OUT, ROM, RWX | U, 0);
+                }
+                let end = g.run(&s);
+                let tval = if crossing && !present { NEXT } else { s.x[8] };
+                assert_eq!((end.csr.scause, end.csr.stval), (cause, tval), "{name} {present} {crossing}");
+                assert_ne!(end.csr.hstatus & hstatus::GVA, 0, "{name}");
             }
-            let end = g.run(&s);
-            let tval = if crossing && !present { NEXT } else { s.x[8] };
-            assert_eq!((end.csr.scause, end.csr.stval), (cause, tval), "{name} {present} {crossing}");
-            assert_ne!(end.csr.hstatus & hstatus::GVA, 0, "{name}");
         }
     }
 }

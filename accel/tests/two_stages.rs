@@ -392,3 +392,46 @@ fn changes_between_visits_count_at_once() {
         }
     }
 }
+
+/// A store across pages that cannot be done as a whole leaves A and D of both pages as they were: one of the guest,
+/// and one that the hypervisor makes for it.
+#[test]
+fn a_crossing_store_that_faults_makes_nothing_dirty() {
+    const OUT: u64 = 0x1_c000_0000;
+    for (name, options) in modes() {
+        for by_hypervisor in [false, true] {
+            for missing in [None, Some(GPA + 0x1000), Some(OUT)] {
+                let mut g = guest_of(options.clone(), model(&[]));
+                let (mut s, mut st, slots) = world(&g, |a| {
+                    if by_hypervisor {
+                        a.r(Op::HsvD, 0, 8, 9)
+                    } else {
+                        a.s(Op::Sd, 9, 8, 0)
+                    };
+                    a.ecall();
+                });
+                s.csr.henvcfg |= envcfg::ADUE;
+                s.x[8] = AT + 0xffc;
+                // The second page is missing in the first stage, in the second one, or there.
+                let next = st.vs_map(&g, AT + 0x1000, missing.unwrap_or(0), if missing.is_some() { RWX } else { 0 });
+                if missing.is_none() {
+                    g.write64(next, 0);
+                }
+                let clean = slots.map(|slot| g.read64(slot) & !(A | D));
+                (0..2).for_each(|i| g.write64(slots[i], clean[i]));
+                (s.virt, s.csr.hstatus) = (!by_hypervisor, s.csr.hstatus | hstatus::SPVP);
+                let end = g.run(&s);
+                let at = format!("{name} {by_hypervisor} {missing:x?}");
+                assert_eq!((end.csr.scause, end.csr.stval), (missing.map_or(15, |_| 23), AT + 0x1000), "{at}");
+                assert_eq!(slots.map(|slot| g.read64(slot)), clean, "{at}");
+                // Where it can be done both pages are dirty.
+                st.vs_map(&g, AT + 0x1000, GPA + 0x1000, RWX & !(A | D));
+                let last = st.g.map(&g, GPA + 0x1000, PAGE + 0x1000, (RWX | U) & !(A | D), 0);
+                g.run(&s);
+                for slot in slots.into_iter().chain([next, last]) {
+                    assert_eq!(g.read64(slot) & (A | D), A | D, "{at}");
+                }
+            }
+        }
+    }
+}

@@ -67,11 +67,10 @@ impl Hart {
         let first = len.min(4096 - (va & 0xfff));
         if first < len {
             // Both pages are translated before anything is read; each byte then stands on its own.
-            let low = self.guest_ram(va, first, Access::Load, exec)?;
-            let high = self.guest_ram(va.wrapping_add(first), len - first, Access::Load, exec)?;
+            let [low, high] = self.guest_parts(va, first, len, Access::Load, exec)?;
             return Ok((0..len).fold(0, |v, i| v | read_host(half(low, high, first, i), 1) << (8 * i)));
         }
-        match self.guest_place(va, len, Access::Load, exec)? {
+        match self.guest_place(va, len, Access::Load, exec, false)? {
             Place::Ram(host) => Ok(read_host(host, len)),
             Place::Device(_) if va & (len - 1) != 0 => Err(Access::Load.misaligned(va)),
             Place::Device(pa) => {
@@ -87,12 +86,11 @@ impl Hart {
         self.check_access(va, len, Touch::Store)?;
         let first = len.min(4096 - (va & 0xfff));
         if first < len {
-            let low = self.guest_ram(va, first, Access::Store, false)?;
-            let high = self.guest_ram(va.wrapping_add(first), len - first, Access::Store, false)?;
+            let [low, high] = self.guest_parts(va, first, len, Access::Store, false)?;
             (0..len).for_each(|i| write_host(half(low, high, first, i), 1, v >> (8 * i)));
             return Ok(());
         }
-        match self.guest_place(va, len, Access::Store, false)? {
+        match self.guest_place(va, len, Access::Store, false, false)? {
             Place::Ram(host) => write_host(host, len, v),
             Place::Device(_) if va & (len - 1) != 0 => return Err(Access::Store.misaligned(va)),
             Place::Device(pa) => {
@@ -104,13 +102,13 @@ impl Hart {
         Ok(())
     }
 
-    /// Translates `va`, all `len` bytes of it in one page.
-    fn guest_place(&mut self, va: u64, len: u64, access: Access, exec: bool) -> Result<Place, Trap> {
+    /// Translates `va`, all `len` bytes of it in one page. `dry` only asks and changes nothing.
+    fn guest_place(&mut self, va: u64, len: u64, access: Access, exec: bool, dry: bool) -> Result<Place, Trap> {
         // The second part of an access may have left the range of masked addresses.
         let va = self.guest_address(va, exec);
         let (walk, mode) = {
             let regime = Regime::hypervisor(&self.s, &self.vm.isa);
-            let regime = Regime { windows: Some(&self.pmp), exec_loads: exec, ..regime };
+            let regime = Regime { windows: Some(&self.pmp), exec_loads: exec, dry, ..regime };
             (walk::translate(&regime, &self.vm.ram, va, access)?, regime.mode)
         };
         let verdict = self.pmp_verdict(walk.pa, len, mode);
@@ -118,18 +116,26 @@ impl Hart {
             return Err(access.access_fault(va));
         }
         let Some(host) = self.vm.ram.host(walk.pa, len) else { return Ok(Place::Device(walk.pa)) };
-        if access == Access::Store {
+        if access == Access::Store && !dry {
             self.will_store(walk.pa);
         }
         Ok(Place::Ram(host))
     }
 
-    /// Part of an access that crosses a page: only RAM can be met by halves.
-    fn guest_ram(&mut self, va: u64, len: u64, access: Access, exec: bool) -> Result<*mut u8, Trap> {
-        match self.guest_place(va, len, access, exec)? {
-            Place::Ram(host) => Ok(host),
-            Place::Device(_) => Err(access.misaligned(va)),
+    /// Host addresses of the parts of an access of which the first `first` bytes are in one page and the others in the
+    /// next. Nothing changes, A and D bits included, unless both may be accessed. Only RAM can be met by parts.
+    fn guest_parts(&mut self, va: u64, first: u64, len: u64, access: Access, exec: bool) -> Result<[*mut u8; 2], Trap> {
+        let parts = [(va, first), (va.wrapping_add(first), len - first)];
+        let mut hosts = [std::ptr::null_mut(); 2];
+        for dry in [true, false] {
+            for (host, (part, len)) in hosts.iter_mut().zip(parts) {
+                *host = match self.guest_place(part, len, access, exec, dry)? {
+                    Place::Ram(host) => host,
+                    Place::Device(_) => return Err(access.misaligned(va)),
+                };
+            }
         }
+        Ok(hosts)
     }
 }
 
