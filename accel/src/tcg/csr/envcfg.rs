@@ -56,20 +56,20 @@ pub(super) fn writable(isa: &IsaConfig) -> u64 {
     mask
 }
 
-/// `mask` without CBIE and PMM where `v` has a reserved encoding, so that the field keeps its value.
-pub(super) fn legal(mask: u64, v: u64) -> u64 {
-    let mask = legal_pmm(mask, v);
-    if v & CBIE == 2 << CBIE_SHIFT { mask & !CBIE } else { mask }
+/// `v` with no access in the place of CBIE's reserved encoding, as Sail and Spike have it.
+pub(super) fn legal_cbie(v: u64) -> u64 {
+    if v & CBIE == 2 << CBIE_SHIFT { v & !CBIE } else { v }
 }
 
-/// The same for PMM alone, which stands at the same place in `mseccfg`.
+/// `mask` without PMM where `v` has its reserved encoding, so that the field keeps its value. It stands at the same
+/// place in `mseccfg`.
 pub(super) fn legal_pmm(mask: u64, v: u64) -> u64 {
     if v & PMM == 1 << PMM_SHIFT { mask & !PMM } else { mask }
 }
 
 pub(super) fn write_menvcfg(s: &mut HartState, env: &mut dyn CsrEnv, _: u16, v: u64) -> CsrEffect {
     let old = s.csr.menvcfg;
-    s.csr.menvcfg = merge(old, v, legal(writable(env.isa()), v));
+    s.csr.menvcfg = merge(old, legal_cbie(v), legal_pmm(writable(env.isa()), v));
     forget_sdt(s);
     effect(old ^ s.csr.menvcfg, env)
 }
@@ -104,7 +104,7 @@ pub(super) fn read_senvcfg(s: &HartState, _: &dyn CsrEnv, _: u16) -> u64 {
 pub(super) fn write_senvcfg(s: &mut HartState, env: &mut dyn CsrEnv, _: u16, v: u64) -> CsrEffect {
     let old = s.csr.senvcfg;
     let withheld = if cfi::shadow_pages(s, s.virt) { 0 } else { SSE };
-    s.csr.senvcfg = merge(old, v, legal(writable_by_supervisor(env.isa()), v) & !withheld);
+    s.csr.senvcfg = merge(old, legal_cbie(v), legal_pmm(writable_by_supervisor(env.isa()), v) & !withheld);
     let changed = old ^ s.csr.senvcfg;
     let mut effect = CsrEffect::empty();
     effect.set(CsrEffect::MODE, changed & !(PMM | LPE | SSE) != 0);
@@ -140,11 +140,11 @@ mod tests {
     }
 
     #[test]
-    fn the_reserved_cbie_keeps_the_old_one() {
+    fn the_reserved_cbie_becomes_zero() {
         let mut env = Env::default();
         let mut s = env.hart();
         for n in [csr::MENVCFG, csr::SENVCFG] {
-            for (written, held) in [(1, 1), (2, 1), (3, 3), (2, 3), (0, 0)] {
+            for (written, held) in [(1, 1), (2, 0), (3, 3), (2, 0), (0, 0)] {
                 write(&mut s, &mut env, n, written << CBIE_SHIFT | CBZE).unwrap();
                 assert_eq!(read(&s, &env, n), Ok(held << CBIE_SHIFT | CBZE));
             }

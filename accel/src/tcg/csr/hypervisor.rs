@@ -59,9 +59,9 @@ pub(super) fn read_henvcfg(s: &HartState, _: &dyn CsrEnv, _: u16) -> u64 {
 
 pub(super) fn write_henvcfg(s: &mut HartState, env: &mut dyn CsrEnv, _: u16, v: u64) -> CsrEffect {
     let withheld = WITHHELD & !s.csr.menvcfg;
-    let mask = super::envcfg::legal(super::envcfg::writable_by_hypervisor(env.isa()) & !withheld, v);
+    let mask = super::envcfg::legal_pmm(super::envcfg::writable_by_hypervisor(env.isa()) & !withheld, v);
     let old = s.csr.henvcfg;
-    s.csr.henvcfg = merge(old, v, mask);
+    s.csr.henvcfg = merge(old, super::envcfg::legal_cbie(v), mask);
     super::envcfg::forget_sdt(s);
     super::envcfg::effect(old ^ s.csr.henvcfg, env)
 }
