@@ -434,6 +434,10 @@ impl Machine {
                 BootMode::Supervisor => {}
                 BootMode::Machine => {
                     let mut state = reset(isa, u64::from(hart));
+                    if self.config.machine.board == BoardKind::Spike && isa.pmp_entries > 0 {
+                        // As the simulator has it: its programs may not know of PMP. All of memory, all accesses.
+                        (state.csr.pmp.cfg[0], state.csr.pmp.addr[0]) = (0x1f, (1 << 54) - 1);
+                    }
                     (state.pc, state.x[10], state.x[11], state.x[12]) = (r.pc, r.a0, r.a1, r.a2);
                     self.harts.states.set(hart, HartStatus::Started);
                     self.harts.load(hart, state);

@@ -26,6 +26,8 @@ pub struct MachineType {
     pub aliases: &'static [&'static str],
     pub description: &'static str,
     pub board: BoardKind,
+    /// Bytes of RAM without `-m`.
+    pub ram_size: u64,
     pub default: bool,
 }
 
@@ -43,6 +45,7 @@ pub static MACHINES: &[MachineType] = &[
         aliases: &["virt"],
         description: "RISC-V VirtIO board",
         board: BoardKind::Virt,
+        ram_size: 128 << 20,
         default: true,
     },
     MachineType {
@@ -50,6 +53,8 @@ pub static MACHINES: &[MachineType] = &[
         aliases: &["spike"],
         description: "RISC-V Spike board: HTIF, CLINT, PLIC and UART, for bare programs and test suites",
         board: BoardKind::Spike,
+        // As the simulator has it: its test programs reach that far.
+        ram_size: 2 << 30,
         default: false,
     },
 ];

@@ -178,9 +178,9 @@ fn parse_one_accel(option: &str, text: &str) -> Result<Vec<AccelChoice>> {
     Ok(choices)
 }
 
-/// Bytes.
-pub fn parse_memory(values: &[String]) -> Result<u64> {
-    let mut ram = 128 << 20;
+/// Bytes; `None`: the machine's own size.
+pub fn parse_memory(values: &[String]) -> Result<Option<u64>> {
+    let mut ram = None;
     for text in values {
         let mut o = OptList::parse("-m", text)?;
         o.unsupported(&["slots", "maxmem"])?;
@@ -189,7 +189,7 @@ pub fn parse_memory(values: &[String]) -> Result<u64> {
             let bytes = size::parse(&text, 1 << 20).map_err(|e| o.error(format!("RAM size {e}")))?;
             // Pages are 4 KiB.
             ram = match bytes.checked_next_multiple_of(4096) {
-                Some(bytes) if (RAM_MIN..=RAM_MAX).contains(&bytes) => bytes,
+                Some(bytes) if (RAM_MIN..=RAM_MAX).contains(&bytes) => Some(bytes),
                 _ => return Err(o.error(format!("RAM size {range}"))),
             };
         }
@@ -345,11 +345,11 @@ mod tests {
 
     #[test]
     fn memory() {
-        assert_eq!(parse_memory(&[]), Ok(128 << 20));
-        assert_eq!(parse_memory(&v("512M")), Ok(512 << 20));
-        assert_eq!(parse_memory(&v("4G")), Ok(4 << 30));
-        assert_eq!(parse_memory(&v("size=1G")), Ok(1 << 30));
-        assert_eq!(parse_memory(&v("3000000B")), Ok(3_002_368));
+        assert_eq!(parse_memory(&[]), Ok(None));
+        assert_eq!(parse_memory(&v("512M")), Ok(Some(512 << 20)));
+        assert_eq!(parse_memory(&v("4G")), Ok(Some(4 << 30)));
+        assert_eq!(parse_memory(&v("size=1G")), Ok(Some(1 << 30)));
+        assert_eq!(parse_memory(&v("3000000B")), Ok(Some(3_002_368)));
         for text in ["0", "1T", "1", "0x0", "512.5G", "513G"] {
             let e = parse_memory(&v(text)).unwrap_err().to_string();
             assert_eq!(e, format!("-m {text}: RAM size must be from 2M to 512G"));

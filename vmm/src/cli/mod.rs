@@ -134,7 +134,7 @@ fn build(o: &Options, order: &[Occurrence]) -> Result<MachineConfig> {
         board: machine.board,
         accel,
         isa,
-        ram_size: machine::parse_memory(&o.memory)?,
+        ram_size: machine::parse_memory(&o.memory)?.unwrap_or(machine.machine.ram_size),
         topology: smp::parse(&o.smp)?,
         boot,
         drives: Vec::new(),

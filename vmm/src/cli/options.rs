@@ -28,7 +28,7 @@ pub struct Options {
     /// The CPU model (-cpu help), with extensions switched by EXT=on|off, +EXT or -EXT
     #[arg(long = "cpu", value_name = "MODEL[,EXT=on|off...]", help_heading = "Machine")]
     pub cpu: Vec<String>,
-    /// RAM, in MiB unless a suffix says otherwise [default: 128M]
+    /// RAM, in MiB unless a suffix says otherwise [default: 128M; spike: 2G]
     #[arg(long = "m", value_name = "SIZE", help_heading = "Machine")]
     pub memory: Vec<String>,
     /// Harts and their grouping [default: 1]

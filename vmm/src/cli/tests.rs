@@ -189,6 +189,7 @@ fn the_board_spike() {
     assert_eq!(c.machine.board, BoardKind::Spike);
     assert_eq!(c.board.signature.as_deref(), Some(std::path::Path::new("sig")));
     assert_eq!(c.board.signature_granularity, 4);
+    assert_eq!((c.ram_size, config("-M spike -bios t.elf -m 64M").ram_size), (2 << 30, 64 << 20));
     assert_eq!(config("-machine spike -bios t.elf").board.signature_granularity, 16);
     for (options, what) in [
         ("", "needs code to run"),
