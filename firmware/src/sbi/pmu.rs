@@ -4,6 +4,9 @@
 //! Counter `n` below 32 is the CSR `cycle + n`, so that 1, which would be `time`, does not exist; the firmware
 //! counters follow. Selectors of hardware events are the events' `event_idx`.
 //!
+//! There is no snapshot memory, which is optional: Linux 6.12, where it finds one, starts counters again at the wrong
+//! index after an overflow, so that `perf record` gets one sample and no more.
+//!
 //! A counter that nobody configured counts nothing, but for `cycle` and `instret`, which run from reset on.
 
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -84,13 +87,11 @@ struct HartState {
     /// Bit n: counter n was started.
     started: u64,
     firmware: [u64; FIRMWARE_COUNTERS],
-    /// Where the shared memory for snapshots is.
-    snapshot: Option<u64>,
 }
 
 impl Default for HartState {
     fn default() -> Self {
-        Self { events: [None; 32 + FIRMWARE_COUNTERS], started: 0, firmware: [0; FIRMWARE_COUNTERS], snapshot: None }
+        Self { events: [None; 32 + FIRMWARE_COUNTERS], started: 0, firmware: [0; FIRMWARE_COUNTERS] }
     }
 }
 
@@ -190,12 +191,11 @@ impl PmuHarts {
         slot.checked_sub(32).map_or(slot, |firmware| first + firmware) as u64
     }
 
-    /// The slots that a base and a mask name, in order, each behind its bit of the mask.
-    fn slots(&self, base: u64, mask: u64) -> Result<Vec<(u64, usize)>, SbiError> {
+    /// The slots that a base and a mask name, in order.
+    fn slots(&self, base: u64, mask: u64) -> Result<Vec<usize>, SbiError> {
         (0..u64::BITS)
             .filter(|bit| mask >> bit & 1 != 0)
-            .map(u64::from)
-            .map(|bit| Ok((bit, self.slot(base.checked_add(bit).ok_or(SbiError::InvalidParam)?)?)))
+            .map(|bit| self.slot(base.checked_add(u64::from(bit)).ok_or(SbiError::InvalidParam)?))
             .collect()
     }
 
@@ -237,9 +237,6 @@ const INIT_SNAPSHOT: u64 = 1 << 1;
 const RESET: u64 = 1 << 0;
 const TAKE_SNAPSHOT: u64 = 1 << 1;
 
-/// Bytes of the shared memory for snapshots, and its alignment.
-const SNAPSHOT_LEN: u64 = 4096;
-
 /// One call's view: the calling hart's counters and CSRs.
 struct Counters<'a> {
     pmu: &'a PmuHarts,
@@ -264,19 +261,6 @@ impl<'a> Counters<'a> {
             Some(i) => self.state.firmware[i] = value,
             None => self.host.write_csr(MCYCLE + slot as u16, value),
         }
-    }
-
-    fn value(&self, slot: usize) -> u64 {
-        match slot.checked_sub(32) {
-            Some(i) => self.state.firmware[i],
-            None => self.host.read_csr(MCYCLE + slot as u16),
-        }
-    }
-
-    /// Whether a counter has overflown since it was started; OF of others says only that they give no interrupt.
-    fn has_overflown(&self, slot: usize) -> bool {
-        let config = self.config_csr(slot).filter(|_| self.pmu.overflow && self.started(slot) && slot >= 3);
-        config.is_some_and(|csr| self.host.read_csr(csr) & mhpmevent::OF != 0)
     }
 
     fn inhibit(&mut self, slot: usize, on: bool) {
@@ -356,7 +340,7 @@ fn counter_info(call: &SbiRequest, host: &dyn SbiHost) -> Result<u64, SbiError> 
 fn config_matching(call: &SbiRequest, host: &dyn SbiHost) -> Result<u64, SbiError> {
     let [base, mask, flags, index, data, _] = call.args;
     let pmu = &host.state().pmu;
-    let slots: Vec<usize> = pmu.slots(base, mask)?.into_iter().map(|(_, slot)| slot).collect();
+    let slots = pmu.slots(base, mask)?;
     if flags & !(SKIP_MATCH | CLEAR_VALUE | AUTO_START | FILTERS) != 0 {
         return Err(SbiError::InvalidParam);
     }
@@ -383,81 +367,44 @@ fn config_matching(call: &SbiRequest, host: &dyn SbiHost) -> Result<u64, SbiErro
     Ok(pmu.index(slot))
 }
 
-/// Does `each` to all counters of the call, by bit and slot; the last error counts, as those that can be are done.
+/// Does `each` to all counters of the call; the last error counts, as those that can be are done.
 fn for_all(
-    counters: &mut Counters,
-    slots: Vec<(u64, usize)>,
-    mut each: impl FnMut(&mut Counters, u64, usize) -> Result<(), SbiError>,
+    call: &SbiRequest,
+    host: &dyn SbiHost,
+    mut each: impl FnMut(&mut Counters, usize) -> Result<(), SbiError>,
 ) -> Result<u64, SbiError> {
+    let slots = host.state().pmu.slots(call.args[0], call.args[1])?;
+    let mut counters = Counters::of(call, host);
     let mut result = Ok(0);
-    for (bit, slot) in slots {
-        if let Err(error) = each(counters, bit, slot) {
+    for slot in slots {
+        if let Err(error) = each(&mut counters, slot) {
             result = Err(error);
         }
     }
     result
 }
 
-/// Where the shared memory holds the value of the counter that bit `bit` of a mask names; the overflow bitmap is first.
-fn snapshot_value(memory: u64, bit: u64) -> u64 {
-    memory + 8 + 8 * bit
-}
-
-fn set_snapshot_memory(call: &SbiRequest, host: &dyn SbiHost) -> Result<u64, SbiError> {
-    let [low, high, flags, ..] = call.args;
-    let off = (low, high) == (u64::MAX, u64::MAX);
-    if flags != 0 || !off && low % SNAPSHOT_LEN != 0 {
+fn start(call: &SbiRequest, host: &dyn SbiHost) -> Result<u64, SbiError> {
+    let flags = call.args[2];
+    if flags & INIT_SNAPSHOT != 0 {
+        return Err(SbiError::NoShmem);
+    }
+    if flags & !SET_INIT_VALUE != 0 {
         return Err(SbiError::InvalidParam);
     }
-    if !off && (high != 0 || !host.is_ram(low, SNAPSHOT_LEN)) {
-        return Err(SbiError::InvalidAddress);
-    }
-    Counters::of(call, host).state.snapshot = (!off).then_some(low);
-    Ok(0)
-}
-
-fn start(call: &SbiRequest, host: &dyn SbiHost) -> Result<u64, SbiError> {
-    let [base, mask, flags, value, ..] = call.args;
-    let slots = host.state().pmu.slots(base, mask)?;
-    let mut counters = Counters::of(call, host);
-    let memory = counters.state.snapshot.ok_or(SbiError::NoShmem);
-    match flags {
-        0 => for_all(&mut counters, slots, |counters, _, slot| counters.start(slot, None)),
-        SET_INIT_VALUE => for_all(&mut counters, slots, |counters, _, slot| counters.start(slot, Some(value))),
-        INIT_SNAPSHOT => {
-            let memory = memory?;
-            for_all(&mut counters, slots, |counters, bit, slot| {
-                let mut value = [0; 8];
-                let there = host.read_guest(snapshot_value(memory, bit), &mut value);
-                let value = there.then_some(u64::from_le_bytes(value)).ok_or(SbiError::Failed)?;
-                counters.start(slot, Some(value))
-            })
-        }
-        _ => Err(SbiError::InvalidParam),
-    }
+    let value = (flags & SET_INIT_VALUE != 0).then_some(call.args[3]);
+    for_all(call, host, |counters, slot| counters.start(slot, value))
 }
 
 fn stop(call: &SbiRequest, host: &dyn SbiHost) -> Result<u64, SbiError> {
-    let [base, mask, flags, ..] = call.args;
-    let slots = host.state().pmu.slots(base, mask)?;
-    let mut counters = Counters::of(call, host);
-    if flags & !(RESET | TAKE_SNAPSHOT) != 0 {
+    let flags = call.args[2];
+    if flags & TAKE_SNAPSHOT != 0 {
+        return Err(SbiError::NoShmem);
+    }
+    if flags & !RESET != 0 {
         return Err(SbiError::InvalidParam);
     }
-    let reset = flags & RESET != 0;
-    if flags & TAKE_SNAPSHOT == 0 {
-        return for_all(&mut counters, slots, |counters, _, slot| counters.stop(slot, reset));
-    }
-    let memory = counters.state.snapshot.ok_or(SbiError::NoShmem)?;
-    let mut overflown = 0u64;
-    let result = for_all(&mut counters, slots, |counters, bit, slot| {
-        // Before a reset forgets it.
-        overflown |= u64::from(counters.has_overflown(slot)) << bit;
-        let stopped = counters.stop(slot, reset);
-        let value = counters.value(slot).to_le_bytes();
-        if host.write_guest(snapshot_value(memory, bit), &value) { stopped } else { Err(SbiError::Failed) }
-    });
-    if host.write_guest(memory, &overflown.to_le_bytes()) { result } else { Err(SbiError::Failed) }
+    for_all(call, host, |counters, slot| counters.stop(slot, flags & RESET != 0))
 }
 
 fn firmware_read(call: &SbiRequest, host: &dyn SbiHost) -> Result<u64, SbiError> {
@@ -509,7 +456,6 @@ fn handle(call: &SbiRequest, host: &dyn SbiHost) -> SbiOutcome {
         spec::COUNTER_FW_READ => firmware_read(call, host),
         // Values have 64 bits, all of them in the low word.
         spec::COUNTER_FW_READ_HI => firmware_read(call, host).map(|_| 0),
-        spec::SNAPSHOT_SET_SHMEM => set_snapshot_memory(call, host),
         spec::EVENT_GET_INFO => event_info(call, host),
         _ => Err(SbiError::NotSupported),
     }
@@ -604,6 +550,7 @@ mod tests {
         assert_eq!(pmu(&host, CFG, &[0, all, 1 << 8, 1, 0]), SbiOutcome::error(SbiError::InvalidParam));
         assert_eq!(pmu(&host, START, &[0, 1, INIT_SNAPSHOT]), SbiOutcome::error(SbiError::NoShmem));
         assert_eq!(pmu(&host, STOP, &[0, 1, TAKE_SNAPSHOT]), SbiOutcome::error(SbiError::NoShmem));
+        assert_eq!(pmu(&host, 7, &[0, 0, 0]), SbiOutcome::error(SbiError::NotSupported));
     }
 
     #[test]
@@ -629,41 +576,6 @@ mod tests {
         assert_eq!(on(0, READ, &[sent]), 3);
         host.state().pmu.reset(0);
         assert_eq!(on(0, READ, &[sent]), 0);
-    }
-
-    #[test]
-    fn snapshots_are_relative_to_the_base() {
-        let host = MockHost::new(1);
-        let page = RAM.start + SNAPSHOT_LEN;
-        let word = |at: u64| {
-            let mut word = [0; 8];
-            assert!(host.read_guest(at, &mut word));
-            u64::from_le_bytes(word)
-        };
-        let memory = |low, high, flags| pmu(&host, 7, &[low, high, flags]);
-        let (invalid, nowhere) =
-            (SbiOutcome::error(SbiError::InvalidParam), SbiOutcome::error(SbiError::InvalidAddress));
-        assert_eq!((memory(page, 0, 1), memory(page + 8, 0, 0)), (invalid, invalid));
-        assert_eq!((memory(page, 1, 0), memory(RAM.end, 0, 0), memory(0, u64::MAX, 0)), (nowhere, nowhere, nowhere));
-        assert_eq!(memory(page, 0, 0), SbiOutcome::success(0));
-        for _ in 0..2 {
-            pmu(&host, CFG, &[0, 0x7_fff8, 0, 1, 0]);
-        }
-        host.write_guest(page + 8 + 8, &77u64.to_le_bytes());
-        assert_eq!(pmu(&host, START, &[3, 2, SET_INIT_VALUE | INIT_SNAPSHOT, 0]), invalid);
-        assert_eq!(pmu(&host, START, &[3, 2, INIT_SNAPSHOT, 5]), SbiOutcome::success(0));
-        assert_eq!(host.csr(MCYCLE + 4), 77);
-        host.write_csr(MCYCLE + 3, 1);
-        host.write_csr(MCYCLE + 4, 2);
-        host.write_csr(MHPMEVENT3 + 1, host.csr(MHPMEVENT3 + 1) | OF);
-        host.write_guest(page + 8, &99u64.to_le_bytes());
-        assert_eq!(pmu(&host, STOP, &[4, 1, TAKE_SNAPSHOT | RESET]), SbiOutcome::success(0));
-        assert_eq!((word(page), word(page + 8), word(page + 16)), (1, 2, 77), "counter 4 is the first of the set");
-        assert_eq!(pmu(&host, STOP, &[3, 1, TAKE_SNAPSHOT]), SbiOutcome::error(SbiError::AlreadyStopped));
-        assert_eq!((word(page), word(page + 8)), (0, 1), "one that never started has not overflown");
-        assert_eq!(memory(u64::MAX, u64::MAX, 0), SbiOutcome::success(0));
-        assert_eq!(pmu(&host, STOP, &[3, 1, TAKE_SNAPSHOT]), SbiOutcome::error(SbiError::NoShmem));
-        assert_eq!(pmu(&host, STOP, &[3, 1, 4]), invalid);
     }
 
     #[test]
