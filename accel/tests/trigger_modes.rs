@@ -12,7 +12,6 @@ use guest::hyper::*;
 use guest::*;
 
 const BREAKPOINT: u64 = 3;
-const ILLEGAL_BIT: u64 = 1 << 2;
 const INT: u64 = 1 << 63;
 
 fn model() -> IsaConfig {
@@ -117,9 +116,11 @@ fn traps_by_where_they_and_breakpoints_go() {
                 // How far the trap goes down, and how far breakpoints do: 0 stays in M-mode, 1 HS, 2 VS.
                 for (trap, breakpoints) in (0..9).map(|n| (n / 3, n % 3)) {
                     let mut s = start(&g, mode, virt);
-                    // The handler of a guest must not trap again by what it does.
-                    s.csr.medeleg = ILLEGAL_BIT * u64::from(trap > 0) | u64::from(breakpoints > 0) << BREAKPOINT;
-                    s.csr.hedeleg = ILLEGAL_BIT * u64::from(trap > 1) | u64::from(breakpoints > 1) << BREAKPOINT;
+                    let beyond = |level| {
+                        let breakpoint = if breakpoints > level { 1 << BREAKPOINT } else { 0 };
+                        breakpoint | if trap > level { 1 << ILLEGAL } else { 0 }
+                    };
+                    (s.csr.medeleg, s.csr.hedeleg) = (beyond(0), beyond(1));
                     let kind = if interrupt { 4 } else { 5 };
                     let mut code = 2;
                     if interrupt {
