@@ -80,7 +80,7 @@ enum Event {
     Firmware(FirmwareEvent),
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct HartState {
     /// By counter; `None` for one that is not configured.
     events: [Option<Event>; 32 + FIRMWARE_COUNTERS],
