@@ -17,7 +17,11 @@ fn number(variable: &str, default: u64) -> u64 {
 
 fn compare(theme: &Theme) {
     let reference = Reference::find_recent().unwrap_or_else(|error| panic!("{error:#}"));
-    let (isa, missing) = reference.common(&(theme.isa)()).unwrap_or_else(|error| panic!("{error:#}"));
+    if let Some(reason) = (theme.left_out)(&reference) {
+        println!("{}: not compared with {}: {reason}", theme.name, reference.name());
+        return;
+    }
+    let (isa, missing) = theme.common(&reference).unwrap_or_else(|error| panic!("{error:#}"));
     println!("{}: {}; it lacks {missing:?}", theme.name, reference.name());
     let first = number("VIREO_DIFFERENTIAL_SEED", 1);
     let seeds = first..first + number("VIREO_DIFFERENTIAL_PROGRAMS", 4);
@@ -46,4 +50,19 @@ fn physical_memory_protection() {
 #[test]
 fn page_table_entries() {
     compare(&privileged::leaves::THEME);
+}
+
+#[test]
+fn traps_and_interrupts() {
+    compare(&privileged::traps::THEME);
+}
+
+#[test]
+fn pointer_masking() {
+    compare(&privileged::masking::THEME);
+}
+
+#[test]
+fn control_flow_integrity() {
+    compare(&privileged::cfi::THEME);
 }

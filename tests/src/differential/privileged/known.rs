@@ -1,6 +1,6 @@
 //! Differences that many themes meet.
 
-use arch::csr;
+use arch::csr::{self, mip, mstatus};
 
 use super::{Known, Seen, Step};
 use crate::differential::asm::Word;
@@ -78,6 +78,87 @@ pub static COMMON: &[Known] = &[
                 if has_atomic(step) && (*ours.csr(cause), *theirs.csr(cause)) == (15, 7) {
                     *theirs.csr(cause) = 15;
                 }
+            }
+        },
+    },
+    Known {
+        what: "mtinst or htinst holds zero on one of the two, the transformed instruction on the other",
+        spec: "privileged, \"Transformed Instruction or Pseudoinstruction for mtinst or htinst\": for standard instructions \
+               the value may always be zero, but for guest-page faults of implicit accesses",
+        applies: always,
+        forgive: |_, ours, theirs| {
+            for (cause, tinst) in [(csr::MCAUSE, csr::MTINST), (csr::SCAUSE, csr::HTINST)] {
+                let there = ours.has(tinst) && ours.has(cause) && ours.csr(cause) == theirs.csr(cause);
+                if there && (*theirs.csr(tinst) == 0 || *ours.csr(tinst) == 0) {
+                    *theirs.csr(tinst) = *ours.csr(tinst);
+                }
+            }
+        },
+    },
+    Known {
+        what: "GVA of mstatus is never cleared, and set by illegal instructions too",
+        spec: "privileged, \"Machine Status\": for any other trap into M-mode, GVA is set to 0",
+        applies: qemu,
+        forgive: |_, ours, theirs| {
+            *theirs.mstatus() = *theirs.mstatus() & !mstatus::GVA | *ours.mstatus() & mstatus::GVA;
+        },
+    },
+    Known {
+        what: "hvip shows bits of mip that are not its own",
+        spec: "privileged, \"Hypervisor Interrupt\": bits of hvip that are not writable are read-only zeros",
+        applies: qemu,
+        forgive: |_, ours, theirs| {
+            if ours.has(csr::HVIP) {
+                *theirs.csr(csr::HVIP) &= mip::VS_INTERRUPTS;
+            }
+        },
+    },
+    Known {
+        what: "SD of vsstatus reads as zero",
+        spec: "privileged, \"Virtual Supervisor Status\": vsstatus is VS-mode's version of sstatus; \"Extension Context \
+               Status\": SD is a read-only bit that summarizes whether FS, VS or XS is dirty",
+        applies: qemu,
+        forgive: |_, ours, theirs| {
+            if ours.has(csr::VSSTATUS) {
+                let sd = *ours.csr(csr::VSSTATUS) & mstatus::SD;
+                *theirs.csr(csr::VSSTATUS) |= sd;
+            }
+        },
+    },
+    Known {
+        what: "mtval and stval of an illegal or virtual instruction hold zero",
+        spec: "privileged, \"mtval\": on an illegal-instruction exception mtval may hold the instruction's bits or zero",
+        applies: qemu,
+        forgive: |_, ours, theirs| {
+            for (cause, tval) in traps(ours) {
+                let same = ours.csr(cause) == theirs.csr(cause);
+                if same && matches!(*ours.csr(cause), 2 | 22) && *theirs.csr(tval) == 0 {
+                    *theirs.csr(tval) = *ours.csr(tval);
+                }
+            }
+        },
+    },
+    Known {
+        what: "HLVX faults as a fetch",
+        spec: "privileged, \"Hypervisor Virtual-Machine Load and Store\": HLVX instructions still raise the same exceptions as \
+               other load instructions",
+        applies: qemu,
+        forgive: |step, ours, theirs| {
+            let faults = traps(ours).any(|(cause, _)| matches!(*ours.csr(cause), 5 | 13 | 21));
+            if has_word(&step.body, 0xf1f0_707f, 0x6030_4073) && faults {
+                *theirs = ours.clone();
+            }
+        },
+    },
+    Known {
+        what: "a cache-block operation on an address where nothing is, is an access fault",
+        spec: "unprivileged, \"Zicbom\": such an instruction is permitted whenever a load or a store is; which addresses are \
+               vacant is a matter of the platform's physical memory attributes",
+        applies: spike,
+        forgive: |step, ours, theirs| {
+            let differs = *theirs.csr(csr::MCAUSE) == 7 && matches!(*ours.csr(csr::MCAUSE), 8..=11);
+            if has_block_operation(step) && differs {
+                *theirs = ours.clone();
             }
         },
     },

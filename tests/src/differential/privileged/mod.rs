@@ -5,13 +5,17 @@
 //! machines, takes out what is [`Known`] to differ, and makes what is left small. Each other file here is a [`Theme`]:
 //! what its steps set up and do, and which registers they look at.
 
+pub mod cfi;
 pub mod compare;
 pub mod known;
 pub mod leaves;
+pub mod masking;
 pub mod pmp;
 pub mod program;
+pub mod traps;
 
-use arch::ext::IsaConfig;
+use anyhow::Result;
+use arch::ext::{Ext, IsaConfig};
 
 use super::reference::Reference;
 use super::rng::Rng;
@@ -24,11 +28,24 @@ pub struct Theme {
     pub isa: fn() -> IsaConfig,
     /// A random program.
     pub program: fn(&IsaConfig, &mut Rng) -> Program,
+    /// Why it is not compared with this reference, if it is not.
+    pub left_out: fn(&Reference) -> Option<&'static str>,
+    /// Extensions that QEMU has but not in a way that can be compared.
+    pub not_in_qemu: &'static [Ext],
     /// Besides [`known::COMMON`].
     pub known: &'static [Known],
 }
 
 impl Theme {
+    /// The ISA to compare with this reference, and what had to be left out.
+    pub fn common(&self, reference: &Reference) -> Result<(IsaConfig, Vec<&'static str>)> {
+        let mut isa = (self.isa)();
+        if reference.qemu().is_some() {
+            self.not_in_qemu.iter().for_each(|ext| isa.exts.remove(*ext));
+        }
+        reference.common(&isa)
+    }
+
     /// All known differences that its steps can meet.
     pub fn all_known(&self) -> impl Iterator<Item = &'static Known> + use<> {
         known::COMMON.iter().chain(self.known)
@@ -47,4 +64,4 @@ pub struct Known {
 }
 
 /// All of them.
-pub static THEMES: &[&Theme] = &[&pmp::THEME, &leaves::THEME];
+pub static THEMES: &[&Theme] = &[&pmp::THEME, &leaves::THEME, &traps::THEME, &masking::THEME, &cfi::THEME];

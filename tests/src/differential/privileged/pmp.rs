@@ -15,7 +15,7 @@ use super::{Known, Level, Program, Setup, Step, Theme};
 use crate::differential::asm::{Word, imm, reg, store, word};
 use crate::differential::rng::Rng;
 
-pub static THEME: Theme = Theme { name: "pmp", isa, program, known: KNOWN };
+pub static THEME: Theme = Theme { name: "pmp", isa, program, known: KNOWN, not_in_qemu: &[], left_out: |_| None };
 
 fn isa() -> IsaConfig {
     let mut isa = IsaConfig::default();

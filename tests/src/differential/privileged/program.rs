@@ -1,7 +1,7 @@
 //! The frame of a program: what M-mode does around each step, and where things are.
 //!
 //! A step is straight code of its own: it writes the registers and words of memory of its setup, and then enters its
-//! body by MRET, or by SRET if the body is a guest's. The body ends in an ECALL. Whatever traps goes to M-mode, which
+//! body by MRET or SRET. The body ends in an ECALL. Whatever traps goes to M-mode, which
 //! writes what it finds and goes on with the next step. Nothing is undone in between: a step finds what those before it
 //! left, so that bits that stick are seen.
 //!
@@ -256,9 +256,18 @@ impl<'a> Builder<'a> {
             };
             bodies.push(body);
             let next = self.constants + (CONSTANTS + values.len() * 8) as u64;
-            let guest = u64::from(step.level.is_virtual());
+            let guest = u64::from(by_sret(self.program, step));
             let x = step.x;
-            let record = [body.wrapping_add(step.alias), mstatus_of(step), x[0], x[1], x[2], x[3], guest, step.peek];
+            let record = [
+                body.wrapping_add(step.alias),
+                mstatus_of(self.program, step),
+                x[0],
+                x[1],
+                x[2],
+                x[3],
+                guest,
+                step.peek,
+            ];
             let all: Vec<u64> = record.into_iter().chain([next, code]).chain(values).collect();
             self.put(self.constants, &all.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<_>>());
             self.constants = next;
@@ -365,17 +374,22 @@ fn write_setup(c: &mut Code, what: &Setup, offset: &mut i32) {
     *offset += constants(what).len() as i32 * 8;
 }
 
+/// Whether SRET enters the step's mode. MPV of QEMU 10 cannot be written, so if there are guests, all is entered that way
+/// but M-mode; hstatus.SPV is the step's to set up.
+fn by_sret(program: &Program, step: &Step) -> bool {
+    step.level != Level::M && program.steps.iter().any(|step| step.level.is_virtual())
+}
+
 /// `mstatus` that enters the step's mode.
-fn mstatus_of(step: &Step) -> u64 {
-    let previous = match step.level {
-        Level::M => 3 << mstatus::MPP_SHIFT,
-        Level::S => 1 << mstatus::MPP_SHIFT,
-        Level::U => 0,
-        // SRET looks at SPP; hstatus.SPV is the step's to set up.
-        Level::VS => 3 << mstatus::MPP_SHIFT | mstatus::SPP,
-        Level::VU => 3 << mstatus::MPP_SHIFT,
+fn mstatus_of(program: &Program, step: &Step) -> u64 {
+    let supervisor = matches!(step.level, Level::S | Level::VS);
+    let machine = 3 << mstatus::MPP_SHIFT;
+    let previous = match (by_sret(program, step), step.level) {
+        (true, _) => machine | if supervisor { mstatus::SPP } else { 0 },
+        (false, Level::M) => machine,
+        (false, _) => u64::from(supervisor) << mstatus::MPP_SHIFT,
     };
-    step.mstatus & !mstatus::MPP | previous | 0xa << mstatus::UXL_SHIFT
+    step.mstatus & !(mstatus::MPP | mstatus::SPP) | previous | 0xa << mstatus::UXL_SHIFT
 }
 
 /// Ends the program.
