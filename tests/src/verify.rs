@@ -180,7 +180,7 @@ fn against_newest(mirror: Option<&str>) -> Result<(usize, usize)> {
     println!("QEMU {}", qemu.version);
     let mut test = host::cargo();
     test.args(["test", "-p", "tests", "--profile", "test-fast", "--no-fail-fast"]);
-    for kind in ["qemu", "vector", "hypervisor", "registers"] {
+    for kind in ["blocks", "vector", "hypervisor", "privileged", "registers"] {
         test.args(["--test", &format!("differential_{kind}")]);
     }
     cargo_test(test.env(VARIABLE, program).envs(BUDGET))
