@@ -46,6 +46,8 @@ impl Translator {
 /// Runs the hart until something needs the caller.
 pub fn run(hart: &mut Hart, tr: &mut Translator) -> VcpuExit {
     let _inside = InGuest::enter(&hart.shared);
+    // What the caller did may have been anything.
+    hart.res_left = u64::MAX;
     hart.load_mxcsr();
     let exit = run_loop(hart, tr);
     hart.sync_fflags();
@@ -148,9 +150,7 @@ fn poll(hart: &mut Hart) -> bool {
     hart.stats.polls += 1;
     let bits = hart.shared().poll.swap(0, Ordering::SeqCst);
     if bits & POLL_CODE != 0 {
-        let seq = hart.vm.code_seq.load(Ordering::SeqCst);
-        hart.tlb.flush_writes();
-        hart.shared().code_seen.store(seq, Ordering::SeqCst);
+        hart.forget_writes();
     }
     if bits & POLL_WATCH != 0 && hart.vm.bus.settle() {
         hart.shared().poll.fetch_or(POLL_WATCH, Ordering::SeqCst);

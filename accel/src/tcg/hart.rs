@@ -72,9 +72,14 @@ pub struct Hart {
     /// Host address of the reserved word, bit 0 set for a word and bit 1 for a doubleword.
     pub res_addr: u64,
     pub res_value: u64,
-    /// Version of the reserved line and where versions are, see `reservation`.
-    pub res_version: u64,
-    pub res_table: u64,
+    /// `retired` when the block of the last LR was left by a quiet way, and LRs from here on that have to be exact; see
+    /// `reservation`.
+    pub res_left: u64,
+    pub exact_lrs: u32,
+    /// `Ram::device_writes` before an exact LR.
+    pub res_version: u32,
+    /// The last LR was exact.
+    pub res_exact: bool,
     /// Which direct jump wants to be linked.
     pub link: u32,
     /// Guest's MXCSR: rounding mode and sticky flags.

@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
 
+use super::reservation::{NOBODY, Reservations};
 use crate::GuestRam;
 use crate::tcg::mmu::walk::PhysMem;
 
@@ -45,6 +46,8 @@ pub struct Ram {
     collecting: Mutex<()>,
     /// Pages that the bus watches, by guest physical address; few. No hart holds a writable TLB entry of one.
     watched: Vec<u64>,
+    /// Which pages are monitored for load-reserved, and by whom.
+    pub reservations: Reservations,
 }
 
 // SAFETY: `host` points into mappings that `memory` keeps alive; guest RAM is shared memory by nature, and all
@@ -60,7 +63,7 @@ fn zeroed_words(n: usize) -> Box<[AtomicU32]> {
 
 impl Ram {
     /// `watched`: addresses in the pages that the bus watches; see [`crate::GuestBus::watched`].
-    pub fn new(memory: GuestRam, watched: Vec<u64>) -> Self {
+    pub fn new(memory: GuestRam, watched: Vec<u64>, reservations: Reservations) -> Self {
         let regions = memory
             .iter()
             .map(|r| {
@@ -72,7 +75,7 @@ impl Ram {
             })
             .collect();
         let watched = watched.into_iter().map(|gpa| gpa & !0xfff).collect();
-        Self { regions, memory, dirtied: AtomicU64::new(0), collecting: Mutex::new(()), watched }
+        Self { regions, memory, dirtied: AtomicU64::new(0), collecting: Mutex::new(()), watched, reservations }
     }
 
     fn region(&self, gpa: u64) -> Option<&Region> {
@@ -161,6 +164,16 @@ impl Ram {
         }
     }
 
+    /// A number that changes when a device has written to the page of `host`, and sometimes when a hart has.
+    pub fn device_writes(&self, host: *mut u8) -> u32 {
+        let inside = |r: &&Region| (host as u64).wrapping_sub(r.host as u64) < r.size;
+        let Some(r) = self.regions.iter().find(inside) else { return 0 };
+        let gpa = r.gpa + (host as u64 - r.host as u64);
+        self.collect_device_write(gpa);
+        self.device_writes_collected();
+        self.version(gpa)
+    }
+
     /// Waits for another hart that has taken a mark out of the bitmap and not counted it yet.
     pub fn device_writes_collected(&self) {
         drop(self.collecting.lock());
@@ -184,7 +197,12 @@ impl PhysMem for Ram {
             return None;
         }
         self.mark_writable(pa);
+        let mut there = self.reservations.at(host.cast());
         // SAFETY: as in `read_pte`.
-        Some(unsafe { &*host }.compare_exchange(old, new, Ordering::SeqCst, Ordering::SeqCst).is_ok())
+        let stored = unsafe { &*host }.compare_exchange(old, new, Ordering::SeqCst, Ordering::SeqCst).is_ok();
+        if stored {
+            there.stored(NOBODY, 8);
+        }
+        Some(stored)
     }
 }

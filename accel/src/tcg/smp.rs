@@ -21,7 +21,6 @@ use arch::isa::Decoder;
 use super::csr::hypervisor::henvcfg;
 use super::hart::HartBox;
 use super::ram::Ram;
-use super::reservation::Reservations;
 use super::timer::Timers;
 use crate::{Clock, GuestBus, HartIrq, HartSet, HartState, Imsic, RemoteFence};
 
@@ -235,7 +234,6 @@ impl HartShared {
 /// The machine as all its harts see it.
 pub struct VmShared {
     pub ram: Ram,
-    pub reservations: Reservations,
     pub bus: Arc<dyn GuestBus>,
     pub clock: Arc<Clock>,
     pub isa: IsaConfig,

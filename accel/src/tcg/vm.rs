@@ -61,8 +61,7 @@ impl Accel for Tcg {
         let timers = Timers::new(Arc::clone(&config.clock), &harts)
             .map_err(|source| AccelError::Host { doing: "start the timer thread".into(), source })?;
         let shared = VmShared {
-            ram: Ram::new(config.ram, config.bus.watched()),
-            reservations: Reservations::new(config.harts),
+            ram: Ram::new(config.ram, config.bus.watched(), Reservations::new(config.harts)),
             bus: config.bus,
             clock: config.clock,
             decoder: arch::isa::Decoder::new(&config.isa),
@@ -118,7 +117,7 @@ impl TcgVcpu {
     fn new(vm: Arc<VmShared>, hart_box: Arc<HartBox>, id: u32, options: TcgOptions) -> std::io::Result<Self> {
         let key = ContextKey { mode: 3, data_mode: 3, ..ContextKey::default() };
         let mut code = CodeCache::new(options.tb_size)?;
-        let backend = if options.jit { backend::Backend::new(&mut code, vm.reservations.shared()) } else { None };
+        let backend = if options.jit { backend::Backend::new(&mut code, vm.ram.reservations.shared()) } else { None };
         let translator = Translator::new(&vm.isa, backend);
         let mut tlb = Tlb::new(key, options.tlb_entries);
         let tables = tlb.select(key, 0);
@@ -133,8 +132,10 @@ impl TcgVcpu {
             retired: 0,
             res_addr: NO_RESERVATION,
             res_value: 0,
+            res_left: 0,
+            exact_lrs: 0,
             res_version: 0,
-            res_table: vm.reservations.table(),
+            res_exact: false,
             link: 0,
             mxcsr: 0,
             host_mxcsr: 0,

@@ -332,6 +332,20 @@ impl Hart {
         }
     }
 
+    /// Answers the announcements of code so far (`POLL_CODE`): no store is under way, and the next ones ask again.
+    pub fn forget_writes(&mut self) {
+        let seq = self.vm.code_seq.load(Ordering::SeqCst);
+        self.tlb.flush_writes();
+        self.shared().code_seen.store(seq, Ordering::SeqCst);
+    }
+
+    /// The same between polls, if there is one.
+    pub fn give_up_writes(&mut self) {
+        if self.shared().poll.fetch_and(!POLL_CODE, Ordering::SeqCst) & POLL_CODE != 0 {
+            self.forget_writes();
+        }
+    }
+
     /// Marks a page as code: every hart has to ask before it stores to it. Returns the version of the page as it is
     /// going to be read, and the announcement that some hart has not acted on yet, 0 if from here on no store to the page can go without a mark. In the first case what is
     /// read of the page now has to be compared again, even if the announcement is acted on by then: that tells

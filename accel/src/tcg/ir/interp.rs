@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use super::{Dst, FDst, FVal, Helper, IrBlock, Op, Val, Width};
 use crate::tcg::hart::{Exit, Hart, NO_RESERVATION};
 use crate::tcg::helpers::{system, vector};
+use crate::tcg::reservation::{Since, certainly_loud};
 
 fn get(h: &Hart, v: Val) -> u64 {
     match v {
@@ -32,13 +33,13 @@ fn put_opt(h: &mut Hart, d: Option<Dst>, v: u64) {
 pub fn run(h: &mut Hart, block: &IrBlock) -> Exit {
     let mut done = 0u32;
     h.exit = Exit::None;
-    for op in &block.ops {
+    for (i, op) in block.ops.iter().enumerate() {
         if let Op::Insn { offset, .. } = *op {
             h.cur = u32::from(offset) | done << 16;
             done += 1;
             continue;
         }
-        if let Some(exit) = step(h, op, done) {
+        if let Some(exit) = step(h, &block.ops, i, done) {
             return exit;
         }
         if h.exit != Exit::None {
@@ -48,15 +49,20 @@ pub fn run(h: &mut Hart, block: &IrBlock) -> Exit {
     unreachable!("a block ends with an operation that leaves it");
 }
 
-/// Leaves to `pc` after `done` instructions.
-fn leave(h: &mut Hart, pc: u64, done: u32, exit: Exit) -> Option<Exit> {
+/// Leaves to `pc` after `done` instructions, with `before` done.
+fn leave(h: &mut Hart, pc: u64, done: u32, before: &[Op]) -> Option<Exit> {
     h.s.pc = pc;
+    let entered = h.retired;
     h.retired += u64::from(done);
-    Some(exit)
+    if h.res_addr != NO_RESERVATION {
+        h.reservation_left(Since::behind(before), entered);
+    }
+    Some(Exit::Resume)
 }
 
-fn step(h: &mut Hart, op: &Op, done: u32) -> Option<Exit> {
-    match *op {
+/// Performs operation `i` of `ops`, a block, after `done` instructions.
+fn step(h: &mut Hart, ops: &[Op], i: usize, done: u32) -> Option<Exit> {
+    match ops[i] {
         Op::Insn { .. } => {}
         Op::Mov { d, s } => {
             let v = get(h, s);
@@ -110,12 +116,12 @@ fn step(h: &mut Hart, op: &Op, done: u32) -> Option<Exit> {
         }
         Op::Lr { width, d, addr } => {
             let va = get(h, addr);
-            let v = lr_at(h, width, va);
+            let v = lr_at(h, width, va, certainly_loud(&ops[i + 1..]));
             put_unless_left(h, d, v);
         }
         Op::Sc { width, d, addr, src } => {
             let (va, v) = (get(h, addr), get(h, src));
-            let failed = sc_at(h, width, va, v);
+            let failed = sc_at(h, width, va, v, Since::behind(&ops[..i]));
             put_unless_left(h, d, failed);
         }
         Op::FenceStoreLoad => fence(Ordering::SeqCst),
@@ -151,16 +157,16 @@ fn step(h: &mut Hart, op: &Op, done: u32) -> Option<Exit> {
         Op::BranchIf { cond, a, b, target } => {
             if cond.eval(get(h, a), get(h, b)) {
                 let pc = h.page_base.wrapping_add(target.offset as u64);
-                return leave(h, pc, done, Exit::Resume);
+                return leave(h, pc, done, &ops[..i]);
             }
         }
         Op::Jump { target } => {
             let pc = h.page_base.wrapping_add(target.offset as u64);
-            return leave(h, pc, done, Exit::Resume);
+            return leave(h, pc, done, &ops[..i]);
         }
         Op::JumpReg { addr } => {
             let pc = get(h, addr) & !1;
-            return leave(h, pc, done, Exit::Resume);
+            return leave(h, pc, done, &ops[..i]);
         }
     }
     None
@@ -172,23 +178,24 @@ fn put_unless_left(h: &mut Hart, d: Option<Dst>, v: u64) {
     }
 }
 
-/// A load-reserved at a virtual address.
-pub fn lr_at(h: &mut Hart, width: Width, va: u64) -> u64 {
+/// A load-reserved at a virtual address. `loud`: it has to be exact.
+pub fn lr_at(h: &mut Hart, width: Width, va: u64, loud: bool) -> u64 {
     let Some(host) = h.atomic_place(va, width.bytes(), false) else { return 0 };
-    h.res_version = h.vm.reservations.observe(host);
-    let v = width.extend(load_atomic(host, width), true);
+    h.res_exact = h.reserves_exactly(loud);
+    let read = || load_atomic(host, width);
+    let v = width.extend(if h.res_exact { h.reserve(host, read) } else { read() }, true);
     h.res_addr = host as u64 | reservation_tag(width);
     h.res_value = v;
     v
 }
 
-/// A store-conditional at a virtual address; returns 1 if it failed.
-pub fn sc_at(h: &mut Hart, width: Width, va: u64, v: u64) -> u64 {
+/// A store-conditional at a virtual address, with `since` before it in its block; returns 1 if it failed.
+pub fn sc_at(h: &mut Hart, width: Width, va: u64, v: u64, since: Since) -> u64 {
     let Some(host) = h.atomic_place(va, width.bytes(), true) else { return 0 };
     let reserved = h.res_addr == host as u64 | reservation_tag(width);
     h.res_addr = NO_RESERVATION;
-    let unchanged = || h.vm.reservations.lock_unchanged(host, h.res_version);
-    let stored = reserved && unchanged().is_some_and(|_line| swap_if(host, width, h.res_value, v));
+    let old = h.res_value;
+    let stored = reserved && h.store_conditionally(host, width.bytes(), since, || swap_if(host, width, old, v));
     u64::from(!stored)
 }
 

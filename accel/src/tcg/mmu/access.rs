@@ -66,7 +66,8 @@ impl Hart {
         let watched = store && self.will_store(w.pa);
         let verdict = self.pmp_verdict(w.pa & !0xfff, 4096, mode);
         let whole = verdict.allows(access) && self.vm.ram.host(w.pa & !0xfff, 4096).is_some();
-        if whole && !watched && !self.armed.watches_data(va) {
+        let monitored = store && self.vm.ram.reservations.monitors(host);
+        if whole && !watched && !monitored && !self.armed.watches_data(va) {
             let addend = (host as u64).wrapping_sub(tagged);
             self.tlb.fill(tagged, addend, store, w.global, w.page_shift);
         }
@@ -154,19 +155,26 @@ impl Hart {
         }
     }
 
+    /// Writes the low `len` bytes of `v` to a place in RAM, all in one page, that was translated without the TLB.
+    pub(super) fn write_place(&self, host: *mut u8, len: u64, v: u64) {
+        let mut there = self.vm.ram.reservations.at(host);
+        there.stored(self.id, len);
+        write_host(host, len, v);
+    }
+
     fn store_slow(&mut self, va: u64, len: u64, v: u64) -> Result<(), Trap> {
         self.check_access(self.mask.apply(va), len, Touch::Store)?;
         if va & 0xfff > 4096 - len {
             let (first, low, high) = self.crossing(va, len, Access::Store)?;
             for i in 0..len {
                 let at = if i < first { low.wrapping_add(i as usize) } else { high.wrapping_add((i - first) as usize) };
-                write_host(at, 1, v >> (8 * i));
+                self.write_place(at, 1, v >> (8 * i));
             }
             return Ok(());
         }
         match self.place(va, len, Access::Store)? {
             Place::Ram(host) => {
-                write_host(host, len, v);
+                self.write_place(host, len, v);
                 if let Some(gpa) = self.vm.ram.watched(host) {
                     self.vm.bus.stored(gpa, len);
                 }
@@ -275,6 +283,8 @@ impl Hart {
                 }
             },
         };
+        let mut there = self.vm.ram.reservations.at(host);
+        there.stored(self.id, len);
         for i in (0..len).step_by(8) {
             // SAFETY: `place` answered for the whole block, which does not leave its page.
             write_host(unsafe { host.add(i as usize) }, 8, 0);

@@ -37,14 +37,16 @@ impl Hart {
     pub fn amo(&mut self, op: AmoOp, width: Width, va: u64, v: u64) -> u64 {
         let Some(host) = self.amo_place(va, width.bytes()) else { return 0 };
         let v = width.extend(v, true);
-        let _line = self.vm.reservations.lock(host);
+        let mut there = self.vm.ram.reservations.at(host);
         let old = update(host, width, |old| Some(op.eval(width.extend(old, true), v)));
+        there.stored(self.id, width.bytes());
         width.extend(old, true)
     }
 
     /// Stores the low bytes of `v` at an aligned place in RAM; returns what was there, sign-extended.
     pub(super) fn swap_at(&self, host: *mut u8, width: Width, v: u64) -> u64 {
-        let _line = self.vm.reservations.lock(host);
+        let mut there = self.vm.ram.reservations.at(host);
+        there.stored(self.id, width.bytes());
         width.extend(update(host, width, |_| Some(v)), true)
     }
 
@@ -53,16 +55,23 @@ impl Hart {
     pub fn compare_and_swap(&mut self, width: Width, va: u64, expected: u64, v: u64) -> u64 {
         let Some(host) = self.amo_place(va, width.bytes()) else { return 0 };
         let expected = width.extend(expected, false);
-        let _line = self.vm.reservations.lock(host);
+        let mut there = self.vm.ram.reservations.at(host);
         let old = update(host, width, |old| (old == expected).then_some(v));
+        if old == expected {
+            there.stored(self.id, width.bytes());
+        }
         width.extend(old, true)
     }
 
     /// The same of 16 bytes; `None` if a trap was taken.
     pub fn compare_and_swap_16(&mut self, va: u64, expected: u128, v: u128) -> Option<u128> {
         let host = self.amo_place(va, 16)?;
-        let _line = self.vm.reservations.lock(host);
-        Some(cas_16(host.cast(), expected, v))
+        let mut there = self.vm.ram.reservations.at(host);
+        let old = cas_16(host.cast(), expected, v);
+        if old == expected {
+            there.stored(self.id, 16);
+        }
+        Some(old)
     }
 
     /// Raises the exception of a load-acquire or store-release (Zalasr) at a misaligned address that Zama16b does not

@@ -5,7 +5,7 @@
 //!
 //! Privileged spec, "Hypervisor Virtual-Machine Load and Store Instructions".
 
-use super::access::{Place, read_host, write_host};
+use super::access::{Place, read_host};
 use super::pointer_mask::PointerMask;
 use super::walk::{self, Access, Regime};
 use crate::tcg::hart::Hart;
@@ -87,11 +87,11 @@ impl Hart {
         let first = len.min(4096 - (va & 0xfff));
         if first < len {
             let [low, high] = self.guest_parts(va, first, len, Access::Store, false)?;
-            (0..len).for_each(|i| write_host(half(low, high, first, i), 1, v >> (8 * i)));
+            (0..len).for_each(|i| self.write_place(half(low, high, first, i), 1, v >> (8 * i)));
             return Ok(());
         }
         match self.guest_place(va, len, Access::Store, false, false)? {
-            Place::Ram(host) => write_host(host, len, v),
+            Place::Ram(host) => self.write_place(host, len, v),
             Place::Device(_) if va & (len - 1) != 0 => return Err(Access::Store.misaligned(va)),
             Place::Device(pa) => {
                 self.stats.mmio += 1;

@@ -8,7 +8,7 @@
 use arch::cause::Exception;
 use arch::ext::SatpMode;
 
-use super::access::{read_host, write_host};
+use super::access::read_host;
 use super::walk::{self, Access, Regime};
 use crate::tcg::cfi;
 use crate::tcg::hart::Hart;
@@ -24,7 +24,7 @@ impl Hart {
         let top = self.s.csr.ssp.wrapping_sub(ENTRY);
         match self.shadow_place(top, ENTRY, Touch::Store) {
             Ok(host) => {
-                write_host(host, ENTRY, link);
+                self.write_place(host, ENTRY, link);
                 self.s.csr.ssp = top;
             }
             Err(t) => self.raise(t),

@@ -425,12 +425,6 @@ impl Asm {
         self.op(W, &[0x0f, 0x83 | op << 3], bit as u8, reg.into());
     }
 
-    /// BTS of a 32-bit word in memory: the bit's old value goes to the carry.
-    pub fn bit_set_mem(&mut self, m: Mem, bit: u8) {
-        self.op(L, &[0x0f, 0xba], 5, m.into());
-        self.byte(bit);
-    }
-
     pub fn lock(&mut self) {
         self.byte(0xf0);
     }

@@ -288,8 +288,6 @@ fn shifts_and_bits() {
         let (op, name) = rng.pick(&[(4, Mnemonic::Bt), (5, Mnemonic::Bts), (6, Mnemonic::Btr), (7, Mnemonic::Btc)]);
         let bit = rng.below(64) as u8;
         one(|a| a.bit_imm(op, r, bit), name, &[gpr(r, 8), imm(bit.into(), 8)]);
-        let m = rng.mem();
-        one(|a| a.bit_set_mem(m, bit), Mnemonic::Bts, &[at(m, 4), imm(bit.into(), 8)]);
         one(|a| a.bit_reg(op, r, count), name, &[gpr(r, 8), gpr(count, 8)]);
     });
 }

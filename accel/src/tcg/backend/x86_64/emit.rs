@@ -89,16 +89,17 @@ impl Backend {
             Op::BranchIf { cond, a, b, target } => {
                 let cc = self.compare(cond, a, b);
                 let from = self.asm.jcc_forward(cc);
-                let kind = StubKind::Taken { offset: target.offset, from: self.cur as u16, done: self.done };
+                let (from_offset, done, since) = (self.cur as u16, self.done, self.since);
+                let kind = StubKind::Taken { offset: target.offset, from: from_offset, done, since };
                 self.stub(from, kind);
             }
             Op::Jump { target: Target { offset } } => {
                 let (from, done) = (self.cur as u16, self.done);
-                self.jump(offset, from, done, code);
+                self.jump(offset, from, done, self.since, code);
             }
             Op::JumpReg { addr } => {
                 self.load_to(A, addr);
-                self.retire(self.done);
+                self.retire(self.done, self.since);
                 self.asm.alu_imm(Alu::Cmp, false, POLL, 0);
                 self.asm.jcc(Cc::Ne, self.thunks.poll);
                 self.probe_jump();
@@ -126,7 +127,7 @@ impl Backend {
         self.asm.bind(stub.from);
         self.cur = stub.cur;
         match stub.kind {
-            StubKind::Taken { offset, from, done } => self.jump(offset, from, done, code),
+            StubKind::Taken { offset, from, done, since } => self.jump(offset, from, done, since, code),
             StubKind::Poll { offset } => {
                 self.asm.mov(true, A, PAGE_BASE);
                 self.add_imm(A, offset);
@@ -146,13 +147,18 @@ impl Backend {
         self.asm.store_imm(4, CUR, self.cur as i32);
     }
 
-    fn retire(&mut self, n: u16) {
+    /// Counts the instructions of the block, which is left, with `since` before.
+    fn retire(&mut self, n: u16, since: Since) {
         self.asm.alu_imm(Alu::Add, true, RETIRED, i32::from(n));
+        if self.smp && since == Since::Reserved {
+            self.asm.mov(true, D, RETIRED);
+            self.asm.store(8, RES_LEFT, D);
+        }
     }
 
     /// Leaves the block for `offset` in its page (or beyond), after `done` instructions, from `from`.
-    fn jump(&mut self, offset: i64, from: u16, done: u16, code: &mut CodeCache) {
-        self.retire(done);
+    fn jump(&mut self, offset: i64, from: u16, done: u16, since: Since, code: &mut CodeCache) {
+        self.retire(done, since);
         // Every cycle goes backward somewhere: only there interrupts are looked for.
         if offset <= i64::from(from) {
             self.asm.alu_imm(Alu::Cmp, false, POLL, 0);

@@ -1,12 +1,11 @@
 //! Loads, stores and atomics: the inline TLB probe, and the stubs that call out when it fails.
 
 use super::asm::{Alu, Cc, Reg, Shift, mem, mem_index};
-use super::thunks::{aligned_code, amo_code};
+use super::thunks::{aligned_code, amo_code, lr_code, sc_code};
 use super::*;
 use crate::tcg::ir::interp::{boxed, reservation_tag};
 use crate::tcg::ir::{AmoOp, Helper, Width};
 use crate::tcg::mmu::tlb::{TLB_ENTRIES, Tables};
-use crate::tcg::reservation::OFFSET_MASK;
 
 const A: Reg = Reg::Rax;
 const C: Reg = Reg::Rcx;
@@ -56,30 +55,30 @@ impl Backend {
             Op::Amo { op: amo, width, d, addr, src } => {
                 let m = self.probe(op, addr, 0, width, true, Align::Required);
                 self.asm.lea(true, C, m);
-                self.lock_line(op);
                 self.amo(amo, width, src);
-                self.release_line();
                 self.finish_old(width, d);
             }
             Op::Cas { width, d, addr, expected, src } => {
                 let m = self.probe(op, addr, 0, width, true, Align::Required);
                 self.asm.lea(true, C, m);
-                self.lock_line(op);
                 self.load_to(A, expected);
                 self.load_to(D, src);
                 self.asm.lock();
                 self.asm.cmpxchg(width.bytes(), mem(C, 0), D);
-                self.release_line();
                 self.finish_old(width, d);
+            }
+            Op::Lr { .. } if self.exact => {
+                self.set_cur();
+                self.slow(op);
             }
             Op::Lr { width, d, addr } => {
                 let m = self.probe(op, addr, 0, width, false, Align::Required);
                 self.asm.lea(true, C, m);
                 if self.smp {
-                    // The version before the value.
-                    self.version_to(D);
-                    self.asm.mov(true, A, mem(D, 0));
-                    self.asm.store(8, RES_VERSION, A);
+                    self.asm.alu_imm(Alu::Cmp, false, EXACT_LRS, 0);
+                    let exact = self.asm.jcc_forward(Cc::Ne);
+                    self.stub(exact, StubKind::Slow(*op));
+                    self.asm.store_imm(1, RES_EXACT, 0);
                 }
                 self.asm.extend(width.bytes(), true, A, mem(C, 0));
                 self.asm.alu_imm(Alu::Or, true, C, reservation_tag(width) as i32);
@@ -88,6 +87,11 @@ impl Backend {
                 if let Some(d) = d {
                     self.finish(d, A);
                 }
+            }
+            // It takes more than a comparison.
+            Op::Sc { .. } if self.smp && self.since != Since::Reserved => {
+                self.set_cur();
+                self.slow(op);
             }
             Op::Sc { width, d, addr, src } => {
                 let m = self.probe(op, addr, 0, width, true, Align::Required);
@@ -146,32 +150,6 @@ impl Backend {
             self.asm.alu_imm(Alu::Or, true, reg, boxed(width, 0) as i64 as i32);
         }
         self.asm.store(8, f_slot(fd), reg);
-    }
-
-    /// `reg` = where the version of the line at RCX is.
-    fn version_to(&mut self, reg: Reg) {
-        self.asm.mov(false, reg, C);
-        self.asm.alu_imm(Alu::And, false, reg, OFFSET_MASK as i32);
-        self.asm.alu(Alu::Add, true, reg, RES_TABLE);
-    }
-
-    /// Takes the lock of the line at RCX; where another hart holds it, the stub of `op` waits.
-    fn lock_line(&mut self, op: &Op) {
-        if self.smp {
-            self.version_to(D);
-            self.asm.lock();
-            self.asm.bit_set_mem(mem(D, 0), 0);
-            let held = self.asm.jcc_forward(Cc::B);
-            self.stub(held, StubKind::Slow(*op));
-        }
-    }
-
-    /// Gives the lock of the line at RCX back and counts its version. Nobody else changes a version that is locked.
-    fn release_line(&mut self) {
-        if self.smp {
-            self.version_to(D);
-            self.asm.alu_imm(Alu::Add, true, mem(D, 0), 1);
-        }
     }
 
     /// RAX = what was at RCX, not extended.
@@ -237,29 +215,14 @@ impl Backend {
         self.asm.lea(true, D, mem(C, reservation_tag(width) as i32));
         self.asm.alu(Alu::Cmp, true, D, RES_ADDR);
         self.asm.store_imm(8, RES_ADDR, -1);
-        let mut fails = vec![self.asm.jcc_forward(Cc::Ne)];
-        if self.smp {
-            self.version_to(D);
-            self.asm.mov(true, A, RES_VERSION);
-            self.asm.lock();
-            self.asm.bit_set_mem(mem(D, 0), 0);
-            fails.push(self.asm.jcc_forward(Cc::B));
-            // A version that was odd when LR read it is even now, and one more is not what a locked one can be.
-            self.asm.alu_imm(Alu::Add, true, A, 1);
-            self.asm.alu(Alu::Cmp, true, A, mem(D, 0));
-            let same = self.asm.jcc_forward(Cc::E);
-            self.asm.alu_imm(Alu::Sub, true, mem(D, 0), 1);
-            fails.push(self.asm.jmp_forward());
-            self.asm.bind(same);
-        }
+        let fails = self.asm.jcc_forward(Cc::Ne);
         self.asm.mov(true, A, RES_VALUE);
         self.load_to(D, src);
         self.asm.lock();
         self.asm.cmpxchg(width.bytes(), mem(C, 0), D);
         self.asm.setcc(Cc::Ne, A);
-        self.release_line();
         let done = self.asm.jmp_forward();
-        fails.into_iter().for_each(|f| self.asm.bind(f));
+        self.asm.bind(fails);
         self.asm.mov_imm(A, 1);
         self.asm.bind(done);
         if let Some(d) = d {
@@ -323,7 +286,7 @@ impl Backend {
             }
             Op::Lr { width, d, addr } => {
                 self.load_to(A, addr);
-                self.asm.mov_imm(D, i64::from(width == Width::D));
+                self.asm.mov_imm(D, lr_code(width, self.exact));
                 self.asm.call(self.thunks.lr);
                 if let Some(d) = d {
                     self.finish(d, A);
@@ -332,7 +295,7 @@ impl Backend {
             Op::Sc { width, d, addr, src } => {
                 self.load_to(A, addr);
                 self.load_to(D, src);
-                self.asm.mov_imm(C, i64::from(width == Width::D));
+                self.asm.mov_imm(C, sc_code(width, self.since));
                 self.asm.call(self.thunks.sc);
                 if let Some(d) = d {
                     self.finish(d, A);

@@ -28,6 +28,7 @@ use asm::{Asm, Mem, Reg};
 use crate::tcg::code_cache::{CodeCache, LinkSite, SlotId};
 use crate::tcg::hart::{Exit, Hart, HartBox};
 use crate::tcg::ir::{Dst, IrBlock, Op, Val};
+use crate::tcg::reservation::{Since, certainly_loud};
 use crate::tcg::smp::HartShared;
 use thunks::Thunks;
 
@@ -92,8 +93,9 @@ const HOST_MXCSR: Mem = field(offset_of!(Hart, host_mxcsr));
 const TABLES_FIELD: Mem = field(offset_of!(Hart, tables));
 const RES_ADDR: Mem = field(offset_of!(Hart, res_addr));
 const RES_VALUE: Mem = field(offset_of!(Hart, res_value));
-const RES_VERSION: Mem = field(offset_of!(Hart, res_version));
-const RES_TABLE: Mem = field(offset_of!(Hart, res_table));
+const RES_LEFT: Mem = field(offset_of!(Hart, res_left));
+const RES_EXACT: Mem = field(offset_of!(Hart, res_exact));
+const EXACT_LRS: Mem = field(offset_of!(Hart, exact_lrs));
 /// The poll word stands before the hart in its [`HartBox`].
 const POLL: Mem = Mem {
     base: HART,
@@ -170,6 +172,7 @@ enum StubKind {
         offset: i64,
         from: u16,
         done: u16,
+        since: Since,
     },
     /// A poll bit was seen on the way to a place known at translation.
     Poll {
@@ -183,8 +186,12 @@ pub struct Backend {
     asm: Asm,
     thunks: Thunks,
     features: Features,
-    /// There are other harts: atomic operations keep the versions of `reservation`.
+    /// There are other harts, against which `reservation` guards.
     smp: bool,
+    /// What is before the current operation.
+    since: Since,
+    /// The LR that is compiled has to be exact.
+    exact: bool,
     stubs: Vec<Stub>,
     links: Vec<LinkSite>,
     /// Slot, page offset of the target and place of the displacement of direct jumps whose stub is to come.
@@ -206,6 +213,8 @@ impl Backend {
             thunks,
             features: Features::detect(),
             smp,
+            since: Since::Entry,
+            exact: false,
             stubs: Vec::new(),
             links: Vec::new(),
             pending: Vec::new(),
@@ -223,9 +232,14 @@ impl Backend {
         self.pending.clear();
         self.done = 0;
         self.start = block.start;
-        for op in &block.ops {
+        self.since = Since::Entry;
+        for (i, op) in block.ops.iter().enumerate() {
+            self.exact = self.smp && matches!(op, Op::Lr { .. }) && certainly_loud(&block.ops[i + 1..]);
             self.emit(op, code);
+            self.since = self.since.after(op);
         }
+        // The stubs of LR and SC are those of their fast paths.
+        (self.exact, self.since) = (false, Since::Reserved);
         // Stubs may ask for stubs.
         while !self.stubs.is_empty() {
             for stub in std::mem::take(&mut self.stubs) {

@@ -190,6 +190,16 @@ pub fn aligned_code(width: Width, store: bool) -> i64 {
     width as i64 | i64::from(store) << 8
 }
 
+/// Codes of a load-reserved for [`h_lr`].
+pub fn lr_code(width: Width, loud: bool) -> i64 {
+    width as i64 | i64::from(loud) << 8
+}
+
+/// Codes of a store-conditional for [`h_sc`].
+pub fn sc_code(width: Width, since: Since) -> i64 {
+    width as i64 | (since as i64) << 8
+}
+
 /// Codes of a floating-point operation for [`h_fp`].
 pub fn fp_code(op: FpOp, rm: Option<Rm>) -> i64 {
     i64::from(op.bits()) | rm.map_or(7, |r| r as i64) << 16
@@ -222,10 +232,6 @@ extern "sysv64" fn h_store(hart: *mut Hart, va: u64, len: u64, v: u64) {
     let _ = unsafe { &mut *hart }.store(va, len, v);
 }
 
-fn width(d: u64) -> Width {
-    if d != 0 { Width::D } else { Width::W }
-}
-
 extern "sysv64" fn h_amo(hart: *mut Hart, va: u64, src: u64, code: u64) -> u64 {
     // SAFETY: see above.
     unsafe { &mut *hart }.amo(AmoOp::ALL[(code & 0xff) as usize], Width::ALL[(code >> 8) as usize], va, src)
@@ -241,14 +247,15 @@ extern "sysv64" fn h_check_aligned(hart: *mut Hart, va: u64, code: u64) {
     unsafe { &mut *hart }.check_aligned(va, Width::ALL[(code & 0xff) as usize], code >> 8 != 0)
 }
 
-extern "sysv64" fn h_lr(hart: *mut Hart, va: u64, double: u64) -> u64 {
+extern "sysv64" fn h_lr(hart: *mut Hart, va: u64, code: u64) -> u64 {
     // SAFETY: see above.
-    interp::lr_at(unsafe { &mut *hart }, width(double), va)
+    interp::lr_at(unsafe { &mut *hart }, Width::ALL[(code & 0xff) as usize], va, code >> 8 != 0)
 }
 
-extern "sysv64" fn h_sc(hart: *mut Hart, va: u64, src: u64, double: u64) -> u64 {
+extern "sysv64" fn h_sc(hart: *mut Hart, va: u64, src: u64, code: u64) -> u64 {
+    let (width, since) = (Width::ALL[(code & 0xff) as usize], Since::from_bits(code >> 8));
     // SAFETY: see above.
-    interp::sc_at(unsafe { &mut *hart }, width(double), va, src)
+    interp::sc_at(unsafe { &mut *hart }, width, va, src, since)
 }
 
 extern "sysv64" fn h_eval(_hart: *mut Hart, a: u64, b: u64, code: u64) -> u64 {
