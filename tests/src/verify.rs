@@ -7,7 +7,8 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use crate::differential::qemu::{LISTED, Qemu, VARIABLE};
+use crate::differential::qemu::{self, LISTED, Qemu};
+use crate::differential::spike::{self, Spike};
 use crate::harness::Env;
 use crate::host::{self, Tool};
 use crate::{cases, guest, tools};
@@ -89,7 +90,7 @@ impl Plan<'_> {
         // One profile for all: the unit tests of an engine are as slow as their differential tests without it.
         self.stage("unit and differential tests", |_| {
             let mut test = host::cargo();
-            test.args(["test", "--workspace", "--profile", "test-fast", "--no-fail-fast"]);
+            test.args(["test", "--workspace", "--profile", "test-fast", "--no-fail-fast"]).env_remove(spike::VARIABLE);
             cargo_test(test.envs(environment.iter().map(|(k, v)| (k, v))))
         });
         self.stage("every instruction against a new binutils", |_| {
@@ -107,6 +108,7 @@ impl Plan<'_> {
             cargo_test(test.envs(environment.iter().map(|(k, v)| (k, v))))
         });
         self.stage("differential tests against the newest QEMU", |options| against_newest(options.mirror.as_deref()));
+        self.stage("differential tests against Spike", |_| against_spike());
         let mut vireo = Err(anyhow::anyhow!("not built"));
         self.always("release build", |options| {
             vireo = options.vireo.clone().map_or_else(build_vireo, Ok);
@@ -178,12 +180,25 @@ fn against_newest(mirror: Option<&str>) -> Result<(usize, usize)> {
         return Ok((1, 0));
     }
     println!("QEMU {}", qemu.version);
+    cargo_test(differential().env(qemu::VARIABLE, program))
+}
+
+/// The same tests against Spike, always the same one.
+fn against_spike() -> Result<(usize, usize)> {
+    let program = tools::spike()?;
+    println!("Spike {}", Spike::at(program.clone())?.version);
+    cargo_test(differential().env(spike::VARIABLE, program))
+}
+
+/// The differential tests with a smaller budget.
+fn differential() -> Command {
     let mut test = host::cargo();
     test.args(["test", "-p", "tests", "--profile", "test-fast", "--no-fail-fast"]);
     for kind in ["blocks", "vector", "hypervisor", "privileged", "registers"] {
         test.args(["--test", &format!("differential_{kind}")]);
     }
-    cargo_test(test.env(VARIABLE, program).envs(BUDGET))
+    test.env_remove(spike::VARIABLE).envs(BUDGET);
+    test
 }
 
 /// `cargo test`: shows what it prints, and adds up the summaries of its test programs.

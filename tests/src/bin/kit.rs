@@ -86,7 +86,7 @@ struct Fetch {
     /// Look for newer packages
     #[arg(long)]
     update: bool,
-    /// The QEMU and binutils to compare with, too
+    /// The QEMU, Spike and binutils to compare with, too
     #[arg(long)]
     tools: bool,
 }
@@ -102,9 +102,12 @@ struct Soak {
     /// Only tests whose name contains this
     #[arg(long, value_name = "TEXT", default_value = "")]
     only: String,
-    /// Compare with this QEMU instead of the fetched ones; several take turns
+    /// Compare with this QEMU instead of the fetched programs; several take turns
     #[arg(long = "qemu", value_name = "FILE")]
     qemus: Vec<PathBuf>,
+    /// Compare with this Spike instead of the fetched programs; it and QEMUs take turns
+    #[arg(long = "spike", value_name = "FILE")]
+    spikes: Vec<PathBuf>,
     /// Fetch packages from this address
     #[arg(long, value_name = "URL")]
     mirror: Option<String>,
@@ -204,6 +207,7 @@ fn run(command: Command) -> Result<bool> {
                 if let Some(qemu) = tools::newest_qemu(o.mirror.as_deref())? {
                     println!("the newest QEMU: {}", qemu.display());
                 }
+                println!("Spike: {}", tools::spike()?.display());
             }
             Ok(true)
         }
@@ -226,6 +230,7 @@ fn run(command: Command) -> Result<bool> {
             seed: o.seed,
             only: o.only,
             qemus: o.qemus,
+            spikes: o.spikes,
             mirror: o.mirror,
         }),
         Command::BenchBoot(o) => {
