@@ -14,6 +14,9 @@ pub trait GuestBus: Send + Sync {
     fn read(&self, gpa: u64, data: &mut [u8]) -> Result<(), BusFault>;
     fn write(&self, gpa: u64, data: &[u8]) -> Result<(), BusFault>;
 
+    /// Whether something is at `gpa` that loads or stores may reach: cache-block management is permitted there.
+    fn answers(&self, gpa: u64) -> bool;
+
     /// Guest physical addresses in RAM whose pages the bus watches: a host interface may stand in memory. Asked once,
     /// when the machine is made; engines that cannot watch memory refuse a machine that wants it.
     fn watched(&self) -> Vec<u64> {

@@ -335,3 +335,24 @@ fn accessed_and_dirty_are_set_atomically() {
         assert_eq!((end[0].x[11], end[1].x[15]), (0, 0), "{name}");
     }
 }
+
+/// Unprivileged spec, "Page-Fault, Guest-Page-Fault, and Access-Fault Exceptions" of cache-block operations: management is
+/// permitted wherever a load or a store is, and faults as a store. Nothing is loaded: devices do not notice.
+#[test]
+fn managing_a_block_where_nothing_is_faults() {
+    for op in [Op::CboClean, Op::CboFlush, Op::CboInval] {
+        for (address, fault) in
+            [(RAM + 5, false), (END, false), (ROM + 8, false), (0x1000, true), (0x1_0000_0021, true)]
+        {
+            each_mode(
+                |a| {
+                    a.li(5, address).r(op, 0, 5, 0).plain(Op::Ecall);
+                },
+                |name, s| {
+                    let expected = if fault { (7, address) } else { (11, 0) };
+                    assert_eq!((s.csr.mcause, s.csr.mtval), expected, "{name}: {op:?} at {address:#x}");
+                },
+            );
+        }
+    }
+}

@@ -37,6 +37,10 @@ impl GuestBus for Watcher {
         Ok(())
     }
 
+    fn answers(&self, gpa: u64) -> bool {
+        gpa == END
+    }
+
     fn watched(&self) -> Vec<u64> {
         vec![WATCHED + 0x123]
     }

@@ -79,6 +79,10 @@ impl GuestBus for NoDevices {
     fn write(&self, _: u64, _: &[u8]) -> Result<(), BusFault> {
         Err(BusFault)
     }
+
+    fn answers(&self, _: u64) -> bool {
+        false
+    }
 }
 
 pub struct Machine {

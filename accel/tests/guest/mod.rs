@@ -236,6 +236,10 @@ impl GuestBus for Bus {
         let handle = gpa.checked_sub(END).and_then(|o| handles.get((o / 8) as usize));
         handle.map(|h| h.kick()).ok_or(BusFault)
     }
+
+    fn answers(&self, gpa: u64) -> bool {
+        (ROM..ROM + 0x1000).contains(&gpa) || (END..END + 0x1000).contains(&gpa)
+    }
 }
 
 /// A machine of `harts` harts.

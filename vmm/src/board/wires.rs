@@ -37,6 +37,10 @@ impl GuestBus for BoardBus {
         Err(BusFault)
     }
 
+    fn answers(&self, gpa: u64) -> bool {
+        self.bus.find(gpa).is_some()
+    }
+
     fn watched(&self) -> Vec<u64> {
         self.htif.as_ref().map_or(Vec::new(), |htif| htif.watched())
     }

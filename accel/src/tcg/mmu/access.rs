@@ -294,21 +294,30 @@ impl Hart {
 
     /// Checks that a store to `va` is permitted.
     pub fn store_check(&mut self, va: u64) -> Option<()> {
-        match self.place(va, 1, Access::Store) {
-            Ok(_) => Some(()),
-            Err(t) => {
-                self.raise(t);
-                None
-            }
-        }
+        let place = self.place(va, 1, Access::Store);
+        self.or_trap(place).map(|_| ())
     }
 
     /// Checks a cache-block operation, which is permitted where a load or a store is, and faults as a store.
     pub fn cbo_check(&mut self, va: u64) -> Option<()> {
-        if self.place(va, 1, Access::Load).is_ok() {
-            return Some(());
+        let place = match self.place(va, 1, Access::Load) {
+            Ok(place) => place,
+            Err(_) => {
+                let place = self.place(va, 1, Access::Store);
+                self.or_trap(place)?
+            }
+        };
+        if let Place::Device(pa) = place
+            && !self.vm.bus.answers(pa)
+        {
+            self.raise(Access::Store.access_fault(self.mask.apply(va)));
+            return None;
         }
-        self.store_check(va)
+        Some(())
+    }
+
+    fn or_trap(&mut self, place: Result<Place, Trap>) -> Option<Place> {
+        place.map_err(|trap| self.raise(trap)).ok()
     }
 }
 
