@@ -39,8 +39,7 @@ fn differential_of(isa: &IsaConfig, profile: Profile, modes: &[(&str, TcgOptions
     for (what, why) in LEFT_OUT {
         println!("left out: {what} ({why})");
     }
-    let mut generator = Generator::new(&isa, isa.has(Ext::Svadu));
-    generator.aligned_whole_registers = reference.qemu().is_some_and(|major| major >= 11);
+    let generator = Generator::new(&isa, isa.has(Ext::Svadu), reference.avoid());
     println!("{} instructions and their compressed forms", generator.row_count());
     // Corners of operands are many: computation is what takes most blocks to cover.
     let times = if profile == Profile::Compute { 6 } else { 1 };

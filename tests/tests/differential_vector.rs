@@ -38,7 +38,7 @@ fn compare(isa: &IsaConfig, wanted: fn(&Row) -> bool, complete: bool) {
     let reference = Reference::find_recent().unwrap_or_else(|error| panic!("{error:#}"));
     let (isa, missing) = reference.common(isa).unwrap_or_else(|error| panic!("{error:#}"));
     let only = std::env::var("VIREO_DIFFERENTIAL_ONLY").unwrap_or_default();
-    let cases = Cases::new(&isa, |row| wanted(row) && row.mnemonic.starts_with(&only));
+    let cases = Cases::new(&isa, reference.avoid(), |row| wanted(row) && row.mnemonic.starts_with(&only));
     println!("{} instructions, VLEN {}; {} lacks {missing:?}", cases.rows().len(), isa.vlen, reference.name());
     let first = number("VIREO_DIFFERENTIAL_SEED", 1);
     let seeds: Vec<u64> = (first..first + number("VIREO_DIFFERENTIAL_BLOCKS", 4_096)).collect();

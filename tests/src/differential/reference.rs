@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use arch::ext::IsaConfig;
 
+use super::block::Avoid;
 use super::qemu::{self, Qemu};
 use super::spike::{self, Spike};
 
@@ -65,6 +66,18 @@ impl Reference {
 
     pub fn is_spike(&self) -> bool {
         matches!(self, Self::Spike(_))
+    }
+
+    /// What blocks leave alone because of it.
+    pub fn avoid(&self) -> Avoid {
+        let spike = self.is_spike();
+        Avoid {
+            unaligned_whole_registers: self.qemu().is_some_and(|major| major >= 11),
+            misaligned_atomics: spike,
+            vstart_of_arithmetic: spike,
+            misa: spike,
+            fiom: spike,
+        }
     }
 
     /// `isa` without what the reference does not have, and what that is.

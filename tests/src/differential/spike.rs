@@ -9,7 +9,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use arch::ext::{Ext, ExtSet, IsaConfig};
+use arch::ext::{Ext, ExtSet, IsaConfig, VectorChoices};
 
 use super::guest::{FINISHER, FINISHER_PASS, RAM, RAM_SIZE};
 use super::reference::wait;
@@ -19,7 +19,7 @@ use crate::elf;
 pub const VARIABLE: &str = "VIREO_SPIKE";
 
 /// A run that takes longer than this hangs.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Bytes in a line of a signature.
 const LINE: usize = 4096;
@@ -79,6 +79,8 @@ impl Spike {
     /// `isa` without what this Spike does not have, and what that is.
     pub fn common(&self, isa: &IsaConfig) -> anyhow::Result<(IsaConfig, Vec<&'static str>)> {
         let mut common = isa.clone();
+        // It leaves agnostic elements as they are, and does not keep `vl` when VLMAX changes.
+        common.rvv = VectorChoices { ta_all_1s: false, ma_all_1s: false, vsetvl_x0_vill: true, ..common.rvv };
         let mut missing = Vec::new();
         loop {
             let names = self.isa(&common);

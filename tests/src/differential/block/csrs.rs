@@ -18,7 +18,16 @@ pub(super) struct Legal {
     pub clear: bool,
 }
 
-pub(super) const LEGAL: [Legal; 10] = [
+impl Legal {
+    pub(super) fn is_environment(&self) -> bool {
+        [csr::MENVCFG, csr::SENVCFG].iter().any(|number| self.csrs.contains(number))
+    }
+}
+
+/// Where `stvec` is in [`LEGAL`].
+const VECTOR: usize = 10;
+
+pub(super) const LEGAL: [Legal; 11] = [
     Legal { csrs: csr::MEDELEG..=csr::MEDELEG, mask: DELEGABLE, ones: 0, clear: true },
     Legal { csrs: csr::PMPADDR0..=csr::PMPADDR63, mask: csr::pmpcfg::ADDR, ones: 0, clear: true },
     // mideleg and mie; then mip, sie and sip.
@@ -30,6 +39,8 @@ pub(super) const LEGAL: [Legal; 10] = [
     Legal { csrs: csr::MSTATUS..=csr::MSTATUS, mask: STATUS, ones: 0xa << 32 | csr::mstatus::FS, clear: false },
     Legal { csrs: csr::SSTATUS..=csr::SSTATUS, mask: STATUS, ones: 0x2 << 32 | csr::mstatus::FS, clear: false },
     Legal { csrs: csr::SENVCFG..=csr::SENVCFG, mask: 0xd1, ones: 0, clear: false },
+    // No reserved mode.
+    Legal { csrs: csr::STVEC..=csr::STVEC, mask: !2, ones: 0, clear: true },
 ];
 
 /// Interrupts of S-mode.
@@ -40,8 +51,8 @@ const ENVCFG: u64 = 0xd1 | 3 << 61;
 /// Without MPRV: a random satp or PMP entry would show what else is in the address space of the two machines.
 const STATUS: u64 = 0x7c_19aa;
 
-/// Exceptions that `medeleg` can give away on a hart without H.
-pub(super) const DELEGABLE: u64 = 0xb3ff;
+/// Exceptions that `medeleg` can give away on a hart without H, but for misaligned fetches, which C does away with.
+pub(super) const DELEGABLE: u64 = 0xb3fe;
 
 pub(super) fn is_accessed(number: u16) -> bool {
     let counter = matches!(number, csr::CYCLE..=csr::HPMCOUNTER31 | csr::MCYCLE..=csr::MHPMCOUNTER31)
@@ -92,8 +103,10 @@ impl Draft<'_> {
             csr::MTVEC | csr::MSCRATCH => {
                 let rd = self.target();
                 let back = self.target();
-                vec![word(Op::Csrrw, rd, self.source(), 0, number.into()), word(Op::Csrrw, back, rd, 0, number.into())]
+                let source = if number == csr::MTVEC { self.legal[VECTOR] } else { self.source() };
+                vec![word(Op::Csrrw, rd, source, 0, number.into()), word(Op::Csrrw, back, rd, 0, number.into())]
             }
+            csr::MISA if self.g.avoid.misa => vec![word(Op::Csrrs, self.target(), 0, 0, number.into())],
             csr::MEPC | csr::SEPC => vec![self.legal_word(number, self.table)],
             csr::PMPCFG0..=csr::PMPCFG14 => {
                 // Clearing bits could leave W without R.

@@ -90,8 +90,21 @@ pub struct Generator {
     csr_numbers: Vec<u16>,
     /// The accessed and dirty bits of entries may be clear: the reference can be told what to do then.
     pub clear_accessed: bool,
-    /// Whole vector registers are loaded and stored in doublewords of memory: see [`LEFT_OUT`].
-    pub aligned_whole_registers: bool,
+    avoid: Avoid,
+}
+
+/// What blocks leave alone because of one reference: see [`LEFT_OUT`].
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Avoid {
+    /// Whole vector registers at addresses that are not of doublewords.
+    pub unaligned_whole_registers: bool,
+    pub misaligned_atomics: bool,
+    /// Vector instructions other than loads and stores while `vstart` is not zero.
+    pub vstart_of_arithmetic: bool,
+    /// Writes of `misa`.
+    pub misa: bool,
+    /// FIOM in the environment configurations.
+    pub fiom: bool,
 }
 
 /// The block being made.
@@ -122,7 +135,7 @@ struct Draft<'a> {
 }
 
 impl Generator {
-    pub fn new(isa: &IsaConfig, clear_accessed: bool) -> Self {
+    pub fn new(isa: &IsaConfig, clear_accessed: bool, avoid: Avoid) -> Self {
         let mut families: [Vec<&'static Row>; Family::COUNT] = Default::default();
         for row in rows().iter().filter(|row| row.available(isa)) {
             families[Family::of(row.op) as usize].push(row);
@@ -137,7 +150,7 @@ impl Generator {
             rows: families,
             csr_numbers,
             clear_accessed,
-            aligned_whole_registers: false,
+            avoid,
             isa: isa.clone(),
         }
     }
@@ -236,7 +249,8 @@ impl<'a> Draft<'a> {
             reserved.extend(legal);
         }
         let base_pages = std::array::from_fn(|_| rng.below(paging::PAGES as u64 - 2) + 1);
-        let misaligned = !matches!(profile, Profile::Privileged | Profile::Vector) && rng.one_in(16);
+        let misaligned =
+            !matches!(profile, Profile::Privileged | Profile::Vector) && rng.one_in(16) && !g.avoid.misaligned_atomics;
         let config = vector::Config::default();
         Self {
             g,
@@ -272,7 +286,8 @@ impl<'a> Draft<'a> {
             };
         }
         // Mostly aligned for 16 bytes; the reference raises another exception where they are not.
-        let unit = if self.profile != Profile::Privileged && self.rng.one_in(4) { 8 } else { 16 };
+        let halves = self.profile != Profile::Privileged && self.rng.one_in(4);
+        let unit = if halves && !self.g.avoid.misaligned_atomics { 8 } else { 16 };
         let offset = 2048 + self.rng.below(4000 / unit) * unit;
         let offset = offset + if self.misaligned { 1 + self.rng.below(15) } else { 0 };
         x[usize::from(self.atomic)] = match (mode, translated && self.rng.one_in(2)) {
@@ -282,7 +297,8 @@ impl<'a> Draft<'a> {
         };
         if self.profile != Profile::Compute {
             for (r, legal) in self.legal.into_iter().zip(LEGAL) {
-                x[usize::from(r)] = Value::Plain(self.rng.bits() & legal.mask | legal.ones);
+                let fiom = u64::from(self.g.avoid.fiom && legal.is_environment());
+                x[usize::from(r)] = Value::Plain(self.rng.bits() & legal.mask & !fiom | legal.ones);
             }
         }
         if self.profile == Profile::Privileged {

@@ -35,6 +35,7 @@ impl Draft<'_> {
                     return vec![word(Op::Csrrs, self.target(), 0, 0, number.into())];
                 }
                 csr::SSTATUS | csr::PMPCFG0..=csr::PMPADDR63 => continue,
+                csr::MISA if self.g.avoid.misa => continue,
                 // The table's address is even.
                 csr::MEPC | csr::SEPC => return vec![self.legal_word(number, self.table)],
                 _ => return vec![self.free_csr_word(number)],

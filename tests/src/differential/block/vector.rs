@@ -114,7 +114,13 @@ impl Draft<'_> {
     }
 
     pub(super) fn vector_groups(&mut self) -> Vec<Group> {
-        let mut groups = vec![self.whole_file(Op::Vl8re8V)];
+        // Nothing is left of the block before.
+        let mut start = vec![csrw(csr::VSTART, 0)];
+        start.extend(self.whole_file(Op::Vl8re8V));
+        let avl = self.rng.below(16);
+        start.push(word(Op::Vsetivli, 0, avl as u8, 0, 0));
+        self.config = Config { bits: 0, vl: avl };
+        let mut groups = vec![start];
         for _ in 0..4 + self.rng.below(20) {
             let group = self.vector_group();
             groups.push(group);
@@ -149,7 +155,7 @@ impl Draft<'_> {
             10 if self.rng.one_in(2) => self.vector_csr(),
             _ => {
                 let mut group = if self.rng.one_in(3) { self.configure() } else { Vec::new() };
-                if self.rng.one_in(8) {
+                if self.rng.one_in(8) && !self.g.avoid.vstart_of_arithmetic {
                     group.extend(self.vstart());
                 }
                 group.push(self.vector_arithmetic());
@@ -218,7 +224,9 @@ impl Draft<'_> {
 
     fn vector_csr(&mut self) -> Group {
         let number = self.rng.pick(&[csr::VXSAT, csr::VXRM, csr::VCSR, csr::VL, csr::VTYPE, csr::VLENB, csr::VSTART]);
-        vec![self.csr_word(number)]
+        let mut group = vec![self.csr_word(number)];
+        self.forget_vstart(&mut group);
+        group
     }
 
     /// A vector register, mostly the first of a group.
@@ -309,6 +317,10 @@ impl Draft<'_> {
                 group.push(imm(Op::Addi, u, 0, REACH as i32 - 1));
                 group.push(word(Op::Vsetvli, t, 0, 0, index.bits as i32));
                 let group_of_index = (raw >> 20 & 31) >> emul.max(0) << emul.max(0);
+                if group_of_index == 0 && raw & 1 << 25 == 0 {
+                    // Also the mask.
+                    return group;
+                }
                 raw = raw & !(31 << 20) | group_of_index << 20;
                 let mask = Op::VandVx.row().pattern.bits | 1 << 25 | group_of_index << 20 | u32::from(u) << 15;
                 group.push(Word { raw: mask | group_of_index << 7, len: 4 });
@@ -319,7 +331,7 @@ impl Draft<'_> {
         if raw >> 26 & 3 == 0 && raw >> 20 & 31 == 8 {
             // A `vstart` that an earlier trap left may be beyond whole registers.
             let mut start = self.rng.below(2) as u8;
-            if self.g.aligned_whole_registers {
+            if self.g.avoid.unaligned_whole_registers {
                 start = 0;
                 group.push(imm(Op::Andi, t, base, -8));
                 raw = raw & !(31 << 15) | u32::from(t) << 15;
@@ -336,6 +348,14 @@ impl Draft<'_> {
             // QEMU goes on with the old `vl` until its translation ends.
             group.push(word(Op::FenceI, 0, 0, 0, 0));
         }
+        self.forget_vstart(&mut group);
         group
+    }
+
+    /// Moves what a trap may have left in `vstart` elsewhere.
+    fn forget_vstart(&mut self, group: &mut Group) {
+        if self.g.avoid.vstart_of_arithmetic {
+            group.push(word(Op::Csrrwi, self.target(), 0, 0, csr::VSTART.into()));
+        }
     }
 }
