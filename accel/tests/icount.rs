@@ -26,6 +26,10 @@ impl GuestBus for Nothing {
     fn write(&self, _: u64, _: &[u8]) -> Result<(), BusFault> {
         Err(BusFault)
     }
+
+    fn answers(&self, _: u64) -> bool {
+        false
+    }
 }
 
 /// Runs a program in S-mode with STIE and SIE set, `stimecmp` never; it and its handler end by an SBI call.

@@ -52,6 +52,10 @@ impl GuestBus for Bus {
         Err(BusFault)
     }
 
+    fn answers(&self, _: u64) -> bool {
+        false
+    }
+
     fn semihosting(&self) -> Option<&dyn Semihosting> {
         self.0.as_ref().map(|host| host as _)
     }

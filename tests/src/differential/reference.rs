@@ -75,6 +75,8 @@ impl Reference {
             unaligned_whole_registers: self.qemu().is_some_and(|major| major >= 11),
             misaligned_atomics: spike,
             vstart_of_arithmetic: spike,
+            unmapped_management: !spike,
+            unordered_sums: spike,
             misa: spike,
             fiom: spike,
         }

@@ -4,12 +4,15 @@
 //! that the hart has and a few dozen values; then the same for the registers behind the windows of indirect access.
 //! All of it twice: with everything closed to less privileged modes, as out of reset, and with everything open.
 
+mod spike;
+
 use arch::csr::{self, Csr};
 use arch::ext::{Ext, IsaConfig};
 use arch::isa::Op::*;
 
 use super::asm::{Code, Word, csrr, csrw, imm, store, word};
 use super::guest::{FINISHER, FINISHER_PASS, MTIMECMP, RAM};
+use super::reference::Reference;
 use super::rng::Rng;
 
 /// Where the values that are written begin, and where the answers.
@@ -217,6 +220,11 @@ fn is_absent_counter(p: &Probe) -> bool {
 /// The registers of control-transfer records behind a window.
 fn is_record(p: &Probe) -> bool {
     p.select.is_some_and(|select| (0x200..=0x2ff).contains(&select))
+}
+
+/// Differences of a reference: [`KNOWN`] are QEMU's.
+pub fn known(reference: &Reference) -> &'static [Known] {
+    if reference.is_spike() { spike::KNOWN } else { KNOWN }
 }
 
 pub static KNOWN: &[Known] = &[

@@ -465,6 +465,26 @@ fn dirtier(case: &Case, ours: &Outcome, theirs: &mut Outcome, field: u64) -> boo
 /// All of them.
 pub static KNOWN: &[Known] = &[
     Known {
+        what: "an unordered reduction without active elements makes the scalar's NaN canonical",
+        spec: "V, \"Vector Unordered Single-Width Floating-Point Sum Reduction\": if no elements are active and the scalar \
+               input is NaN, implementations are permitted to canonicalize the NaN and, if it is signaling, set the \
+               invalid exception flag, or to pass the original NaN through and set no flags",
+        applies: Reference::is_spike,
+        forgive: |cases, case, ours, theirs| {
+            let insn = cases.decode(case);
+            let scalar = |r: u8, bytes: &[u8]| bytes[usize::from(r) * cases.vlenb()..][..8].to_vec();
+            let kept = scalar(insn.rd, &ours.registers) == scalar(insn.rs1, &case.registers);
+            let known = matches!(insn.op, VfredusumVs | VfwredusumVs)
+                && (ours.state[0], theirs.state[0]) == (0, 0)
+                && ours.state[2] == case.header[FCSR]
+                && kept;
+            if known {
+                theirs.clone_from(ours);
+            }
+            known
+        },
+    },
+    Known {
         what: "a register is read with two element widths, the mask's included, and no exception is raised",
         spec: "V, \"Vector Operands\": an encoding that would result in the same vector register being read with two or more \
                different EEWs is reserved; a mask register source is considered to have EEW = 1; \

@@ -36,7 +36,12 @@ impl Draft<'_> {
         if !self.has(Family::CacheBlock) {
             return self.memory();
         }
-        let (_, word) = self.pick_row(Family::CacheBlock);
+        let (insn, word) = self.pick_row(Family::CacheBlock);
+        let manages = matches!(insn.op, Op::CboClean | Op::CboFlush | Op::CboInval);
+        // M-mode takes virtual addresses for physical ones there.
+        if manages && self.profile == Profile::Privileged && self.g.avoid.unmapped_management {
+            return self.memory();
+        }
         let base = self.rng.pick(&self.bases);
         vec![self.with_base(word, base)]
     }

@@ -101,6 +101,10 @@ pub struct Avoid {
     pub misaligned_atomics: bool,
     /// Vector instructions other than loads and stores while `vstart` is not zero.
     pub vstart_of_arithmetic: bool,
+    /// Management of cache blocks where nothing may be.
+    pub unmapped_management: bool,
+    /// Unordered sums of floating-point numbers.
+    pub unordered_sums: bool,
     /// Writes of `misa`.
     pub misa: bool,
     /// FIOM in the environment configurations.

@@ -259,8 +259,9 @@ impl Draft<'_> {
         loop {
             let row = self.rng.pick(self.g.rows(Family::Vector));
             let scalar = matches!(row.op, Op::VmvSX | Op::VfmvSF) && self.g.isa().rvv.ta_all_1s;
+            let reduction = matches!(row.op, Op::VfredusumVs | Op::VfwredusumVs) && self.g.avoid.unordered_sums;
             match self.vector_word(row) {
-                Some((_, word)) if !scalar => return word,
+                Some((_, word)) if !scalar && !reduction => return word,
                 _ => {}
             }
         }
