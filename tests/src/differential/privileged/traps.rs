@@ -172,6 +172,8 @@ fn body(rng: &mut Rng, level: Level) -> (Vec<Word>, [u64; 4]) {
                 csr::MVENDORID,
                 csr::STIMECMP,
             ]);
+            // QEMU leaves MPV and GVA of traps from guests in mstatus.
+            let number = if number == csr::MSTATUS && level == Level::M { csr::MSCRATCH } else { number };
             (vec![csrr(5, number), nop], zero)
         }
         // Enables, and makes pending.
