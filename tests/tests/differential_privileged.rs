@@ -66,3 +66,8 @@ fn pointer_masking() {
 fn control_flow_integrity() {
     compare(&privileged::cfi::THEME);
 }
+
+#[test]
+fn register_access() {
+    compare(&privileged::access::THEME);
+}

@@ -5,6 +5,7 @@
 //! machines, takes out what is [`Known`] to differ, and makes what is left small. Each other file here is a [`Theme`]:
 //! what its steps set up and do, and which registers they look at.
 
+pub mod access;
 pub mod cfi;
 pub mod compare;
 pub mod known;
@@ -64,4 +65,5 @@ pub struct Known {
 }
 
 /// All of them.
-pub static THEMES: &[&Theme] = &[&pmp::THEME, &leaves::THEME, &traps::THEME, &masking::THEME, &cfi::THEME];
+pub static THEMES: &[&Theme] =
+    &[&pmp::THEME, &leaves::THEME, &traps::THEME, &masking::THEME, &cfi::THEME, &access::THEME];

@@ -170,7 +170,7 @@ fn body(rng: &mut Rng, level: Level) -> (Vec<Word>, [u64; 4]) {
                 csr::VSIP,
                 csr::FCSR,
                 csr::MVENDORID,
-                csr::STIMECMP,
+                csr::SCOUNTEREN,
             ]);
             // QEMU leaves MPV and GVA of traps from guests in mstatus.
             let number = if number == csr::MSTATUS && level == Level::M { csr::MSCRATCH } else { number };
@@ -242,6 +242,17 @@ static KNOWN: &[Known] = &[
             let any = reads.iter().any(|raw| known::has_word(&step.body, !(0x1f << 15), *raw));
             if step.level.is_virtual() && any && *theirs.x(5) & !*ours.x(5) == 0 {
                 *theirs.x(5) = *ours.x(5);
+            }
+        },
+    },
+    Known {
+        what: "CSRRS of hvip reads bits of mip that are not its own",
+        spec: "privileged, \"Hypervisor Interrupt\": bits of hvip that are not writable are read-only zeros",
+        applies: known::qemu,
+        forgive: |step, _, theirs| {
+            let read = word(Csrrs, 5, 0, 0, csr::HVIP.into()).raw;
+            if known::has_word(&step.body, !(0x1f << 15), read) {
+                *theirs.x(5) &= mip::VS_INTERRUPTS;
             }
         },
     },
