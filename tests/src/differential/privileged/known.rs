@@ -56,6 +56,24 @@ pub static COMMON: &[Known] = &[
         },
     },
     Known {
+        what: "managing a cache block where nothing is does not fault in QEMU",
+        spec: "unprivileged, \"Page-Fault, Guest-Page-Fault, and Access-Fault Exceptions\" of CMOs: management is permitted \
+               whenever a load or a store is, and raises a store access-fault exception where it is not",
+        applies: qemu,
+        forgive: |step, ours, theirs| {
+            let manages =
+                has_block_operation(step) && step.body.iter().all(|w| w.raw & 0x707f != 0x200f || w.raw >> 20 < 3);
+            // The environment call behind it.
+            if manages && matches!((*ours.csr(csr::MCAUSE), *theirs.csr(csr::MCAUSE)), (7, 8..=11)) {
+                for number in [csr::MCAUSE, csr::MEPC, csr::MTVAL] {
+                    if ours.has(number) {
+                        *theirs.csr(number) = *ours.csr(number);
+                    }
+                }
+            }
+        },
+    },
+    Known {
         what: "a misaligned access is an access fault or a page fault elsewhere, a misaligned address here",
         spec: "privileged, \"mcause\": address-misaligned exceptions of loads, stores and AMOs may have either higher or \
                lower priority than access faults and page faults",
