@@ -149,7 +149,19 @@ impl Backend {
 
     /// Counts the instructions of the block, which is left, with `since` before.
     fn retire(&mut self, n: u16, since: Since) {
+        // An instruction alone is a block where it crosses a page, maybe between an LR and an SC.
+        let passing = self.smp && since == Since::Entry && self.single;
+        if passing {
+            self.asm.mov(true, D, RETIRED);
+        }
         self.asm.alu_imm(Alu::Add, true, RETIRED, i32::from(n));
+        if passing {
+            self.asm.alu(Alu::Cmp, true, D, RES_LEFT);
+            let elsewhere = self.asm.jcc_forward(Cc::Ne);
+            self.asm.alu_imm(Alu::Add, true, D, 1);
+            self.asm.store(8, RES_LEFT, D);
+            self.asm.bind(elsewhere);
+        }
         if self.smp && since == Since::Reserved {
             self.asm.mov(true, D, RETIRED);
             self.asm.store(8, RES_LEFT, D);

@@ -192,6 +192,8 @@ pub struct Backend {
     since: Since,
     /// The LR that is compiled has to be exact.
     exact: bool,
+    /// The block is one instruction.
+    single: bool,
     stubs: Vec<Stub>,
     links: Vec<LinkSite>,
     /// Slot, page offset of the target and place of the displacement of direct jumps whose stub is to come.
@@ -215,6 +217,7 @@ impl Backend {
             smp,
             since: Since::Entry,
             exact: false,
+            single: false,
             stubs: Vec::new(),
             links: Vec::new(),
             pending: Vec::new(),
@@ -233,6 +236,7 @@ impl Backend {
         self.done = 0;
         self.start = block.start;
         self.since = Since::Entry;
+        self.single = block.insns == 1;
         for (i, op) in block.ops.iter().enumerate() {
             self.exact = self.smp && matches!(op, Op::Lr { .. }) && certainly_loud(&block.ops[i + 1..]);
             self.emit(op, code);
