@@ -14,7 +14,7 @@ mod tests {
 
     #[test]
     fn it_is_a_small_image() {
-        assert!(DEMO.len() < 64 << 10, "{} bytes", DEMO.len());
+        assert!(DEMO.len() < 128 << 10, "{} bytes", DEMO.len());
         let Ok(Kernel::Image { header, .. }) = Kernel::recognise(Data::from(DEMO), 1 << 20) else {
             panic!("not an Image");
         };
