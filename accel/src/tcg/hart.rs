@@ -490,11 +490,7 @@ impl CsrEnv for CsrView<'_> {
     }
 
     fn entropy(&self) -> Option<u16> {
-        let mut bits = [0; 2];
-        match rustix::rand::getrandom(&mut bits, rustix::rand::GetRandomFlags::NONBLOCK) {
-            Ok(2) => Some(u16::from_ne_bytes(bits)),
-            _ => None,
-        }
+        csr::host_entropy()
     }
 
     fn counters_changed(&mut self, written: u32) {

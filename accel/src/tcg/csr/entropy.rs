@@ -14,8 +14,22 @@ use crate::{HartState, Mode};
 const ES16: u64 = 2 << 30;
 const DEAD: u64 = 3 << 30;
 
+/// 16 bits of the host's random number generator; `None` while it has none.
+pub fn host_entropy() -> Option<u16> {
+    let mut bits = [0; 2];
+    match rustix::rand::getrandom(&mut bits, rustix::rand::GetRandomFlags::NONBLOCK) {
+        Ok(2) => Some(u16::from_ne_bytes(bits)),
+        _ => None,
+    }
+}
+
+/// What `seed` reads with these bits.
+pub fn seed(bits: Option<u16>) -> u64 {
+    bits.map_or(DEAD, |bits| ES16 | u64::from(bits))
+}
+
 pub(super) fn update(_: &mut HartState, env: &mut dyn CsrEnv, _: u16, _: u64, _: u64) -> (u64, CsrEffect) {
-    (env.entropy().map_or(DEAD, |bits| ES16 | u64::from(bits)), CsrEffect::empty())
+    (seed(env.entropy()), CsrEffect::empty())
 }
 
 /// M-mode always may, the others where `mseccfg` says so; a guest never.

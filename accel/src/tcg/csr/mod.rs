@@ -37,6 +37,7 @@ mod trap_setup;
 mod trigger;
 mod vector;
 
+pub use entropy::{host_entropy, seed};
 pub use reset::{reset, reset_supervisor};
 pub(super) use trap_setup::epc;
 
