@@ -1,9 +1,11 @@
 //! CPU models: what `-cpu` names, and how its options change them.
 
+mod host;
 mod options;
 mod profile;
 mod rules;
 
+pub use host::on_host;
 pub use options::{CpuError, PROPERTIES, Property, parse};
 pub use profile::{PROFILES, Profile};
 
@@ -13,6 +15,9 @@ use profile::{RVA22S64, RVA22U64, RVA23S64, RVA23U64};
 
 /// The model when `-cpu` is not given.
 pub const DEFAULT: &str = "rv64";
+
+/// The model of engines whose harts are the host's.
+pub const HOST: &str = "host";
 
 /// A CPU model.
 #[derive(Debug, Clone, Copy)]

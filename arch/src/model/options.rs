@@ -5,7 +5,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::{MODELS, PROFILES, Profile, find, rules};
+use super::{HOST, MODELS, PROFILES, Profile, find, rules};
 use crate::ext::{EXTENSIONS, Ext, ExtSet, IsaConfig, SatpMode};
 
 /// What is wrong with the argument of `-cpu`.
@@ -13,6 +13,10 @@ use crate::ext::{EXTENSIONS, Ext, ExtSet, IsaConfig, SatpMode};
 pub enum CpuError {
     #[error("unknown CPU model '{name}' (models: {})", model_names())]
     UnknownModel { name: String },
+    #[error("CPU model 'host' is for engines that run on the host's harts: use it with -accel kvm")]
+    NoHost,
+    #[error("this host cannot be CPU model '{model}': it lacks {}", .missing.join(", "))]
+    HostLacks { model: String, missing: Vec<String> },
     #[error("CPU model '{model}' is not supported by vireo yet: it needs {}", names(.missing))]
     ModelNotReady { model: &'static str, missing: Vec<Ext> },
     #[error("CPU extension '{}' is not supported by vireo yet{}", .ext.name(), because(.ext, .missing))]
@@ -240,9 +244,26 @@ const FAMILIES: &[(Ext, &[Ext])] = &[
 pub fn parse(argument: &str) -> Result<IsaConfig, CpuError> {
     let mut parts = argument.split(',').map(str::trim);
     let name = parts.next().unwrap_or_default();
+    if name == HOST {
+        return Err(CpuError::NoHost);
+    }
     let model = find(name).ok_or_else(|| CpuError::UnknownModel { name: name.into() })?;
+    let isa = resolve(model.config(), model.exts(), parts)?;
+    let missing: Vec<Ext> = isa.exts.iter().filter(|ext| !ext.is_ready()).collect();
+    match missing.is_empty() {
+        true => Ok(isa),
+        false => Err(CpuError::ModelNotReady { model: model.name, missing }),
+    }
+}
+
+/// A model with extensions `model`, as options change it.
+pub(super) fn resolve<'a>(
+    base: IsaConfig,
+    model: ExtSet,
+    parts: impl Iterator<Item = &'a str>,
+) -> Result<IsaConfig, CpuError> {
     let mut options = Options {
-        isa: model.config(),
+        isa: base,
         on: ExtSet::EMPTY,
         off: ExtSet::EMPTY,
         satp_on: None,
@@ -254,16 +275,12 @@ pub fn parse(argument: &str) -> Result<IsaConfig, CpuError> {
     for part in parts {
         options.apply(part)?;
     }
-    let wanted = options.profiles.iter().fold(model.exts(), |exts, profile| exts.union(&profile.exts()));
+    let wanted = options.profiles.iter().fold(model, |exts, profile| exts.union(&profile.exts()));
     options.isa.exts = wanted.union(&options.on).closure();
     options.isa.satp_mode = options.satp_mode();
     let exts = options.extensions(wanted)?;
     if let Some(ext) = options.on.iter().find(|ext| !missing(*ext).is_empty()) {
         return Err(CpuError::ExtensionNotReady { ext, missing: missing(ext) });
-    }
-    let missing: Vec<Ext> = exts.iter().filter(|ext| !ext.is_ready()).collect();
-    if !missing.is_empty() {
-        return Err(CpuError::ModelNotReady { model: model.name, missing });
     }
     options.isa.exts = exts;
     if !exts.contains(Ext::S) {
