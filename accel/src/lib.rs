@@ -10,6 +10,7 @@ pub mod clock;
 pub mod error;
 pub mod exit;
 pub mod irq;
+pub mod kvm;
 pub mod mock;
 pub mod select;
 pub mod semihost;
@@ -25,7 +26,7 @@ pub use irq::{HartIrq, Imsic, InterruptFile};
 pub use state::{
     CsrState, CtrEntry, CtrState, HartState, MAX_VLEN, Mode, MpState, PmpState, TRIGGERS, TriggerState, VectorRegs,
 };
-pub use vm::{Accel, HartSet, RemoteFence, Vcpu, VcpuHandle, Vm, VmConfig};
+pub use vm::{Accel, HartSet, HostHarts, RemoteFence, Vcpu, VcpuHandle, Vm, VmConfig};
 
 /// Guest RAM as every engine and device sees it. The bitmap records writes made from outside the harts
 /// (virtio DMA, loaders), so that `fence.i` and later a live migration know which pages changed.

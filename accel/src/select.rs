@@ -24,7 +24,10 @@ pub struct EngineInfo {
 
 /// Every engine.
 pub fn engines() -> Vec<EngineInfo> {
-    let kvm = kvm_problem(&HostFacts::gather()).map_or(Ok(()), Err);
+    let kvm = kvm_engine(&HostFacts::gather()).map(drop).map_err(|e| match e {
+        AccelError::Unavailable { reason, .. } => reason,
+        other => other.to_string(),
+    });
     vec![
         EngineInfo { name: "kvm", description: "the host's hypervisor; RISC-V hosts only", availability: kvm },
         EngineInfo { name: "tcg", description: "the built-in translator; any host", availability: Ok(()) },
@@ -52,11 +55,7 @@ fn select_on(choices: &[Choice], host: &HostFacts) -> Result<Selection, Vec<Acce
     let mut refused = Vec::new();
     for choice in choices {
         let engine = match choice {
-            Choice::Kvm => {
-                // There is no KVM engine in this build, so a host without a problem is one, too.
-                let reason = kvm_problem(host).unwrap_or_else(|| "it is not supported by vireo yet".to_owned());
-                Err(AccelError::Unavailable { name: "kvm", reason })
-            }
+            Choice::Kvm => kvm_engine(host),
             Choice::Tcg(options) => {
                 let engine = Tcg { options: options.clone() };
                 engine.availability().map(|()| Box::new(engine) as Box<dyn Accel>)
@@ -68,6 +67,19 @@ fn select_on(choices: &[Choice], host: &HostFacts) -> Result<Selection, Vec<Acce
         }
     }
     Err(refused)
+}
+
+fn kvm_engine(host: &HostFacts) -> Result<Box<dyn Accel>, AccelError> {
+    if let Some(reason) = kvm_problem(host) {
+        return Err(AccelError::Unavailable { name: "kvm", reason });
+    }
+    #[cfg(target_arch = "riscv64")]
+    {
+        let engine = crate::kvm::Kvm;
+        engine.availability().map(|()| Box::new(engine) as Box<dyn Accel>)
+    }
+    #[cfg(not(target_arch = "riscv64"))]
+    unreachable!("other hosts have a problem")
 }
 
 /// What decides whether KVM can be used.

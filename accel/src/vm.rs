@@ -21,6 +21,16 @@ pub struct VmConfig {
     pub imsic: Option<Arc<dyn Imsic>>,
 }
 
+/// What a host's harts have, where an engine cannot give others.
+#[derive(Debug, Clone)]
+pub struct HostHarts {
+    pub isa: arch::ext::IsaConfig,
+    /// The extensions of which the engine can tell whether the host has them.
+    pub known: arch::ext::ExtSet,
+    /// Ticks of the `time` CSR a second.
+    pub timebase: u64,
+}
+
 /// An engine: what `-accel` names.
 pub trait Accel {
     /// As `-accel` spells it.
@@ -29,6 +39,10 @@ pub trait Accel {
     fn description(&self) -> &'static str;
     /// Why it cannot be used on this host, if it cannot.
     fn availability(&self) -> Result<(), AccelError>;
+    /// The most that its harts can have; `None` for an engine that makes them of nothing.
+    fn host_harts(&self) -> Result<Option<HostHarts>, AccelError> {
+        Ok(None)
+    }
     fn create_vm(&self, config: VmConfig) -> Result<Arc<dyn Vm>, AccelError>;
 }
 
@@ -55,9 +69,10 @@ pub trait Vm: Send + Sync {
     fn create_vcpu(&self, hart: u32) -> Result<Box<dyn Vcpu>, AccelError>;
     /// Returns when every hart of `harts` has performed the fence, or will before its next instruction.
     fn remote_fence(&self, harts: &HartSet, fence: RemoteFence);
-    /// One line of counters for the log (exits by kind, blocks translated ...).
-    fn statistics(&self) -> String {
-        String::new()
+    /// SBI's hart state management is the engine's: harts that wait to be started are in `run`, too, with
+    /// [`MpState::Stopped`](crate::MpState).
+    fn starts_harts(&self) -> bool {
+        false
     }
 }
 

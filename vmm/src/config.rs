@@ -30,6 +30,9 @@ pub struct MachineConfig {
     pub board: BoardOptions,
     /// Engines in order of preference; empty: the best one that works.
     pub accel: Vec<AccelChoice>,
+    /// The argument of `-cpu`, for engines whose harts are the host's.
+    pub cpu: Option<String>,
+    /// What it means on engines that make their harts; of `-cpu host`, the default.
     pub isa: IsaConfig,
     /// Bytes, a multiple of 4 KiB.
     pub ram_size: u64,

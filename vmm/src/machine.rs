@@ -13,7 +13,8 @@ use std::time::Duration;
 use accel::select::{Choice, select};
 use accel::tcg::TcgOptions;
 use accel::tcg::csr::{reset, reset_supervisor};
-use accel::{Accel, AccelError, Clock, VmConfig};
+use accel::{Accel, AccelError, Clock, HartState, MpState, VmConfig};
+use arch::model::CpuError;
 use devices::chardev::{BackendConfig, ChardevConfig, HostRequest};
 use devices::misc::EventLoopTimers;
 use firmware::boot::{BootError, BootMode, BootPlan, BootRequest, KernelSource, LoadError, Symbols};
@@ -45,6 +46,8 @@ pub enum MachineError {
     Accel(#[source] AccelError),
     #[error("no accelerator works here: {0}")]
     NoAccel(String),
+    #[error("-cpu {argument}")]
+    Cpu { argument: String, source: CpuError },
     #[error(transparent)]
     Memory(#[from] MemoryError),
     #[error(transparent)]
@@ -88,6 +91,8 @@ pub enum Ending {
 pub struct Machine {
     threads: Threads,
     harts: Arc<Harts>,
+    /// The engine answers HSM: all harts have a state from the start.
+    starts_harts: bool,
     board: Board,
     plan: BootPlan,
     control: Arc<Control>,
@@ -98,15 +103,43 @@ pub struct Machine {
 }
 
 /// Builds a machine and runs it to its end.
-pub fn run(config: MachineConfig) -> Result<Ending, MachineError> {
+pub fn run(mut config: MachineConfig) -> Result<Ending, MachineError> {
     let dumpdtb = config.board.dumpdtb.clone();
     let engine = choose_engine(&config)?;
+    take_harts(&mut config, &*engine)?;
     if let Some(path) = dumpdtb {
         return dump_tree(config, path);
     }
     let mut machine = Machine::new(config, &*engine)?;
     machine.event_loop.catch_signals()?;
     machine.run()
+}
+
+/// What the harts are on this engine: `-cpu` over what the host has, if they are the host's.
+fn take_harts(config: &mut MachineConfig, engine: &dyn Accel) -> Result<(), MachineError> {
+    let cpu = |source| MachineError::Cpu { argument: config.cpu.clone().unwrap_or_default(), source };
+    match engine.host_harts().map_err(MachineError::Accel)? {
+        Some(host) => {
+            let isa = arch::model::on_host(config.cpu.as_deref(), &host.isa, &host.known).map_err(cpu)?;
+            config.isa = isa;
+            // The harts' clock is the host's, whatever the machine asks for.
+            config.board.timebase = u32::try_from(host.timebase).ok();
+            let unsupported = |what| MachineError::Accel(AccelError::Unsupported { name: engine.name(), what });
+            match &config.boot.bios {
+                Bios::Default | Bios::None => config.boot.bios = Bios::Default,
+                Bios::File(path) => {
+                    let what = format!("-bios {}: the host's kernel is the firmware (-bios none)", path.display());
+                    return Err(unsupported(what));
+                }
+            }
+            if config.machine.board != BoardKind::Virt {
+                return Err(unsupported(format!("-machine {}: its console is in RAM", config.machine.name)));
+            }
+        }
+        None if config.cpu.as_deref().is_some_and(crate::cli::names_host) => return Err(cpu(CpuError::NoHost)),
+        None => {}
+    }
+    Ok(())
 }
 
 /// Whether the guest starts in M-mode, with what that needs on the board.
@@ -302,6 +335,7 @@ impl Machine {
                 imsic: board.imsics.clone().map(|imsics| imsics as _),
             })
             .map_err(MachineError::Accel)?;
+        let starts_harts = vm.starts_harts();
         let vcpus = (0..hart_count).map(|h| vm.create_vcpu(h)).collect::<Result<Vec<_>, _>>();
         let vcpus = vcpus.map_err(MachineError::Accel)?;
         board.wires.bind(vcpus.iter().map(|v| v.handle()).collect());
@@ -332,7 +366,18 @@ impl Machine {
                 eprintln!("vireo: {notice}");
             }
         }
-        Ok(Self { threads, harts, board, plan, control, event_loop, chardevs, config, _down_scripts: down_scripts })
+        Ok(Self {
+            threads,
+            harts,
+            starts_harts,
+            board,
+            plan,
+            control,
+            event_loop,
+            chardevs,
+            config,
+            _down_scripts: down_scripts,
+        })
     }
 
     /// Runs to the end. Whoever wants signals to end it has them caught before.
@@ -430,6 +475,10 @@ impl Machine {
             match self.plan.mode {
                 BootMode::Supervisor if hart == 0 => {
                     self.harts.load(hart, reset_supervisor(isa, u64::from(hart), r.pc, r.a1));
+                }
+                BootMode::Supervisor if self.starts_harts => {
+                    let state = reset_supervisor(isa, u64::from(hart), 0, 0);
+                    self.harts.load(hart, HartState { mp: MpState::Stopped, ..state });
                 }
                 BootMode::Supervisor => {}
                 BootMode::Machine => {

@@ -24,7 +24,7 @@ mod reservation;
 mod rnmi;
 mod smp;
 mod timer;
-mod tinst;
+pub mod tinst;
 mod translate;
 pub mod trap;
 mod triggers;

@@ -133,6 +133,7 @@ fn build(o: &Options, order: &[Occurrence]) -> Result<MachineConfig> {
         machine: machine.machine,
         board: machine.board,
         accel,
+        cpu: o.cpu.last().cloned(),
         isa,
         ram_size: machine::parse_memory(&o.memory)?.unwrap_or(machine.machine.ram_size),
         topology: smp::parse(&o.smp)?,
@@ -158,9 +159,16 @@ fn build(o: &Options, order: &[Occurrence]) -> Result<MachineConfig> {
     Ok(MachineConfig { drives, ..config })
 }
 
+/// Whether `-cpu` asks for the host's harts.
+pub fn names_host(cpu: &str) -> bool {
+    cpu.split(',').next().unwrap_or_default().trim() == arch::model::HOST
+}
+
 fn parse_cpu(values: &[String]) -> Result<arch::ext::IsaConfig> {
     match values.last() {
         None => Ok(arch::ext::IsaConfig::default()),
+        // Only the engine knows.
+        Some(text) if names_host(text) => Ok(arch::ext::IsaConfig::default()),
         Some(text) => arch::model::parse(text).map_err(|e| CliError::new(format!("-cpu {text}"), e.to_string())),
     }
 }
@@ -464,11 +472,11 @@ fn check_contract(config: &MachineConfig) -> Result<()> {
             "the ACLINT belongs to M-mode, which the built-in SBI takes the place of; give -bios FILE or -bios none";
         return Err(CliError::new("-machine aclint=on", message));
     }
-    if config.boot.bios != Bios::Default
+    if matches!(config.boot.bios, Bios::File(_))
         && config.accel.iter().all(|a| *a == crate::config::AccelChoice::Kvm)
         && !config.accel.is_empty()
     {
-        let message = "M-mode firmware does not run under KVM; use -accel tcg, or -bios default";
+        let message = "M-mode firmware does not run under KVM; use -accel tcg, or -bios none";
         return Err(CliError::new("-bios", message));
     }
     if config.boot.bios == Bios::None && config.boot.kernel.is_none() && config.flash[0].is_none() {

@@ -1,0 +1,73 @@
+//! What `kvm-ioctls` has no words for on RISC-V: SBI and CSR exits, and the interrupt line of a vCPU.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+
+use kvm_bindings::{KVM_INTERRUPT_SET, KVM_INTERRUPT_UNSET, KVMIO, kvm_run};
+use vmm_sys_util::ioctl::ioctl_with_ref;
+use vmm_sys_util::ioctl_iow_nr;
+
+use crate::SbiCall;
+
+/// `KVM_EXIT_RISCV_SBI` and `KVM_EXIT_RISCV_CSR`.
+pub const EXIT_SBI: u32 = 35;
+pub const EXIT_CSR: u32 = 36;
+
+ioctl_iow_nr!(KVM_INTERRUPT, KVMIO, 0x86, u32);
+
+/// The SBI call of an exit with [`EXIT_SBI`].
+pub fn sbi_call(run: &kvm_run) -> SbiCall {
+    // SAFETY: the exit's reason says that this is the member of the union, and all its bytes are plain numbers.
+    let sbi = unsafe { run.__bindgen_anon_1.riscv_sbi };
+    SbiCall { eid: sbi.extension_id, fid: sbi.function_id, args: sbi.args }
+}
+
+/// The answer to the SBI call that the vCPU waits for, taken with its next run.
+pub fn answer_sbi(run: &mut kvm_run, error: u64, value: u64) {
+    // SAFETY: as in `sbi_call`; the reason is still the same, since the vCPU has not run.
+    let sbi = unsafe { &mut run.__bindgen_anon_1.riscv_sbi };
+    sbi.ret = [error, value];
+}
+
+/// A CSR instruction that the kernel does not answer: CSR, value to write and mask of the bits to write.
+pub fn csr_access(run: &kvm_run) -> (u64, u64, u64) {
+    // SAFETY: the exit's reason says that this is the member of the union, and all its bytes are plain numbers.
+    let csr = unsafe { run.__bindgen_anon_1.riscv_csr };
+    (csr.csr_num, csr.new_value, csr.write_mask)
+}
+
+/// What the CSR instruction reads.
+pub fn answer_csr(run: &mut kvm_run, value: u64) {
+    // SAFETY: as in `csr_access`.
+    let csr = unsafe { &mut run.__bindgen_anon_1.riscv_csr };
+    csr.ret_value = value;
+}
+
+/// The external interrupt of a vCPU, from any thread: the kernel takes this without the vCPU's lock.
+pub struct InterruptLine(OwnedFd);
+
+impl InterruptLine {
+    /// Of the vCPU behind `fd`.
+    pub fn of(fd: &impl AsRawFd) -> io::Result<Self> {
+        // SAFETY: the descriptor is open as long as its owner is borrowed.
+        let fd = unsafe { BorrowedFd::borrow_raw(fd.as_raw_fd()) };
+        let copy = rustix::io::fcntl_dupfd_cloexec(fd, 0)?;
+        Ok(Self(copy))
+    }
+
+    pub fn set(&self, level: bool) -> io::Result<()> {
+        let number = if level { KVM_INTERRUPT_SET } else { KVM_INTERRUPT_UNSET } as u32;
+        // SAFETY: the kernel reads one number of 32 bits from the reference.
+        let done = unsafe { ioctl_with_ref(&self.0, KVM_INTERRUPT(), &number) };
+        if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+}
+
+/// Lets guests use vectors: without this the kernel gives threads none (Linux, "Vector Extension Support for RISC-V
+/// Linux"). Fails harmlessly where there are none.
+pub fn allow_vectors() {
+    const PR_RISCV_V_SET_CONTROL: libc::c_int = 69;
+    const PR_RISCV_V_VSTATE_CTRL_ON: libc::c_ulong = 2;
+    // SAFETY: changes a setting of the calling thread and touches no memory.
+    unsafe { libc::prctl(PR_RISCV_V_SET_CONTROL, PR_RISCV_V_VSTATE_CTRL_ON) };
+}

@@ -1,0 +1,36 @@
+//! `-accel kvm`: harts that the host's hypervisor runs. RISC-V hosts with the H extension only.
+//!
+//! The kernel answers most of SBI (base, time, IPI, fences, HSM), keeps the guest's timer, and translates addresses;
+//! what is left leaves a vCPU as MMIO, as an SBI call that the kernel hands on, or as a system event. The board is the
+//! one that the translator has: M-mode is the kernel's, so there is none below the guest.
+//!
+//! | part      | |
+//! |-----------|---|
+//! | `one_reg` | the kernel's numbers of registers |
+//! | `state`   | a hart's state in them, a row a CSR |
+//! | `isa`     | what the host's harts have |
+//! | `fault`   | accesses that nothing answers |
+//! | `ioctl`   | what `kvm-ioctls` lacks on RISC-V |
+//! | `vm`      | the engine and the machine: memory slots, capabilities |
+//! | `vcpu`    | a hart: the run loop, kicks and lines |
+//!
+//! The first four build and are tested on any host.
+
+#[cfg_attr(not(target_arch = "riscv64"), allow(dead_code, reason = "for hosts with KVM; tested everywhere"))]
+mod fault;
+#[cfg_attr(not(target_arch = "riscv64"), allow(dead_code, reason = "for hosts with KVM; tested everywhere"))]
+mod isa;
+#[cfg_attr(not(target_arch = "riscv64"), allow(dead_code, reason = "for hosts with KVM; tested everywhere"))]
+mod one_reg;
+#[cfg_attr(not(target_arch = "riscv64"), allow(dead_code, reason = "for hosts with KVM; tested everywhere"))]
+mod state;
+
+#[cfg(target_arch = "riscv64")]
+mod ioctl;
+#[cfg(target_arch = "riscv64")]
+mod vcpu;
+#[cfg(target_arch = "riscv64")]
+mod vm;
+
+#[cfg(target_arch = "riscv64")]
+pub use vm::Kvm;

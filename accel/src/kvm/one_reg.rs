@@ -1,0 +1,171 @@
+//! The numbers of KVM's registers (`KVM_GET_ONE_REG`), and how registers are reached.
+//!
+//! Nothing here needs a RISC-V host. A number is an architecture, a size, a type, a subtype and an index
+//! (Linux, Documentation/virt/kvm/api.rst, "RISC-V registers", and arch/riscv/include/uapi/asm/kvm.h).
+
+use std::io;
+
+/// A register by its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RegId(pub u64);
+
+const RISCV: u64 = 0x80 << 56;
+const SIZE_SHIFT: u32 = 52;
+const TYPE_SHIFT: u32 = 24;
+const SUBTYPE_SHIFT: u32 = 16;
+/// log2 of the bytes of a register.
+const U32: u32 = 2;
+const U64: u32 = 3;
+
+/// Types.
+const CONFIG: u64 = 1;
+const CORE: u64 = 2;
+const CSR: u64 = 3;
+const TIMER: u64 = 4;
+const FP_F: u64 = 5;
+const FP_D: u64 = 6;
+const ISA_EXT: u64 = 7;
+const SBI_EXT: u64 = 8;
+const VECTOR: u64 = 9;
+
+const fn id(size: u32, kind: u64, subtype: u64, index: u64) -> RegId {
+    RegId(RISCV | (size as u64) << SIZE_SHIFT | kind << TYPE_SHIFT | subtype << SUBTYPE_SHIFT | index)
+}
+
+/// Of the harts themselves, fixed once one has run.
+pub const ZICBOM_BLOCK: RegId = id(U64, CONFIG, 0, 1);
+pub const MVENDORID: RegId = id(U64, CONFIG, 0, 2);
+pub const MARCHID: RegId = id(U64, CONFIG, 0, 3);
+pub const MIMPID: RegId = id(U64, CONFIG, 0, 4);
+pub const ZICBOZ_BLOCK: RegId = id(U64, CONFIG, 0, 5);
+/// The encoding of `satp.MODE` of the largest mode.
+pub const SATP_MODE: RegId = id(U64, CONFIG, 0, 6);
+pub const ZICBOP_BLOCK: RegId = id(U64, CONFIG, 0, 7);
+
+pub const PC: RegId = id(U64, CORE, 0, 0);
+/// 1 in S-mode, 0 in U-mode.
+pub const MODE: RegId = id(U64, CORE, 0, 32);
+
+/// x`n`, for `n` from 1 to 31.
+pub const fn x(n: usize) -> RegId {
+    assert!(n >= 1 && n < 32);
+    id(U64, CORE, 0, n as u64)
+}
+
+/// A CSR that KVM always has, by its place in the kernel's list.
+pub const fn csr(index: u64) -> RegId {
+    id(U64, CSR, 0, index)
+}
+
+/// A CSR of Ssaia.
+pub const fn csr_aia(index: u64) -> RegId {
+    id(U64, CSR, 1, index)
+}
+
+/// `sstateen0`.
+pub const SSTATEEN0: RegId = id(U64, CSR, 2, 0);
+
+/// Ticks of `time` a second.
+pub const FREQUENCY: RegId = id(U64, TIMER, 0, 0);
+/// `time` of the whole machine.
+pub const TIME: RegId = id(U64, TIMER, 0, 1);
+pub const TIMER_COMPARE: RegId = id(U64, TIMER, 0, 2);
+/// 1 where the timer is armed, else 0.
+pub const TIMER_STATE: RegId = id(U64, TIMER, 0, 3);
+
+/// f`n` of harts with D, and of harts that only have F.
+pub const fn f_double(n: usize) -> RegId {
+    id(U64, FP_D, 0, n as u64)
+}
+
+pub const fn f_single(n: usize) -> RegId {
+    id(U32, FP_F, 0, n as u64)
+}
+
+pub const FCSR_DOUBLE: RegId = id(U32, FP_D, 0, 32);
+pub const FCSR_SINGLE: RegId = id(U32, FP_F, 0, 32);
+
+/// An extension by KVM's number: 1 where the hart has it.
+pub const fn isa_extension(number: usize) -> RegId {
+    id(U64, ISA_EXT, 0, number as u64)
+}
+
+/// An SBI extension by KVM's number: 1 where the kernel answers its calls or hands them on.
+pub const fn sbi_extension(number: u64) -> RegId {
+    id(U64, SBI_EXT, 0, number)
+}
+
+/// KVM's numbers of SBI extensions that it hands on, and that are off until somebody wants them.
+pub const SBI_DBCN: u64 = 9;
+pub const SBI_SUSP: u64 = 11;
+
+pub const VSTART: RegId = id(U64, VECTOR, 0, 0);
+pub const VL: RegId = id(U64, VECTOR, 0, 1);
+pub const VTYPE: RegId = id(U64, VECTOR, 0, 2);
+pub const VCSR: RegId = id(U64, VECTOR, 0, 3);
+pub const VLENB: RegId = id(U64, VECTOR, 0, 4);
+
+/// v`n` of harts whose vector registers have `vlenb` bytes, a power of two.
+pub const fn v(n: usize, vlenb: usize) -> RegId {
+    id(vlenb.trailing_zeros(), VECTOR, 0, 6 + n as u64)
+}
+
+impl RegId {
+    /// Bytes of the register.
+    pub const fn size(self) -> usize {
+        1 << (self.0 >> SIZE_SHIFT & 15)
+    }
+
+    fn error(self, e: &io::Error) -> io::Error {
+        io::Error::new(e.kind(), format!("register {:#x}: {e}", self.0))
+    }
+}
+
+/// A vCPU's registers.
+pub trait OneReg {
+    /// Reads a register into `data`, which has just its size. `ENOENT` where the vCPU has no such register.
+    fn read(&self, id: RegId, data: &mut [u8]) -> io::Result<()>;
+    /// Writes a register from `data`, which has just its size.
+    fn write(&self, id: RegId, data: &[u8]) -> io::Result<()>;
+
+    /// A register of up to 64 bits; `None` where there is no such register.
+    fn find(&self, id: RegId) -> io::Result<Option<u64>> {
+        let mut data = [0; 8];
+        match self.read(id, &mut data[..id.size()]) {
+            Ok(()) => Ok(Some(u64::from_le_bytes(data))),
+            Err(e) if e.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+            Err(e) => Err(id.error(&e)),
+        }
+    }
+
+    /// As [`find`](Self::find), of a register that has to be there.
+    fn get(&self, id: RegId) -> io::Result<u64> {
+        self.find(id)?.ok_or_else(|| id.error(&io::Error::from_raw_os_error(libc::ENOENT)))
+    }
+
+    fn set(&self, id: RegId, value: u64) -> io::Result<()> {
+        self.write(id, &value.to_le_bytes()[..id.size()]).map_err(|e| id.error(&e))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_the_kernels() {
+        assert_eq!(PC.0, 0x8030_0000_0200_0000);
+        assert_eq!(x(31).0, 0x8030_0000_0200_001f);
+        assert_eq!(MODE.0, 0x8030_0000_0200_0020);
+        assert_eq!(csr(8).0, 0x8030_0000_0300_0008, "satp");
+        assert_eq!(csr_aia(0).0, 0x8030_0000_0301_0000, "siselect");
+        assert_eq!(SSTATEEN0.0, 0x8030_0000_0302_0000);
+        assert_eq!(TIME.0, 0x8030_0000_0400_0001);
+        assert_eq!(FCSR_DOUBLE.0, 0x8020_0000_0600_0020);
+        assert_eq!(f_single(3).0, 0x8020_0000_0500_0003);
+        assert_eq!(isa_extension(15).0, 0x8030_0000_0700_000f);
+        assert_eq!(sbi_extension(SBI_DBCN).0, 0x8030_0000_0800_0009);
+        assert_eq!(v(0, 16).0, 0x8040_0000_0900_0006, "128 bits");
+        assert_eq!((v(0, 32).size(), PC.size(), FCSR_DOUBLE.size()), (32, 8, 4));
+    }
+}

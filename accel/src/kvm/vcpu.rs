@@ -1,0 +1,461 @@
+//! A hart that KVM runs: the loop around `KVM_RUN`, and what other threads may do to it.
+//!
+//! A kick sets `immediate_exit` in the page that is shared with the kernel, then sends the thread a signal. Whoever
+//! is on the way into the guest sees the flag there, whoever is inside leaves by the signal, and a thread that is
+//! elsewhere finds the flag when it comes: no kick is lost, and none is needed twice.
+//!
+//! After an exit by MMIO, SBI or CSR the kernel finishes the instruction with the next `KVM_RUN`. Registers are read or
+//! written only after that was done, by a run with `immediate_exit` set.
+
+use std::fmt;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once, PoisonError};
+use std::time::Duration;
+
+use kvm_bindings::{
+    KVM_MP_STATE_RUNNABLE, KVM_MP_STATE_STOPPED, KVM_SYSTEM_EVENT_CRASH, KVM_SYSTEM_EVENT_RESET,
+    KVM_SYSTEM_EVENT_SHUTDOWN, kvm_mp_state,
+};
+use kvm_ioctls::{VcpuExit as KvmExit, VcpuFd};
+
+use super::one_reg::{self as reg, OneReg, RegId};
+use super::{fault, ioctl, state};
+use crate::tcg::csr;
+use crate::tcg::mmu::walk::Access;
+use crate::{AccelError, HartIrq, HartState, MpState, SbiCall, ShutdownReason, Vcpu, VcpuExit, VcpuHandle, VmConfig};
+
+/// A vCPU's registers by the descriptor.
+pub struct Registers<'a>(pub &'a VcpuFd);
+
+impl OneReg for Registers<'_> {
+    fn read(&self, id: RegId, data: &mut [u8]) -> io::Result<()> {
+        self.0.get_one_reg(id.0, data).map(drop).map_err(io::Error::from)
+    }
+
+    fn write(&self, id: RegId, data: &[u8]) -> io::Result<()> {
+        self.0.set_one_reg(id.0, data).map(drop).map_err(io::Error::from)
+    }
+}
+
+/// How often a vCPU came back from the kernel, by what for.
+#[derive(Default)]
+pub struct Exits {
+    mmio_reads: AtomicU64,
+    mmio_writes: AtomicU64,
+    sbi: AtomicU64,
+    csr: AtomicU64,
+    system: AtomicU64,
+    /// Kicks and signals.
+    interrupted: AtomicU64,
+    /// Not exits: how often the external interrupt's line changed.
+    line_changes: AtomicU64,
+}
+
+fn count(counter: &AtomicU64) {
+    // One writer at a time, and readers only print.
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+impl fmt::Display for Exits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let n = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        write!(
+            f,
+            "exits mmio_reads={} mmio_writes={} sbi={} csr={} system={} interrupted={} line_changes={}",
+            n(&self.mmio_reads),
+            n(&self.mmio_writes),
+            n(&self.sbi),
+            n(&self.csr),
+            n(&self.system),
+            n(&self.interrupted),
+            n(&self.line_changes)
+        )
+    }
+}
+
+/// What a kick needs of the thread that runs the vCPU.
+#[derive(Clone, Copy, Default)]
+struct Target {
+    thread: Option<libc::pthread_t>,
+    /// In the page that the kernel shares; null once the vCPU is gone.
+    immediate_exit: Option<&'static AtomicU8>,
+}
+
+/// What the vCPU's thread shares with others.
+pub struct Shared {
+    target: Mutex<Target>,
+    kicked: AtomicBool,
+    line: ioctl::InterruptLine,
+    /// The level of the external interrupt; its lock is held while the kernel is told.
+    level: Mutex<bool>,
+    /// The machine's clock was set; one vCPU tells the kernel.
+    time_is_old: Arc<AtomicBool>,
+    /// Wakes `wait_for_interrupt`.
+    changed: Condvar,
+    pub exits: Exits,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    fn tell_line(&self, level: &mut bool, new: bool) {
+        *level = new;
+        count(&self.exits.line_changes);
+        if let Err(e) = self.line.set(new) {
+            // The kernel knows this call since it has KVM for RISC-V, and a vCPU's descriptor stays good.
+            tracing::error!("KVM did not take the external interrupt's level: {e}");
+        }
+    }
+}
+
+impl VcpuHandle for Shared {
+    fn kick(&self) {
+        self.kicked.store(true, Ordering::SeqCst);
+        // Under the lock the page and the thread are there.
+        let target = locked(&self.target);
+        if let Some(flag) = target.immediate_exit {
+            flag.store(1, Ordering::SeqCst);
+        }
+        if let Some(thread) = target.thread {
+            // SAFETY: the thread takes itself out of `target` before it ends, and the signal has a handler.
+            unsafe { libc::pthread_kill(thread, kick_signal()) };
+        }
+        drop(target);
+        let level = locked(&self.level);
+        self.changed.notify_all();
+        drop(level);
+    }
+
+    fn set_irq(&self, irq: HartIrq, level: bool) {
+        if irq != HartIrq::SupervisorExternal {
+            // M-mode's lines lead nowhere here, and software and timer interrupts are the kernel's.
+            return;
+        }
+        let mut current = locked(&self.level);
+        if *current != level {
+            self.tell_line(&mut current, level);
+            self.changed.notify_all();
+        }
+    }
+
+    /// Guests of this machine have no guests of their own.
+    fn set_guest_irq(&self, _file: u8, _level: bool) {}
+
+    /// The kernel answers SBI's IPIs, and no chip of the board sends any.
+    fn raise_ssip(&self) {}
+
+    /// There is no M-mode.
+    fn set_mtimecmp(&self, _ticks: u64) {}
+
+    /// The kernel answers SBI's timer calls.
+    fn set_sbi_timer(&self, _ticks: u64) {}
+
+    fn clock_changed(&self) {
+        self.time_is_old.store(true, Ordering::SeqCst);
+        self.kick();
+    }
+}
+
+/// The signal of kicks: a real-time one, as nothing else sends it.
+fn kick_signal() -> libc::c_int {
+    libc::SIGRTMIN()
+}
+
+/// A handler that does nothing makes `KVM_RUN` return; without one the signal would end the process.
+fn install_handler() {
+    extern "C" fn nothing(_: libc::c_int) {}
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // SAFETY: an all-zero `sigaction` is valid, the handler is async-signal-safe as it does nothing, and without
+        // SA_RESTART system calls come back.
+        unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = nothing as extern "C" fn(libc::c_int) as usize;
+            libc::sigaction(kick_signal(), &action, std::ptr::null_mut());
+        }
+    });
+}
+
+/// A hart.
+pub struct KvmVcpu {
+    hart: u32,
+    fd: VcpuFd,
+    config: Arc<VmConfig>,
+    shared: Arc<Shared>,
+    /// What KVM does not hold: M-mode's side.
+    rest: HartState,
+    /// The kernel has an instruction to finish.
+    unfinished: bool,
+}
+
+impl KvmVcpu {
+    pub fn new(hart: u32, mut fd: VcpuFd, config: Arc<VmConfig>, time_is_old: Arc<AtomicBool>) -> io::Result<Self> {
+        install_handler();
+        let flag: *mut u8 = &raw mut fd.get_kvm_run().immediate_exit;
+        // SAFETY: the page is mapped until `fd` goes, and `Drop` takes the reference away before; the kernel and other
+        // threads access the byte atomically.
+        let immediate_exit = unsafe { AtomicU8::from_ptr(flag) };
+        let target = Target { thread: None, immediate_exit: Some(immediate_exit) };
+        let shared = Arc::new(Shared {
+            target: Mutex::new(target),
+            kicked: AtomicBool::new(false),
+            line: ioctl::InterruptLine::of(&fd)?,
+            level: Mutex::new(false),
+            time_is_old,
+            changed: Condvar::new(),
+            exits: Exits::default(),
+        });
+        Ok(Self { hart, fd, config, shared, rest: HartState::default(), unfinished: false })
+    }
+
+    fn error(&self, doing: &str, source: io::Error) -> AccelError {
+        AccelError::Host { doing: format!("{doing} of hart {}", self.hart), source }
+    }
+
+    /// Takes a kick if there is one. The flag goes first: a kick that comes now sets both again.
+    fn take_kick(&mut self) -> bool {
+        if let Some(flag) = locked(&self.shared.target).immediate_exit {
+            flag.store(0, Ordering::SeqCst);
+        }
+        self.shared.kicked.swap(false, Ordering::SeqCst)
+    }
+
+    /// Lets the kernel finish the instruction of the last exit without going on.
+    fn finish(&mut self) -> io::Result<()> {
+        if !std::mem::take(&mut self.unfinished) {
+            return Ok(());
+        }
+        if let Some(flag) = locked(&self.shared.target).immediate_exit {
+            flag.store(1, Ordering::SeqCst);
+        }
+        let done = match self.fd.run() {
+            Err(e) if e.errno() == libc::EINTR => Ok(()),
+            Err(e) => Err(e.into()),
+            Ok(exit) => Err(io::Error::other(format!("KVM left for {exit:?} instead of finishing an instruction"))),
+        };
+        // A kick that came meanwhile has to be found by the next run. It is noted before the lock is taken, so that one
+        // that is not seen here sets the flag afterwards.
+        let target = locked(&self.shared.target);
+        if let Some(flag) = target.immediate_exit {
+            flag.store(u8::from(self.shared.kicked.load(Ordering::SeqCst)), Ordering::SeqCst);
+        }
+        drop(target);
+        done
+    }
+
+    /// The guest's time follows the board's clock after that was set.
+    fn follow_clock(&mut self) -> Result<(), AccelError> {
+        if self.shared.time_is_old.swap(false, Ordering::SeqCst) {
+            let now = self.config.clock.now();
+            Registers(&self.fd).set(reg::TIME, now).map_err(|e| self.error("set the time", e))?;
+        }
+        Ok(())
+    }
+
+    /// `KVM_RUN` and what comes out of it; `None` to go on.
+    fn enter(&mut self) -> Result<Option<VcpuExit>, AccelError> {
+        let exits = &self.shared.exits;
+        let exit = match self.fd.run() {
+            Ok(exit) => exit,
+            Err(e) if e.errno() == libc::EINTR || e.errno() == libc::EAGAIN => {
+                count(&exits.interrupted);
+                self.unfinished = false;
+                return Ok(self.take_kick().then_some(VcpuExit::Kicked));
+            }
+            // So the kernel leaves a fetch from where there is no memory.
+            Err(e) if e.errno() == libc::EOPNOTSUPP => {
+                self.unfinished = false;
+                let failed = |e| self.error("deliver an access fault", e);
+                let mut s = self.load().map_err(failed)?;
+                if !fault::take_fetch(&mut s, &self.config.isa, &self.config.ram) {
+                    return Err(self.error("run the guest", e.into()));
+                }
+                self.store(&s).map_err(|e| self.error("deliver an access fault", e))?;
+                return Ok(None);
+            }
+            Err(e) => return Err(self.error("run the guest", e.into())),
+        };
+        self.unfinished = false;
+        match exit {
+            KvmExit::MmioRead(gpa, data) => {
+                count(&exits.mmio_reads);
+                self.unfinished = true;
+                if self.config.bus.read(gpa, data).is_err() {
+                    self.fault(Access::Load).map_err(|e| self.error("deliver an access fault", e))?;
+                }
+            }
+            KvmExit::MmioWrite(gpa, data) => {
+                count(&exits.mmio_writes);
+                self.unfinished = true;
+                if self.config.bus.write(gpa, data).is_err() {
+                    self.fault(Access::Store).map_err(|e| self.error("deliver an access fault", e))?;
+                }
+            }
+            KvmExit::SystemEvent(kind, data) => {
+                count(&exits.system);
+                return match kind {
+                    // Its first number is SBI's reason for the reset.
+                    KVM_SYSTEM_EVENT_SHUTDOWN if data.first().is_some_and(|reason| *reason == 1) => {
+                        Ok(Some(VcpuExit::Shutdown(ShutdownReason::Failure)))
+                    }
+                    KVM_SYSTEM_EVENT_SHUTDOWN => Ok(Some(VcpuExit::Shutdown(ShutdownReason::Guest))),
+                    KVM_SYSTEM_EVENT_RESET => Ok(Some(VcpuExit::Reset)),
+                    KVM_SYSTEM_EVENT_CRASH => Ok(Some(VcpuExit::Shutdown(ShutdownReason::Failure))),
+                    _ => Err(self.error("run the guest", io::Error::other(format!("KVM reports system event {kind}")))),
+                };
+            }
+            KvmExit::Unsupported(ioctl::EXIT_SBI) => {
+                count(&exits.sbi);
+                self.unfinished = true;
+                return Ok(Some(VcpuExit::Sbi(ioctl::sbi_call(self.fd.get_kvm_run()))));
+            }
+            KvmExit::Unsupported(ioctl::EXIT_CSR) => {
+                count(&exits.csr);
+                self.unfinished = true;
+                self.access_csr()?;
+            }
+            KvmExit::Debug(_) => return Ok(Some(VcpuExit::Debug)),
+            KvmExit::Intr => count(&exits.interrupted),
+            exit => {
+                let what = format!("KVM gave up: {exit:?}");
+                return Err(self.error("run the guest", io::Error::other(what)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Nothing answers the access of the last exit. The kernel will finish the instruction; the hart traps at it, from
+    /// the state before.
+    fn fault(&mut self, access: Access) -> io::Result<()> {
+        let mut s = self.load()?;
+        self.finish()?;
+        fault::take(&mut s, &self.config.isa, &self.config.ram, access);
+        self.store(&s)
+    }
+
+    /// A CSR that the kernel leaves to us: the entropy source.
+    fn access_csr(&mut self) -> Result<(), AccelError> {
+        let run = self.fd.get_kvm_run();
+        let (number, ..) = ioctl::csr_access(run);
+        if number != u64::from(arch::csr::SEED) {
+            let what = format!("KVM hands on CSR {number:#x}, which vireo does not have");
+            return Err(self.error("run the guest", io::Error::other(what)));
+        }
+        let value = csr::seed(csr::host_entropy());
+        ioctl::answer_csr(self.fd.get_kvm_run(), value);
+        Ok(())
+    }
+
+    /// The registers as they stand.
+    fn load(&self) -> io::Result<HartState> {
+        let mut s = self.rest.clone();
+        state::load(&Registers(&self.fd), &self.config.isa, &mut s)?;
+        let stopped = self.fd.get_mp_state()?.mp_state == KVM_MP_STATE_STOPPED;
+        s.mp = if stopped { MpState::Stopped } else { MpState::Runnable };
+        Ok(s)
+    }
+
+    fn store(&mut self, s: &HartState) -> io::Result<()> {
+        self.rest = s.clone();
+        state::store(&Registers(&self.fd), &self.config.isa, s)?;
+        let mp_state = if s.mp == MpState::Runnable { KVM_MP_STATE_RUNNABLE } else { KVM_MP_STATE_STOPPED };
+        self.fd.set_mp_state(kvm_mp_state { mp_state })?;
+        // `sip` was written whole; the line is what it is.
+        let mut level = locked(&self.shared.level);
+        let now = *level;
+        self.shared.tell_line(&mut level, now);
+        Ok(())
+    }
+
+    /// Whether an interrupt is pending that `sie` enables.
+    fn is_woken(&self) -> io::Result<bool> {
+        let regs = Registers(&self.fd);
+        let (sie, mut sip) = (regs.get(reg::csr(1))?, regs.get(reg::csr(7))?);
+        let due = regs.get(reg::TIMER_STATE)? != 0 && regs.get(reg::TIMER_COMPARE)? <= regs.get(reg::TIME)?;
+        sip |= if due { HartIrq::SupervisorTimer.mask() } else { 0 };
+        Ok(sie & sip != 0)
+    }
+}
+
+impl Vcpu for KvmVcpu {
+    fn run(&mut self) -> Result<VcpuExit, AccelError> {
+        // SAFETY: always succeeds.
+        let thread = unsafe { libc::pthread_self() };
+        locked(&self.shared.target).thread = Some(thread);
+        let exit = loop {
+            if let Err(e) = self.follow_clock() {
+                break Err(e);
+            }
+            match self.enter() {
+                Ok(None) => {}
+                Ok(Some(exit)) => break Ok(exit),
+                Err(e) => break Err(e),
+            }
+        };
+        locked(&self.shared.target).thread = None;
+        exit
+    }
+
+    fn wait_for_interrupt(&mut self) -> bool {
+        /// Nobody tells of the guest's timer, which the kernel keeps; the lines and kicks wake at once.
+        const LOOK: Duration = Duration::from_millis(1);
+        loop {
+            if self.take_kick() {
+                return false;
+            }
+            match self.is_woken() {
+                Ok(false) => {}
+                Ok(true) => return true,
+                Err(e) => {
+                    tracing::error!("cannot ask KVM for the interrupts of hart {}: {e}", self.hart);
+                    return true;
+                }
+            }
+            let level = locked(&self.shared.level);
+            drop(self.shared.changed.wait_timeout(level, LOOK));
+        }
+    }
+
+    fn finish_sbi(&mut self, call: &SbiCall, error: i64, value: u64) {
+        let run = self.fd.get_kvm_run();
+        // The kernel writes both registers; the second of a legacy call stays what it was.
+        let value = if call.eid < 0x10 { call.args[1] } else { value };
+        ioctl::answer_sbi(run, error as u64, value);
+    }
+
+    /// M-mode's registers are the host's.
+    fn csr(&mut self, _: u16) -> Option<u64> {
+        None
+    }
+
+    fn set_csr(&mut self, _: u16, _: u64) -> bool {
+        false
+    }
+
+    fn state(&mut self) -> HartState {
+        self.finish()
+            .and_then(|()| self.load())
+            .unwrap_or_else(|e| panic!("cannot read the registers of hart {} from KVM: {e}", self.hart))
+    }
+
+    fn set_state(&mut self, state: &HartState) {
+        self.finish()
+            .and_then(|()| self.store(state))
+            .unwrap_or_else(|e| panic!("cannot write the registers of hart {} to KVM: {e}", self.hart));
+    }
+
+    fn handle(&self) -> Arc<dyn VcpuHandle> {
+        Arc::clone(&self.shared) as _
+    }
+}
+
+impl Drop for KvmVcpu {
+    fn drop(&mut self) {
+        tracing::debug!(target: "stats", hart = self.hart, "hart ends: {}", self.shared.exits);
+        // Handles may live longer than the page that they would write to.
+        *locked(&self.shared.target) = Target::default();
+    }
+}

@@ -1,0 +1,152 @@
+//! The engine and its machines.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use arch::ext::Ext;
+use kvm_bindings::kvm_userspace_memory_region;
+use kvm_ioctls::{Cap, Kvm as KvmFd, VmFd};
+use vm_memory::{Address, GuestMemoryBackend, GuestMemoryRegion};
+
+use super::one_reg::{self as reg, OneReg};
+use super::vcpu::{KvmVcpu, Registers};
+use super::{ioctl, isa};
+use crate::{Accel, AccelError, HartSet, HostHarts, RemoteFence, Vcpu, Vm, VmConfig};
+
+/// The engine.
+pub struct Kvm;
+
+const NAME: &str = "kvm";
+
+/// Capabilities that every machine needs, by the names of the kernel's documentation.
+const NEEDED: [(Cap, &str); 4] = [
+    (Cap::UserMemory, "KVM_CAP_USER_MEMORY"),
+    (Cap::OneReg, "KVM_CAP_ONE_REG"),
+    (Cap::MpState, "KVM_CAP_MP_STATE"),
+    (Cap::ImmediateExit, "KVM_CAP_IMMEDIATE_EXIT"),
+];
+
+fn host(doing: &str) -> impl FnOnce(kvm_ioctls::Error) -> AccelError {
+    let doing = doing.to_owned();
+    move |e| AccelError::Host { doing, source: e.into() }
+}
+
+fn open() -> Result<KvmFd, AccelError> {
+    let kvm = KvmFd::new().map_err(host("open /dev/kvm"))?;
+    let missing: Vec<_> = NEEDED.iter().filter(|(cap, _)| !kvm.check_extension(*cap)).map(|(_, name)| *name).collect();
+    match missing.is_empty() {
+        true => Ok(kvm),
+        false => Err(AccelError::Unavailable {
+            name: NAME,
+            reason: format!("the host's kernel is too old: it lacks {}", missing.join(" and ")),
+        }),
+    }
+}
+
+impl Accel for Kvm {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn description(&self) -> &'static str {
+        "the host's hypervisor; RISC-V hosts only"
+    }
+
+    fn availability(&self) -> Result<(), AccelError> {
+        open().map(drop)
+    }
+
+    fn host_harts(&self) -> Result<Option<HostHarts>, AccelError> {
+        ioctl::allow_vectors();
+        // The kernel tells of harts by a vCPU, so one is made for it.
+        let vm = open()?.create_vm().map_err(host("make a virtual machine"))?;
+        let vcpu = vm.create_vcpu(0).map_err(host("make a vCPU"))?;
+        let regs = Registers(&vcpu);
+        let failed = |source| AccelError::Host { doing: "ask KVM what its harts have".to_owned(), source };
+        let isa = isa::host(&regs).map_err(failed)?;
+        let timebase = regs.get(reg::FREQUENCY).map_err(failed)?;
+        let known = isa::extensions().map(|(_, ext)| ext).collect();
+        Ok(Some(HostHarts { isa, known, timebase }))
+    }
+
+    fn create_vm(&self, config: VmConfig) -> Result<Arc<dyn Vm>, AccelError> {
+        if !config.builtin_sbi {
+            return Err(AccelError::Unsupported {
+                name: NAME,
+                what: "firmware in M-mode: the kernel is the firmware (-bios none)".to_owned(),
+            });
+        }
+        ioctl::allow_vectors();
+        let kvm = open()?;
+        let most = kvm.get_max_vcpus();
+        if config.harts as usize > most {
+            let what = format!("{} harts: this host runs at most {most}", config.harts);
+            return Err(AccelError::Unsupported { name: NAME, what });
+        }
+        let fd = kvm.create_vm().map_err(host("make a virtual machine"))?;
+        add_memory(&fd, &config)?;
+        Ok(Arc::new(KvmVm { fd, config: Arc::new(config), time_is_old: Arc::default() }))
+    }
+}
+
+/// A slot for each region of RAM.
+fn add_memory(fd: &VmFd, config: &VmConfig) -> Result<(), AccelError> {
+    for (slot, region) in (0u32..).zip(config.ram.iter()) {
+        let (start, size) = (region.start_addr().raw_value(), region.len());
+        let doing = || format!("give KVM the memory from {start:#x} on, {size:#x} bytes");
+        let address = region
+            .get_host_address(vm_memory::MemoryRegionAddress(0))
+            .map_err(|e| AccelError::Host { doing: doing(), source: std::io::Error::other(e) })?;
+        let region = kvm_userspace_memory_region {
+            slot,
+            flags: 0,
+            guest_phys_addr: start,
+            memory_size: size,
+            userspace_addr: address as u64,
+        };
+        // SAFETY: the memory is mapped as long as the configuration is, which the machine keeps until its own end.
+        unsafe { fd.set_user_memory_region(region) }
+            .map_err(|e| AccelError::Host { doing: doing(), source: e.into() })?;
+    }
+    Ok(())
+}
+
+/// A machine. The descriptor comes first: memory goes after the kernel has let go of it.
+struct KvmVm {
+    fd: VmFd,
+    config: Arc<VmConfig>,
+    /// The board's clock was set, and the guest's has to follow.
+    time_is_old: Arc<AtomicBool>,
+}
+
+impl Vm for KvmVm {
+    fn create_vcpu(&self, hart: u32) -> Result<Box<dyn Vcpu>, AccelError> {
+        let fd = self.fd.create_vcpu(u64::from(hart)).map_err(host(&format!("make the vCPU of hart {hart}")))?;
+        let regs = Registers(&fd);
+        let failed = |what: &str| {
+            let doing = format!("{what} of hart {hart}");
+            move |source| AccelError::Host { doing, source }
+        };
+        let stay = isa::restrict(&regs, &self.config.isa).map_err(failed("set up the extensions"))?;
+        if hart == 0 && !stay.is_empty() {
+            let names: Vec<_> = stay.into_iter().map(Ext::name).collect();
+            tracing::info!("KVM cannot take {} from the harts; the device tree does not name them", names.join(", "));
+        }
+        // Off until somebody answers them; kernels that do not know them do without.
+        for number in [reg::SBI_DBCN, reg::SBI_SUSP] {
+            if regs.find(reg::sbi_extension(number)).map_err(failed("set up SBI"))?.is_some() {
+                regs.set(reg::sbi_extension(number), 1).map_err(failed("set up SBI"))?;
+            }
+        }
+        let vcpu = KvmVcpu::new(hart, fd, Arc::clone(&self.config), Arc::clone(&self.time_is_old))
+            .map_err(failed("set up the vCPU"))?;
+        Ok(Box::new(vcpu))
+    }
+
+    /// The kernel does these itself; nothing else asks for one.
+    fn remote_fence(&self, _: &HartSet, _: RemoteFence) {}
+
+    fn starts_harts(&self) -> bool {
+        true
+    }
+}
