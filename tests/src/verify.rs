@@ -19,6 +19,7 @@ const TOOLS: &[Tool] = &[
     Tool { program: "cmake", package: "cmake" },
     Tool { program: "make", package: "make" },
     Tool { program: "g++", package: "g++" },
+    Tool { program: "riscv64-linux-gnu-gcc", package: "gcc-riscv64-linux-gnu" },
     host::DPKG_DEB,
     host::TAR,
     host::MKE2FS,
@@ -27,7 +28,10 @@ const TOOLS: &[Tool] = &[
 ];
 
 /// Cross-compilation targets whose absence would leave a test out.
-const TARGETS: &[&str] = &["riscv64gc-unknown-none-elf"];
+const TARGETS: &[&str] = &["riscv64gc-unknown-none-elf", RISCV_HOST];
+
+/// RISC-V hosts.
+const RISCV_HOST: &str = "riscv64gc-unknown-linux-gnu";
 
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -38,6 +42,8 @@ pub struct Options {
     pub filter: String,
     /// The program to test, instead of one built for it.
     pub vireo: Option<PathBuf>,
+    /// `cargo kvm-lane`: what it needs, and its cases.
+    pub kvm_lane: bool,
 }
 
 #[derive(Default)]
@@ -68,7 +74,7 @@ struct Plan<'a> {
 
 impl Plan<'_> {
     fn all(&mut self) {
-        self.stage("prerequisites", |_| {
+        self.always("prerequisites", |_| {
             host::require(TOOLS)?;
             host::require(cases::HOST_TOOLS)?;
             rust_parts()?;
@@ -122,8 +128,17 @@ impl Plan<'_> {
             guest = guest::prepare(&wanted).map_err(|e| format!("{e:#}"));
             guest.as_ref().map(|_| (1, 0)).map_err(|e| anyhow::anyhow!("{e}"))
         });
-        let env = Env { vireo, guest, tools };
         let filter = self.options.filter.clone();
+        let mut riscv_vireo = Err("only the KVM lane builds it".to_owned());
+        if self.options.kvm_lane {
+            self.always("static riscv64 program", |_| {
+                riscv_vireo = build_static().map_err(|e| format!("{e:#}"));
+                riscv_vireo.as_ref().map(|_| (1, 0)).map_err(|e| anyhow::anyhow!("{e}"))
+            });
+            let env = Env { vireo, riscv_vireo, guest, tools };
+            return self.always("KVM lane", |_| Ok(cases::run(&env, cases::KVM_LANE, &filter)));
+        }
+        let env = Env { vireo, riscv_vireo, guest, tools };
         for (name, cases) in cases::STAGES {
             self.stage(name, |_| Ok(cases::run(&env, cases, &filter)));
         }
@@ -131,7 +146,7 @@ impl Plan<'_> {
 
     /// One stage, if it is among the chosen ones.
     fn stage(&mut self, name: &str, run: impl FnOnce(&Options) -> Result<(usize, usize)>) {
-        if self.options.stage.as_ref().is_none_or(|s| name.contains(s.as_str())) {
+        if !self.options.kvm_lane && self.options.stage.as_ref().is_none_or(|s| name.contains(s.as_str())) {
             self.always(name, run);
         }
     }
@@ -237,6 +252,14 @@ fn summary(line: &str) -> Option<(usize, usize)> {
 pub fn build_vireo() -> Result<PathBuf> {
     one(host::cargo().args(["build", "--release", "--quiet", "--package", "vmm", "--bin", "vireo"]))?;
     Ok(host::target_dir()?.join("release/vireo"))
+}
+
+/// The release program for RISC-V hosts, with no libraries to be found there.
+fn build_static() -> Result<PathBuf> {
+    let mut build = host::cargo();
+    build.args(["build", "--release", "--quiet", "--package", "vmm", "--bin", "vireo", "--target", RISCV_HOST]);
+    one(&mut build)?;
+    Ok(host::target_dir()?.join(RISCV_HOST).join("release/vireo"))
 }
 
 /// rustfmt, clippy and the targets, if rustup is there to add them.

@@ -21,6 +21,8 @@ enum Command {
     Linux(Linux),
     /// Run every test of the project
     Verify(Verify),
+    /// Run -accel kvm on emulated RISC-V hosts: guests of vireo and of QEMU
+    KvmLane(KvmLane),
     /// Make the Linux guest and say where its files are
     Fetch(Fetch),
     /// Run the random tests for hours, from new seeds all the time
@@ -60,6 +62,19 @@ struct Linux {
     /// Further arguments of vireo
     #[arg(last = true)]
     extra: Vec<String>,
+}
+
+#[derive(Args)]
+struct KvmLane {
+    /// Only tests whose name contains this
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    filter: String,
+    /// The host's emulator, instead of a vireo built for it
+    #[arg(long, value_name = "FILE")]
+    vireo: Option<PathBuf>,
+    /// Fetch packages from this address
+    #[arg(long, value_name = "URL")]
+    mirror: Option<String>,
 }
 
 #[derive(Args)]
@@ -195,9 +210,20 @@ fn run(command: Command) -> Result<bool> {
             };
             match linux::run(&options)? {}
         }
-        Command::Verify(o) => {
-            verify::run(&verify::Options { mirror: o.mirror, stage: o.stage, filter: o.filter, vireo: o.vireo })
-        }
+        Command::Verify(o) => verify::run(&verify::Options {
+            mirror: o.mirror,
+            stage: o.stage,
+            filter: o.filter,
+            vireo: o.vireo,
+            kvm_lane: false,
+        }),
+        Command::KvmLane(o) => verify::run(&verify::Options {
+            mirror: o.mirror,
+            filter: o.filter,
+            vireo: o.vireo,
+            kvm_lane: true,
+            ..verify::Options::default()
+        }),
         Command::Fetch(o) => {
             let options =
                 guest::Options { mirror: o.mirror.clone(), disk: true, firmware: true, kvm: false, update: o.update };

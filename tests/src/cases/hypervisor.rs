@@ -71,7 +71,7 @@ fn interrupt_files(env: &Env) -> Result<()> {
 }
 
 /// Loads KVM from the disk and looks at what it says of the machine.
-fn load_kvm(vm: &mut Vm) -> Result<()> {
+pub(super) fn load_kvm(vm: &mut Vm) -> Result<()> {
     vm.console.check("mount -t ext4 /dev/vda /mnt && mount --bind /dev /mnt/dev && mount -t proc proc /mnt/proc")?;
     vm.console.check("while read -r m; do insmod /mnt/root/$m.ko; done < /mnt/root/order")?;
     let log = vm.console.check("dmesg | grep kvm")?;

@@ -9,6 +9,7 @@ mod firmware;
 mod hwprobe;
 mod hypervisor;
 mod input;
+mod kvm;
 mod linux;
 mod net;
 mod rva23;
@@ -46,6 +47,9 @@ pub const STAGES: &[(&str, &[Case])] = &[
     ("vector programs", rva23::CASES),
     ("CPU models in Linux", hwprobe::CASES),
 ];
+
+/// The cases of `cargo kvm-lane`.
+pub const KVM_LANE: &[Case] = kvm::CASES;
 
 /// Runs cases of one stage whose name contains `filter`; how many passed and failed.
 pub fn run(env: &Env, cases: &[Case], filter: &str) -> (usize, usize) {

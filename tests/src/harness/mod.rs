@@ -17,6 +17,8 @@ use crate::tools::Tools;
 /// What the cases run with.
 pub struct Env {
     pub vireo: PathBuf,
+    /// The same program for riscv64 hosts, static; or why there is none.
+    pub riscv_vireo: Result<PathBuf, String>,
     /// Why there is no guest, if there is none: cases that need it fail with that.
     pub guest: Result<Guest, String>,
     pub tools: Result<Tools, String>,
@@ -25,6 +27,10 @@ pub struct Env {
 impl Env {
     pub fn guest(&self) -> Result<&Guest> {
         self.guest.as_ref().map_err(|e| anyhow::anyhow!("no Linux guest: {e}"))
+    }
+
+    pub fn riscv_vireo(&self) -> Result<&Path> {
+        self.riscv_vireo.as_deref().map_err(|e| anyhow::anyhow!("no riscv64 program: {e}"))
     }
 
     pub fn disk(&self) -> Result<&Path> {
