@@ -28,6 +28,9 @@ fn fires(arm: fn(u64)) -> Outcome {
 }
 
 fn by_sbi() -> Outcome {
+    if irq::sbi_timer_is_lost() {
+        return Err(Problem::Skip("KVM forgets deadlines of SBI where harts have Sstc"));
+    }
     fires(sbi::set_timer)
 }
 
@@ -36,15 +39,15 @@ fn pending() -> Outcome {
     csr_clear!("sstatus", csr::SIE);
     csr_clear!("sie", csr::STI);
     let stip = || csr_read!("sip") & csr::STI;
-    sbi::set_timer(u64::MAX);
+    irq::set_timer(u64::MAX);
     let never = stip();
-    sbi::set_timer(soon());
+    irq::set_timer(soon());
     let came = crate::harts::spin_until(|| stip() != 0);
-    sbi::set_timer(u64::MAX);
+    irq::set_timer(u64::MAX);
     let cleared = stip();
-    sbi::set_timer(0);
+    irq::set_timer(0);
     let past = crate::harts::spin_until(|| stip() != 0);
-    sbi::set_timer(u64::MAX);
+    irq::set_timer(u64::MAX);
     csr_set!("sstatus", csr::SIE);
     equal("STIP without a deadline", never, 0)?;
     ensure!(came, "STIP did not come");
@@ -83,7 +86,7 @@ fn wfi_wakes() -> Outcome {
     let taken = hart::this().taken(trap::TIMER);
     csr_set!("sstatus", csr::SIE);
     irq::disarm_timer();
-    sbi::set_timer(u64::MAX);
+    irq::set_timer(u64::MAX);
     ensure!(pending != 0, "the timer did not come");
     equal("interrupts taken while off", taken, before)?;
     equal("interrupts taken then", hart::this().taken(trap::TIMER), before + 1)

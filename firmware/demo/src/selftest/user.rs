@@ -3,10 +3,10 @@
 use super::{Outcome, Problem, Test, ensure, equal, failure};
 use crate::csr::{self, csr_clear, csr_read, csr_set, csr_write};
 use crate::hart;
+use crate::irq;
 use crate::memory::{self, PAGE};
 use crate::page_table::*;
 use crate::trap::{self, guarded};
-use crate::{irq, sbi};
 
 core::arch::global_asm!(
     r#"
@@ -160,7 +160,7 @@ fn interrupts() -> Outcome {
         equal("cause", result?.0.cause, trap::USER_ECALL)?;
     }
     irq::disarm_timer();
-    sbi::set_timer(u64::MAX);
+    irq::set_timer(u64::MAX);
     equal("interrupts", taken(), before + 1)
 }
 
