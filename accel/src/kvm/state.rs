@@ -69,6 +69,12 @@ static CSRS: &[Row] = &[
     Row { needs: Some(Ext::V), ..field!(reg::VCSR, vcsr) },
 ];
 
+/// Places in [`CSRS`]: those of the kernel's list.
+const SSTATUS: usize = 0;
+const SEPC: usize = 4;
+const SCAUSE: usize = 5;
+const STVAL: usize = 6;
+
 fn merge(slot: &mut u64, value: u64, mask: u64) {
     *slot = *slot & !mask | value & mask;
 }
@@ -84,7 +90,9 @@ pub fn load(regs: &impl OneReg, isa: &IsaConfig, s: &mut HartState) -> io::Resul
     for row in CSRS.iter().filter(|row| row.needs.is_none_or(|ext| isa.has(ext))) {
         (row.set)(s, regs.get(row.id)?);
     }
-    s.csr.stimecmp = if regs.find(reg::TIMER_STATE)? != Some(1) { u64::MAX } else { regs.get(reg::TIMER_COMPARE)? };
+    // With Sstc the guest sets its deadline itself, and the kernel only calls a timer armed that SBI has set.
+    let armed = isa.has(Ext::Sstc) || regs.find(reg::TIMER_STATE)? == Some(1);
+    s.csr.stimecmp = if armed { regs.get(reg::TIMER_COMPARE)? } else { u64::MAX };
     if isa.has(Ext::D) {
         for n in 0..32 {
             s.f[n] = regs.get(reg::f_double(n))?;
@@ -107,18 +115,14 @@ pub fn load(regs: &impl OneReg, isa: &IsaConfig, s: &mut HartState) -> io::Resul
 
 /// Writes all that the vCPU can hold of `s`.
 pub fn store(regs: &impl OneReg, isa: &IsaConfig, s: &HartState) -> io::Result<()> {
-    regs.set(reg::PC, s.pc)?;
-    regs.set(reg::MODE, u64::from(s.mode != Mode::User))?;
-    for n in 1..32 {
-        regs.set(reg::x(n), s.x[n])?;
-    }
+    store_core(regs, s)?;
     for row in CSRS.iter().filter(|row| row.needs.is_none_or(|ext| isa.has(ext))) {
         regs.set(row.id, (row.get)(s))?;
     }
     regs.set(reg::TIMER_COMPARE, s.csr.stimecmp)?;
-    // The kernel refuses to turn off a timer that is off.
     let armed = u64::from(s.csr.stimecmp != u64::MAX);
-    if armed != 0 || regs.find(reg::TIMER_STATE)? == Some(1) {
+    // The kernel refuses to turn off a timer that is off.
+    if !isa.has(Ext::Sstc) && (armed != 0 || regs.find(reg::TIMER_STATE)? == Some(1)) {
         regs.set(reg::TIMER_STATE, armed)?;
     }
     if isa.has(Ext::D) {
@@ -139,6 +143,22 @@ pub fn store(regs: &impl OneReg, isa: &IsaConfig, s: &HartState) -> io::Result<(
         }
     }
     Ok(())
+}
+
+/// Writes what a trap into S-mode changes, and the general registers. Nothing else is touched: deadlines and pending
+/// interrupts go on meanwhile.
+pub fn store_trap(regs: &impl OneReg, s: &HartState) -> io::Result<()> {
+    store_core(regs, s)?;
+    for row in [SSTATUS, SEPC, SCAUSE, STVAL].map(|at| &CSRS[at]) {
+        regs.set(row.id, (row.get)(s))?;
+    }
+    Ok(())
+}
+
+fn store_core(regs: &impl OneReg, s: &HartState) -> io::Result<()> {
+    regs.set(reg::PC, s.pc)?;
+    regs.set(reg::MODE, u64::from(s.mode != Mode::User))?;
+    (1..32).try_for_each(|n| regs.set(reg::x(n), s.x[n]))
 }
 
 #[cfg(test)]
@@ -218,8 +238,23 @@ pub mod tests {
     }
 
     #[test]
+    fn a_guest_that_sets_its_deadline_itself_keeps_it() {
+        let (regs, isa) = (Registers::default(), isa(&[Ext::Sstc]));
+        store(&regs, &isa, &state()).unwrap();
+        regs.set(reg::TIMER_STATE, 0).unwrap();
+        let mut s = HartState::default();
+        load(&regs, &isa, &mut s).unwrap();
+        assert_eq!(s.csr.stimecmp, 9);
+        (s.csr.stimecmp, s.csr.scause, s.x[5], s.pc) = (1, 5, 7, 8);
+        store_trap(&regs, &s).unwrap();
+        let known = [reg::TIMER_COMPARE, reg::csr(5), reg::x(5), reg::PC].map(|id| regs.get(id).unwrap());
+        assert_eq!(known, [9, 5, 7, 8]);
+    }
+
+    #[test]
     fn no_deadline_is_a_timer_that_is_off() {
-        let (regs, isa) = (Registers::default(), isa(&[]));
+        let (regs, mut isa) = (Registers::default(), isa(&[]));
+        isa.exts.remove(Ext::Sstc);
         let mut s = state();
         s.csr.stimecmp = u64::MAX;
         store(&regs, &isa, &s).unwrap();

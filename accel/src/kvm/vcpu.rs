@@ -273,7 +273,7 @@ impl KvmVcpu {
                 if !fault::take_fetch(&mut s, &self.config.isa, &self.config.ram) {
                     return Err(self.error("run the guest", e.into()));
                 }
-                self.store(&s).map_err(|e| self.error("deliver an access fault", e))?;
+                state::store_trap(&Registers(&self.fd), &s).map_err(failed)?;
                 return Ok(None);
             }
             Err(e) => return Err(self.error("run the guest", e.into())),
@@ -333,7 +333,7 @@ impl KvmVcpu {
         let mut s = self.load()?;
         self.finish()?;
         fault::take(&mut s, &self.config.isa, &self.config.ram, access);
-        self.store(&s)
+        state::store_trap(&Registers(&self.fd), &s)
     }
 
     /// A CSR that the kernel leaves to us: the entropy source.
