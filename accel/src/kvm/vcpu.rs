@@ -82,6 +82,15 @@ struct Target {
     immediate_exit: Option<&'static AtomicU8>,
 }
 
+impl Target {
+    /// Whether the next `KVM_RUN` comes back at once.
+    fn exit_at_once(&self, on: bool) {
+        if let Some(flag) = self.immediate_exit {
+            flag.store(u8::from(on), Ordering::SeqCst);
+        }
+    }
+}
+
 /// What the vCPU's thread shares with others.
 pub struct Shared {
     target: Mutex<Target>,
@@ -116,9 +125,7 @@ impl VcpuHandle for Shared {
         self.kicked.store(true, Ordering::SeqCst);
         // Under the lock the page and the thread are there.
         let target = locked(&self.target);
-        if let Some(flag) = target.immediate_exit {
-            flag.store(1, Ordering::SeqCst);
-        }
+        target.exit_at_once(true);
         if let Some(thread) = target.thread {
             // SAFETY: the thread takes itself out of `target` before it ends, and the signal has a handler.
             unsafe { libc::pthread_kill(thread, kick_signal()) };
@@ -217,9 +224,7 @@ impl KvmVcpu {
 
     /// Takes a kick if there is one. The flag goes first: a kick that comes now sets both again.
     fn take_kick(&mut self) -> bool {
-        if let Some(flag) = locked(&self.shared.target).immediate_exit {
-            flag.store(0, Ordering::SeqCst);
-        }
+        locked(&self.shared.target).exit_at_once(false);
         self.shared.kicked.swap(false, Ordering::SeqCst)
     }
 
@@ -228,9 +233,7 @@ impl KvmVcpu {
         if !std::mem::take(&mut self.unfinished) {
             return Ok(());
         }
-        if let Some(flag) = locked(&self.shared.target).immediate_exit {
-            flag.store(1, Ordering::SeqCst);
-        }
+        locked(&self.shared.target).exit_at_once(true);
         let done = match self.fd.run() {
             Err(e) if e.errno() == libc::EINTR => Ok(()),
             Err(e) => Err(e.into()),
@@ -239,16 +242,16 @@ impl KvmVcpu {
         // A kick that came meanwhile has to be found by the next run. It is noted before the lock is taken, so that one
         // that is not seen here sets the flag afterwards.
         let target = locked(&self.shared.target);
-        if let Some(flag) = target.immediate_exit {
-            flag.store(u8::from(self.shared.kicked.load(Ordering::SeqCst)), Ordering::SeqCst);
-        }
+        target.exit_at_once(self.shared.kicked.load(Ordering::SeqCst));
         drop(target);
         done
     }
 
     /// The guest's time follows the board's clock after that was set.
     fn follow_clock(&mut self) -> Result<(), AccelError> {
-        if self.shared.time_is_old.swap(false, Ordering::SeqCst) {
+        let old = &self.shared.time_is_old;
+        // Looked at on every entry, set at power-on and after a pause.
+        if old.load(Ordering::SeqCst) && old.swap(false, Ordering::SeqCst) {
             let now = self.config.clock.now();
             Registers(&self.fd).set(reg::TIME, now).map_err(|e| self.error("set the time", e))?;
         }
