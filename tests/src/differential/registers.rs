@@ -227,6 +227,28 @@ pub fn known(reference: &Reference) -> &'static [Known] {
     if reference.is_spike() { spike::KNOWN } else { KNOWN }
 }
 
+/// A difference of both references.
+const LOCAL_INTERRUPTS: Known = Known {
+    what: "there are local interrupts from 14 on, and none for counter overflows on this CPU",
+    spec: "privileged, \"Sscofpmf\": the LCOFIE bit is bit 13 of mie; interrupts 14 and up are for platforms or AIA's",
+    applies: |p, a, b| {
+        let machine = matches!(p.csr, csr::MIE | csr::MVIEN | csr::MVIP | csr::MIDELEG);
+        (machine || matches!(p.csr, csr::HIDELEG | csr::HVIEN)) && only(!0x1fff, a, b)
+    },
+};
+
+/// A difference of both references.
+const PENDING: Known = Known {
+    what: "other timers and lines are pending in mip, hip and hvip",
+    spec: "\"Sstc\": the comparators' values at reset are not given; a guest's bits of mip are those of hvip",
+    applies: |p, a, b| match p.csr {
+        csr::MIP | csr::HIP => only(0x460, a, b),
+        csr::HVIP => only(!0x1fff | 0x60, a, b),
+        _ => false,
+    },
+};
+
+/// Differences of QEMU.
 pub static KNOWN: &[Known] = &[
     Known {
         what: "counters that are not there trap in QEMU, and their selectors hold what is written",
@@ -351,23 +373,8 @@ pub static KNOWN: &[Known] = &[
         spec: "privileged, \"Hypervisor Trap Delegation\": bit 19 of hedeleg must be writable",
         applies: |p, a, b| p.csr == csr::HEDELEG && only(1 << 19, a, b),
     },
-    Known {
-        what: "QEMU has local interrupts from 14 on, and none for counter overflows on this CPU",
-        spec: "privileged, \"Sscofpmf\": the LCOFIE bit is bit 13 of mie; interrupts 14 and up are for platforms or AIA's",
-        applies: |p, a, b| {
-            let machine = matches!(p.csr, csr::MIE | csr::MVIEN | csr::MVIP | csr::MIDELEG);
-            (machine || matches!(p.csr, csr::HIDELEG | csr::HVIEN)) && only(!0x1fff, a, b)
-        },
-    },
-    Known {
-        what: "other timers and lines are pending in mip, hip and hvip of QEMU",
-        spec: "\"Sstc\": the comparators' values at reset are not given; a guest's bits of mip are those of hvip",
-        applies: |p, a, b| match p.csr {
-            csr::MIP | csr::HIP => only(0x460, a, b),
-            csr::HVIP => only(!0x1fff | 0x60, a, b),
-            _ => false,
-        },
-    },
+    LOCAL_INTERRUPTS,
+    PENDING,
     Known {
         what: "priorities of major interrupts can be set in QEMU without an interrupt controller that uses them",
         spec: "AIA, \"Major interrupt priorities\": each priority is WARL, and all may be read-only zero",

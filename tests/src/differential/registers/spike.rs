@@ -2,7 +2,7 @@
 
 use arch::csr::{self, envcfg};
 
-use super::{Known, Probe, only};
+use super::{Known, LOCAL_INTERRUPTS, PENDING, Probe, only};
 
 /// A counter or selector that counts nothing in Spike.
 fn is_event_counter(p: &Probe) -> bool {
@@ -104,21 +104,6 @@ pub static KNOWN: &[Known] = &[
             (array || matches!(p.csr, csr::HVIPRIO1 | csr::HVIPRIO2)) && only(u64::MAX, a, b)
         },
     },
-    Known {
-        what: "there are other local interrupts",
-        spec: "privileged, \"Sscofpmf\": interrupts 14 and up are for platforms or AIA's",
-        applies: |p, a, b| {
-            let machine = matches!(p.csr, csr::MIE | csr::MVIEN | csr::MVIP | csr::MIDELEG);
-            (machine || matches!(p.csr, csr::HIDELEG | csr::HVIEN)) && only(!0x1fff, a, b)
-        },
-    },
-    Known {
-        what: "other timers and lines are pending",
-        spec: "\"Sstc\": the comparators' values at reset are not given; a guest's bits of mip are those of hvip",
-        applies: |p, a, b| match p.csr {
-            csr::MIP | csr::HIP => only(0x460, a, b),
-            csr::HVIP => only(!0x1fff | 0x60, a, b),
-            _ => false,
-        },
-    },
+    LOCAL_INTERRUPTS,
+    PENDING,
 ];
