@@ -4,65 +4,34 @@ mod guest;
 
 use std::sync::Arc;
 
-use accel::tcg::{Tcg, TcgOptions, csr};
-use accel::{Accel, BusFault, Clock, GuestBus, GuestRam, HartState, VcpuExit, VmConfig};
+use accel::tcg::{Tcg, TcgOptions};
+use accel::{Clock, HartState};
 use arch::csr as n;
-use arch::ext::IsaConfig;
-use guest::{Asm, Op, RAM, modes};
-use vm_memory::{Bytes, GuestAddress};
+use guest::setup::Setup;
+use guest::{Asm, CODE, Op, RAM, modes};
 
-const CODE: u64 = RAM + 0x1_0000;
 const HANDLER: u64 = RAM + 0x2_0000;
 /// Instructions of a tick: 2 ns each, a tick is 100 ns.
 const TICK: u64 = 50;
 
-struct Nothing;
-
-impl GuestBus for Nothing {
-    fn read(&self, _: u64, _: &mut [u8]) -> Result<(), BusFault> {
-        Err(BusFault)
-    }
-
-    fn write(&self, _: u64, _: &[u8]) -> Result<(), BusFault> {
-        Err(BusFault)
-    }
-
-    fn answers(&self, _: u64) -> bool {
-        false
-    }
-}
-
 /// Runs a program in S-mode with STIE and SIE set, `stimecmp` never; it and its handler end by an SBI call.
 fn run(options: TcgOptions, program: impl Fn(&mut Asm)) -> HartState {
-    let ram = GuestRam::from_ranges(&[(GuestAddress(RAM), 4 << 20)]).unwrap();
-    let isa = IsaConfig::default();
-    let config = VmConfig {
-        ram: ram.clone(),
-        bus: Arc::new(Nothing),
-        clock: Arc::new(Clock::counting(10_000_000, 1)),
-        harts: 1,
-        isa: isa.clone(),
-        builtin_sbi: true,
-        machine_traps: false,
-        imsic: None,
-    };
-    let mut vcpu = Tcg { options }.create_vm(config).unwrap().create_vcpu(0).unwrap();
+    let clock = Arc::new(Clock::counting(10_000_000, 1));
+    let mut g = Setup { clock, ..Setup::default() }.start(&Tcg { options });
     let mut main = Asm::at(CODE);
     program(&mut main);
     main.ecall();
     let mut handler = Asm::at(HANDLER);
     handler.csrr(20, n::TIME).ecall();
     for a in [main, handler] {
-        ram.write_slice(&a.code, GuestAddress(a.base)).unwrap();
+        g.load(&a);
     }
-    let mut s = csr::reset_supervisor(&isa, 0, CODE, 0);
+    let mut s = g.supervisor(0, CODE);
     s.csr.stvec = HANDLER;
     s.csr.stimecmp = u64::MAX;
     s.csr.mie = 1 << 5;
     s.csr.mstatus |= 2;
-    vcpu.set_state(&s);
-    assert!(matches!(vcpu.run().unwrap(), VcpuExit::Sbi(_)));
-    vcpu.state()
+    g.run(&s)
 }
 
 /// Counts x7 down from `rounds`: two instructions a round, and what loads the number before it.

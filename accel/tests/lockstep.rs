@@ -1,11 +1,12 @@
 //! Random programs: the interpreter of the IR against generated code in every forced mode.
 
-mod common;
+mod guest;
 
 use accel::HartState;
 use accel::tcg::TcgOptions;
 use arch::isa::{Decoder, Insn, Op, Row, rows};
-use common::{Machine, RAM, Rng, forced_modes};
+use guest::random::{Rng, number};
+use guest::{Guest, RAM, forced_modes};
 
 const DATA: u64 = RAM + (2 << 20);
 const DATA_SIZE: usize = 16 << 10;
@@ -100,7 +101,7 @@ struct Program {
     listing: Vec<Insn>,
 }
 
-fn random_program(rng: &mut Rng, m: &Machine) -> Program {
+fn random_program(rng: &mut Rng, m: &Guest) -> Program {
     let decoder = Decoder::new(&m.isa);
     let mut code = Vec::new();
     let mut listing = Vec::new();
@@ -116,7 +117,7 @@ fn random_program(rng: &mut Rng, m: &Machine) -> Program {
     for _ in 0..4 {
         code.extend(ECALL.to_le_bytes());
     }
-    let mut start = m.supervisor(0);
+    let mut start = m.supervisor(0, 0);
     // Anywhere in the page, also so that the program crosses into the next.
     start.pc = RAM + rng.below(4096) / 2 * 2;
     for r in 1..32 {
@@ -140,7 +141,7 @@ fn random_program(rng: &mut Rng, m: &Machine) -> Program {
     Program { code, start, data, listing }
 }
 
-fn run(m: &mut Machine, p: &Program) -> (HartState, Vec<u8>) {
+fn run(m: &mut Guest, p: &Program) -> (HartState, Vec<u8>) {
     m.write(DATA, &p.data);
     m.write(HANDLER, &ECALL.to_le_bytes());
     m.write(p.start.pc, &p.code);
@@ -174,9 +175,11 @@ fn listing(p: &Program) -> String {
 /// `VIREO_LOCKSTEP_ROUNDS` programs, 3,000 unless told, from the seed `VIREO_LOCKSTEP_SEED` on.
 #[test]
 fn generated_code_does_what_the_interpreter_does() {
-    let (rounds, first) = (common::number("VIREO_LOCKSTEP_ROUNDS", 3_000), common::number("VIREO_LOCKSTEP_SEED", 1));
-    let mut reference = Machine::new(TcgOptions { jit: false, ..TcgOptions::default() });
-    let mut others: Vec<_> = forced_modes().into_iter().map(|(n, o)| (n, Machine::new(o))).collect();
+    let (rounds, first) = (number("VIREO_LOCKSTEP_ROUNDS", 3_000), number("VIREO_LOCKSTEP_SEED", 1));
+    let isa = arch::model::find("max").expect("a model that the program has").config();
+    let mut reference = Guest::with_isa(TcgOptions { jit: false, ..TcgOptions::default() }, 1, isa.clone());
+    let mut others: Vec<_> =
+        forced_modes().into_iter().map(|(name, options)| (name, Guest::with_isa(options, 1, isa.clone()))).collect();
     let mut retired = 0;
     for seed in first..first + rounds {
         let mut rng = Rng(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));

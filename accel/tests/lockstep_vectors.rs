@@ -1,12 +1,13 @@
 //! Random vector programs: the interpreter of the IR against generated code in every forced mode.
 
-mod common;
+mod guest;
 
 use accel::HartState;
 use accel::tcg::TcgOptions;
 use arch::ext::{Ext, ExtSet, IsaConfig};
 use arch::isa::{Decoder, Row, disasm, rows};
-use common::{Machine, RAM, Rng, forced_modes};
+use guest::random::{Rng, number};
+use guest::{Guest, RAM, forced_modes};
 
 const DATA: u64 = RAM + (2 << 20);
 const DATA_SIZE: usize = 64 << 10;
@@ -57,10 +58,10 @@ struct Program {
     data: Vec<u8>,
 }
 
-fn random_program(rng: &mut Rng, m: &Machine, rows: &[&'static Row]) -> Program {
+fn random_program(rng: &mut Rng, m: &Guest, rows: &[&'static Row]) -> Program {
     let mut code: Vec<u32> = (0..1 + rng.below(30)).flat_map(|_| random_pair(rng, rows)).collect();
     code.extend([ECALL; 4]);
-    let mut start = m.supervisor(RAM + rng.below(1024) * 4);
+    let mut start = m.supervisor(0, RAM + rng.below(1024) * 4);
     for r in 1..32 {
         start.x[r] = rng.corner();
         start.f[r] = rng.corner();
@@ -76,7 +77,7 @@ fn random_program(rng: &mut Rng, m: &Machine, rows: &[&'static Row]) -> Program 
     Program { code, start, data }
 }
 
-fn run(m: &mut Machine, p: &Program) -> (HartState, Vec<u8>) {
+fn run(m: &mut Guest, p: &Program) -> (HartState, Vec<u8>) {
     m.write(DATA, &p.data);
     let bytes = |words: &[u32]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>();
     m.write(HANDLER, &bytes(&SKIP));
@@ -88,12 +89,12 @@ fn run(m: &mut Machine, p: &Program) -> (HartState, Vec<u8>) {
 /// `VIREO_LOCKSTEP_ROUNDS` programs, 400 unless told, from the seed `VIREO_LOCKSTEP_SEED` on.
 #[test]
 fn generated_code_does_what_the_interpreter_does() {
-    let (rounds, first) = (common::number("VIREO_LOCKSTEP_ROUNDS", 400), common::number("VIREO_LOCKSTEP_SEED", 1));
+    let (rounds, first) = (number("VIREO_LOCKSTEP_ROUNDS", 400), number("VIREO_LOCKSTEP_SEED", 1));
     let isa = isa();
     let (rows, decoder) = (vector_rows(&isa), Decoder::new(&isa));
-    let mut reference = Machine::with_isa(TcgOptions { jit: false, ..TcgOptions::default() }, isa.clone());
+    let mut reference = Guest::with_isa(TcgOptions { jit: false, ..TcgOptions::default() }, 1, isa.clone());
     let mut others: Vec<_> =
-        forced_modes().into_iter().map(|(name, options)| (name, Machine::with_isa(options, isa.clone()))).collect();
+        forced_modes().into_iter().map(|(name, options)| (name, Guest::with_isa(options, 1, isa.clone()))).collect();
     let mut retired = 0;
     for seed in first..first + rounds {
         let mut rng = Rng(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));

@@ -5,13 +5,12 @@ mod guest;
 use std::sync::{Arc, Mutex};
 
 use accel::semihost::{Answer, CallerMemory, SEQUENCE, Semihosting};
-use accel::tcg::{Tcg, TcgOptions, csr};
-use accel::{Accel, BusFault, Clock, GuestBus, GuestRam, HartState, Mode, Vcpu, VcpuExit, VmConfig};
-use arch::ext::IsaConfig;
-use guest::{Asm, RAM, modes};
+use accel::tcg::{Tcg, TcgOptions};
+use accel::{HartState, Mode};
+use guest::setup::{Extra, Setup};
+use guest::{CODE, RAM, modes};
 use vm_memory::{Bytes, GuestAddress};
 
-const CODE: u64 = RAM + 0x1_0000;
 const HANDLER: u64 = RAM + 0x2_0000;
 const ECALL: u32 = 0x73;
 
@@ -41,23 +40,9 @@ impl Semihosting for Host {
     }
 }
 
-struct Bus(Option<Host>);
-
-impl GuestBus for Bus {
-    fn read(&self, _: u64, _: &mut [u8]) -> Result<(), BusFault> {
-        Err(BusFault)
-    }
-
-    fn write(&self, _: u64, _: &[u8]) -> Result<(), BusFault> {
-        Err(BusFault)
-    }
-
-    fn answers(&self, _: u64) -> bool {
-        false
-    }
-
+impl Extra for Host {
     fn semihosting(&self) -> Option<&dyn Semihosting> {
-        self.0.as_ref().map(|host| host as _)
+        Some(self)
     }
 }
 
@@ -70,34 +55,18 @@ fn run(
     at: u64,
     code: &[u32],
 ) -> (Vec<(u64, u64)>, u32, HartState) {
-    let ram = GuestRam::from_ranges(&[(GuestAddress(RAM), 4 << 20)]).unwrap();
-    let host = host.map(|userspace| Host { userspace, calls: Mutex::default() });
-    let bus = Arc::new(Bus(host));
-    let isa = IsaConfig::default();
-    let config = VmConfig {
-        ram: ram.clone(),
-        bus: Arc::clone(&bus) as _,
-        clock: Arc::new(Clock::new(10_000_000)),
-        harts: 1,
-        isa: isa.clone(),
-        builtin_sbi: true,
-        machine_traps: false,
-        imsic: None,
-    };
-    let mut vcpu: Box<dyn Vcpu> = Tcg { options }.create_vm(config).unwrap().create_vcpu(0).unwrap();
-    let bytes: Vec<u8> = code.iter().flat_map(|w| w.to_le_bytes()).collect();
-    ram.write_slice(&bytes, GuestAddress(at)).unwrap();
-    let mut handler = Asm::at(HANDLER);
-    handler.ecall();
-    ram.write_slice(&handler.code, GuestAddress(HANDLER)).unwrap();
-    ram.write_slice(b"abcd", GuestAddress(RAM)).unwrap();
-    let mut state = csr::reset_supervisor(&isa, 0, at, 0);
+    let host = host.map(|userspace| Arc::new(Host { userspace, calls: Mutex::default() }));
+    let extra = host.clone().map(|host| host as Arc<dyn Extra>);
+    let mut g = Setup { extra, ..Setup::default() }.start(&Tcg { options });
+    g.write(at, &code.iter().flat_map(|w| w.to_le_bytes()).collect::<Vec<u8>>());
+    g.write(HANDLER, &ECALL.to_le_bytes());
+    g.write(RAM, b"abcd");
+    let mut state = g.supervisor(0, at);
     (state.mode, state.csr.stvec) = (mode, HANDLER);
     (state.x[10], state.x[11]) = (5, RAM);
-    vcpu.set_state(&state);
-    assert!(matches!(vcpu.run().unwrap(), VcpuExit::Sbi(_)));
-    let calls = bus.0.as_ref().map_or(Vec::new(), |host| host.calls.lock().unwrap().clone());
-    (calls, ram.read_obj(GuestAddress(RAM)).unwrap(), vcpu.state())
+    let end = g.run(&state);
+    let calls = host.map_or(Vec::new(), |host| host.calls.lock().unwrap().clone());
+    (calls, g.ram.read_obj(GuestAddress(RAM)).unwrap(), end)
 }
 
 fn sequence() -> Vec<u32> {

@@ -5,11 +5,9 @@ mod guest;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use accel::tcg::{Tcg, TcgOptions, csr};
-use accel::{Accel, BusFault, Clock, GuestBus, GuestRam, HartState, Vcpu, VcpuExit, VcpuHandle, VmConfig};
-use arch::ext::IsaConfig;
-use guest::{Asm, CODE, END, Op, RAM, modes};
-use vm_memory::{Bytes, GuestAddress};
+use accel::tcg::{Tcg, TcgOptions};
+use guest::setup::{Extra, Setup};
+use guest::{Asm, CODE, Guest, Op, RAM, modes};
 
 const WATCHED: u64 = RAM + 0x3000;
 const TABLE: u64 = RAM + 0x10_0000;
@@ -21,26 +19,9 @@ struct Watcher {
     settled: AtomicU64,
     /// How often it asks to be called again.
     again: AtomicU64,
-    handle: Mutex<Option<Arc<dyn VcpuHandle>>>,
 }
 
-impl GuestBus for Watcher {
-    fn read(&self, _: u64, _: &mut [u8]) -> Result<(), BusFault> {
-        Err(BusFault)
-    }
-
-    fn write(&self, gpa: u64, _: &[u8]) -> Result<(), BusFault> {
-        if gpa != END {
-            return Err(BusFault);
-        }
-        self.handle.lock().unwrap().as_ref().expect("bound").kick();
-        Ok(())
-    }
-
-    fn answers(&self, gpa: u64) -> bool {
-        gpa == END
-    }
-
+impl Extra for Watcher {
     fn watched(&self) -> Vec<u64> {
         vec![WATCHED + 0x123]
     }
@@ -58,30 +39,17 @@ impl GuestBus for Watcher {
 }
 
 struct Bench {
-    ram: GuestRam,
+    guest: Guest,
     watcher: Arc<Watcher>,
-    vcpu: Box<dyn Vcpu>,
-    isa: IsaConfig,
 }
 
 impl Bench {
     fn new(options: TcgOptions) -> Self {
-        let ram = GuestRam::from_ranges(&[(GuestAddress(RAM), 4 << 20)]).unwrap();
         let watcher = Arc::new(Watcher::default());
         let isa = arch::model::find("max").unwrap().config();
-        let config = VmConfig {
-            ram: ram.clone(),
-            bus: Arc::clone(&watcher) as _,
-            clock: Arc::new(Clock::new(10_000_000)),
-            harts: 1,
-            isa: isa.clone(),
-            builtin_sbi: true,
-            machine_traps: false,
-            imsic: None,
-        };
-        let vcpu = Tcg { options }.create_vm(config).unwrap().create_vcpu(0).unwrap();
-        *watcher.handle.lock().unwrap() = Some(vcpu.handle());
-        Self { ram, watcher, vcpu, isa }
+        let extra = Some(Arc::clone(&watcher) as _);
+        let guest = Setup { isa, extra, ..Setup::default() }.start(&Tcg { options });
+        Self { guest, watcher }
     }
 
     /// Runs a program in S-mode, x10 the place in the watched page; what was stored, and how often it settled.
@@ -94,16 +62,12 @@ impl Bench {
         a.i(Op::Addi, 7, 7, -1);
         a.b(Op::Bne, 7, 0, top);
         a.ecall();
-        self.ram.write_slice(&a.code, GuestAddress(CODE)).unwrap();
-        let mut state: HartState = csr::reset_supervisor(&self.isa, 0, CODE, 0);
+        self.guest.load(&a);
+        let mut state = self.guest.supervisor(0, CODE);
         (state.x[10], state.x[11], state.csr.satp) = (at, 0x55, satp);
         self.watcher.stored.lock().unwrap().clear();
         self.watcher.settled.store(0, Ordering::SeqCst);
-        self.vcpu.set_state(&state);
-        match self.vcpu.run().unwrap() {
-            VcpuExit::Sbi(_) => {}
-            other => panic!("unexpected exit {other:?}"),
-        }
+        self.guest.run(&state);
         let stored = std::mem::take(&mut *self.watcher.stored.lock().unwrap());
         (stored, self.watcher.settled.load(Ordering::SeqCst))
     }
@@ -155,8 +119,8 @@ fn a_watched_page_is_watched_by_any_address() {
         let mut b = Bench::new(options);
         // Sv39: the first gigabyte leads to RAM, as does RAM itself.
         let flags = 0xcf;
-        b.ram.write_obj::<u64>(RAM >> 2 | flags, GuestAddress(TABLE)).unwrap();
-        b.ram.write_obj::<u64>(RAM >> 2 | flags, GuestAddress(TABLE + 16)).unwrap();
+        b.guest.write64(TABLE, RAM >> 2 | flags);
+        b.guest.write64(TABLE + 16, RAM >> 2 | flags);
         let (stored, _) = b.run(WATCHED - RAM, 8 << 60 | TABLE >> 12, |a| {
             a.s(Op::Sd, 11, 10, 0);
         });

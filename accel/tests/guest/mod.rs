@@ -6,14 +6,17 @@
 #![allow(dead_code, reason = "each test uses its own part")]
 
 pub mod hyper;
+pub mod random;
+pub mod setup;
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use accel::tcg::{Tcg, TcgOptions, csr};
-use accel::{Accel, BusFault, Clock, GuestBus, GuestRam, HartState, Vcpu, VcpuExit, VcpuHandle, Vm, VmConfig};
+use accel::{Clock, GuestRam, HartState, Vcpu, VcpuExit, Vm};
 use arch::ext::{Ext, ExtSet, IsaConfig};
 pub use arch::isa::Op;
 use arch::isa::{Operands, encode};
+use setup::Setup;
 use vm_memory::{Bytes, GuestAddress};
 
 pub const RAM: u64 = 0x8000_0000;
@@ -57,6 +60,11 @@ pub fn modes() -> Vec<(&'static str, TcgOptions)> {
         ("tiny cache", TcgOptions { tb_size: 1 << 18, block_insns: 4, ..d() }),
         ("random eviction", TcgOptions { evict: 2, ..d() }),
     ]
+}
+
+/// Every way to run but the interpreter, for comparisons with that.
+pub fn forced_modes() -> Vec<(&'static str, TcgOptions)> {
+    modes().split_off(1)
 }
 
 /// A guest program under construction.
@@ -216,32 +224,6 @@ pub fn word(op: Op, rd: u8, rs1: u8, rs2: u8, imm: i32) -> u32 {
     encode(op, &Operands { rd, rs1, rs2, imm, ..Operands::default() }).unwrap_or_else(|e| panic!("{e}"))
 }
 
-#[derive(Default)]
-struct Bus {
-    handles: Mutex<Vec<Arc<dyn VcpuHandle>>>,
-}
-
-impl GuestBus for Bus {
-    fn read(&self, gpa: u64, data: &mut [u8]) -> Result<(), BusFault> {
-        if (ROM..ROM + 0x1000).contains(&gpa) {
-            // c.nop, over and over.
-            data.iter_mut().enumerate().for_each(|(i, b)| *b = u8::from(i % 2 == 0));
-            return Ok(());
-        }
-        Err(BusFault)
-    }
-
-    fn write(&self, gpa: u64, _: &[u8]) -> Result<(), BusFault> {
-        let handles = self.handles.lock().unwrap();
-        let handle = gpa.checked_sub(END).and_then(|o| handles.get((o / 8) as usize));
-        handle.map(|h| h.kick()).ok_or(BusFault)
-    }
-
-    fn answers(&self, gpa: u64) -> bool {
-        (ROM..ROM + 0x1000).contains(&gpa) || (END..END + 0x1000).contains(&gpa)
-    }
-}
-
 /// A machine of `harts` harts.
 pub struct Guest {
     pub ram: GuestRam,
@@ -257,32 +239,12 @@ impl Guest {
     }
 
     pub fn with_isa(options: TcgOptions, harts: u32, isa: IsaConfig) -> Self {
-        Self::build(options, harts, isa, false)
+        Setup { harts, isa, ..Setup::default() }.start(&Tcg { options })
     }
 
     /// Without software in M-mode: traps into it leave `run`.
     pub fn without_machine_mode(options: TcgOptions, isa: IsaConfig) -> Self {
-        Self::build(options, 1, isa, true)
-    }
-
-    fn build(options: TcgOptions, harts: u32, isa: IsaConfig, machine_traps: bool) -> Self {
-        let ram = GuestRam::from_ranges(&[(GuestAddress(RAM), SIZE)]).expect("test RAM");
-        let clock = Arc::new(Clock::new(10_000_000));
-        let bus = Arc::new(Bus::default());
-        let config = VmConfig {
-            ram: ram.clone(),
-            bus: Arc::clone(&bus) as Arc<dyn GuestBus>,
-            clock: Arc::clone(&clock),
-            harts,
-            isa: isa.clone(),
-            builtin_sbi: true,
-            machine_traps,
-            imsic: None,
-        };
-        let vm = Tcg { options }.create_vm(config).expect("the engine starts");
-        let vcpus: Vec<_> = (0..harts).map(|i| vm.create_vcpu(i).expect("a vCPU")).collect();
-        *bus.handles.lock().unwrap() = vcpus.iter().map(|v| v.handle()).collect();
-        Self { ram, isa, clock, vm, harts: vcpus }
+        Setup { isa, machine_traps: true, ..Setup::default() }.start(&Tcg { options })
     }
 
     pub fn write(&self, gpa: u64, bytes: &[u8]) {
@@ -291,6 +253,12 @@ impl Guest {
 
     pub fn load(&self, asm: &Asm) {
         self.write(asm.base, &asm.code);
+    }
+
+    pub fn read(&self, gpa: u64, len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        self.ram.read_slice(&mut bytes, GuestAddress(gpa)).expect("inside RAM");
+        bytes
     }
 
     pub fn write64(&self, gpa: u64, v: u64) {
