@@ -13,7 +13,7 @@ use std::time::Duration;
 use accel::select::{Choice, select};
 use accel::tcg::TcgOptions;
 use accel::tcg::csr::{reset, reset_supervisor};
-use accel::{Accel, AccelError, Clock, HartState, MpState, VmConfig};
+use accel::{Accel, AccelError, Clock, GuestRam, HartState, MpState, VmConfig};
 use arch::model::CpuError;
 use devices::chardev::{BackendConfig, ChardevConfig, HostRequest};
 use devices::misc::EventLoopTimers;
@@ -23,9 +23,9 @@ use firmware::machine_tree::Chosen;
 use firmware::sbi::HartStatus;
 
 use crate::board::assembly::{Board, BoardError, Services};
-use crate::board::memory::{self, MemoryError};
+use crate::board::memory::{self, Discard, Memory, MemoryError};
 use crate::board::{BoardKind, RAM_BASE, virt};
-use crate::config::{AccelChoice, Bios, MachineConfig, OnReboot, OnShutdown};
+use crate::config::{AccelChoice, Bios, MachineConfig, MemoryLock, OnReboot, OnShutdown, RamConfig};
 use crate::control::{Control, Request};
 use crate::event_loop::{EventLoop, EventLoopError, Subscriber};
 use crate::open::{self, Chardevs, DownScript, OpenError};
@@ -100,6 +100,7 @@ pub struct Machine {
     chardevs: Chardevs,
     config: MachineConfig,
     _down_scripts: Vec<DownScript>,
+    _discard: Option<Discard>,
 }
 
 /// Builds a machine and runs it to its end.
@@ -110,7 +111,10 @@ pub fn run(mut config: MachineConfig) -> Result<Ending, MachineError> {
     if let Some(path) = dumpdtb {
         return dump_tree(config, path);
     }
-    let mut machine = Machine::new(config, &*engine)?;
+    let mut machine = match Machine::new(config, &*engine) {
+        Err(MachineError::Memory(MemoryError::Interrupted(signal))) => return Ok(Ending::Signal(signal)),
+        machine => machine?,
+    };
     machine.event_loop.catch_signals()?;
     machine.run()
 }
@@ -200,11 +204,11 @@ fn build_board(
     chardevs: &Chardevs,
     control: &Arc<Control>,
     timers: &Arc<EventLoopTimers>,
+    ram: Arc<GuestRam>,
 ) -> Result<(Board, Vec<DownScript>), MachineError> {
     let frequency = u64::from(config.board.timebase.unwrap_or(TIMEBASE));
     let clock =
         Arc::new(config.icount.map_or_else(|| Clock::new(frequency), |shift| Clock::counting(frequency, shift)));
-    let ram = Arc::new(memory::allocate(RAM_BASE, config.ram_size)?);
     let (backends, down_scripts) = open::backends(config, chardevs, control)?;
     let services = Services { control: Arc::clone(control) as _, timers };
     let build = match config.machine.board {
@@ -280,7 +284,9 @@ fn dump_tree(mut config: MachineConfig, path: PathBuf) -> Result<Ending, Machine
     let control = Arc::new(Control::new().map_err(host("make an event descriptor"))?);
     let timers = EventLoopTimers::new().map_err(host("make a timer"))?;
     let chardevs = Chardevs::open(&config)?;
-    let (board, _) = build_board(&config, &chardevs, &control, &timers)?;
+    // Nothing is loaded: what the options say of memory makes no difference.
+    let ram = memory::make(RAM_BASE, config.ram_size, &RamConfig::default(), MemoryLock::Off)?.ram;
+    let (board, _) = build_board(&config, &chardevs, &control, &timers, ram)?;
     let mut plan = plan_boot(&config, &board)?;
     plan.reseed(random_seed()?)?;
     std::fs::write(&path, &plan.dtb).map_err(|source| MachineError::File {
@@ -316,8 +322,10 @@ impl Machine {
         let host = |what| move |source| MachineError::Host { what, source };
         let control = Arc::new(Control::new().map_err(host("make an event descriptor"))?);
         let timers = EventLoopTimers::new().map_err(host("make a timer"))?;
+        // Before the terminal is the guest's: making pages may take long, and Ctrl-C ends it.
+        let Memory { ram, discard } = memory::make(RAM_BASE, config.ram_size, &config.ram, config.lock)?;
         let chardevs = Chardevs::open(&config)?;
-        let (board, down_scripts) = build_board(&config, &chardevs, &control, &timers)?;
+        let (board, down_scripts) = build_board(&config, &chardevs, &control, &timers, ram)?;
         let plan = plan_boot(&config, &board)?;
         // A test that cannot leave a signature need not run.
         signature_range(&config, &plan)?;
@@ -377,6 +385,7 @@ impl Machine {
             chardevs,
             config,
             _down_scripts: down_scripts,
+            _discard: discard,
         })
     }
 

@@ -28,6 +28,37 @@ pub const CASES: &[Case] = &[
     Case { name: "-m abc", run: |env| refused(env, &["-m", "abc"], &["abc"]) },
     Case { name: "-m 99999999999999999999G", run: |env| refused(env, &["-m", "99999999999999999999G"], &["-m"]) },
     Case { name: "-m -1", run: |env| refused(env, &["-m", "-1"], &["-1"]) },
+    Case {
+        name: "RAM in a file that cannot be made",
+        run: |env| refused(env, &["-mem-path", "/nowhere/ram"], &["/nowhere/ram"]),
+    },
+    Case {
+        name: "RAM in a device",
+        run: |env| refused(env, &["-mem-path", "/dev/null"], &["/dev/null", "neither a regular file nor a folder"]),
+    },
+    Case {
+        name: "a memory backend larger than RAM",
+        run: |env| {
+            let object = "memory-backend-ram,id=m,size=128M";
+            refused(env, &["-m", "64M", "-M", "memory-backend=m", "-object", object], &["64M", "128M"])
+        },
+    },
+    Case {
+        name: "huge pages that the host does not know",
+        run: |env| backend(env, "memfd,hugetlb=on,hugetlbsize=8K", &["no huge pages of 8K"]),
+    },
+    Case {
+        name: "RAM on a NUMA node that is not there",
+        run: |env| backend(env, "ram,policy=bind,host-nodes=1023", &["NUMA"]),
+    },
+    Case {
+        name: "a memory backend that nothing uses",
+        run: |env| refused(env, &["-object", "memory-backend-ram,id=m,size=64M"], &["nothing uses it"]),
+    },
+    Case {
+        name: "a memory backend that is not there",
+        run: |env| refused(env, &["-M", "virt,memory-backend=m"], &["memory-backend=m"]),
+    },
     Case { name: "-smp 0", run: |env| refused(env, &["-smp", "0"], &["-smp"]) },
     Case { name: "-smp 100000", run: |env| refused(env, &["-smp", "100000"], &["100000"]) },
     Case { name: "-smp two", run: |env| refused(env, &["-smp", "two"], &["two"]) },
@@ -88,6 +119,12 @@ fn refused(env: &Env, args: &[&str], words: &[&str]) -> Result<()> {
         bail!("nothing expected on standard output, got {:?}; {shown}", end.output);
     }
     Ok(())
+}
+
+/// 64 MiB of RAM by `-object memory-backend-...`.
+fn backend(env: &Env, object: &str, words: &[&str]) -> Result<()> {
+    let object = format!("memory-backend-{object},id=m,size=64M");
+    refused(env, &["-M", "virt,memory-backend=m", "-object", &object, "-m", "64M"], words)
 }
 
 fn text(path: &Path) -> Result<&str> {

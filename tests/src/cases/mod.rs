@@ -11,6 +11,7 @@ mod hypervisor;
 mod input;
 mod kvm;
 mod linux;
+mod memory;
 mod net;
 mod rva23;
 mod spike;
@@ -36,6 +37,7 @@ pub struct Case {
 pub const STAGES: &[(&str, &[Case])] = &[
     ("bad input", input::CASES),
     ("demo guest", demo::CASES),
+    ("memory", memory::CASES),
     ("test programs", spike::CASES),
     ("Linux", linux::CASES),
     ("disks", disk::CASES),

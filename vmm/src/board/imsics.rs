@@ -60,6 +60,7 @@ mod tests {
     use super::*;
     use crate::board::memory;
     use crate::board::wires::HartWires;
+    use crate::config::{MemoryLock, RamConfig};
 
     const RAM: u64 = 0x8000_0000;
 
@@ -69,7 +70,7 @@ mod tests {
         Imsics {
             machine: Some((0x2400_0000, imsic(Level::Machine))),
             supervisor: (0x2800_0000, imsic(Level::Supervisor { guests: 1 })),
-            ram: Arc::new(memory::allocate(RAM, 1 << 20).unwrap()),
+            ram: memory::make(RAM, 1 << 20, &RamConfig::default(), MemoryLock::Off).unwrap().ram,
         }
     }
 

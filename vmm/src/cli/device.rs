@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::drive::check_id;
 use super::error::{CliError, Result, did_you_mean};
 use super::net;
+use super::object::Objects;
 use super::optlist::OptList;
 use crate::config::{
     BlockConfig, ConsoleConfig, ConsolePort, NetConfig, RngConfig, VIRTIO_SLOTS, VirtioConfig, VirtioKind,
@@ -112,13 +113,6 @@ pub struct Request {
     pub kind: VirtioKind,
     /// The option as given, for messages.
     pub context: String,
-}
-
-/// What the parts of the command line that came earlier gave.
-#[derive(Debug, Default)]
-pub struct Objects {
-    /// Entropy sources of `-object`, by id; `None`: the host's generator.
-    pub rngs: Vec<(String, Option<std::path::PathBuf>)>,
 }
 
 /// Collects devices in the order of the command line.
@@ -417,7 +411,7 @@ mod tests {
 
     fn devices(texts: &[&str]) -> Result<Vec<VirtioConfig>> {
         let mut d = Devices::default();
-        let objects = Objects { rngs: vec![("r0".into(), Some("/dev/urandom".into()))] };
+        let objects = Objects { rngs: vec![("r0".into(), Some("/dev/urandom".into()))], ..Objects::default() };
         for text in texts {
             d.add(text, &objects)?;
         }

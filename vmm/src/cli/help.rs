@@ -5,7 +5,7 @@ use std::fmt::Write;
 use arch::ext::{EXTENSIONS, ExtRow};
 use arch::model::{PROFILES, PROPERTIES};
 
-use super::{chardev, device, log, net};
+use super::{chardev, device, log, net, object};
 use crate::board;
 
 /// Two columns.
@@ -36,11 +36,14 @@ pub fn machine_properties() -> String {
             ("aclint", "on|off: ACLINT instead of the CLINT; with -bios FILE or none (default: off)".to_owned()),
             ("aia", "none|aplic|aplic-imsic: a PLIC, an APLIC, or an APLIC with IMSICs (default: none)".to_owned()),
             ("aia-guests", "N: guest interrupt files of a hart with aia=aplic-imsic, 0 to 7 (default: 0)".to_owned()),
+            ("dump-guest-core", "on|off: core dumps hold the guest's RAM (default: on)".to_owned()),
             ("dumpdtb", "FILE: write the device tree there and exit".to_owned()),
             (
                 "htif",
                 "on|off: a bare program with the symbol tohost ends through it on virt, too (default: on)".to_owned(),
             ),
+            ("mem-merge", "on|off: the host may merge equal pages of RAM (default: on)".to_owned()),
+            ("memory-backend", "ID: the -object memory-backend-ram, -memfd or -file that is RAM".to_owned()),
             ("pflash0", "ID: the -drive or -blockdev in the first flash bank".to_owned()),
             ("pflash1", "ID: the -drive or -blockdev in the second flash bank".to_owned()),
             ("signature", "FILE: write what a test leaves from begin_signature to end_signature".to_owned()),
@@ -139,6 +142,20 @@ pub fn device_properties(name: &str) -> Option<String> {
         ("bus", "ID.0", "the virtio-serial-device (default: the last one)")
     };
     let rows = common.chain([bus]).chain(t.properties.iter().copied());
+    Some(table(&format!("Properties of {name}:"), rows.map(|(n, kind, what)| (n, format!("<{kind}> {what}")))))
+}
+
+pub fn objects() -> String {
+    table(
+        "Objects (-object TYPE,help lists the properties of one):",
+        object::TYPES.iter().map(|t| (t.name, t.description.to_owned())),
+    )
+}
+
+/// The properties of one object, if there is such a type.
+pub fn object_properties(name: &str) -> Option<String> {
+    let t = object::TYPES.iter().find(|t| t.name == name)?;
+    let rows = [("id", "ID", "its name")].into_iter().chain(t.properties.iter().copied());
     Some(table(&format!("Properties of {name}:"), rows.map(|(n, kind, what)| (n, format!("<{kind}> {what}")))))
 }
 

@@ -18,6 +18,11 @@ pub struct Machine {
     /// `accel=`.
     pub accel: Option<String>,
     pub pflash: [Option<String>; 2],
+    /// `memory-backend=`: the object that is RAM.
+    pub memory_backend: Option<String>,
+    /// `mem-merge=` and `dump-guest-core=`.
+    pub mem_merge: bool,
+    pub dump_guest_core: bool,
     /// QEMU's other way of writing -kernel, -initrd, -append, -dtb and -bios.
     pub boot: [Option<String>; 5],
 }
@@ -28,6 +33,9 @@ pub fn parse_machine(values: &[String]) -> Result<Machine> {
         board: BoardOptions::default(),
         accel: None,
         pflash: [None, None],
+        memory_backend: None,
+        mem_merge: true,
+        dump_guest_core: true,
         boot: Default::default(),
     };
     for text in values {
@@ -56,6 +64,9 @@ pub fn parse_machine(values: &[String]) -> Result<Machine> {
         }
         m.pflash[0] = o.text("pflash0")?.or(m.pflash[0].take());
         m.pflash[1] = o.text("pflash1")?.or(m.pflash[1].take());
+        m.memory_backend = o.text("memory-backend")?.or(m.memory_backend.take());
+        m.mem_merge = o.flag("mem-merge")?.unwrap_or(m.mem_merge);
+        m.dump_guest_core = o.flag("dump-guest-core")?.unwrap_or(m.dump_guest_core);
         for (value, key) in m.boot.iter_mut().zip(["kernel", "initrd", "append", "dtb", "firmware"]) {
             *value = o.text(key)?.or(value.take());
         }
@@ -74,22 +85,12 @@ fn refuse_others(o: &mut OptList) -> Result<()> {
             return Err(o.error(format!("{key}={value} is not supported by vireo yet; it must be {only}")));
         }
     }
-    for key in ["usb", "acpi", "graphics", "iommu-sys", "mem-merge", "dump-guest-core", "smbios"] {
-        // KSM and core dumps change nothing that a guest sees; the others ask for hardware.
-        if o.flag(key)? == Some(true) && !["mem-merge", "dump-guest-core"].contains(&key) {
+    for key in ["usb", "acpi", "graphics", "iommu-sys", "smbios"] {
+        if o.flag(key)? == Some(true) {
             return Err(o.error(format!("{key}=on is not supported by vireo yet")));
         }
     }
-    o.unsupported(&[
-        "memory-backend",
-        "memory-encryption",
-        "dt-compatible",
-        "phandle-start",
-        "hmat",
-        "nvdimm",
-        "smp",
-        "memory",
-    ])
+    o.unsupported(&["memory-encryption", "dt-compatible", "phandle-start", "hmat", "nvdimm", "smp", "memory"])
 }
 
 /// `-accel` (several), `-machine accel=a:b` and `-enable-kvm`, in order of preference.

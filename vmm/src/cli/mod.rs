@@ -11,7 +11,9 @@ mod error;
 mod help;
 mod log;
 mod machine;
+mod memory;
 mod net;
+mod object;
 mod options;
 mod optlist;
 mod size;
@@ -29,10 +31,11 @@ use crate::config::{
 };
 use argv::Occurrence;
 use chardev::Serial;
-use device::{Devices, Objects};
+use device::Devices;
 use drive::{Drive, Interface};
 pub use error::CliError;
 use error::Result;
+use object::Objects;
 use options::Options;
 use optlist::OptList;
 pub use size::show as show_size;
@@ -74,7 +77,7 @@ fn information(o: &Options) -> Result<Option<String>> {
         (&o.chardev, help::chardevs),
         (&o.serial, help::chardevs),
         (&o.log, help::log_items),
-        (&o.object, || help::short("-object", "rng-builtin,id=ID or rng-random,id=ID[,filename=FILE]")),
+        (&o.object, help::objects),
         (&o.monitor, || help::short("-monitor", "none")),
         (&o.display, || help::short("-display", "none")),
         (&o.smp, || help::short("-smp", "[cpus=]N[,sockets=S][,clusters=C][,cores=C][,threads=T]")),
@@ -93,6 +96,14 @@ fn information(o: &Options) -> Result<Option<String>> {
         if rest.split(',').any(|word| word == "help" || word == "?") {
             // An unknown name falls through to the error of the real parse.
             return Ok(help::cpu_properties(name));
+        }
+    }
+    for text in &o.object {
+        let mut list = OptList::parse("-object", text)?;
+        if list.asks_help() {
+            let name = list.head("qom-type")?.unwrap_or_default();
+            // An unknown name falls through to the error of the real parse.
+            return Ok(help::object_properties(&name));
         }
     }
     for text in &o.device {
@@ -120,12 +131,14 @@ fn build(o: &Options, order: &[Occurrence]) -> Result<MachineConfig> {
     if o.snapshot > 0 {
         drives.iter_mut().for_each(|d| d.config.snapshot = true);
     }
-    let flash = parse_flash(&drives, machine.pflash, &boot)?;
+    let flash = parse_flash(&drives, machine.pflash.clone(), &boot)?;
     let mut netdevs = o.netdev.iter().map(|n| net::parse_netdev(n)).collect::<Result<Vec<_>>>()?;
-    let devices = parse_devices(o, order, &drives, &mut netdevs)?;
+    let objects = object::parse(&o.object, &memory::defaults(o, &machine))?;
+    let devices = parse_devices(o, order, &objects, &drives, &mut netdevs)?;
     let contexts: Vec<_> = devices.requests.iter().map(|r| r.context.clone()).collect();
     let virtio = devices.place()?;
     let (chardevs, serial) = parse_consoles(o)?;
+    let (ram_size, ram) = memory::parse_ram(o, &machine, objects.memory)?;
 
     let config = MachineConfig {
         name,
@@ -135,7 +148,9 @@ fn build(o: &Options, order: &[Occurrence]) -> Result<MachineConfig> {
         accel,
         cpu: o.cpu.last().cloned(),
         isa,
-        ram_size: machine::parse_memory(&o.memory)?.unwrap_or(machine.machine.ram_size),
+        ram_size,
+        ram,
+        lock: memory::parse_overcommit(&o.overcommit)?,
         topology: smp::parse(&o.smp)?,
         boot,
         drives: Vec::new(),
@@ -265,10 +280,10 @@ fn parse_flash(drives: &[Drive], ids: [Option<String>; 2], boot: &BootConfig) ->
 fn parse_devices(
     o: &Options,
     order: &[Occurrence],
+    objects: &Objects,
     drives: &[Drive],
     netdevs: &mut Vec<NetdevConfig>,
 ) -> Result<Devices> {
-    let objects = parse_objects(&o.object)?;
     let mut devices = Devices::default();
     let mut disks: Vec<_> = drives.iter().filter(|d| d.interface == Interface::Virtio).collect();
     // `index=` reorders the disks among themselves.
@@ -278,7 +293,7 @@ fn parse_devices(
     let mut nics = 0;
     for occurrence in order {
         match occurrence.name.as_str() {
-            "device" => devices.add(&occurrence.value, &objects)?,
+            "device" => devices.add(&occurrence.value, objects)?,
             "drive" if drives_seen.next().is_some_and(|d| d.interface == Interface::Virtio) => {
                 let d = disks.next().expect("as many disks as drives that are disks");
                 devices.add_disk(&d.config.id, &d.context)?;
@@ -300,31 +315,6 @@ fn parse_devices(
         }
     }
     Ok(devices)
-}
-
-fn parse_objects(values: &[String]) -> Result<Objects> {
-    let mut objects = Objects::default();
-    for text in values {
-        let mut o = OptList::parse("-object", text)?;
-        let kind = o.head("qom-type")?.ok_or_else(|| o.error("needs a type: rng-builtin or rng-random"))?;
-        let id = o.text("id")?;
-        let id = drive::check_id(&o, id)?.ok_or_else(|| o.error("needs id=ID"))?;
-        let source = match kind.as_str() {
-            "rng-builtin" => None,
-            "rng-random" => Some(o.text("filename")?.unwrap_or_else(|| "/dev/urandom".into()).into()),
-            other => {
-                return Err(o.error(format!(
-                    "type '{other}' is not supported by vireo yet; it must be rng-builtin or rng-random"
-                )));
-            }
-        };
-        if objects.rngs.iter().any(|(other, _)| *other == id) {
-            return Err(o.error(format!("the id '{id}' is already that of another object")));
-        }
-        o.finish()?;
-        objects.rngs.push((id, source));
-    }
-    Ok(objects)
 }
 
 /// Character devices, and the one behind the UART.

@@ -16,7 +16,7 @@ use clap::{ArgAction, Parser};
 )]
 pub struct Options {
     // Machine
-    /// The machine (-M help). Properties: accel=, aclint=on|off, aia=none|aplic|aplic-imsic, aia-guests=N, timebase=HZ, dumpdtb=FILE, pflash0=ID, pflash1=ID
+    /// The machine (-M help). Properties: accel=, aclint=on|off, aia=none|aplic|aplic-imsic, aia-guests=N, timebase=HZ, memory-backend=ID, dumpdtb=FILE, pflash0=ID, pflash1=ID
     #[arg(long = "machine", alias = "M", value_name = "NAME[,PROP=VALUE...]", help_heading = "Machine")]
     pub machine: Vec<String>,
     /// The engine (-accel help): kvm, tcg[,jit=off][,tb-size=MIB], interp; several, or a:b, are tried in order
@@ -31,6 +31,15 @@ pub struct Options {
     /// RAM, in MiB unless a suffix says otherwise [default: 128M; spike: 2G]
     #[arg(long = "m", value_name = "SIZE", help_heading = "Machine")]
     pub memory: Vec<String>,
+    /// RAM in a file, or in a file without a name in a folder (hugetlbfs for huge pages)
+    #[arg(long = "mem-path", value_name = "PATH", help_heading = "Machine")]
+    pub mem_path: Vec<String>,
+    /// All RAM is there before the guest starts
+    #[arg(long = "mem-prealloc", action = ArgAction::Count, help_heading = "Machine")]
+    pub mem_prealloc: u8,
+    /// Keep the program's memory out of swap: all of it, or what has been touched
+    #[arg(long = "overcommit", value_name = "mem-lock=on|off|on-fault", help_heading = "Machine")]
+    pub overcommit: Vec<String>,
     /// Harts and their grouping [default: 1]
     #[arg(long = "smp", value_name = "N[,sockets=S][,clusters=C][,cores=C][,threads=T]", help_heading = "Machine")]
     pub smp: Vec<String>,
@@ -74,7 +83,7 @@ pub struct Options {
     /// A device (-device help, -device NAME,help)
     #[arg(long = "device", value_name = "NAME[,PROP=VALUE...]", help_heading = "Disks and devices")]
     pub device: Vec<String>,
-    /// A helper object: rng-random,id=,filename= or rng-builtin,id=
+    /// A helper object (-object help, -object TYPE,help): memory-backend-ram|memfd|file, rng-random, rng-builtin
     #[arg(long = "object", value_name = "TYPE,id=ID[,...]", help_heading = "Disks and devices")]
     pub object: Vec<String>,
     /// No serial port on the terminal unless asked for

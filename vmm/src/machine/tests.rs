@@ -121,7 +121,8 @@ fn tree(words: &[&str]) -> DeviceTree {
     let control = Arc::new(Control::new().unwrap());
     let timers = EventLoopTimers::new().unwrap();
     let chardevs = Chardevs::open(&config).unwrap();
-    build_board(&config, &chardevs, &control, &timers).unwrap().0.tree(Chosen::default())
+    let ram = memory::make(RAM_BASE, config.ram_size, &config.ram, config.lock).unwrap().ram;
+    build_board(&config, &chardevs, &control, &timers, ram).unwrap().0.tree(Chosen::default())
 }
 
 /// Properties of nodes of `/soc`, as cells.
