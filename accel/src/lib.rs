@@ -10,6 +10,7 @@ pub mod clock;
 pub mod error;
 pub mod exit;
 pub mod irq;
+pub mod irqchip;
 pub mod kvm;
 pub mod mock;
 pub mod select;
@@ -23,6 +24,7 @@ pub use clock::Clock;
 pub use error::AccelError;
 pub use exit::{SbiCall, ShutdownReason, VcpuExit};
 pub use irq::{HartIrq, Imsic, InterruptFile};
+pub use irqchip::{Irqchip, IrqchipConfig, IrqchipOffer, IrqchipPlace, IrqchipState};
 pub use state::{
     CsrState, CtrEntry, CtrState, HartState, MAX_VLEN, Mode, MpState, PmpState, TRIGGERS, TriggerState, VectorRegs,
 };

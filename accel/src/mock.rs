@@ -2,11 +2,13 @@
 //! tests, and shows that the engine contract needs no processor behind it.
 
 use std::collections::HashMap;
+use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+use crate::irqchip::{AplicState, InterruptFileState};
 use crate::{
-    Accel, AccelError, GuestBus, HartIrq, HartSet, HartState, RemoteFence, SbiCall, Vcpu, VcpuExit, VcpuHandle, Vm,
-    VmConfig,
+    Accel, AccelError, GuestBus, HartIrq, HartSet, HartState, Irqchip, IrqchipConfig, IrqchipOffer, IrqchipState,
+    RemoteFence, SbiCall, Vcpu, VcpuExit, VcpuHandle, Vm, VmConfig,
 };
 
 /// What a hart does next.
@@ -74,13 +76,26 @@ impl Shared {
 pub struct Mock {
     /// By hart; what one entry into the guest executes: the script starts anew with every `set_state`.
     scripts: Vec<Vec<Vec<Step>>>,
+    offer: IrqchipOffer,
     shared: Mutex<Vec<Arc<Shared>>>,
+    chips: Mutex<Option<Arc<MockIrqchip>>>,
 }
 
 impl Mock {
     /// `scripts[hart][n]` is what the hart executes after its `n`-th `set_state`.
     pub fn new(scripts: Vec<Vec<Vec<Step>>>) -> Self {
-        Self { scripts, shared: Mutex::default() }
+        Self { scripts, ..Self::default() }
+    }
+
+    /// It has interrupt controllers of its own.
+    #[must_use]
+    pub fn with_irqchip(self, offer: IrqchipOffer) -> Self {
+        Self { offer, ..self }
+    }
+
+    /// The interrupt controllers of the machine that was made last.
+    pub fn irqchip(&self) -> Option<Arc<MockIrqchip>> {
+        self.chips.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What hart `hart` has seen so far.
@@ -104,10 +119,16 @@ impl Accel for Mock {
         Ok(())
     }
 
+    fn irqchip(&self) -> Result<IrqchipOffer, AccelError> {
+        Ok(self.offer)
+    }
+
     fn create_vm(&self, config: VmConfig) -> Result<Arc<dyn Vm>, AccelError> {
         let harts: Vec<_> = (0..config.harts).map(|_| Arc::new(Shared::default())).collect();
         *self.shared.lock().unwrap_or_else(PoisonError::into_inner) = harts.clone();
-        Ok(Arc::new(MockVm { bus: config.bus, harts, scripts: self.scripts.clone() }))
+        let chips = config.irqchip.map(|chips| Arc::new(MockIrqchip::new(chips, config.harts)));
+        *self.chips.lock().unwrap_or_else(PoisonError::into_inner) = chips.clone();
+        Ok(Arc::new(MockVm { bus: config.bus, harts, scripts: self.scripts.clone(), chips }))
     }
 }
 
@@ -115,6 +136,7 @@ struct MockVm {
     bus: Arc<dyn GuestBus>,
     harts: Vec<Arc<Shared>>,
     scripts: Vec<Vec<Vec<Step>>>,
+    chips: Option<Arc<MockIrqchip>>,
 }
 
 impl Vm for MockVm {
@@ -130,8 +152,68 @@ impl Vm for MockVm {
         }))
     }
 
+    fn start_irqchip(&self) -> Result<Option<Arc<dyn Irqchip>>, AccelError> {
+        Ok(self.chips.clone().map(|chips| chips as _))
+    }
+
     /// Nothing is cached.
     fn remote_fence(&self, _: &HartSet, _: RemoteFence) {}
+}
+
+/// Interrupt controllers that deliver nothing, and remember what was done to them.
+pub struct MockIrqchip {
+    pub config: IrqchipConfig,
+    state: Mutex<IrqchipState>,
+    msis: Mutex<Vec<(u64, u32)>>,
+}
+
+impl MockIrqchip {
+    fn new(config: IrqchipConfig, harts: u32) -> Self {
+        let words = (config.identities as usize + 1) / 64;
+        let file = InterruptFileState { pending: vec![0; words], enabled: vec![0; words], ..Default::default() };
+        let aplic = config.aplic.map(|(_, sources)| {
+            let by_source = vec![0; sources as usize + 1];
+            AplicState { sourcecfg: by_source.clone(), target: by_source, ..AplicState::default() }
+        });
+        let state = IrqchipState { aplic, files: vec![file; harts as usize] };
+        Self { config, state: Mutex::new(state), msis: Mutex::default() }
+    }
+
+    /// Every MSI so far: address and data.
+    pub fn msis(&self) -> Vec<(u64, u32)> {
+        self.msis.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Irqchip for MockIrqchip {
+    fn set_line(&self, source: u32, level: bool) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(aplic) = &mut state.aplic {
+            let bit = 1 << source;
+            aplic.inputs = if level { aplic.inputs | bit } else { aplic.inputs & !bit };
+        }
+    }
+
+    fn send_msi(&self, address: u64, data: u32) {
+        self.msis.lock().unwrap_or_else(PoisonError::into_inner).push((address, data));
+    }
+
+    fn route_msi(&self, _: u32, _: Option<(u64, u32)>) -> Result<(), AccelError> {
+        Ok(())
+    }
+
+    fn irqfd(&self, _: u32, _: BorrowedFd<'_>, _: bool) -> Result<(), AccelError> {
+        Err(AccelError::Unsupported { name: "mock", what: "event descriptors".to_owned() })
+    }
+
+    fn state(&self) -> Result<IrqchipState, AccelError> {
+        Ok(self.state.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
+    fn set_state(&self, state: &IrqchipState) -> Result<(), AccelError> {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state.clone();
+        Ok(())
+    }
 }
 
 struct MockVcpu {

@@ -3,13 +3,14 @@
 
 use std::io;
 
+use crate::kvm::options::KvmOptions;
 use crate::tcg::{Tcg, TcgOptions};
 use crate::{Accel, AccelError};
 
 /// One engine that the user would take, with its options.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Choice {
-    Kvm,
+    Kvm(KvmOptions),
     Tcg(TcgOptions),
 }
 
@@ -24,7 +25,7 @@ pub struct EngineInfo {
 
 /// Every engine.
 pub fn engines() -> Vec<EngineInfo> {
-    let kvm = kvm_engine(&HostFacts::gather()).map(drop).map_err(|e| match e {
+    let kvm = kvm_engine(&HostFacts::gather(), &KvmOptions::default()).map(drop).map_err(|e| match e {
         AccelError::Unavailable { reason, .. } => reason,
         other => other.to_string(),
     });
@@ -46,7 +47,7 @@ pub struct Selection {
 ///
 /// The error is that of the last choice, with those of the others before it.
 pub fn select(choices: &[Choice]) -> Result<Selection, Vec<AccelError>> {
-    let default = [Choice::Kvm, Choice::Tcg(TcgOptions::default())];
+    let default = [Choice::Kvm(KvmOptions::default()), Choice::Tcg(TcgOptions::default())];
     let choices = if choices.is_empty() { &default } else { choices };
     select_on(choices, &HostFacts::gather())
 }
@@ -55,7 +56,7 @@ fn select_on(choices: &[Choice], host: &HostFacts) -> Result<Selection, Vec<Acce
     let mut refused = Vec::new();
     for choice in choices {
         let engine = match choice {
-            Choice::Kvm => kvm_engine(host),
+            Choice::Kvm(options) => kvm_engine(host, options),
             Choice::Tcg(options) => {
                 let engine = Tcg { options: options.clone() };
                 engine.availability().map(|()| Box::new(engine) as Box<dyn Accel>)
@@ -69,13 +70,14 @@ fn select_on(choices: &[Choice], host: &HostFacts) -> Result<Selection, Vec<Acce
     Err(refused)
 }
 
-fn kvm_engine(host: &HostFacts) -> Result<Box<dyn Accel>, AccelError> {
+#[cfg_attr(not(target_arch = "riscv64"), allow(unused_variables, reason = "other hosts have a problem"))]
+fn kvm_engine(host: &HostFacts, options: &KvmOptions) -> Result<Box<dyn Accel>, AccelError> {
     if let Some(reason) = kvm_problem(host) {
         return Err(AccelError::Unavailable { name: "kvm", reason });
     }
     #[cfg(target_arch = "riscv64")]
     {
-        let engine = crate::kvm::Kvm;
+        let engine = crate::kvm::Kvm { options: options.clone() };
         engine.availability().map(|()| Box::new(engine) as Box<dyn Accel>)
     }
     #[cfg(not(target_arch = "riscv64"))]
@@ -149,12 +151,12 @@ mod tests {
     #[test]
     fn a_list_falls_back_and_says_why() {
         let x86 = host("x86_64", Ok(()), "");
-        let both = [Choice::Kvm, Choice::Tcg(TcgOptions::default())];
+        let both = [Choice::Kvm(KvmOptions::default()), Choice::Tcg(TcgOptions::default())];
         let chosen = select_on(&both, &x86).unwrap_or_else(|_| panic!("tcg runs anywhere"));
         assert_eq!(chosen.engine.name(), "tcg");
         assert_eq!(chosen.refused.len(), 1);
         assert!(chosen.refused[0].to_string().contains("not RISC-V"));
-        let only = select_on(&[Choice::Kvm], &x86).err().expect("no KVM on x86");
+        let only = select_on(&[Choice::Kvm(KvmOptions::default())], &x86).err().expect("no KVM on x86");
         assert_eq!(only[0].to_string(), "accelerator 'kvm' is not available: the host is x86_64, not RISC-V");
     }
 

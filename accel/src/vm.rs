@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::{AccelError, Clock, GuestBus, GuestRam, HartIrq, HartState, Imsic, SbiCall, VcpuExit};
+use crate::{
+    AccelError, Clock, GuestBus, GuestRam, HartIrq, HartState, Imsic, Irqchip, IrqchipConfig, IrqchipOffer, SbiCall,
+    VcpuExit,
+};
 
 /// What an engine needs to know of the machine.
 pub struct VmConfig {
@@ -19,6 +22,8 @@ pub struct VmConfig {
     pub machine_traps: bool,
     /// The IMSICs of the harts, where [`IsaConfig::imsic`](arch::ext::IsaConfig::imsic) says that they have them.
     pub imsic: Option<Arc<dyn Imsic>>,
+    /// The chips that are not the board's, as [`Accel::irqchip`] offered.
+    pub irqchip: Option<IrqchipConfig>,
 }
 
 /// What a host's harts have, where an engine cannot give others.
@@ -42,6 +47,10 @@ pub trait Accel {
     /// The most that its harts can have; `None` for an engine that makes them of nothing.
     fn host_harts(&self) -> Result<Option<HostHarts>, AccelError> {
         Ok(None)
+    }
+    /// Which chips of a machine with IMSICs are the engine's.
+    fn irqchip(&self) -> Result<IrqchipOffer, AccelError> {
+        Ok(IrqchipOffer::default())
     }
     fn create_vm(&self, config: VmConfig) -> Result<Arc<dyn Vm>, AccelError>;
 }
@@ -67,6 +76,11 @@ pub enum RemoteFence {
 pub trait Vm: Send + Sync {
     /// Makes the vCPU of hart `hart`; once a hart.
     fn create_vcpu(&self, hart: u32) -> Result<Box<dyn Vcpu>, AccelError>;
+    /// Brings the chips of [`VmConfig::irqchip`] to life; once, when every vCPU is made and none has run. `None` if
+    /// there are none.
+    fn start_irqchip(&self) -> Result<Option<Arc<dyn Irqchip>>, AccelError> {
+        Ok(None)
+    }
     /// Returns when every hart of `harts` has performed the fence, or will before its next instruction.
     fn remote_fence(&self, harts: &HartSet, fence: RemoteFence);
     /// SBI's hart state management is the engine's: harts that wait to be started are in `run`, too, with

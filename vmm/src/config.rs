@@ -4,6 +4,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use accel::IrqchipOffer;
+use accel::kvm::options::KvmOptions;
 use arch::ext::IsaConfig;
 use devices::chardev::ChardevConfig;
 use devices::netuser::UserNetConfig;
@@ -85,6 +87,8 @@ pub struct BoardOptions {
     pub aia: Aia,
     /// Guest interrupt files of a hart with `aia=aplic-imsic`.
     pub aia_guests: u8,
+    /// Which of the chips are the engine's with `aia=aplic-imsic`: it says so when it is chosen.
+    pub irqchip: IrqchipOffer,
     /// Ticks of the `time` CSR a second; `None`: the engine's.
     pub timebase: Option<u32>,
     /// Write the device tree here and exit.
@@ -103,6 +107,7 @@ impl Default for BoardOptions {
             aclint: false,
             aia: Aia::None,
             aia_guests: 0,
+            irqchip: IrqchipOffer::default(),
             timebase: None,
             dumpdtb: None,
             htif: true,
@@ -128,7 +133,7 @@ pub enum Aia {
 /// One engine of `-accel`, with its options.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AccelChoice {
-    Kvm,
+    Kvm(KvmOptions),
     Tcg(TcgConfig),
 }
 

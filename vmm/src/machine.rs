@@ -178,7 +178,7 @@ fn choose_engine(config: &MachineConfig) -> Result<Box<dyn Accel>, MachineError>
 
 fn choice(choice: &AccelChoice) -> Choice {
     match choice {
-        AccelChoice::Kvm => Choice::Kvm,
+        AccelChoice::Kvm(options) => Choice::Kvm(options.clone()),
         AccelChoice::Tcg(tcg) => {
             let mut options = TcgOptions { jit: tcg.jit, ..TcgOptions::default() };
             if let Some(mib) = tcg.code_cache_mib {
@@ -341,6 +341,7 @@ impl Machine {
                 builtin_sbi: !m_mode(&config),
                 machine_traps: !m_mode(&config),
                 imsic: board.imsics.clone().map(|imsics| imsics as _),
+                irqchip: None,
             })
             .map_err(MachineError::Accel)?;
         let starts_harts = vm.starts_harts();

@@ -6,6 +6,7 @@
 //!
 //! | part      | |
 //! |-----------|---|
+//! | `options` | what the user may ask for |
 //! | `one_reg` | the kernel's numbers of registers |
 //! | `state`   | a hart's state in them, a row a CSR |
 //! | `isa`     | what the host's harts have |
@@ -14,7 +15,9 @@
 //! | `vm`      | the engine and the machine: memory slots, capabilities |
 //! | `vcpu`    | a hart: the run loop, kicks and lines |
 //!
-//! The first four build and are tested on any host.
+//! The first five build and are tested on any host.
+
+pub mod options;
 
 #[cfg_attr(not(target_arch = "riscv64"), allow(dead_code, reason = "for hosts with KVM; tested everywhere"))]
 mod fault;

@@ -9,12 +9,15 @@ use kvm_ioctls::{Cap, Kvm as KvmFd, VmFd};
 use vm_memory::{Address, GuestMemoryBackend, GuestMemoryRegion};
 
 use super::one_reg::{self as reg, OneReg};
+use super::options::KvmOptions;
 use super::vcpu::{KvmVcpu, Registers};
 use super::{ioctl, isa};
 use crate::{Accel, AccelError, HartSet, HostHarts, RemoteFence, Vcpu, Vm, VmConfig};
 
 /// The engine.
-pub struct Kvm;
+pub struct Kvm {
+    pub options: KvmOptions,
+}
 
 const NAME: &str = "kvm";
 

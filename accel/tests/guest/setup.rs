@@ -42,6 +42,7 @@ impl Setup {
             builtin_sbi: true,
             machine_traps,
             imsic: None,
+            irqchip: None,
         };
         let vm = engine.create_vm(config).expect("the engine starts");
         let vcpus: Vec<_> = (0..harts).map(|i| vm.create_vcpu(i).expect("a vCPU")).collect();

@@ -59,6 +59,7 @@ pub fn run(isa: &IsaConfig, options: &TcgOptions, image: &[u8]) -> anyhow::Resul
         builtin_sbi: false,
         machine_traps: false,
         imsic: None,
+        irqchip: None,
     };
     let vm = Tcg::new(options.clone()).create_vm(config).context("start the engine")?;
     let mut vcpu = vm.create_vcpu(0).context("make the hart")?;

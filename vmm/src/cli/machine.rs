@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use accel::kvm::options::{AiaMode, KernelIrqchip, KvmOptions};
 use devices::intc::imsic::GUESTS_MAX;
 
 use super::error::{CliError, Result, did_you_mean};
@@ -17,6 +18,8 @@ pub struct Machine {
     pub board: BoardOptions,
     /// `accel=`.
     pub accel: Option<String>,
+    /// `kernel-irqchip=`, which is KVM's.
+    pub irqchip: Option<KernelIrqchip>,
     pub pflash: [Option<String>; 2],
     /// `memory-backend=`: the object that is RAM.
     pub memory_backend: Option<String>,
@@ -32,6 +35,7 @@ pub fn parse_machine(values: &[String]) -> Result<Machine> {
         machine: board::default_machine(),
         board: BoardOptions::default(),
         accel: None,
+        irqchip: None,
         pflash: [None, None],
         memory_backend: None,
         mem_merge: true,
@@ -48,6 +52,7 @@ pub fn parse_machine(values: &[String]) -> Result<Machine> {
             })?;
         }
         m.accel = o.text("accel")?.or(m.accel);
+        m.irqchip = o.choice("kernel-irqchip", &KernelIrqchip::WORDS)?.or(m.irqchip);
         m.board.aclint = o.flag("aclint")?.unwrap_or(m.board.aclint);
         let aia = [("none", Aia::None), ("aplic", Aia::Aplic), ("aplic-imsic", Aia::AplicImsic)];
         m.board.aia = o.choice("aia", &aia)?.unwrap_or(m.board.aia);
@@ -78,13 +83,6 @@ pub fn parse_machine(values: &[String]) -> Result<Machine> {
 
 /// Properties that QEMU's board has: accepted where the value asks for what is so anyway.
 fn refuse_others(o: &mut OptList) -> Result<()> {
-    for (key, only) in [("kernel-irqchip", "off")] {
-        if let Some(value) = o.text(key)?
-            && value != only
-        {
-            return Err(o.error(format!("{key}={value} is not supported by vireo yet; it must be {only}")));
-        }
-    }
     for key in ["usb", "acpi", "graphics", "iommu-sys", "smbios"] {
         if o.flag(key)? == Some(true) {
             return Err(o.error(format!("{key}=on is not supported by vireo yet")));
@@ -93,33 +91,48 @@ fn refuse_others(o: &mut OptList) -> Result<()> {
     o.unsupported(&["memory-encryption", "dt-compatible", "phandle-start", "hmat", "nvdimm", "smp", "memory"])
 }
 
-/// `-accel` (several), `-machine accel=a:b` and `-enable-kvm`, in order of preference.
-pub fn parse_accel(values: &[String], machine: Option<&str>, enable_kvm: bool) -> Result<Vec<AccelChoice>> {
+/// `-accel` (several), `-machine accel=a:b` and `-enable-kvm`, in order of preference; `-machine kernel-irqchip=` holds
+/// where `-accel` says nothing of it.
+pub fn parse_accel(
+    values: &[String],
+    machine: Option<&str>,
+    enable_kvm: bool,
+    irqchip: Option<KernelIrqchip>,
+) -> Result<Vec<AccelChoice>> {
     let given = usize::from(!values.is_empty()) + usize::from(machine.is_some()) + usize::from(enable_kvm);
     if given > 1 && !(values.is_empty() && machine == Some("kvm")) {
         return Err(CliError::new("-accel", "only one of -accel, -machine accel= and -enable-kvm may be given"));
     }
-    if enable_kvm {
-        return Ok(vec![AccelChoice::Kvm]);
-    }
+    let kvm = KvmOptions { irqchip: irqchip.unwrap_or_default(), ..KvmOptions::default() };
     let mut choices = Vec::new();
+    if enable_kvm {
+        choices.push(AccelChoice::Kvm(kvm.clone()));
+    }
     for text in values {
-        choices.extend(parse_one_accel("-accel", text)?);
+        choices.extend(parse_one_accel("-accel", text, &kvm)?);
     }
-    if let Some(text) = machine {
-        choices.extend(parse_one_accel("-machine accel", text)?);
+    if let Some(text) = machine.filter(|_| !enable_kvm) {
+        choices.extend(parse_one_accel("-machine accel", text, &kvm)?);
     }
-    Ok(choices)
+    match irqchip {
+        Some(irqchip @ (KernelIrqchip::On | KernelIrqchip::Split))
+            if !choices.iter().any(|c| matches!(c, AccelChoice::Kvm(_))) =>
+        {
+            let message = "there is no kernel's interrupt controller without -accel kvm; it must be off";
+            Err(CliError::new(format!("-machine kernel-irqchip={irqchip}"), message))
+        }
+        _ => Ok(choices),
+    }
 }
 
-fn parse_one_accel(option: &str, text: &str) -> Result<Vec<AccelChoice>> {
+fn parse_one_accel(option: &str, text: &str, kvm: &KvmOptions) -> Result<Vec<AccelChoice>> {
     let mut o = OptList::parse(option, text)?;
     let names = o.head("accel")?.ok_or_else(|| o.error("needs an accelerator: kvm, tcg or interp"))?;
     let mut choices = Vec::new();
     let mut tcg_given = false;
     for name in names.split(':') {
         choices.push(match name {
-            "kvm" => AccelChoice::Kvm,
+            "kvm" => AccelChoice::Kvm(kvm.clone()),
             "tcg" | "interp" => {
                 let jit = [name == "tcg"];
                 tcg_given |= jit[0];
@@ -137,13 +150,13 @@ fn parse_one_accel(option: &str, text: &str) -> Result<Vec<AccelChoice>> {
         });
     }
     let has_tcg = choices.iter().any(|c| matches!(c, AccelChoice::Tcg(_)));
-    let has_kvm = choices.contains(&AccelChoice::Kvm);
+    let has_kvm = choices.iter().any(|c| matches!(c, AccelChoice::Kvm(_)));
     if has_kvm {
-        o.unsupported(&["kvm-shadow-mem", "dirty-ring-size", "notify-vmexit", "eager-split-size", "device"])?;
-        if let Some(mode) = o.text("kernel-irqchip")?
-            && mode != "off"
-        {
-            return Err(o.error(format!("kernel-irqchip={mode} is not supported by vireo yet; it must be off")));
+        let options = parse_kvm(&mut o, kvm)?;
+        for choice in &mut choices {
+            if let AccelChoice::Kvm(kvm) = choice {
+                kvm.clone_from(&options);
+            }
         }
     }
     if has_tcg {
@@ -177,6 +190,18 @@ fn parse_one_accel(option: &str, text: &str) -> Result<Vec<AccelChoice>> {
     }
     o.finish()?;
     Ok(choices)
+}
+
+/// `-accel kvm,...`.
+fn parse_kvm(o: &mut OptList, base: &KvmOptions) -> Result<KvmOptions> {
+    o.unsupported(&["kvm-shadow-mem", "dirty-ring-size", "notify-vmexit", "eager-split-size", "device"])?;
+    let irqchip = o.choice("kernel-irqchip", &KernelIrqchip::WORDS)?.unwrap_or(base.irqchip);
+    let aia = o.choice("riscv-aia", &AiaMode::WORDS)?.unwrap_or(base.aia);
+    if (irqchip, aia) == (KernelIrqchip::Off, AiaMode::HwAccel) {
+        let message = "riscv-aia=hwaccel needs the kernel's IMSICs: kernel-irqchip=off must be on or split";
+        return Err(o.error(message));
+    }
+    Ok(KvmOptions { irqchip, aia })
 }
 
 /// Bytes; `None`: the machine's own size.
@@ -364,8 +389,8 @@ mod tests {
     #[test]
     fn accels() {
         let tcg = |jit| AccelChoice::Tcg(TcgConfig { jit, ..TcgConfig::default() });
-        let accel = |text: &str| parse_accel(&v(text), None, false);
-        assert_eq!(accel("kvm:tcg").unwrap(), [AccelChoice::Kvm, tcg(true)]);
+        let accel = |text: &str| parse_accel(&v(text), None, false, None);
+        assert_eq!(accel("kvm:tcg").unwrap(), [AccelChoice::Kvm(KvmOptions::default()), tcg(true)]);
         assert_eq!(accel("interp").unwrap(), [tcg(false)]);
         assert_eq!(accel("tcg,jit=off").unwrap(), [tcg(false)]);
         assert_eq!(
@@ -381,10 +406,23 @@ mod tests {
             TcgConfig { chain: false, jump_cache: false, tlb_entries: Some(4), evict: Some(9), ..TcgConfig::default() };
         let text = "tcg,x-chain=off,x-jump-cache=off,x-tlb-entries=4,x-evict=9";
         assert_eq!(accel(text).unwrap(), [AccelChoice::Tcg(forced)]);
-        assert_eq!(parse_accel(&[], Some("kvm:tcg"), false).unwrap(), [AccelChoice::Kvm, tcg(true)]);
-        assert_eq!(parse_accel(&[], None, true).unwrap(), [AccelChoice::Kvm]);
-        assert_eq!(parse_accel(&[], None, false).unwrap(), []);
-        assert_eq!(parse_accel(&["kvm".into(), "tcg".into()], None, false).unwrap(), [AccelChoice::Kvm, tcg(true)]);
+        assert_eq!(
+            parse_accel(&[], Some("kvm:tcg"), false, None).unwrap(),
+            [AccelChoice::Kvm(KvmOptions::default()), tcg(true)]
+        );
+        assert_eq!(parse_accel(&[], None, true, None).unwrap(), [AccelChoice::Kvm(KvmOptions::default())]);
+        assert_eq!(parse_accel(&[], None, false, None).unwrap(), []);
+        assert_eq!(
+            parse_accel(&["kvm".into(), "tcg".into()], None, false, None).unwrap(),
+            [AccelChoice::Kvm(KvmOptions::default()), tcg(true)]
+        );
+        let kvm = |irqchip, aia| [AccelChoice::Kvm(KvmOptions { irqchip, aia })];
+        let text = "kvm,kernel-irqchip=split,riscv-aia=emul";
+        assert_eq!(accel(text).unwrap(), kvm(KernelIrqchip::Split, AiaMode::Emul));
+        let machine = |text: &str| parse_accel(&v(text), None, false, Some(KernelIrqchip::Split));
+        assert_eq!(machine("kvm").unwrap(), kvm(KernelIrqchip::Split, AiaMode::Auto));
+        assert_eq!(machine("kvm,kernel-irqchip=off").unwrap(), kvm(KernelIrqchip::Off, AiaMode::Auto));
+        assert!(machine("tcg").is_err());
         for text in [
             "",
             "foo",
@@ -395,6 +433,10 @@ mod tests {
             "tcg,tb-size=0",
             "tcg,thread=single",
             "kvm,jit=on",
+            "kvm,kernel-irqchip=no",
+            "kvm,riscv-aia=on",
+            "kvm,kernel-irqchip=off,riscv-aia=hwaccel",
+            "tcg,riscv-aia=auto",
             "interp,jit=on",
             "tcg,x-tlb-entries=3",
             "tcg,x-chain=maybe",
@@ -403,7 +445,7 @@ mod tests {
             let e = accel(text).expect_err(text).to_string();
             assert!(e.starts_with(&format!("-accel {text}")), "{e}");
         }
-        assert!(parse_accel(&v("tcg"), Some("kvm"), false).is_err());
+        assert!(parse_accel(&v("tcg"), Some("kvm"), false, None).is_err());
     }
 
     #[test]

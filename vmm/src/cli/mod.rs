@@ -119,7 +119,7 @@ fn information(o: &Options) -> Result<Option<String>> {
 
 fn build(o: &Options, order: &[Occurrence]) -> Result<MachineConfig> {
     let machine = machine::parse_machine(&o.machine)?;
-    let accel = machine::parse_accel(&o.accel, machine.accel.as_deref(), o.enable_kvm > 0)?;
+    let accel = machine::parse_accel(&o.accel, machine.accel.as_deref(), o.enable_kvm > 0, machine.irqchip)?;
     let (name, process_name) = machine::parse_name(&o.name)?;
     let boot = parse_boot(o, &machine.boot)?;
     let isa = with_interrupts(parse_cpu(&o.cpu)?, &machine.board)?;
@@ -452,7 +452,7 @@ fn check_contract(config: &MachineConfig) -> Result<()> {
         return Err(CliError::new("-icount", "one hart's instructions are the clock; -smp must be 1"));
     }
     if config.icount.is_some()
-        && config.accel.iter().all(|a| *a == crate::config::AccelChoice::Kvm)
+        && config.accel.iter().all(|a| matches!(a, crate::config::AccelChoice::Kvm(_)))
         && !config.accel.is_empty()
     {
         return Err(CliError::new("-icount", "KVM does not count instructions; use -accel tcg"));
@@ -463,7 +463,7 @@ fn check_contract(config: &MachineConfig) -> Result<()> {
         return Err(CliError::new("-machine aclint=on", message));
     }
     if matches!(config.boot.bios, Bios::File(_))
-        && config.accel.iter().all(|a| *a == crate::config::AccelChoice::Kvm)
+        && config.accel.iter().all(|a| matches!(a, crate::config::AccelChoice::Kvm(_)))
         && !config.accel.is_empty()
     {
         let message = "M-mode firmware does not run under KVM; use -accel tcg, or -bios none";
