@@ -1,0 +1,64 @@
+//! `-accel kvm`, on RISC-V hosts that are guests themselves: of vireo, and of QEMU.
+//!
+//! To add a case, write a function that takes the prompt of a host, and a row that says which host.
+
+mod guests;
+mod host;
+
+use anyhow::Result;
+
+use self::guests::{Inner, linux, selftest};
+use self::host::Host;
+use super::{Case, contains};
+use crate::harness::vm::Vm;
+
+pub const CASES: &[Case] = &[
+    Case {
+        name: "KVM: no /dev/kvm, and tcg in its place",
+        run: |env| Host::of_vireo(env).without_kvm().run(no_kvm_and_tcg_in_its_place),
+    },
+    Case {
+        name: "KVM: engines, models and bad input",
+        run: |env| Host::of_vireo(env).run(engines_models_and_bad_input),
+    },
+    Case { name: "KVM: the demo guest's self test", run: |env| Host::of_vireo(env).run(selftest) },
+    Case {
+        name: "KVM: Linux, disk, network, reboot",
+        run: |env| Host::of_vireo(env).run(|host| linux(host, &Inner::default())),
+    },
+    Case { name: "KVM on QEMU: the demo guest's self test", run: |env| Host::of_qemu(env)?.run(selftest) },
+    Case {
+        name: "KVM on QEMU: Linux, disk, network, reboot",
+        run: |env| Host::of_qemu(env)?.run(|host| linux(host, &Inner::default())),
+    },
+];
+
+fn no_kvm_and_tcg_in_its_place(host: &mut Vm) -> Result<()> {
+    let refused = host.console.check("vireo -accel kvm -nographic < /dev/null 2>&1; test $? = 1")?;
+    contains("the refusal", &refused, "accelerator 'kvm' is not available: there is no /dev/kvm")?;
+    let help = host.console.check("vireo -accel help")?;
+    contains("-accel help", &help, "there is no /dev/kvm")?;
+    let fell_back = host.console.check("printf 'poweroff\\n' | vireo -M virt,accel=kvm:tcg -nographic 2>&1")?;
+    contains("the warning", &fell_back, "there is no /dev/kvm")?;
+    contains("the warning", &fell_back, "using tcg")?;
+    contains("the guest", &fell_back, "Vireo demo guest")
+}
+
+fn engines_models_and_bad_input(host: &mut Vm) -> Result<()> {
+    let help = host.console.check("vireo -accel help")?;
+    contains("-accel help", &help, "kvm     the host's hypervisor; RISC-V hosts only")?;
+    let mut refused = |arguments: &str, reason: &str| {
+        let said =
+            host.console.check(&format!("vireo -accel kvm -nographic {arguments} < /dev/null 2>&1; test $? = 1"))?;
+        contains(arguments, &said, reason)
+    };
+    refused("-cpu rva23s64", "this host cannot be CPU model 'rva23s64': it lacks v")?;
+    refused("-cpu host,zvbb=on", "it lacks")?;
+    refused("-bios /bin/busybox", "M-mode firmware does not run under KVM")?;
+    refused("-M spike -kernel /bin/vireo", "-machine spike")?;
+    let said = host.console.check("vireo -accel tcg -cpu host -nographic < /dev/null 2>&1; test $? = 1")?;
+    contains("tcg", &said, "CPU model 'host' is for engines that run on the host's harts")?;
+    let less = "printf 'info\\npoweroff\\n' | vireo -accel kvm -nographic -cpu host,zbb=off 2>&1";
+    let said = host.console.check(less)?;
+    contains("the guest", &said, "_zba_zbc")
+}
