@@ -2,7 +2,9 @@
 //! tests, and shows that the engine contract needs no processor behind it.
 
 use std::collections::HashMap;
-use std::os::fd::BorrowedFd;
+use std::io::ErrorKind;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::irqchip::{AplicState, InterruptFileState};
@@ -71,6 +73,9 @@ impl Shared {
     }
 }
 
+/// Events that stores cause: by address and value.
+type IoEvents = Mutex<HashMap<(u64, u32), OwnedFd>>;
+
 /// The engine. Harts without a script do nothing until they are kicked.
 #[derive(Default)]
 pub struct Mock {
@@ -79,6 +84,9 @@ pub struct Mock {
     offer: IrqchipOffer,
     shared: Mutex<Vec<Arc<Shared>>>,
     chips: Mutex<Option<Arc<MockIrqchip>>>,
+    io_events: bool,
+    /// Stores that became events.
+    swallowed: Arc<AtomicU64>,
 }
 
 impl Mock {
@@ -96,6 +104,17 @@ impl Mock {
     /// The interrupt controllers of the machine that was made last.
     pub fn irqchip(&self) -> Option<Arc<MockIrqchip>> {
         self.chips.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// It turns stores into events.
+    #[must_use]
+    pub fn with_io_events(self) -> Self {
+        Self { io_events: true, ..self }
+    }
+
+    /// How many stores became events instead of going to the bus.
+    pub fn swallowed_stores(&self) -> u64 {
+        self.swallowed.load(Ordering::SeqCst)
     }
 
     /// What hart `hart` has seen so far.
@@ -128,7 +147,9 @@ impl Accel for Mock {
         *self.shared.lock().unwrap_or_else(PoisonError::into_inner) = harts.clone();
         let chips = config.irqchip.map(|chips| Arc::new(MockIrqchip::new(chips, config.harts)));
         *self.chips.lock().unwrap_or_else(PoisonError::into_inner) = chips.clone();
-        Ok(Arc::new(MockVm { bus: config.bus, harts, scripts: self.scripts.clone(), chips }))
+        let io_events = self.io_events.then(Arc::default);
+        let (scripts, swallowed) = (self.scripts.clone(), Arc::clone(&self.swallowed));
+        Ok(Arc::new(MockVm { bus: config.bus, harts, scripts, chips, io_events, swallowed }))
     }
 }
 
@@ -137,6 +158,8 @@ struct MockVm {
     harts: Vec<Arc<Shared>>,
     scripts: Vec<Vec<Vec<Step>>>,
     chips: Option<Arc<MockIrqchip>>,
+    io_events: Option<Arc<IoEvents>>,
+    swallowed: Arc<AtomicU64>,
 }
 
 impl Vm for MockVm {
@@ -145,6 +168,8 @@ impl Vm for MockVm {
         scripts.reverse();
         Ok(Box::new(MockVcpu {
             bus: Arc::clone(&self.bus),
+            io_events: self.io_events.clone(),
+            swallowed: Arc::clone(&self.swallowed),
             shared: Arc::clone(&self.harts[hart as usize]),
             scripts,
             steps: Vec::new(),
@@ -158,6 +183,23 @@ impl Vm for MockVm {
 
     /// Nothing is cached.
     fn remote_fence(&self, _: &HartSet, _: RemoteFence) {}
+
+    fn has_io_events(&self) -> bool {
+        self.io_events.is_some()
+    }
+
+    fn set_io_event(&self, gpa: u64, value: u32, event: BorrowedFd<'_>, on: bool) -> Result<(), AccelError> {
+        let failed = |source| AccelError::Host { doing: format!("watch stores to {gpa:#x}"), source };
+        let events = self.io_events.as_ref().ok_or_else(|| failed(ErrorKind::Unsupported.into()))?;
+        let mut events = events.lock().unwrap_or_else(PoisonError::into_inner);
+        match (on, events.contains_key(&(gpa, value))) {
+            (true, true) => return Err(failed(ErrorKind::AlreadyExists.into())),
+            (false, false) => return Err(failed(ErrorKind::NotFound.into())),
+            (true, false) => events.insert((gpa, value), event.try_clone_to_owned().map_err(failed)?),
+            (false, true) => events.remove(&(gpa, value)),
+        };
+        Ok(())
+    }
 }
 
 /// Interrupt controllers that deliver nothing, and remember what was done to them.
@@ -218,6 +260,8 @@ impl Irqchip for MockIrqchip {
 
 struct MockVcpu {
     bus: Arc<dyn GuestBus>,
+    io_events: Option<Arc<IoEvents>>,
+    swallowed: Arc<AtomicU64>,
     shared: Arc<Shared>,
     /// The next one last.
     scripts: Vec<Vec<Step>>,
@@ -227,6 +271,15 @@ struct MockVcpu {
 }
 
 impl MockVcpu {
+    /// Whether the store was turned into an event.
+    fn becomes_event(&self, gpa: u64, data: &[u8]) -> bool {
+        let (Some(events), Ok(value)) = (&self.io_events, <[u8; 4]>::try_from(data)) else { return false };
+        let events = events.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(event) = events.get(&(gpa, u32::from_le_bytes(value))) else { return false };
+        self.swallowed.fetch_add(1, Ordering::SeqCst);
+        rustix::io::write(event, &1u64.to_ne_bytes()).is_ok()
+    }
+
     /// Sleeps until `done` or a kick; `false` after a kick, which is taken.
     fn sleep(&self, done: impl Fn(&Inputs) -> bool) -> bool {
         let inputs = self.shared.inputs();
@@ -249,7 +302,7 @@ impl Vcpu for MockVcpu {
                     self.shared.log(Event::Loaded(answer));
                 }
                 Some(Step::Store { gpa, data }) => {
-                    if self.bus.write(gpa, &data).is_err() {
+                    if !self.becomes_event(gpa, &data) && self.bus.write(gpa, &data).is_err() {
                         self.shared.log(Event::StoreFault(gpa));
                     }
                 }

@@ -1,5 +1,7 @@
 //! The contract every engine fulfils: [`Accel`] makes a [`Vm`], a `Vm` makes [`Vcpu`]s.
 
+use std::io::ErrorKind;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use crate::{
@@ -87,6 +89,20 @@ pub trait Vm: Send + Sync {
     /// [`MpState::Stopped`](crate::MpState).
     fn starts_harts(&self) -> bool {
         false
+    }
+    /// Whether [`Self::set_io_event`] works. Of use where a visit to the bus is dear: engines that call it as a function
+    /// do without.
+    fn has_io_events(&self) -> bool {
+        false
+    }
+    /// Makes 32-bit stores of the number `value` to `gpa` add one to the counter of `event`, and keeps them from the bus;
+    /// or ends that, with the same arguments: then no store changes `event` after the return. Harts may run.
+    ///
+    /// # Errors
+    /// The engine has no room for more events, or has none at all.
+    fn set_io_event(&self, gpa: u64, value: u32, event: BorrowedFd<'_>, on: bool) -> Result<(), AccelError> {
+        let _ = (value, event, on);
+        Err(AccelError::Host { doing: format!("watch stores to {gpa:#x}"), source: ErrorKind::Unsupported.into() })
     }
 }
 

@@ -1,5 +1,8 @@
 //! What a chip on the memory-mapped bus is.
 
+use std::sync::Arc;
+
+use crate::IoEvents;
 use crate::fdt::{FdtNode, Placement};
 
 /// A memory-mapped chip. Locks are the device's own; never notify, raise or log to a socket under one.
@@ -15,6 +18,9 @@ pub trait MmioDevice: Send + Sync {
     fn write(&self, offset: u64, data: &[u8]);
     /// Power-on state. The harts are stopped.
     fn reset(&self);
+    /// The engine can make stores to registers into events. Called at most once, before the guest runs; for devices
+    /// that have a use for it.
+    fn connect(&self, _events: Arc<dyn IoEvents>) {}
     /// The nodes that describe it; written beside the device, collected by the board.
     fn fdt(&self, _at: &Placement) -> Vec<FdtNode> {
         Vec::new()

@@ -6,6 +6,7 @@ pub mod chardev;
 pub mod device;
 pub mod fdt;
 pub mod intc;
+pub mod ioevent;
 pub mod irq;
 pub mod misc;
 pub mod netuser;
@@ -15,6 +16,7 @@ pub mod virtio;
 
 pub use bus::MmioBus;
 pub use device::MmioDevice;
+pub use ioevent::IoEvents;
 pub use irq::{HartLines, IrqLine, IrqSink, MsiSink};
 
 /// Guest RAM as devices see it; writes through it leave their mark in the bitmap.

@@ -347,6 +347,7 @@ impl Machine {
         let starts_harts = vm.starts_harts();
         let vcpus = (0..hart_count).map(|h| vm.create_vcpu(h)).collect::<Result<Vec<_>, _>>();
         let vcpus = vcpus.map_err(MachineError::Accel)?;
+        board.bus.connect(&vm);
         board.wires.bind(vcpus.iter().map(|v| v.handle()).collect());
 
         let harts = Arc::new(Harts::new(hart_count, &config.isa, Arc::clone(&board.wires)));

@@ -1,9 +1,13 @@
-//! What `kvm-ioctls` has no words for on RISC-V: SBI and CSR exits, and the interrupt line of a vCPU.
+//! What `kvm-ioctls` has no words for: SBI and CSR exits and the interrupt line of a vCPU, and events with descriptors of
+//! another type than its own.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
-use kvm_bindings::{KVM_INTERRUPT_SET, KVM_INTERRUPT_UNSET, KVMIO, kvm_run};
+use kvm_bindings::{
+    KVM_INTERRUPT_SET, KVM_INTERRUPT_UNSET, KVMIO, kvm_ioeventfd, kvm_ioeventfd_flag_nr_datamatch,
+    kvm_ioeventfd_flag_nr_deassign, kvm_run,
+};
 use vmm_sys_util::ioctl::ioctl_with_ref;
 use vmm_sys_util::ioctl_iow_nr;
 
@@ -14,6 +18,7 @@ pub const EXIT_SBI: u32 = 35;
 pub const EXIT_CSR: u32 = 36;
 
 ioctl_iow_nr!(KVM_INTERRUPT, KVMIO, 0x86, u32);
+ioctl_iow_nr!(KVM_IOEVENTFD, KVMIO, 0x79, kvm_ioeventfd);
 
 /// The SBI call of an exit with [`EXIT_SBI`].
 pub fn sbi_call(run: &kvm_run) -> SbiCall {
@@ -41,6 +46,22 @@ pub fn answer_csr(run: &mut kvm_run, value: u64) {
     // SAFETY: as in `csr_access`.
     let csr = unsafe { &mut run.__bindgen_anon_1.riscv_csr };
     csr.ret_value = value;
+}
+
+/// Turns 32-bit stores of `value` to `gpa` into events, or ends that.
+pub fn io_event(vm: &impl AsRawFd, gpa: u64, value: u32, event: BorrowedFd<'_>, on: bool) -> io::Result<()> {
+    let off = if on { 0 } else { 1 << kvm_ioeventfd_flag_nr_deassign };
+    let event = kvm_ioeventfd {
+        datamatch: value.into(),
+        addr: gpa,
+        len: 4,
+        fd: event.as_raw_fd(),
+        flags: 1 << kvm_ioeventfd_flag_nr_datamatch | off,
+        ..Default::default()
+    };
+    // SAFETY: the kernel reads one structure of this size from the reference.
+    let done = unsafe { ioctl_with_ref(vm, KVM_IOEVENTFD(), &event) };
+    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// The external interrupt of a vCPU, from any thread: the kernel takes this without the vCPU's lock.

@@ -1,5 +1,6 @@
 //! The engine and its machines.
 
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -88,7 +89,11 @@ impl Accel for Kvm {
         }
         let fd = kvm.create_vm().map_err(host("make a virtual machine"))?;
         add_memory(&fd, &config)?;
-        Ok(Arc::new(KvmVm { fd, config: Arc::new(config), time_is_old: Arc::default() }))
+        let io_events = kvm.check_extension(Cap::Ioeventfd);
+        if !io_events {
+            tracing::info!("the host's kernel lacks KVM_CAP_IOEVENTFD: every kick of a virtio device leaves the guest");
+        }
+        Ok(Arc::new(KvmVm { fd, config: Arc::new(config), time_is_old: Arc::default(), io_events }))
     }
 }
 
@@ -120,6 +125,8 @@ struct KvmVm {
     config: Arc<VmConfig>,
     /// The board's clock was set, and the guest's has to follow.
     time_is_old: Arc<AtomicBool>,
+    /// `KVM_CAP_IOEVENTFD`.
+    io_events: bool,
 }
 
 impl Vm for KvmVm {
@@ -151,5 +158,16 @@ impl Vm for KvmVm {
 
     fn starts_harts(&self) -> bool {
         true
+    }
+
+    fn has_io_events(&self) -> bool {
+        self.io_events
+    }
+
+    fn set_io_event(&self, gpa: u64, value: u32, event: BorrowedFd<'_>, on: bool) -> Result<(), AccelError> {
+        ioctl::io_event(&self.fd, gpa, value, event, on).map_err(|source| {
+            let doing = format!("{} KVM's event for stores of {value} to {gpa:#x}", if on { "set" } else { "end" });
+            AccelError::Host { doing, source }
+        })
     }
 }

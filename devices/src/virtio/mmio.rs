@@ -11,7 +11,7 @@ use super::device::{DeviceEvents, DeviceState, VirtioDevice};
 use super::transport::{Transport, TransportState, status};
 use super::worker::Doorbell;
 use crate::fdt::{FdtNode, FdtValue, Placement};
-use crate::{GuestRam, IrqLine, MmioDevice};
+use crate::{GuestRam, IoEvents, IrqLine, MmioDevice};
 
 /// Bytes that a slot decodes.
 pub const SIZE: u64 = 0x200;
@@ -320,6 +320,16 @@ impl MmioDevice for VirtioMmio {
         }
     }
 
+    /// While the device runs, kicks are events. Before, and while it is paused, they come to the register: an early kick
+    /// of a legacy driver has to start the device.
+    fn connect(&self, events: Arc<dyn IoEvents>) {
+        if let Some(slot) = &self.slot
+            && let Err(error) = slot.doorbell.connect(events, reg::QUEUE_NOTIFY, slot.queues as usize)
+        {
+            tracing::warn!(slot = self.name, %error, "no event descriptors: kicks leave the guest");
+        }
+    }
+
     fn fdt(&self, at: &Placement) -> Vec<FdtNode> {
         let node = FdtNode::new(format!("virtio_mmio@{:x}", at.base)).with_interrupt(at);
         vec![node.with("reg", at.reg()).with("compatible", FdtValue::Str("virtio,mmio".to_owned())).with_phandle(at)]
@@ -608,6 +618,123 @@ mod tests {
         d.submit(0, &[(buf, 8, true)]);
         d.wait_used(0);
         d.pin.wait_high();
+    }
+
+    #[test]
+    fn kicks_are_events_as_long_as_the_device_runs() {
+        for legacy in [false, true] {
+            let (mut d, kernel) = Driver::on_kernel(rng(), legacy);
+            d.w(0x50, 0);
+            assert!(kernel.queues().is_empty(), "nothing runs");
+            d.negotiate(1, 0);
+            assert_eq!(kernel.queues(), [0]);
+            let buf = d.alloc(64);
+            d.submit(0, &[(buf, 8, true)]);
+            assert_eq!((d.wait_used(0).1, kernel.swallowed()), (8, 1));
+            d.w(0x50, 1);
+            assert_eq!(kernel.swallowed(), 1, "a queue that is not there");
+
+            d.dev.pause();
+            assert!(kernel.queues().is_empty(), "paused");
+            // Made before the pause ended, and before the worker was there.
+            d.submit(0, &[(buf, 9, true)]);
+            d.dev.resume();
+            assert_eq!((d.wait_used(0).1, kernel.swallowed(), kernel.queues()), (9, 1, vec![0]));
+
+            let state = {
+                d.dev.pause();
+                d.dev.save().unwrap()
+            };
+            d.dev.resume();
+            d.dev.restore(&state);
+            assert!(kernel.queues().is_empty(), "restored, and not going yet");
+            d.dev.resume();
+            d.submit(0, &[(buf, 10, true)]);
+            assert_eq!((d.wait_used(0).1, kernel.swallowed()), (10, 2));
+
+            if legacy {
+                d.w(0x40, 0);
+            } else {
+                d.w(0xc0, 1);
+            }
+            assert!(kernel.queues().is_empty(), "no queue");
+            d.rings[0] = d.place_ring(0);
+            d.submit(0, &[(buf, 11, true)]);
+            assert_eq!((d.wait_used(0).1, kernel.swallowed()), (11, 3));
+
+            d.w(0x70, 0);
+            assert!(kernel.queues().is_empty(), "reset by the driver");
+            d.rewind();
+            d.negotiate(1, 0);
+            assert_eq!(kernel.queues(), [0]);
+            d.dev.reset();
+            assert!(kernel.queues().is_empty(), "reset by the machine");
+            d.rewind();
+            d.negotiate(1, 0);
+            drop(d);
+            assert!(kernel.queues().is_empty(), "gone");
+        }
+    }
+
+    /// The kick comes to the register, and is the device's start.
+    #[test]
+    fn an_early_kick_starts_a_legacy_device_on_an_engine_with_events() {
+        let (mut d, kernel) = Driver::on_kernel(rng(), true);
+        [1, 3].iter().for_each(|&s| d.w(0x70, s));
+        d.w(0x20, 0);
+        d.w(0x28, 4096);
+        let ring = d.place_ring(0);
+        d.rings.push(ring);
+        let buf = d.alloc(64);
+        d.submit(0, &[(buf, 8, true)]);
+        assert_eq!((d.wait_used(0).1, kernel.swallowed(), kernel.queues()), (8, 0, vec![0]));
+        d.submit(0, &[(buf, 9, true)]);
+        assert_eq!((d.wait_used(0).1, kernel.swallowed()), (9, 1));
+    }
+
+    #[test]
+    fn a_full_kernel_leaves_kicks_to_the_register() {
+        let (mut d, kernel) = Driver::on_kernel(rng(), false);
+        kernel.full.store(true, Ordering::SeqCst);
+        d.negotiate(1, 0);
+        let buf = d.alloc(64);
+        d.submit(0, &[(buf, 8, true)]);
+        assert_eq!((d.wait_used(0).1, kernel.swallowed()), (8, 0));
+        d.dev.pause();
+        d.dev.resume();
+    }
+
+    /// Requests one after the other, each waited for, while another thread stops and starts the device: a kick that is
+    /// lost stops everything.
+    #[test]
+    fn no_kick_is_lost_while_the_device_stops_and_starts() {
+        let (mut d, kernel) = Driver::on_kernel(rng(), false);
+        d.negotiate(1, 0);
+        let (dev, done) = (Arc::clone(&d.dev), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut turns = 0u32;
+                while !done.load(Ordering::SeqCst) {
+                    dev.pause();
+                    if turns.is_multiple_of(3) {
+                        std::thread::yield_now();
+                    }
+                    dev.resume();
+                    if turns.is_multiple_of(2) {
+                        std::thread::sleep(std::time::Duration::from_micros(100));
+                    }
+                    turns += 1;
+                }
+            });
+            let buf = d.alloc(64);
+            for i in 0..3000 {
+                let len = i % 60 + 1;
+                d.submit(0, &[(buf, len, true)]);
+                assert_eq!(d.wait_used(0).1, len);
+            }
+            done.store(true, Ordering::SeqCst);
+        });
+        assert!((1..3000).contains(&kernel.swallowed()), "both ways were taken: {}", kernel.swallowed());
     }
 
     #[test]

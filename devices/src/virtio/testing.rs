@@ -1,5 +1,7 @@
 //! A driver for tests: negotiates, builds chains in guest memory, kicks, waits.
 
+use std::collections::HashMap;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
@@ -8,7 +10,7 @@ use vm_memory::{Bytes, GuestAddress};
 
 use super::VirtioMmio;
 use super::device::{VirtioDevice, feature};
-use crate::{GuestRam, IrqLine, IrqSink, MmioDevice};
+use crate::{GuestRam, IoEvents, IrqLine, IrqSink, MmioDevice};
 
 pub const RAM_BASE: u64 = 0x8000_0000;
 pub const RAM_SIZE: usize = 16 << 20;
@@ -47,6 +49,55 @@ impl Pin {
     }
 }
 
+/// A kernel that runs harts: turns their stores into events where it was told to.
+#[derive(Default)]
+pub struct Kernel {
+    events: Mutex<HashMap<(u64, u32), OwnedFd>>,
+    /// Stores that became events.
+    pub swallowed: AtomicU64,
+    /// Assignments are refused.
+    pub full: AtomicBool,
+}
+
+impl Kernel {
+    /// A hart stores; `false`: the device has to hear of it. Under the lock, as the kernel lets no store be under way
+    /// when an assignment ends.
+    fn store(&self, offset: u64, value: u32) -> bool {
+        let events = self.events.lock().unwrap();
+        let Some(event) = events.get(&(offset, value)) else { return false };
+        rustix::io::write(event, &1u64.to_ne_bytes()).unwrap();
+        self.swallowed.fetch_add(1, Ordering::SeqCst);
+        true
+    }
+
+    pub fn swallowed(&self) -> u64 {
+        self.swallowed.load(Ordering::SeqCst)
+    }
+
+    /// Queues whose kicks are events, in order.
+    pub fn queues(&self) -> Vec<u32> {
+        let mut queues: Vec<_> = self.events.lock().unwrap().keys().map(|(_, queue)| *queue).collect();
+        queues.sort_unstable();
+        queues
+    }
+}
+
+impl IoEvents for Kernel {
+    fn assign(&self, offset: u64, value: u32, event: BorrowedFd<'_>) -> bool {
+        if self.full.load(Ordering::SeqCst) {
+            return false;
+        }
+        let old = self.events.lock().unwrap().insert((offset, value), event.try_clone_to_owned().unwrap());
+        assert!(old.is_none(), "assigned twice");
+        true
+    }
+
+    fn deassign(&self, offset: u64, value: u32, _: BorrowedFd<'_>) {
+        let old = self.events.lock().unwrap().remove(&(offset, value));
+        assert!(old.is_some(), "ended without a beginning");
+    }
+}
+
 /// A queue from the driver's side.
 #[derive(Clone, Debug)]
 pub struct Ring {
@@ -71,6 +122,7 @@ pub struct Driver {
     pub features: u64,
     next_free: u64,
     pub use_indirect: AtomicBool,
+    kernel: Option<Arc<Kernel>>,
 }
 
 impl Driver {
@@ -81,7 +133,16 @@ impl Driver {
         let dev = VirtioMmio::new("virtio-mmio", device, legacy, Arc::clone(&mem), line).unwrap();
         let use_indirect = AtomicBool::new(false);
         let next_free = RAM_BASE + 0x10000;
-        Self { dev: Arc::new(dev), mem, pin, legacy, rings: Vec::new(), features: 0, next_free, use_indirect }
+        let (dev, rings, kernel) = (Arc::new(dev), Vec::new(), None);
+        Self { dev, mem, pin, legacy, rings, features: 0, next_free, use_indirect, kernel }
+    }
+
+    /// As [`Self::new`], on an engine that turns kicks into events.
+    pub fn on_kernel(device: Box<dyn VirtioDevice>, legacy: bool) -> (Self, Arc<Kernel>) {
+        let (mut driver, kernel) = (Self::new(device, legacy), Arc::new(Kernel::default()));
+        driver.dev.connect(Arc::clone(&kernel) as _);
+        driver.kernel = Some(Arc::clone(&kernel));
+        (driver, kernel)
     }
 
     /// A device that has been negotiated with all offered features but those in `without`.
@@ -98,7 +159,9 @@ impl Driver {
     }
 
     pub fn w(&self, offset: u64, value: u32) {
-        self.dev.write(offset, &value.to_le_bytes());
+        if !self.kernel.as_ref().is_some_and(|kernel| kernel.store(offset, value)) {
+            self.dev.write(offset, &value.to_le_bytes());
+        }
     }
 
     pub fn config<const N: usize>(&self, offset: u64) -> [u8; N] {

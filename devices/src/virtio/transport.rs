@@ -225,9 +225,13 @@ impl Transport {
             }
         }
         let (mem, events) = (Arc::clone(&self.mem), Arc::clone(&self.events));
+        let ready = queues.iter().enumerate().fold(0, |all, (i, q)| all | u64::from(q.is_some()) << i);
         let activation = Activation { queues, mem, features, events, doorbell: Arc::clone(&self.doorbell) };
         match self.device.activate(activation) {
-            Ok(()) => self.running = true,
+            Ok(()) => {
+                self.running = true;
+                self.doorbell.begin_events(ready);
+            }
             Err(error) => {
                 tracing::error!(device = self.device.name(), %error, "cannot start the device's worker");
                 self.events.needs_reset();
@@ -241,6 +245,7 @@ impl Transport {
             return;
         }
         self.running = false;
+        self.doorbell.end_events();
         let queues = self.device.stop();
         if queues.is_empty() {
             // The worker died and took the indices along.

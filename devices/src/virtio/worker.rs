@@ -1,12 +1,20 @@
 //! The thread that serves a device's queues, and the bell that wakes it.
 //!
-//! A kick must be cheap for the vCPU that makes it: it sets a bit, and only if the worker sleeps does it pay for a
-//! system call. The worker owns its [`Task`] outright; nothing of it is shared, so it holds no locks.
+//! A kick must be cheap for the vCPU that makes it. As a store to the device's register it sets a bit, and only if the
+//! worker sleeps does it pay for a system call. Where the engine can ([`IoEvents`]) the store does not leave the guest's
+//! side at all: it writes to a descriptor of the queue's own, which the worker's poller watches.
+//!
+//! Both ways are changed at any time, with kicks under way, and none is lost. A driver fills its ring before it kicks,
+//! and a worker looks at every ring once when it starts, which is after it began to watch the bits and all descriptors;
+//! it watches them until it ends. So a kick either comes while a worker watches the way that it took, or there will be a
+//! start after it. What is left of a kick then, a bit or a count, is at most one look too many.
+//!
+//! The worker owns its [`Task`] outright; nothing of it is shared, so it holds no locks.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -14,8 +22,28 @@ use rustix::buffer::spare_capacity;
 use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
 use rustix::io::retry_on_intr;
 
+use crate::IoEvents;
+
 /// Token of the bell itself.
 const BELL: u64 = u64::MAX;
+/// Token of queue 0's descriptor; the others' follow. A task's own tokens are below.
+const QUEUE: u64 = BELL - 64;
+
+/// The queue of an event with a queue's token, as a bit.
+fn queue_bit(token: u64) -> u64 {
+    token.checked_sub(QUEUE).filter(|queue| *queue < 64).map_or(0, |queue| 1 << queue)
+}
+
+/// The queues' own descriptors, where the engine turns stores into events.
+struct QueueEvents {
+    io: Arc<dyn IoEvents>,
+    /// Of the register that kicks.
+    offset: u64,
+    /// By queue. Never read: the poller sees every addition, and the counter stops at its largest value.
+    events: Vec<OwnedFd>,
+    /// The queues whose kicks are events now, a bit each. Only the transport changes it.
+    assigned: AtomicU64,
+}
 
 /// The driver's kicks, one bit a queue.
 pub struct Doorbell {
@@ -24,13 +52,51 @@ pub struct Doorbell {
     /// Set by the worker before it sleeps; whoever clears it owes it a wake-up.
     sleeping: AtomicBool,
     event: OwnedFd,
+    queue_events: OnceLock<QueueEvents>,
 }
 
 impl Doorbell {
     pub fn new() -> io::Result<Self> {
-        let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let (kicked, stop, sleeping) = (AtomicU64::new(0), AtomicBool::new(false), AtomicBool::new(false));
-        Ok(Self { kicked, stop, sleeping, event })
+        Ok(Self { kicked, stop, sleeping, event: new_event()?, queue_events: OnceLock::new() })
+    }
+
+    /// From now on `queues` queues of a running device are kicked by events: by stores of their numbers at `offset`.
+    /// At most once, and not while a worker runs.
+    pub fn connect(&self, io: Arc<dyn IoEvents>, offset: u64, queues: usize) -> io::Result<()> {
+        let events = (0..queues.min(64)).map(|_| new_event()).collect::<Result<_, _>>()?;
+        let queue_events = QueueEvents { io, offset, events, assigned: AtomicU64::new(0) };
+        assert!(self.queue_events.set(queue_events).is_ok(), "a doorbell is connected once");
+        Ok(())
+    }
+
+    /// The worker runs: kicks of these queues (a bit each) may become events. Those that cannot, ring.
+    pub(super) fn begin_events(&self, queues: u64) {
+        let Some(q) = self.queue_events.get() else { return };
+        for (number, event) in (0u32..).zip(&q.events).filter(|(number, _)| queues & 1 << number != 0) {
+            if q.io.assign(q.offset, number, event.as_fd()) {
+                q.assigned.fetch_or(1 << number, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// When this returns every kick rings.
+    pub(super) fn end_events(&self) {
+        let Some(q) = self.queue_events.get() else { return };
+        let assigned = q.assigned.swap(0, Ordering::Relaxed);
+        for (number, event) in (0u32..).zip(&q.events).filter(|(number, _)| assigned & 1 << number != 0) {
+            q.io.deassign(q.offset, number, event.as_fd());
+        }
+    }
+
+    /// Edge-triggered, so nobody needs to read a counter back to zero.
+    fn watch(&self, epoll: &OwnedFd) -> io::Result<()> {
+        let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
+        epoll::add(epoll, self.event.as_fd(), epoll::EventData::new_u64(BELL), flags)?;
+        for (token, event) in (QUEUE..BELL).zip(self.queue_events.get().map_or(&[][..], |q| &q.events)) {
+            epoll::add(epoll, event.as_fd(), epoll::EventData::new_u64(token), flags)?;
+        }
+        Ok(())
     }
 
     /// Rings for a queue; numbers above 63 are ignored. Any thread.
@@ -57,6 +123,10 @@ impl Doorbell {
         }
         quiet
     }
+}
+
+fn new_event() -> io::Result<OwnedFd> {
+    Ok(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)
 }
 
 /// What a worker does. Every method runs on the worker's thread and must not block for long.
@@ -89,8 +159,9 @@ pub struct Poller {
 }
 
 impl Poller {
-    /// Calls [`Task::ready`] with `token` while `fd` is readable.
+    /// Calls [`Task::ready`] with `token` while `fd` is readable. The tokens from 2^64 - 65 on are the worker's own.
     pub fn add(&self, token: u64, fd: BorrowedFd<'_>) -> io::Result<()> {
+        debug_assert!(token < QUEUE, "the worker's own token");
         epoll::add(&self.epoll, fd, epoll::EventData::new_u64(token), epoll::EventFlags::IN)?;
         Ok(())
     }
@@ -112,9 +183,7 @@ impl<T: Task> Worker<T> {
     /// Starts a thread for `task`. Every queue in `queues` (a bit each) counts as kicked once.
     pub fn spawn(name: &str, mut task: T, queues: u64, doorbell: Arc<Doorbell>) -> io::Result<Self> {
         let poller = Poller { epoll: epoll::create(epoll::CreateFlags::CLOEXEC)? };
-        // Edge-triggered, so nobody needs to read the counter back to zero.
-        let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
-        epoll::add(&poller.epoll, doorbell.event.as_fd(), epoll::EventData::new_u64(BELL), flags)?;
+        doorbell.watch(&poller.epoll)?;
         task.start(&poller)?;
         doorbell.stop.store(false, Ordering::SeqCst);
         doorbell.kicked.store(queues, Ordering::SeqCst);
@@ -151,7 +220,9 @@ impl<T: Task> Drop for Worker<T> {
 fn run<T: Task>(mut task: T, poller: &Poller, queues: u64, bell: &Doorbell) -> T {
     let mut events = Vec::with_capacity(16);
     loop {
-        let mut kicked = bell.kicked.swap(0, Ordering::SeqCst) & queues;
+        let rung = |event: &epoll::Event| queue_bit({ event.data }.u64());
+        let mut kicked = events.iter().map(rung).fold(bell.kicked.swap(0, Ordering::SeqCst), |all, bit| all | bit);
+        kicked &= queues;
         let mut again = 0;
         while kicked != 0 {
             let queue = kicked.trailing_zeros();
@@ -160,7 +231,7 @@ fn run<T: Task>(mut task: T, poller: &Poller, queues: u64, bell: &Doorbell) -> T
         }
         for event in events.drain(..) {
             let epoll::Event { data, .. } = event;
-            if data.u64() != BELL && task.ready(data.u64(), poller) {
+            if data.u64() < QUEUE && task.ready(data.u64(), poller) {
                 again |= queues;
             }
         }
@@ -228,6 +299,98 @@ mod tests {
         bell.ring(200);
         let echo = worker.stop().unwrap();
         assert!(echo.finished);
+        assert!(ears.try_recv().is_err());
+    }
+
+    /// A place that takes every assignment and does nothing: the test stores by itself.
+    struct Anything;
+
+    impl IoEvents for Anything {
+        fn assign(&self, _: u64, _: u32, _: BorrowedFd<'_>) -> bool {
+            true
+        }
+        fn deassign(&self, _: u64, _: u32, _: BorrowedFd<'_>) {}
+    }
+
+    /// A ring of one place, which a look empties.
+    struct Look {
+        filled: Arc<AtomicBool>,
+        taken: Sender<()>,
+    }
+
+    impl Task for Look {
+        fn kicked(&mut self, queue: u16, _: &Poller) -> bool {
+            if queue == 1 && self.filled.swap(false, Ordering::SeqCst) {
+                let _ = self.taken.send(());
+            }
+            false
+        }
+    }
+
+    /// The driver fills its ring and kicks, by either way, at each point of a worker's life: also by the way that ends
+    /// there, and by the one that has not begun.
+    #[test]
+    fn no_kick_is_lost_whenever_the_worker_starts_and_stops() {
+        for (by_event, point) in (0..6).flat_map(|point| [(false, point), (true, point)]) {
+            let bell = Arc::new(Doorbell::new().unwrap());
+            bell.connect(Arc::new(Anything), 0x50, 2).unwrap();
+            let (taken, ears) = channel();
+            let filled = Arc::new(AtomicBool::new(false));
+            let start = || {
+                let look = Look { filled: Arc::clone(&filled), taken: taken.clone() };
+                Worker::spawn("test", look, 0b11, Arc::clone(&bell)).unwrap()
+            };
+            let at = |here: usize| match by_event {
+                _ if point != here => {}
+                true => {
+                    filled.store(true, Ordering::SeqCst);
+                    let event = &bell.queue_events.get().unwrap().events[1];
+                    rustix::io::write(event, &1u64.to_ne_bytes()).unwrap();
+                }
+                false => {
+                    filled.store(true, Ordering::SeqCst);
+                    bell.ring(1);
+                }
+            };
+            let worker = start();
+            at(0);
+            bell.begin_events(0b11);
+            at(1);
+            bell.end_events();
+            at(2);
+            worker.stop().unwrap();
+            at(3);
+            let worker = start();
+            at(4);
+            bell.begin_events(0b11);
+            at(5);
+            let heard = ears.recv_timeout(Duration::from_secs(20));
+            assert!(heard.is_ok(), "lost at point {point}, by event: {by_event}");
+            worker.stop().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_queues_event_is_a_kick_awake_or_asleep() {
+        let bell = Arc::new(Doorbell::new().unwrap());
+        bell.connect(Arc::new(Anything), 0x50, 64).unwrap();
+        let (heard, ears) = channel();
+        let echo = Echo { heard, pipe: None, finished: false };
+        let worker = Worker::spawn("test", echo, 1 << 63 | 0b10, Arc::clone(&bell)).unwrap();
+        assert_eq!((ears.recv().unwrap(), ears.recv().unwrap()), (1, 63));
+        let events = &bell.queue_events.get().unwrap().events;
+        // Nobody reads the counters, so a full one must wake as well.
+        rustix::io::write(&events[63], &(u64::MAX - 2001).to_ne_bytes()).unwrap();
+        assert_eq!(ears.recv().unwrap(), 63);
+        for i in 0..2000 {
+            rustix::io::write(&events[63], &1u64.to_ne_bytes()).unwrap();
+            assert_eq!(ears.recv().unwrap(), 63);
+            if i % 500 == 0 {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+        }
+        rustix::io::write(&events[5], &1u64.to_ne_bytes()).unwrap(); // not ours
+        worker.stop().unwrap();
         assert!(ears.try_recv().is_err());
     }
 

@@ -1,11 +1,13 @@
 //! What joins devices and engine: the bus as the engine sees it, and the harts as devices see them.
 
-use std::sync::{Arc, OnceLock};
+use std::os::fd::BorrowedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 
 use accel::semihost::Semihosting;
-use accel::{BusFault, Clock, GuestBus, HartIrq, VcpuHandle};
+use accel::{BusFault, Clock, GuestBus, HartIrq, VcpuHandle, Vm};
 use devices::misc::Htif;
-use devices::{HartLines, MmioBus};
+use devices::{HartLines, IoEvents, MmioBus};
 
 /// The board's bus behind the engine's loads and stores, and the host interface that may stand in RAM.
 pub struct BoardBus {
@@ -17,6 +19,17 @@ pub struct BoardBus {
 impl BoardBus {
     pub fn new(bus: MmioBus, htif: Option<Arc<Htif>>, semihosting: Option<Box<dyn Semihosting>>) -> Self {
         Self { bus, htif, semihosting }
+    }
+
+    /// Tells the devices of the engine's way to turn stores into events, if it has one. Once, before the guest runs.
+    pub fn connect(&self, vm: &Arc<dyn Vm>) {
+        if !vm.has_io_events() {
+            return;
+        }
+        for (base, device) in self.bus.iter() {
+            let (vm, failed) = (Arc::downgrade(vm), AtomicBool::new(false));
+            device.connect(Arc::new(DeviceIoEvents { vm, base, failed }));
+        }
     }
 }
 
@@ -57,6 +70,38 @@ impl GuestBus for BoardBus {
 
     fn settle(&self) -> bool {
         self.htif.as_ref().is_some_and(|htif| htif.settle())
+    }
+}
+
+/// A device's stores that the engine turns into events.
+struct DeviceIoEvents {
+    /// The machine owns the bus, so the bus must not own the machine.
+    vm: Weak<dyn Vm>,
+    base: u64,
+    /// A failure was reported; more of them would say the same.
+    failed: AtomicBool,
+}
+
+impl DeviceIoEvents {
+    fn set(&self, offset: u64, value: u32, event: BorrowedFd<'_>, on: bool) -> bool {
+        let Some(vm) = self.vm.upgrade() else { return false };
+        let done = vm.set_io_event(self.base + offset, value, event, on);
+        if let Err(error) = &done
+            && !self.failed.swap(true, Ordering::Relaxed)
+        {
+            tracing::warn!("{}: the guest's kicks are slower", crate::error_chain(error));
+        }
+        done.is_ok()
+    }
+}
+
+impl IoEvents for DeviceIoEvents {
+    fn assign(&self, offset: u64, value: u32, event: BorrowedFd<'_>) -> bool {
+        self.set(offset, value, event, true)
+    }
+
+    fn deassign(&self, offset: u64, value: u32, event: BorrowedFd<'_>) {
+        self.set(offset, value, event, false);
     }
 }
 

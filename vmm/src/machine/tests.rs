@@ -115,6 +115,46 @@ fn an_interrupt_passes_uart_aplic_and_hart() {
     assert_eq!(mock.events(0)[1..], [loaded32(10 << 16 | 3), loaded32(0)]);
 }
 
+/// On an engine that turns stores into events the kicks of a device that runs are such, and no others.
+#[test]
+fn kicks_of_a_running_device_do_not_reach_the_bus() {
+    let slot = map::virtio(7).base;
+    let kick = store32(slot + 0x50, 0);
+    let ring = |at: u64, page: u64| store32(slot + at, (map::RAM_BASE + (page << 12)) as u32);
+    let script = vec![
+        kick.clone(),
+        // Driver, version 1, features settled.
+        store32(slot + 0x70, 3),
+        store32(slot + 0x24, 1),
+        store32(slot + 0x20, 1),
+        store32(slot + 0x70, 11),
+        store32(slot + 0x38, 8),
+        ring(0x80, 1),
+        ring(0x90, 2),
+        ring(0xa0, 3),
+        store32(slot + 0x44, 1),
+        kick.clone(),
+        store32(slot + 0x70, 15),
+        load32(slot + 0x70),
+        // These two alone.
+        kick.clone(),
+        kick.clone(),
+        store(slot + 0x50, &[0, 0]),
+        store32(slot + 0x50, 1),
+        store32(slot + 0x70, 0),
+        kick,
+        power_off(0),
+    ];
+    for (mock, swallowed) in
+        [(Mock::new(vec![vec![script.clone()]]).with_io_events(), 2), (Mock::new(vec![vec![script]]), 0)]
+    {
+        let machine = Machine::new(config(&["-nodefaults", "-device", "virtio-rng-device"]), &mock).unwrap();
+        assert_eq!(machine.run().unwrap(), Ending::Code(0));
+        assert_eq!(mock.events(0)[1..], [loaded32(15)]);
+        assert_eq!(mock.swallowed_stores(), swallowed);
+    }
+}
+
 /// The device tree of a machine.
 fn tree(words: &[&str]) -> DeviceTree {
     let config = config(words);
