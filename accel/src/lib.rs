@@ -26,9 +26,10 @@ pub use exit::{SbiCall, ShutdownReason, VcpuExit};
 pub use irq::{HartIrq, Imsic, InterruptFile};
 pub use irqchip::{Irqchip, IrqchipConfig, IrqchipOffer, IrqchipPlace, IrqchipState};
 pub use state::{
-    CsrState, CtrEntry, CtrState, HartState, MAX_VLEN, Mode, MpState, PmpState, TRIGGERS, TriggerState, VectorRegs,
+    CsrState, CtrEntry, CtrState, HartState, MAX_VLEN, Mode, MpState, PmpState, SbiState, TRIGGERS, TriggerState,
+    VectorRegs,
 };
-pub use vm::{Accel, HartSet, HostHarts, RemoteFence, Vcpu, VcpuHandle, Vm, VmConfig};
+pub use vm::{Accel, HartSet, HostHarts, HostRegister, RegisterRole, RemoteFence, Vcpu, VcpuHandle, Vm, VmConfig};
 
 /// Guest RAM as every engine and device sees it. The bitmap records writes made from outside the harts
 /// (virtio DMA, loaders), so that `fence.i` and later a live migration know which pages changed.

@@ -226,6 +226,22 @@ pub struct CsrState {
     pub scontext: u64,
 }
 
+/// What an engine keeps of a hart for SBI where it answers calls itself (KVM); built-in SBI keeps its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[repr(C)]
+pub struct SbiState {
+    /// Guest physical address of the steal-time area (SBI STA), `u64::MAX` for none.
+    pub steal_time: u64,
+    /// Bit n: feature n of SBI FWFT is locked. Values are fields of `menvcfg` and `medeleg`.
+    pub locked_features: u64,
+}
+
+impl Default for SbiState {
+    fn default() -> Self {
+        Self { steal_time: u64::MAX, locked_features: 0 }
+    }
+}
+
 /// A hart as a value.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[repr(C)]
@@ -244,4 +260,5 @@ pub struct HartState {
     pub v: VectorRegs,
     /// A landing pad is expected at `pc` (ELP of Zicfilp).
     pub elp: bool,
+    pub sbi: SbiState,
 }

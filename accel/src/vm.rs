@@ -38,6 +38,31 @@ pub struct HostHarts {
     pub timebase: u64,
 }
 
+/// A register of a hart that a host's hypervisor runs, as its interface has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostRegister {
+    /// By the interface's number.
+    pub id: u64,
+    /// Unknown to this program where `None`: what is in it is in no [`HartState`].
+    pub role: Option<RegisterRole>,
+    pub value: Vec<u8>,
+}
+
+/// What becomes of a hypervisor's register.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RegisterRole {
+    /// Part of [`HartState`].
+    State,
+    /// The machine's clock.
+    Clock,
+    /// What the harts have, fixed once one has run; [`HostHarts`] and the machine's ISA.
+    Harts,
+    /// What SBI has, fixed likewise.
+    Sbi,
+    /// The same as others, or always zero.
+    Redundant,
+}
+
 /// An engine: what `-accel` names.
 pub trait Accel {
     /// As `-accel` spells it.
@@ -127,6 +152,10 @@ pub trait Vcpu: Send {
         let mut state = self.state();
         change(&mut state);
         self.set_state(&state);
+    }
+    /// The registers that a host's hypervisor keeps of the hart, for reports and tests; none with other engines.
+    fn host_registers(&mut self) -> Result<Vec<HostRegister>, AccelError> {
+        Ok(Vec::new())
     }
     fn handle(&self) -> Arc<dyn VcpuHandle>;
 }

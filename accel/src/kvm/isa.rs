@@ -4,7 +4,7 @@ use std::io;
 
 use arch::ext::{Ext, ExtSet, IsaConfig, SatpMode};
 
-use super::one_reg::{self as reg, OneReg};
+use super::one_reg::{self as reg, OneReg, RegId};
 
 /// Extensions by the kernel's number of them (`enum KVM_RISCV_ISA_EXT_ID`).
 pub const EXTENSIONS: [&str; 80] = [
@@ -93,6 +93,12 @@ pub const EXTENSIONS: [&str; 80] = [
 /// The kernel's number and the extension, of those that both know.
 pub fn extensions() -> impl Iterator<Item = (usize, Ext)> {
     EXTENSIONS.iter().enumerate().filter_map(|(number, name)| Some((number, Ext::from_name(name)?)))
+}
+
+/// The register that says whether a vCPU has `ext`, which is one of the kernel's.
+pub fn register(ext: Ext) -> RegId {
+    let number = extensions().find(|(_, known)| *known == ext).map(|(number, _)| number);
+    reg::isa_extension(number.expect("an extension that the kernel has a number of"))
 }
 
 /// The ISA of a fresh vCPU: all that the host can give.

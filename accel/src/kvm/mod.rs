@@ -10,12 +10,14 @@
 //! | `one_reg` | the kernel's numbers of registers |
 //! | `state`   | a hart's state in them, a row a CSR |
 //! | `isa`     | what the host's harts have |
+//! | `roles`   | what becomes of each register that the kernel lists |
+//! | `sbi`     | SBI extensions that the kernel answers, and their state |
 //! | `fault`   | accesses that nothing answers |
 //! | `ioctl`   | what `kvm-ioctls` lacks on RISC-V |
 //! | `vm`      | the engine and the machine: memory slots, capabilities |
 //! | `vcpu`    | a hart: the run loop, kicks and lines |
 //!
-//! The first five build and are tested on any host.
+//! The first seven build and are tested on any host.
 
 pub mod options;
 
@@ -25,6 +27,10 @@ mod fault;
 mod isa;
 #[cfg_attr(not(target_arch = "riscv64"), allow(dead_code, reason = "for hosts with KVM; tested everywhere"))]
 mod one_reg;
+#[cfg_attr(not(target_arch = "riscv64"), allow(dead_code, reason = "for hosts with KVM; tested everywhere"))]
+mod roles;
+#[cfg_attr(not(target_arch = "riscv64"), allow(dead_code, reason = "for hosts with KVM; tested everywhere"))]
+mod sbi;
 #[cfg_attr(not(target_arch = "riscv64"), allow(dead_code, reason = "for hosts with KVM; tested everywhere"))]
 mod state;
 

@@ -27,12 +27,14 @@ const FP_D: u64 = 6;
 const ISA_EXT: u64 = 7;
 const SBI_EXT: u64 = 8;
 const VECTOR: u64 = 9;
+const SBI_STATE: u64 = 10;
 
 const fn id(size: u32, kind: u64, subtype: u64, index: u64) -> RegId {
     RegId(RISCV | (size as u64) << SIZE_SHIFT | kind << TYPE_SHIFT | subtype << SUBTYPE_SHIFT | index)
 }
 
-/// Of the harts themselves, fixed once one has run.
+/// Of the harts themselves, fixed once one has run. The first is `misa`'s letters.
+pub const MISA: RegId = id(U64, CONFIG, 0, 0);
 pub const ZICBOM_BLOCK: RegId = id(U64, CONFIG, 0, 1);
 pub const MVENDORID: RegId = id(U64, CONFIG, 0, 2);
 pub const MARCHID: RegId = id(U64, CONFIG, 0, 3);
@@ -57,7 +59,8 @@ pub const fn csr(index: u64) -> RegId {
     id(U64, CSR, 0, index)
 }
 
-/// A CSR of Ssaia.
+/// A CSR of Ssaia: siselect, iprio1, iprio2, then the upper halves that only 32-bit harts have: sieh, siph, iprio1h,
+/// iprio2h.
 pub const fn csr_aia(index: u64) -> RegId {
     id(U64, CSR, 1, index)
 }
@@ -91,13 +94,26 @@ pub const fn isa_extension(number: usize) -> RegId {
 }
 
 /// An SBI extension by KVM's number: 1 where the kernel answers its calls or hands them on.
-pub const fn sbi_extension(number: u64) -> RegId {
-    id(U64, SBI_EXT, 0, number)
+pub const fn sbi_extension(number: usize) -> RegId {
+    id(U64, SBI_EXT, 0, number as u64)
 }
 
-/// KVM's numbers of SBI extensions that it hands on, and that are off until somebody wants them.
-pub const SBI_DBCN: u64 = 9;
-pub const SBI_SUSP: u64 = 11;
+/// Guest physical address of the steal-time area (SBI STA), all ones for none; the second is for 32-bit harts.
+pub const STEAL_TIME: RegId = id(U64, SBI_STATE, 0, 0);
+pub const STEAL_TIME_HIGH: RegId = id(U64, SBI_STATE, 0, 1);
+
+/// A feature of SBI FWFT by KVM's place of it: whether calls may use it, whether it is locked, and its value.
+pub const fn feature_enable(place: u64) -> RegId {
+    id(U64, SBI_STATE, 1, 3 * place)
+}
+
+pub const fn feature_lock(place: u64) -> RegId {
+    id(U64, SBI_STATE, 1, 3 * place + 1)
+}
+
+pub const fn feature_value(place: u64) -> RegId {
+    id(U64, SBI_STATE, 1, 3 * place + 2)
+}
 
 pub const VSTART: RegId = id(U64, VECTOR, 0, 0);
 pub const VL: RegId = id(U64, VECTOR, 0, 1);
@@ -116,6 +132,39 @@ impl RegId {
         1 << (self.0 >> SIZE_SHIFT & 15)
     }
 
+    const fn kind(self) -> u64 {
+        self.0 >> TYPE_SHIFT & 0xff
+    }
+
+    const fn subtype(self) -> u64 {
+        self.0 >> SUBTYPE_SHIFT & 0xff
+    }
+
+    const fn index(self) -> usize {
+        (self.0 & 0xffff) as usize
+    }
+
+    /// KVM's number of the ISA extension, if it is one's switch.
+    pub fn isa_number(self) -> Option<usize> {
+        (self.kind() == ISA_EXT && self.subtype() == 0).then_some(self.index())
+    }
+
+    /// KVM's number of the SBI extension, if it is one's switch.
+    pub fn sbi_number(self) -> Option<usize> {
+        (self.kind() == SBI_EXT && self.subtype() == 0).then_some(self.index())
+    }
+
+    /// Whether it is one of f0 to f31 and fcsr of harts that only have F. KVM lists them beside those of D, of which
+    /// they are pieces.
+    pub fn is_single(self) -> bool {
+        self.kind() == FP_F && self.index() <= 32
+    }
+
+    /// Whether it is one of v0 to v31, of whatever size.
+    pub fn is_vector(self) -> bool {
+        self.kind() == VECTOR && (6..38).contains(&self.index())
+    }
+
     fn error(self, e: &io::Error) -> io::Error {
         io::Error::new(e.kind(), format!("register {:#x}: {e}", self.0))
     }
@@ -127,6 +176,9 @@ pub trait OneReg {
     fn read(&self, id: RegId, data: &mut [u8]) -> io::Result<()>;
     /// Writes a register from `data`, which has just its size.
     fn write(&self, id: RegId, data: &[u8]) -> io::Result<()>;
+
+    /// Every register that the vCPU has.
+    fn list(&self) -> io::Result<Vec<RegId>>;
 
     /// A register of up to 64 bits; `None` where there is no such register.
     fn find(&self, id: RegId) -> io::Result<Option<u64>> {
@@ -164,7 +216,13 @@ mod tests {
         assert_eq!(FCSR_DOUBLE.0, 0x8020_0000_0600_0020);
         assert_eq!(f_single(3).0, 0x8020_0000_0500_0003);
         assert_eq!(isa_extension(15).0, 0x8030_0000_0700_000f);
-        assert_eq!(sbi_extension(SBI_DBCN).0, 0x8030_0000_0800_0009);
+        assert_eq!(sbi_extension(9).0, 0x8030_0000_0800_0009);
+        assert_eq!(STEAL_TIME_HIGH.0, 0x8030_0000_0a00_0001);
+        assert_eq!(feature_value(1).0, 0x8030_0000_0a01_0005, "pointer masking");
+        assert_eq!((isa_extension(15).isa_number(), sbi_extension(9).isa_number()), (Some(15), None));
+        assert_eq!((sbi_extension(9).sbi_number(), RegId(0x8030_0000_0801_0000).sbi_number()), (Some(9), None));
+        assert!(f_single(31).is_single() && FCSR_SINGLE.is_single() && !f_double(0).is_single());
+        assert!(v(31, 64).is_vector() && !VLENB.is_vector() && !RegId(0x8040_0000_0900_0026).is_vector());
         assert_eq!(v(0, 16).0, 0x8040_0000_0900_0006, "128 bits");
         assert_eq!((v(0, 32).size(), PC.size(), FCSR_DOUBLE.size()), (32, 8, 4));
     }

@@ -2,13 +2,20 @@
 //!
 //! KVM has no M-mode: what only M-mode sees stays as it was in the [`HartState`]. STIP and SEIP of `sip` are lines, of
 //! the kernel's timer and of the interrupt controller, and no state; SSIP is.
+//!
+//! The kernel's timer is `stimecmp`, whoever sets it. On hosts with Sstc the vCPU's register is that of the hart, and
+//! `state` says nothing. On others the kernel has a timer of its own for SBI's calls: armed, or off once it has raised
+//! STIP, when the deadline is the past one that it still shows.
 
 use std::io;
 
 use arch::csr::mstatus;
 use arch::ext::{Ext, IsaConfig};
 
+use super::isa;
 use super::one_reg::{self as reg, OneReg, RegId};
+use super::sbi;
+use crate::tcg::interrupts::GUEST_PRIORITIES;
 use crate::{HartIrq, HartState, Mode};
 
 /// A CSR as KVM and as [`HartState`] have it.
@@ -60,8 +67,18 @@ static CSRS: &[Row] = &[
     field!(reg::csr(9), scounteren),
     field!(reg::csr(10), senvcfg),
     Row { needs: Some(Ext::Ssaia), ..field!(reg::csr_aia(0), siselect) },
-    Row { needs: Some(Ext::Ssaia), ..field!(reg::csr_aia(1), siprio[0]) },
-    Row { needs: Some(Ext::Ssaia), ..field!(reg::csr_aia(2), siprio[1]) },
+    Row {
+        id: reg::csr_aia(1),
+        needs: Some(Ext::Ssaia),
+        get: |s| gather(&s.csr.siprio, 0),
+        set: |s, v| scatter(&mut s.csr.siprio, 0, v),
+    },
+    Row {
+        id: reg::csr_aia(2),
+        needs: Some(Ext::Ssaia),
+        get: |s| gather(&s.csr.siprio, 1),
+        set: |s, v| scatter(&mut s.csr.siprio, 1, v),
+    },
     Row { needs: Some(Ext::Smstateen), ..field!(reg::SSTATEEN0, sstateen[0]) },
     Row { needs: Some(Ext::V), ..field!(reg::VSTART, vstart) },
     Row { needs: Some(Ext::V), ..field!(reg::VL, vl) },
@@ -74,9 +91,76 @@ const SSTATUS: usize = 0;
 const SEPC: usize = 4;
 const SCAUSE: usize = 5;
 const STVAL: usize = 6;
+const SIP: usize = 7;
 
 fn merge(slot: &mut u64, value: u64, mask: u64) {
     *slot = *slot & !mask | value & mask;
+}
+
+/// KVM's priorities are in the form of `hviprio1` and `hviprio2`.
+fn gather(siprio: &[u64; 8], word: usize) -> u64 {
+    let byte = |&code: &u8| siprio[usize::from(code / 8)] >> (8 * (code % 8)) & 0xff;
+    let places = GUEST_PRIORITIES[8 * word..8 * word + 8].iter().enumerate();
+    places.filter(|(_, code)| **code != 0).map(|(place, code)| byte(code) << (8 * place)).sum()
+}
+
+fn scatter(siprio: &mut [u64; 8], word: usize, value: u64) {
+    let places = GUEST_PRIORITIES[8 * word..8 * word + 8].iter().enumerate();
+    for (place, code) in places.filter(|(_, code)| **code != 0) {
+        let shift = 8 * (code % 8);
+        merge(&mut siprio[usize::from(code / 8)], (value >> (8 * place) & 0xff) << shift, 0xff << shift);
+    }
+}
+
+fn rows(isa: &IsaConfig) -> impl Iterator<Item = &'static Row> {
+    CSRS.iter().filter(|row| row.needs.is_none_or(|ext| isa.has(ext)))
+}
+
+/// Whether [`load`] and [`store`] carry the register.
+pub fn holds(id: RegId, isa: &IsaConfig) -> bool {
+    let core = id == reg::PC || id == reg::MODE || (1..32).any(|n| id == reg::x(n));
+    let timer = [reg::TIMER_COMPARE, reg::TIMER_STATE].contains(&id);
+    let float = if isa.has(Ext::D) {
+        id == reg::FCSR_DOUBLE || (0..32).any(|n| id == reg::f_double(n))
+    } else {
+        id.is_single() && isa.has(Ext::F)
+    };
+    let vector = isa.has(Ext::V) && id.is_vector() && id.size() == isa.vlen as usize / 8;
+    core || timer || float || vector || rows(isa).any(|row| row.id == id)
+}
+
+/// When the timer interrupt is due; `u64::MAX` for never.
+pub fn deadline(regs: &impl OneReg) -> io::Result<u64> {
+    let fired = || Ok::<_, io::Error>(regs.get(reg::csr(SIP as u64))? & HartIrq::SupervisorTimer.mask() != 0);
+    let armed = has_stimecmp(regs)? || regs.get(reg::TIMER_STATE)? == 1 || fired()?;
+    if armed { regs.get(reg::TIMER_COMPARE) } else { Ok(u64::MAX) }
+}
+
+/// Whether the timer is the hart's own. The kernel can take Sstc from no vCPU, whatever the machine's ISA says.
+fn has_stimecmp(regs: &impl OneReg) -> io::Result<bool> {
+    Ok(regs.find(isa::register(Ext::Sstc))? == Some(1))
+}
+
+fn set_deadline(regs: &impl OneReg, to: u64) -> io::Result<()> {
+    if has_stimecmp(regs)? {
+        return regs.set(reg::TIMER_COMPARE, to);
+    }
+    let armed = regs.get(reg::TIMER_STATE)? == 1;
+    if armed && regs.get(reg::TIMER_COMPARE)? == to {
+        return Ok(());
+    }
+    if armed {
+        // The kernel refuses to turn off a timer that is off.
+        regs.set(reg::TIMER_STATE, 0)?;
+    }
+    regs.set(reg::TIMER_COMPARE, to)?;
+    if to != u64::MAX {
+        // Kernels take the 1 for the deadline, too: the interrupt comes at once, which guests have to bear anyway, and the
+        // deadline that shows has to be written again.
+        regs.set(reg::TIMER_STATE, 1)?;
+        regs.set(reg::TIMER_COMPARE, to)?;
+    }
+    Ok(())
 }
 
 /// Reads all that the vCPU holds into `s`.
@@ -87,12 +171,11 @@ pub fn load(regs: &impl OneReg, isa: &IsaConfig, s: &mut HartState) -> io::Resul
     for n in 1..32 {
         s.x[n] = regs.get(reg::x(n))?;
     }
-    for row in CSRS.iter().filter(|row| row.needs.is_none_or(|ext| isa.has(ext))) {
+    for row in rows(isa) {
         (row.set)(s, regs.get(row.id)?);
     }
-    // With Sstc the guest sets its deadline itself, and the kernel only calls a timer armed that SBI has set.
-    let armed = isa.has(Ext::Sstc) || regs.find(reg::TIMER_STATE)? == Some(1);
-    s.csr.stimecmp = if armed { regs.get(reg::TIMER_COMPARE)? } else { u64::MAX };
+    s.csr.stimecmp = deadline(regs)?;
+    sbi::load(regs, s)?;
     if isa.has(Ext::D) {
         for n in 0..32 {
             s.f[n] = regs.get(reg::f_double(n))?;
@@ -116,15 +199,11 @@ pub fn load(regs: &impl OneReg, isa: &IsaConfig, s: &mut HartState) -> io::Resul
 /// Writes all that the vCPU can hold of `s`.
 pub fn store(regs: &impl OneReg, isa: &IsaConfig, s: &HartState) -> io::Result<()> {
     store_core(regs, s)?;
-    for row in CSRS.iter().filter(|row| row.needs.is_none_or(|ext| isa.has(ext))) {
+    for row in rows(isa) {
         regs.set(row.id, (row.get)(s))?;
     }
-    regs.set(reg::TIMER_COMPARE, s.csr.stimecmp)?;
-    let armed = u64::from(s.csr.stimecmp != u64::MAX);
-    // The kernel refuses to turn off a timer that is off.
-    if !isa.has(Ext::Sstc) && (armed != 0 || regs.find(reg::TIMER_STATE)? == Some(1)) {
-        regs.set(reg::TIMER_STATE, armed)?;
-    }
+    set_deadline(regs, s.csr.stimecmp)?;
+    sbi::store(regs, s)?;
     if isa.has(Ext::D) {
         for n in 0..32 {
             regs.set(reg::f_double(n), s.f[n])?;
@@ -185,6 +264,18 @@ pub mod tests {
             self.0.borrow_mut().insert(id, data.to_vec());
             Ok(())
         }
+
+        fn list(&self) -> io::Result<Vec<RegId>> {
+            Ok(self.0.borrow().keys().copied().collect())
+        }
+    }
+
+    /// A vCPU of a host with Sstc, or without.
+    fn vcpu(sstc: bool) -> Registers {
+        let regs = Registers::default();
+        regs.set(isa::register(Ext::Sstc), u64::from(sstc)).unwrap();
+        regs.set(reg::TIMER_STATE, 0).unwrap();
+        regs
     }
 
     fn isa(exts: &[Ext]) -> IsaConfig {
@@ -208,25 +299,27 @@ pub mod tests {
         (c.stvec, c.sscratch, c.sepc, c.scause, c.stval) = (1 << 40, 2, 3 << 40, 4, 5);
         (c.satp, c.scounteren, c.senvcfg, c.stimecmp, c.fcsr) = (6, 7, 8, 9, 0x21);
         (c.vstart, c.vl, c.vtype, c.vcsr) = (1, 2, 3, 4);
-        (c.siselect, c.siprio, c.sstateen[0]) = (0x30, [11, 12, 0, 0, 0, 0, 0, 0], 13);
+        (c.siselect, c.siprio, c.sstateen[0]) = (0x30, [0x0b00_0000_0c00, 0x0d << 40, 0x0e, 0, 0, 0, 0, 0], 13);
         s
     }
 
     #[test]
     fn a_round_trip_changes_nothing() {
         let isa = isa(&[Ext::V, Ext::Ssaia, Ext::Smstateen]);
-        let (regs, s) = (Registers::default(), state());
+        let (regs, s) = (vcpu(true), state());
         store(&regs, &isa, &s).unwrap();
         let mut back = HartState::default();
         load(&regs, &isa, &mut back).unwrap();
         assert_eq!(back, s);
         assert_eq!(regs.get(reg::csr(10)).unwrap(), 8, "senvcfg is the last of the general CSRs");
         assert_eq!(regs.0.borrow()[&reg::v(31, 32)], s.v.0[31 * 32..32 * 32]);
+        let priorities = [1, 2].map(|n| regs.get(reg::csr_aia(n)).unwrap());
+        assert_eq!(priorities, [0x0d00_0b00_0c00, 0x0e], "interrupts 1, 5 and 13; 16");
     }
 
     #[test]
     fn what_only_machine_mode_sees_stays() {
-        let regs = Registers::default();
+        let regs = vcpu(true);
         let isa = isa(&[]);
         store(&regs, &isa, &state()).unwrap();
         let mut s = HartState::default();
@@ -239,9 +332,10 @@ pub mod tests {
 
     #[test]
     fn a_guest_that_sets_its_deadline_itself_keeps_it() {
-        let (regs, isa) = (Registers::default(), isa(&[Ext::Sstc]));
+        let (regs, mut isa) = (vcpu(true), isa(&[]));
+        // The machine's ISA may be without it; the vCPU is not.
+        isa.exts.remove(Ext::Sstc);
         store(&regs, &isa, &state()).unwrap();
-        regs.set(reg::TIMER_STATE, 0).unwrap();
         let mut s = HartState::default();
         load(&regs, &isa, &mut s).unwrap();
         assert_eq!(s.csr.stimecmp, 9);
@@ -252,13 +346,22 @@ pub mod tests {
     }
 
     #[test]
-    fn no_deadline_is_a_timer_that_is_off() {
-        let (regs, mut isa) = (Registers::default(), isa(&[]));
-        isa.exts.remove(Ext::Sstc);
+    fn the_kernels_timer_is_armed_off_or_has_fired() {
+        let (regs, isa) = (vcpu(false), isa(&[]));
         let mut s = state();
         s.csr.stimecmp = u64::MAX;
         store(&regs, &isa, &s).unwrap();
-        assert_eq!(regs.find(reg::TIMER_STATE).unwrap(), None, "it was off");
+        assert_eq!(regs.get(reg::TIMER_STATE).unwrap(), 0);
+        s.csr.stimecmp = 100;
+        store(&regs, &isa, &s).unwrap();
+        assert_eq!((regs.get(reg::TIMER_STATE).unwrap(), deadline(&regs).unwrap()), (1, 100));
+        // Fired: off, and the interrupt is pending until the guest sets the next deadline.
+        regs.set(reg::TIMER_STATE, 0).unwrap();
+        assert_eq!(deadline(&regs).unwrap(), u64::MAX);
+        regs.set(reg::csr(7), HartIrq::SupervisorTimer.mask()).unwrap();
+        load(&regs, &isa, &mut s).unwrap();
+        assert_eq!((s.csr.stimecmp, s.csr.mip), (100, 0));
+        s.csr.stimecmp = u64::MAX;
         regs.set(reg::TIMER_STATE, 1).unwrap();
         store(&regs, &isa, &s).unwrap();
         assert_eq!(regs.get(reg::TIMER_STATE).unwrap(), 0);

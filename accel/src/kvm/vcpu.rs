@@ -15,15 +15,18 @@ use std::time::Duration;
 
 use kvm_bindings::{
     KVM_MP_STATE_RUNNABLE, KVM_MP_STATE_STOPPED, KVM_SYSTEM_EVENT_CRASH, KVM_SYSTEM_EVENT_RESET,
-    KVM_SYSTEM_EVENT_SHUTDOWN, kvm_mp_state,
+    KVM_SYSTEM_EVENT_SHUTDOWN, RegList, kvm_mp_state,
 };
 use kvm_ioctls::{VcpuExit as KvmExit, VcpuFd};
 
 use super::one_reg::{self as reg, OneReg, RegId};
-use super::{fault, ioctl, state};
+use super::{fault, ioctl, roles, state};
 use crate::tcg::csr;
 use crate::tcg::mmu::walk::Access;
-use crate::{AccelError, HartIrq, HartState, MpState, SbiCall, ShutdownReason, Vcpu, VcpuExit, VcpuHandle, VmConfig};
+use crate::{
+    AccelError, HartIrq, HartState, HostRegister, MpState, SbiCall, ShutdownReason, Vcpu, VcpuExit, VcpuHandle,
+    VmConfig,
+};
 
 /// A vCPU's registers by the descriptor.
 pub struct Registers<'a>(pub &'a VcpuFd);
@@ -35,6 +38,19 @@ impl OneReg for Registers<'_> {
 
     fn write(&self, id: RegId, data: &[u8]) -> io::Result<()> {
         self.0.set_one_reg(id.0, data).map(drop).map_err(io::Error::from)
+    }
+
+    fn list(&self) -> io::Result<Vec<RegId>> {
+        // More than any kernel has; one that has more says how many.
+        let mut room = 1024;
+        loop {
+            let mut list = RegList::new(room).map_err(io::Error::other)?;
+            match self.0.get_reg_list(&mut list) {
+                Ok(()) => return Ok(list.as_slice().iter().copied().map(RegId).collect()),
+                Err(e) if e.errno() == libc::E2BIG && room < 1 << 16 => room *= 2,
+                Err(e) => return Err(e.into()),
+            }
+        }
     }
 }
 
@@ -377,7 +393,7 @@ impl KvmVcpu {
     fn is_woken(&self) -> io::Result<bool> {
         let regs = Registers(&self.fd);
         let (sie, mut sip) = (regs.get(reg::csr(1))?, regs.get(reg::csr(7))?);
-        let due = regs.get(reg::TIMER_STATE)? != 0 && regs.get(reg::TIMER_COMPARE)? <= regs.get(reg::TIME)?;
+        let due = state::deadline(&regs)? <= regs.get(reg::TIME)?;
         sip |= if due { HartIrq::SupervisorTimer.mask() } else { 0 };
         Ok(sie & sip != 0)
     }
@@ -448,6 +464,19 @@ impl Vcpu for KvmVcpu {
         self.finish()
             .and_then(|()| self.store(state))
             .unwrap_or_else(|e| panic!("cannot write the registers of hart {} to KVM: {e}", self.hart));
+    }
+
+    fn host_registers(&mut self) -> Result<Vec<HostRegister>, AccelError> {
+        let list = || -> io::Result<Vec<HostRegister>> {
+            let regs = Registers(&self.fd);
+            let read = |id: RegId| {
+                let mut value = vec![0; id.size()];
+                regs.read(id, &mut value)?;
+                Ok(HostRegister { id: id.0, role: roles::of(id, &self.config.isa), value })
+            };
+            regs.list()?.into_iter().map(read).collect()
+        };
+        list().map_err(|e| self.error("list the registers", e))
     }
 
     fn handle(&self) -> Arc<dyn VcpuHandle> {

@@ -1,10 +1,11 @@
 //! The engine and its machines.
 
 use std::os::fd::BorrowedFd;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use arch::ext::Ext;
+use arch::ext::{Ext, IsaConfig};
 use kvm_bindings::kvm_userspace_memory_region;
 use kvm_ioctls::{Cap, Kvm as KvmFd, VmFd};
 use vm_memory::{Address, GuestMemoryBackend, GuestMemoryRegion};
@@ -12,7 +13,7 @@ use vm_memory::{Address, GuestMemoryBackend, GuestMemoryRegion};
 use super::one_reg::{self as reg, OneReg};
 use super::options::KvmOptions;
 use super::vcpu::{KvmVcpu, Registers};
-use super::{ioctl, isa};
+use super::{ioctl, isa, roles, sbi};
 use crate::{Accel, AccelError, HartSet, HostHarts, RemoteFence, Vcpu, Vm, VmConfig};
 
 /// The engine.
@@ -119,6 +120,14 @@ fn add_memory(fd: &VmFd, config: &VmConfig) -> Result<(), AccelError> {
     Ok(())
 }
 
+/// Names the registers of a newer kernel that no row here knows: what is in them is in no state.
+fn report_unknown(regs: &Registers<'_>, isa: &IsaConfig) -> io::Result<()> {
+    for id in regs.list()?.into_iter().filter(|id| roles::of(*id, isa).is_none()) {
+        tracing::debug!("KVM has a register that is not known here: {:#x}", id.0);
+    }
+    Ok(())
+}
+
 /// A machine. The descriptor comes first: memory goes after the kernel has let go of it.
 struct KvmVm {
     fd: VmFd,
@@ -142,11 +151,9 @@ impl Vm for KvmVm {
             let names: Vec<_> = stay.into_iter().map(Ext::name).collect();
             tracing::info!("KVM cannot take {} from the harts; the device tree does not name them", names.join(", "));
         }
-        // Off until somebody answers them; kernels that do not know them do without.
-        for number in [reg::SBI_DBCN, reg::SBI_SUSP] {
-            if regs.find(reg::sbi_extension(number)).map_err(failed("set up SBI"))?.is_some() {
-                regs.set(reg::sbi_extension(number), 1).map_err(failed("set up SBI"))?;
-            }
+        sbi::configure(&regs).map_err(failed("set up SBI"))?;
+        if hart == 0 {
+            report_unknown(&regs, &self.config.isa).map_err(failed("list the registers"))?;
         }
         let vcpu = KvmVcpu::new(hart, fd, Arc::clone(&self.config), Arc::clone(&self.time_is_old))
             .map_err(failed("set up the vCPU"))?;

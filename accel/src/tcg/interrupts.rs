@@ -192,7 +192,7 @@ fn supervisor_top(s: &HartState, w: &World<'_>) -> Option<Top> {
 }
 
 /// The interrupts whose priority `hviprio1` and `hviprio2` hold, a byte each; 0 where they hold none.
-const GUEST_PRIORITIES: [u8; 16] = [0, 1, 0, 5, 0, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23];
+pub const GUEST_PRIORITIES: [u8; 16] = [0, 1, 0, 5, 0, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23];
 
 fn guest_number(s: &HartState, code: u16) -> u16 {
     let bytes = [s.csr.hviprio1, s.csr.hviprio2].map(u64::to_le_bytes);

@@ -53,6 +53,19 @@ impl Setup {
 
 /// The optional parts of [`GuestBus`], for a test that brings its own.
 pub trait Extra: Send + Sync {
+    /// A device of the test's own.
+    fn read(&self, _gpa: u64, _data: &mut [u8]) -> Result<(), BusFault> {
+        Err(BusFault)
+    }
+
+    fn write(&self, _gpa: u64, _data: &[u8]) -> Result<(), BusFault> {
+        Err(BusFault)
+    }
+
+    fn answers(&self, _gpa: u64) -> bool {
+        false
+    }
+
     fn watched(&self) -> Vec<u64> {
         Vec::new()
     }
@@ -81,17 +94,23 @@ impl GuestBus for Bus {
             data.iter_mut().enumerate().for_each(|(i, b)| *b = u8::from(i % 2 == 0));
             return Ok(());
         }
-        Err(BusFault)
+        self.extra.as_ref().map_or(Err(BusFault), |extra| extra.read(gpa, data))
     }
 
-    fn write(&self, gpa: u64, _: &[u8]) -> Result<(), BusFault> {
+    fn write(&self, gpa: u64, data: &[u8]) -> Result<(), BusFault> {
         let handles = self.handles.lock().unwrap();
-        let handle = gpa.checked_sub(END).and_then(|o| handles.get((o / 8) as usize));
-        handle.map(|h| h.kick()).ok_or(BusFault)
+        match gpa.checked_sub(END).and_then(|o| handles.get((o / 8) as usize)) {
+            Some(handle) => {
+                handle.kick();
+                Ok(())
+            }
+            None => self.extra.as_ref().map_or(Err(BusFault), |extra| extra.write(gpa, data)),
+        }
     }
 
     fn answers(&self, gpa: u64) -> bool {
-        (ROM..ROM + 0x1000).contains(&gpa) || (END..END + 0x1000).contains(&gpa)
+        let own = (ROM..ROM + 0x1000).contains(&gpa) || (END..END + 0x1000).contains(&gpa);
+        own || self.extra.as_ref().is_some_and(|extra| extra.answers(gpa))
     }
 
     fn watched(&self) -> Vec<u64> {

@@ -1,0 +1,145 @@
+//! A machine of KVM's with a device that tests can look into.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use accel::select::{Choice, select};
+use accel::{Accel, BusFault, Clock, HartState, HostHarts, SbiCall, Vcpu, VcpuExit};
+use arch::ext::IsaConfig;
+
+use crate::guest::setup::{Extra, Setup};
+use crate::guest::{Asm, CODE, END, Guest, Op};
+
+/// Loads read how many came before, stores are noted.
+pub const DEVICE: u64 = 0x10_1000;
+/// Nothing answers here.
+pub const NOWHERE: u64 = 0x10_2000;
+
+/// Cause of an interrupt by the timer, in `scause`.
+pub const TIMER: u64 = 1 << 63 | 5;
+
+/// What the machine's device has seen.
+#[derive(Default)]
+pub struct Device {
+    pub loads: AtomicU64,
+    stores: Mutex<Vec<(u64, u64)>>,
+}
+
+impl Device {
+    /// The stores so far: address and value.
+    pub fn stores(&self) -> Vec<(u64, u64)> {
+        self.stores.lock().unwrap().clone()
+    }
+}
+
+impl Extra for Device {
+    fn read(&self, gpa: u64, data: &mut [u8]) -> Result<(), BusFault> {
+        if !self.answers(gpa) {
+            return Err(BusFault);
+        }
+        let value = self.loads.fetch_add(1, Ordering::SeqCst).to_le_bytes();
+        data.iter_mut().zip(value).for_each(|(byte, v)| *byte = v);
+        Ok(())
+    }
+
+    fn write(&self, gpa: u64, data: &[u8]) -> Result<(), BusFault> {
+        if !self.answers(gpa) {
+            return Err(BusFault);
+        }
+        let mut value = [0; 8];
+        value[..data.len()].copy_from_slice(data);
+        self.stores.lock().unwrap().push((gpa, u64::from_le_bytes(value)));
+        Ok(())
+    }
+
+    fn answers(&self, gpa: u64) -> bool {
+        (DEVICE..DEVICE + 0x1000).contains(&gpa)
+    }
+}
+
+/// The engine, and what this host's harts have.
+pub fn engine() -> (Box<dyn Accel>, HostHarts) {
+    let engine = select(&[Choice::Kvm]).unwrap_or_else(|e| panic!("{}", e[0])).engine;
+    let harts = engine.host_harts().expect("KVM tells of the harts").expect("harts of the host");
+    (engine, harts)
+}
+
+/// A machine with harts of all that the host has.
+pub struct Machine {
+    pub guest: Guest,
+    pub device: Arc<Device>,
+}
+
+impl Machine {
+    pub fn new(harts: u32) -> Self {
+        Self::with(harts, |_| {})
+    }
+
+    /// Of an ISA that `change` made of the host's.
+    pub fn with(harts: u32, change: impl FnOnce(&mut IsaConfig)) -> Self {
+        let (engine, host) = engine();
+        let mut isa = host.isa;
+        change(&mut isa);
+        let device = Arc::new(Device::default());
+        let clock = Arc::new(Clock::new(host.timebase));
+        let extra = Some(Arc::clone(&device) as _);
+        let guest = Setup { harts, isa, clock, extra, ..Setup::default() }.start(&*engine);
+        Self { guest, device }
+    }
+
+    /// Loads `program` at [`CODE`]; what it ends with is added.
+    pub fn program(&self, program: impl FnOnce(&mut Asm)) {
+        let mut a = Asm::at(CODE);
+        program(&mut a);
+        end(&mut a);
+        self.load(&a);
+    }
+
+    /// S-mode state of hart `id` at [`CODE`], with its place to end at in x31.
+    pub fn start(&self, id: u32) -> HartState {
+        let mut s = self.supervisor(id, CODE);
+        s.x[31] = END + 8 * u64::from(id);
+        s
+    }
+}
+
+impl Deref for Machine {
+    type Target = Guest;
+
+    fn deref(&self) -> &Guest {
+        &self.guest
+    }
+}
+
+impl DerefMut for Machine {
+    fn deref_mut(&mut self) -> &mut Guest {
+        &mut self.guest
+    }
+}
+
+/// Ends the program of the hart that x31 is of.
+pub fn end(a: &mut Asm) {
+    a.s(Op::Sd, 0, 31, 0);
+    let here = a.here();
+    a.j(0, here);
+}
+
+/// Runs to the end of the program; calls of SBI that get here are none's.
+pub fn finish(v: &mut Box<dyn Vcpu>) -> HartState {
+    finish_with(v, |call| panic!("unexpected {call:?}"))
+}
+
+/// The same, with answers to SBI's calls: error and value.
+pub fn finish_with(v: &mut Box<dyn Vcpu>, mut sbi: impl FnMut(&SbiCall) -> (i64, u64)) -> HartState {
+    loop {
+        match v.run().expect("the engine runs") {
+            VcpuExit::Kicked => return v.state(),
+            VcpuExit::Sbi(call) => {
+                let (error, value) = sbi(&call);
+                v.finish_sbi(&call, error, value);
+            }
+            other => panic!("unexpected exit {other:?}"),
+        }
+    }
+}
