@@ -1,7 +1,6 @@
 //! The engine and its machines.
 
 use std::os::fd::BorrowedFd;
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -121,11 +120,16 @@ fn add_memory(fd: &VmFd, config: &VmConfig) -> Result<(), AccelError> {
 }
 
 /// Names the registers of a newer kernel that no row here knows: what is in them is in no state.
-fn report_unknown(regs: &Registers<'_>, isa: &IsaConfig) -> io::Result<()> {
-    for id in regs.list()?.into_iter().filter(|id| roles::of(*id, isa).is_none()) {
-        tracing::debug!("KVM has a register that is not known here: {:#x}", id.0);
+fn report_unknown(regs: &Registers<'_>, isa: &IsaConfig) {
+    match regs.list() {
+        Ok(list) => {
+            for id in list.into_iter().filter(|id| roles::of(*id, isa).is_none()) {
+                tracing::debug!("KVM has a register that is not known here: {:#x}", id.0);
+            }
+        }
+        // Kernels before 6.6 have none.
+        Err(e) => tracing::debug!("KVM does not list its registers: {e}"),
     }
-    Ok(())
 }
 
 /// A machine. The descriptor comes first: memory goes after the kernel has let go of it.
@@ -153,7 +157,7 @@ impl Vm for KvmVm {
         }
         sbi::configure(&regs).map_err(failed("set up SBI"))?;
         if hart == 0 {
-            report_unknown(&regs, &self.config.isa).map_err(failed("list the registers"))?;
+            report_unknown(&regs, &self.config.isa);
         }
         let vcpu = KvmVcpu::new(hart, fd, Arc::clone(&self.config), Arc::clone(&self.time_is_old))
             .map_err(failed("set up the vCPU"))?;
