@@ -1,5 +1,6 @@
-//! Bus faults. KVM has no call for an MMIO access that nothing answers, so the trap is made here, as the specification
-//! has the hart take it: a load or store access fault at the instruction, with its virtual address.
+//! Faults of instructions that KVM leaves to us and that nothing answers. KVM has no call for such a trap, so that it is
+//! made here, as the specification has the hart take it: a load or store access fault at the instruction, with its
+//! virtual address; an illegal instruction, with its encoding.
 //!
 //! Privileged spec, "Supervisor Cause Register (scause)".
 
@@ -11,7 +12,7 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
 
 use crate::tcg::mmu::walk::{Access, PhysMem, Regime, translate};
 use crate::tcg::tinst::displacement;
-use crate::tcg::trap::take_trap;
+use crate::tcg::trap::{Trap, take_trap};
 use crate::{GuestRam, HartState};
 
 /// Guest RAM as page tables are read from it; only asked, never changed.
@@ -35,6 +36,12 @@ pub fn take(s: &mut HartState, isa: &IsaConfig, ram: &GuestRam, access: Access) 
     take_trap(s, isa, access.access_fault(va), epc);
 }
 
+/// The same for an instruction that names a CSR that there is not.
+pub fn take_illegal(s: &mut HartState, isa: &IsaConfig, ram: &GuestRam) {
+    let (trap, epc) = (Trap::illegal(instruction(s, isa, ram).unwrap_or(0)), s.pc);
+    take_trap(s, isa, trap, epc);
+}
+
 /// The same for a fetch, if the pc leads to where there is no RAM. Whether it does.
 pub fn take_fetch(s: &mut HartState, isa: &IsaConfig, ram: &GuestRam) -> bool {
     let nowhere = |va| match place(s, isa, ram, va) {
@@ -56,12 +63,17 @@ fn place(s: &HartState, isa: &IsaConfig, ram: &GuestRam, va: u64) -> Option<u64>
 
 /// The virtual address of the load or store at the pc.
 fn address(s: &HartState, isa: &IsaConfig, ram: &GuestRam) -> Option<u64> {
+    let raw = instruction(s, isa, ram)?;
+    let insn = Decoder::new(isa).decode(raw)?;
+    Some(s.x[usize::from(insn.rs1)].wrapping_add(displacement(&insn, raw)))
+}
+
+/// The instruction at the pc.
+fn instruction(s: &HartState, isa: &IsaConfig, ram: &GuestRam) -> Option<u32> {
     let half = |va| ram.read_obj::<u16>(GuestAddress(place(s, isa, ram, va)?)).ok();
     let low = half(s.pc)?;
     let high = if insn_len(low) == 4 { half(s.pc.wrapping_add(2))? } else { 0 };
-    let raw = u32::from(low) | u32::from(high) << 16;
-    let insn = Decoder::new(isa).decode(raw)?;
-    Some(s.x[usize::from(insn.rs1)].wrapping_add(displacement(&insn, raw)))
+    Some(u32::from(low) | u32::from(high) << 16)
 }
 
 #[cfg(test)]
@@ -89,6 +101,17 @@ mod tests {
         take(&mut s, &isa, &ram, Access::Load);
         assert_eq!((s.pc, s.csr.sepc, s.csr.scause, s.csr.stval), (RAM + 0x2000, RAM + 0x1000, 5, 0x1000_0000));
         assert_eq!(s.csr.mstatus & mstatus::SPP, mstatus::SPP);
+    }
+
+    #[test]
+    fn an_unknown_csr_is_an_illegal_instruction() {
+        let (ram, isa) = (ram(), IsaConfig::default());
+        // csrrw a4, stopei, zero
+        ram.write_obj(0x15c0_1773u32, GuestAddress(RAM + 0x1000)).unwrap();
+        let mut s = reset_supervisor(&isa, 0, RAM + 0x1000, 0);
+        s.csr.stvec = RAM + 0x2000;
+        take_illegal(&mut s, &isa, &ram);
+        assert_eq!((s.pc, s.csr.sepc, s.csr.scause, s.csr.stval), (RAM + 0x2000, RAM + 0x1000, 2, 0x15c0_1773));
     }
 
     #[test]

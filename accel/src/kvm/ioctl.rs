@@ -1,15 +1,15 @@
-//! What `kvm-ioctls` has no words for: SBI and CSR exits and the interrupt line of a vCPU, and events with descriptors of
-//! another type than its own.
+//! What `kvm-ioctls` has no words for: SBI and CSR exits and the interrupt line of a vCPU, events with descriptors of
+//! another type than its own, and lists of more than 200 registers; and the calls beside KVM's that guests need.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use kvm_bindings::{
     KVM_INTERRUPT_SET, KVM_INTERRUPT_UNSET, KVMIO, kvm_ioeventfd, kvm_ioeventfd_flag_nr_datamatch,
-    kvm_ioeventfd_flag_nr_deassign, kvm_run,
+    kvm_ioeventfd_flag_nr_deassign, kvm_reg_list, kvm_run,
 };
-use vmm_sys_util::ioctl::ioctl_with_ref;
-use vmm_sys_util::ioctl_iow_nr;
+use vmm_sys_util::ioctl::{ioctl_with_mut_ptr, ioctl_with_ref};
+use vmm_sys_util::{ioctl_iow_nr, ioctl_iowr_nr};
 
 use crate::SbiCall;
 
@@ -19,6 +19,7 @@ pub const EXIT_CSR: u32 = 36;
 
 ioctl_iow_nr!(KVM_INTERRUPT, KVMIO, 0x86, u32);
 ioctl_iow_nr!(KVM_IOEVENTFD, KVMIO, 0x79, kvm_ioeventfd);
+ioctl_iowr_nr!(KVM_GET_REG_LIST, KVMIO, 0xb0, kvm_reg_list);
 
 /// The SBI call of an exit with [`EXIT_SBI`].
 pub fn sbi_call(run: &kvm_run) -> SbiCall {
@@ -64,6 +65,28 @@ pub fn io_event(vm: &impl AsRawFd, gpa: u64, value: u32, event: BorrowedFd<'_>, 
     if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
+/// The numbers of a vCPU's registers.
+pub fn register_list(fd: &impl AsRawFd) -> io::Result<Vec<u64>> {
+    // The count comes first; asked with none, the kernel says how many there are.
+    let mut list = vec![0];
+    loop {
+        // SAFETY: the kernel writes no more numbers than the first one allows, which is how many there are behind it.
+        let done = unsafe { ioctl_with_mut_ptr(fd, KVM_GET_REG_LIST(), list.as_mut_ptr()) };
+        let count = usize::try_from(list[0]).unwrap_or(usize::MAX);
+        match io::Error::last_os_error() {
+            _ if done == 0 => {
+                list.truncate(1 + count);
+                list.remove(0);
+                return Ok(list);
+            }
+            e if e.raw_os_error() == Some(libc::E2BIG) && count >= list.len() && count < 1 << 16 => {
+                list.resize(1 + count, 0);
+            }
+            e => return Err(e),
+        }
+    }
+}
+
 /// The external interrupt of a vCPU, from any thread: the kernel takes this without the vCPU's lock.
 pub struct InterruptLine(OwnedFd);
 
@@ -91,4 +114,13 @@ pub fn allow_vectors() {
     const PR_RISCV_V_VSTATE_CTRL_ON: libc::c_ulong = 2;
     // SAFETY: changes a setting of the calling thread and touches no memory.
     unsafe { libc::prctl(PR_RISCV_V_SET_CONTROL, PR_RISCV_V_VSTATE_CTRL_ON) };
+}
+
+/// Makes the harts fetch what was written to memory, in all threads of this process: a guest's first instructions, which
+/// nobody fences but who wrote them.
+pub fn flush_instructions() {
+    const SYS_RISCV_FLUSH_ICACHE: libc::c_long = 259;
+    const ALL_THREADS: libc::c_ulong = 0;
+    // SAFETY: the kernel takes the range for a hint and touches no memory of it.
+    unsafe { libc::syscall(SYS_RISCV_FLUSH_ICACHE, 0, 0, ALL_THREADS) };
 }

@@ -42,6 +42,10 @@ const EXTENSIONS: [Extension; 14] = [
     row("MPXY", false),
 ];
 
+/// Those that have state.
+const STA: usize = 10;
+const FWFT: usize = 12;
+
 /// Whether this is an SBI extension's number here.
 pub fn is_known(number: usize) -> bool {
     number < EXTENSIONS.len()
@@ -114,9 +118,22 @@ static FEATURES: [Feature; 5] = [
     envcfg_bit!(2, envcfg::SSE),
 ];
 
-/// The places of features, and what is there.
-fn features() -> impl Iterator<Item = (u64, &'static Feature)> {
-    (0..).zip(&FEATURES)
+/// The features that the vCPU has, and their places. Kernels that do not know an extension refuse its registers in
+/// various ways, so that it is asked for first.
+fn features(regs: &impl OneReg) -> io::Result<Vec<(u64, &'static Feature)>> {
+    let mut found = Vec::new();
+    if regs.find(reg::sbi_extension(FWFT))?.is_some() {
+        for (place, feature) in (0..).zip(&FEATURES) {
+            if regs.find(reg::feature_value(place))?.is_some() {
+                found.push((place, feature));
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn has_steal_time(regs: &impl OneReg) -> io::Result<bool> {
+    Ok(regs.find(reg::sbi_extension(STA))?.is_some())
 }
 
 /// How many places of features there are.
@@ -126,10 +143,9 @@ pub fn feature_places() -> u64 {
 
 /// Reads what the kernel has of STA and FWFT into `s`.
 pub fn load(regs: &impl OneReg, s: &mut HartState) -> io::Result<()> {
-    s.sbi.steal_time = regs.find(reg::STEAL_TIME)?.unwrap_or(u64::MAX);
-    for (place, feature) in features() {
-        let Some(value) = regs.find(reg::feature_value(place))? else { continue };
-        (feature.set)(s, value);
+    s.sbi.steal_time = if has_steal_time(regs)? { regs.get(reg::STEAL_TIME)? } else { u64::MAX };
+    for (place, feature) in features(regs)? {
+        (feature.set)(s, regs.get(reg::feature_value(place))?);
         let locked = regs.get(reg::feature_lock(place))?;
         flag(&mut s.sbi.locked_features, 1 << feature.id, locked & 1);
     }
@@ -138,14 +154,12 @@ pub fn load(regs: &impl OneReg, s: &mut HartState) -> io::Result<()> {
 
 /// Writes it.
 pub fn store(regs: &impl OneReg, s: &HartState) -> io::Result<()> {
-    if regs.find(reg::STEAL_TIME)?.is_some() {
+    if has_steal_time(regs)? {
         regs.set(reg::STEAL_TIME, s.sbi.steal_time)?;
     }
-    for (place, feature) in features() {
-        if regs.find(reg::feature_value(place))?.is_some() {
-            regs.set(reg::feature_value(place), (feature.get)(s))?;
-            regs.set(reg::feature_lock(place), s.sbi.locked_features >> feature.id & 1)?;
-        }
+    for (place, feature) in features(regs)? {
+        regs.set(reg::feature_value(place), (feature.get)(s))?;
+        regs.set(reg::feature_lock(place), s.sbi.locked_features >> feature.id & 1)?;
     }
     Ok(())
 }
@@ -177,6 +191,10 @@ mod tests {
             regs.set(reg::feature_value(place), 0).unwrap();
         }
         regs.set(reg::STEAL_TIME, u64::MAX).unwrap();
+        load(&regs, &mut HartState::default()).unwrap();
+        for number in [STA, FWFT] {
+            regs.set(reg::sbi_extension(number), 1).unwrap();
+        }
         let mut s = HartState::default();
         s.csr.menvcfg = envcfg::ADUE | 2 << envcfg::PMM_SHIFT | envcfg::CBZE;
         s.csr.medeleg = MISALIGNED | 1 << 8;

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use kvm_bindings::{
     KVM_MP_STATE_RUNNABLE, KVM_MP_STATE_STOPPED, KVM_SYSTEM_EVENT_CRASH, KVM_SYSTEM_EVENT_RESET,
-    KVM_SYSTEM_EVENT_SHUTDOWN, RegList, kvm_mp_state,
+    KVM_SYSTEM_EVENT_SHUTDOWN, kvm_mp_state,
 };
 use kvm_ioctls::{VcpuExit as KvmExit, VcpuFd};
 
@@ -41,10 +41,7 @@ impl OneReg for Registers<'_> {
     }
 
     fn list(&self) -> io::Result<Vec<RegId>> {
-        // The most that there is room for; Linux has half of it. A kernel with more says so by E2BIG.
-        let mut list = RegList::new(500).map_err(io::Error::other)?;
-        self.0.get_reg_list(&mut list)?;
-        Ok(list.as_slice().iter().copied().map(RegId).collect())
+        Ok(ioctl::register_list(self.0)?.into_iter().map(RegId).collect())
     }
 }
 
@@ -328,7 +325,7 @@ impl KvmVcpu {
             KvmExit::Unsupported(ioctl::EXIT_CSR) => {
                 count(&exits.csr);
                 self.unfinished = true;
-                self.access_csr()?;
+                self.access_csr().map_err(|e| self.error("answer a CSR", e))?;
             }
             KvmExit::Debug(_) => return Ok(Some(VcpuExit::Debug)),
             KvmExit::Intr => count(&exits.interrupted),
@@ -349,17 +346,19 @@ impl KvmVcpu {
         state::store_trap(&Registers(&self.fd), &s)
     }
 
-    /// A CSR that the kernel leaves to us: the entropy source.
-    fn access_csr(&mut self) -> Result<(), AccelError> {
-        let run = self.fd.get_kvm_run();
-        let (number, ..) = ioctl::csr_access(run);
-        if number != u64::from(arch::csr::SEED) {
-            let what = format!("KVM hands on CSR {number:#x}, which vireo does not have");
-            return Err(self.error("run the guest", io::Error::other(what)));
+    /// A CSR that the kernel leaves to us: the entropy source. Others are of chips that are not there, as those of an
+    /// interrupt file where the kernel has no IMSIC.
+    fn access_csr(&mut self) -> io::Result<()> {
+        let (number, ..) = ioctl::csr_access(self.fd.get_kvm_run());
+        if number == u64::from(arch::csr::SEED) {
+            let value = csr::seed(csr::host_entropy());
+            ioctl::answer_csr(self.fd.get_kvm_run(), value);
+            return Ok(());
         }
-        let value = csr::seed(csr::host_entropy());
-        ioctl::answer_csr(self.fd.get_kvm_run(), value);
-        Ok(())
+        let mut s = self.load()?;
+        self.finish()?;
+        fault::take_illegal(&mut s, &self.config.isa, &self.config.ram);
+        state::store_trap(&Registers(&self.fd), &s)
     }
 
     /// The registers as they stand.
@@ -373,6 +372,8 @@ impl KvmVcpu {
 
     fn store(&mut self, s: &HartState) -> io::Result<()> {
         self.rest = s.clone();
+        // What is to run may have been loaded just now.
+        ioctl::flush_instructions();
         state::store(&Registers(&self.fd), &self.config.isa, s)?;
         let mp_state = if s.mp == MpState::Runnable { KVM_MP_STATE_RUNNABLE } else { KVM_MP_STATE_STOPPED };
         self.fd.set_mp_state(kvm_mp_state { mp_state })?;
@@ -433,10 +434,16 @@ impl Vcpu for KvmVcpu {
     }
 
     fn finish_sbi(&mut self, call: &SbiCall, error: i64, value: u64) {
-        let run = self.fd.get_kvm_run();
         // The kernel writes both registers; the second of a legacy call stays what it was.
-        let value = if call.eid < 0x10 { call.args[1] } else { value };
-        ioctl::answer_sbi(run, error as u64, value);
+        let (error, value) = (error as u64, if call.eid < 0x10 { call.args[1] } else { value });
+        if self.unfinished {
+            return ioctl::answer_sbi(self.fd.get_kvm_run(), error, value);
+        }
+        // Somebody looked at the registers meanwhile, for which the kernel had to finish the call without an answer.
+        let regs = Registers(&self.fd);
+        regs.set(reg::x(10), error)
+            .and_then(|()| regs.set(reg::x(11), value))
+            .unwrap_or_else(|e| panic!("cannot write the registers of hart {} to KVM: {e}", self.hart));
     }
 
     /// M-mode's registers are the host's.

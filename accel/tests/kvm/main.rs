@@ -6,6 +6,10 @@
 #[path = "../guest/mod.rs"]
 mod guest;
 
+mod exits;
 mod harts;
+mod kicks;
 mod machine;
 mod registers;
+mod timers;
+mod vectors;

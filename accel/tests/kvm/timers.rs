@@ -1,0 +1,112 @@
+//! The timer: armed by the guest or by SBI, it fires after its state went into another machine, and not before its time.
+
+use std::sync::atomic::Ordering;
+
+use accel::{HartState, VcpuExit};
+use arch::csr;
+use arch::ext::Ext;
+
+use crate::guest::{Asm, CODE, Op};
+use crate::machine::{DEVICE, Machine, TIMER, end, finish};
+
+const HANDLER: u64 = CODE + 0x2000;
+const TIME: u64 = 0x5449_4d45;
+/// Ticks from now; long enough for a state to be carried over.
+const AHEAD: u64 = 500_000;
+
+/// Arms the timer, tells of it by a store to the device, and waits; the handler keeps cause and time.
+fn program(m: &Machine, arm: impl FnOnce(&mut Asm)) -> HartState {
+    m.program(|a| {
+        a.li(22, DEVICE).li(23, AHEAD).csrr(24, csr::TIME).r(Op::Add, 24, 24, 23);
+        arm(a);
+        a.s(Op::Sd, 24, 22, 0);
+        let top = a.here();
+        a.i(Op::Addi, 20, 20, 1).plain(Op::Wfi).j(0, top);
+    });
+    let mut a = Asm::at(HANDLER);
+    a.csrr(26, csr::TIME).csrr(27, csr::SCAUSE);
+    end(&mut a);
+    m.load(&a);
+    let mut s = m.start(0);
+    s.csr.stvec = HANDLER;
+    s.csr.mie |= 1 << 5;
+    s.csr.mstatus |= 2;
+    s
+}
+
+fn by_sbi(a: &mut Asm) {
+    a.li(17, TIME).li(16, 0).i(Op::Addi, 10, 24, 0).ecall();
+}
+
+fn by_stimecmp(a: &mut Asm) {
+    a.csrw(csr::STIMECMP, 24);
+}
+
+/// Runs until the timer is armed, moves to another machine, and lets it fire there.
+fn fires_elsewhere(arm: fn(&mut Asm)) {
+    let mut first = Machine::new(1);
+    let start = program(&first, arm);
+    let v = &mut first.guest.harts[0];
+    v.set_state(&start);
+    let handle = v.handle();
+    while first.device.stores().is_empty() {
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(std::time::Duration::from_micros(200));
+                handle.kick();
+            });
+            assert_eq!(v.run().expect("the engine runs"), VcpuExit::Kicked);
+        });
+    }
+    first.guest.clock.pause();
+    let s = v.state();
+    let deadline = first.device.stores()[0].1;
+    assert_eq!((s.csr.stimecmp, s.x[27]), (deadline, 0), "armed, and not yet due");
+
+    let mut second = Machine::new(1);
+    program(&second, arm);
+    second.clock.set(deadline - AHEAD / 2);
+    second.harts[0].set_state(&s);
+    second.harts[0].handle().clock_changed();
+    assert_eq!(second.harts[0].run().expect("the engine runs"), VcpuExit::Kicked, "by the clock");
+    assert_eq!(second.harts[0].state().x[24], deadline);
+    let s = finish(&mut second.guest.harts[0]);
+    assert_eq!(s.x[27], TIMER);
+    if second.isa.has(Ext::Sstc) {
+        assert!(s.x[26] >= deadline, "not {} ticks before its time", deadline - s.x[26]);
+    }
+    assert!(second.device.loads.load(Ordering::SeqCst) == 0);
+}
+
+#[test]
+#[ignore = "needs a RISC-V host with KVM"]
+fn an_sbi_timer_fires_in_another_machine() {
+    fires_elsewhere(by_sbi);
+}
+
+#[test]
+#[ignore = "needs a RISC-V host with KVM"]
+fn stimecmp_fires_in_another_machine() {
+    if !Machine::new(1).isa.has(Ext::Sstc) {
+        println!("this host has no Sstc");
+        return;
+    }
+    fires_elsewhere(by_stimecmp);
+}
+
+/// A timer that was due while the machine stood still, and a software interrupt that was pending.
+#[test]
+#[ignore = "needs a RISC-V host with KVM"]
+fn pending_interrupts_are_taken_elsewhere() {
+    for (mip, stimecmp, mie, cause) in [(2, u64::MAX, 2, 1 << 63 | 1), (0, 1000, 1 << 5, TIMER)] {
+        let mut m = Machine::new(1);
+        let mut s = program(&m, |_| {});
+        (s.csr.mip, s.csr.stimecmp, s.csr.mie) = (s.csr.mip | mip, stimecmp, mie);
+        m.clock.set(1 << 20);
+        m.harts[0].handle().clock_changed();
+        m.harts[0].set_state(&s);
+        assert_eq!(m.harts[0].run().expect("the engine runs"), VcpuExit::Kicked, "by the clock");
+        let s = finish(&mut m.guest.harts[0]);
+        assert_eq!(s.x[27], cause);
+    }
+}
