@@ -130,15 +130,20 @@ impl Plan<'_> {
         });
         let filter = self.options.filter.clone();
         let mut riscv_vireo = Err("only the KVM lane builds it".to_owned());
+        let mut kvm_test = riscv_vireo.clone();
         if self.options.kvm_lane {
             self.always("static riscv64 program", |_| {
                 riscv_vireo = build_static().map_err(|e| format!("{e:#}"));
                 riscv_vireo.as_ref().map(|_| (1, 0)).map_err(|e| anyhow::anyhow!("{e}"))
             });
-            let env = Env { vireo, riscv_vireo, guest, tools };
+            self.always("the engine's test program for riscv64", |_| {
+                kvm_test = build_kvm_test().map_err(|e| format!("{e:#}"));
+                kvm_test.as_ref().map(|_| (1, 0)).map_err(|e| anyhow::anyhow!("{e}"))
+            });
+            let env = Env { vireo, riscv_vireo, kvm_test, guest, tools };
             return self.always("KVM lane", |_| Ok(cases::run(&env, cases::KVM_LANE, &filter)));
         }
-        let env = Env { vireo, riscv_vireo, guest, tools };
+        let env = Env { vireo, riscv_vireo, kvm_test, guest, tools };
         for (name, cases) in cases::STAGES {
             self.stage(name, |_| Ok(cases::run(&env, cases, &filter)));
         }
@@ -260,6 +265,15 @@ fn build_static() -> Result<PathBuf> {
     build.args(["build", "--release", "--quiet", "--package", "vmm", "--bin", "vireo", "--target", RISCV_HOST]);
     one(&mut build)?;
     Ok(host::target_dir()?.join(RISCV_HOST).join("release/vireo"))
+}
+
+/// The tests of the engine on KVM (accel/tests/kvm) for RISC-V hosts.
+fn build_kvm_test() -> Result<PathBuf> {
+    let mut build = host::cargo();
+    build.args(["test", "--no-run", "--quiet", "--profile", "test-fast", "--package", "accel", "--test", "kvm"]);
+    let messages = host::run(build.args(["--target", RISCV_HOST, "--message-format", "json"]))?;
+    let path = messages.lines().find_map(|line| line.split_once("\"executable\":\"")?.1.split_once('"'));
+    Ok(PathBuf::from(path.context("cargo does not say where the test program is")?.0))
 }
 
 /// rustfmt, clippy and the targets, if rustup is there to add them.

@@ -4,6 +4,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use accel::kvm::options::KvmOptions;
 use accel::select::{Choice, select};
 use accel::{Accel, BusFault, Clock, HartState, HostHarts, SbiCall, Vcpu, VcpuExit};
 use arch::csr;
@@ -61,7 +62,7 @@ impl Extra for Device {
 
 /// The engine, and what this host's harts have.
 pub fn engine() -> (Box<dyn Accel>, HostHarts) {
-    let engine = select(&[Choice::Kvm]).unwrap_or_else(|e| panic!("{}", e[0])).engine;
+    let engine = select(&[Choice::Kvm(KvmOptions::default())]).unwrap_or_else(|e| panic!("{}", e[0])).engine;
     let harts = engine.host_harts().expect("KVM tells of the harts").expect("harts of the host");
     (engine, harts)
 }

@@ -19,6 +19,8 @@ pub struct Env {
     pub vireo: PathBuf,
     /// The same program for riscv64 hosts, static; or why there is none.
     pub riscv_vireo: Result<PathBuf, String>,
+    /// The engine's tests for riscv64 hosts with KVM, likewise.
+    pub kvm_test: Result<PathBuf, String>,
     /// Why there is no guest, if there is none: cases that need it fail with that.
     pub guest: Result<Guest, String>,
     pub tools: Result<Tools, String>,

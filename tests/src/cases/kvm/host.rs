@@ -16,6 +16,7 @@ use crate::harness::{Env, scratch};
 pub struct Host<'a> {
     env: &'a Env,
     emulator: &'a Path,
+    harts: u32,
     arguments: &'a [&'a str],
     kvm: bool,
     /// Further programs for its `/bin`.
@@ -25,7 +26,7 @@ pub struct Host<'a> {
 impl<'a> Host<'a> {
     /// Two harts of vireo's.
     pub fn of_vireo(env: &'a Env) -> Self {
-        Self { env, emulator: &env.vireo, arguments: &[], kvm: true, programs: Vec::new() }
+        Self { env, emulator: &env.vireo, harts: 2, arguments: &[], kvm: true, programs: Vec::new() }
     }
 
     /// Two harts of QEMU's.
@@ -34,8 +35,12 @@ impl<'a> Host<'a> {
         Ok(Self { emulator: &tools.qemu, ..Self::of_vireo(env) })
     }
 
+    /// With so many harts.
+    pub fn harts(self, harts: u32) -> Self {
+        Self { harts, ..self }
+    }
+
     /// With further arguments of the emulator; a second `-M` adds to the first.
-    #[expect(dead_code, reason = "for hosts with an AIA")]
     pub fn arguments(self, arguments: &'a [&'a str]) -> Self {
         Self { arguments, ..self }
     }
@@ -46,7 +51,6 @@ impl<'a> Host<'a> {
     }
 
     /// With a static riscv64 program of this name in its `PATH`.
-    #[expect(dead_code, reason = "for test programs")]
     pub fn program(mut self, name: &'a str, file: PathBuf) -> Self {
         self.programs.push((name, file));
         self
@@ -59,7 +63,8 @@ impl<'a> Host<'a> {
         let initrd = dir.path().join("initrd");
         self.make_initrd(guest, &initrd)?;
         let disk = guest.kvm.as_ref().context("there is no disk of a KVM host")?;
-        let machine = Machine::virt(self.emulator, 2).args(self.arguments).disk(disk, ",snapshot=on").user_net("");
+        let machine = Machine::virt(self.emulator, self.harts).args(self.arguments);
+        let machine = machine.disk(disk, ",snapshot=on").user_net("");
         let machine = machine.arg("-kernel").arg(&guest.kernel).arg("-initrd").arg(&initrd);
         let mut vm = machine.arg("-append").arg("console=ttyS0 quiet").start()?;
         vm.console.expect(PROMPT)?;

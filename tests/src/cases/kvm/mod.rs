@@ -10,6 +10,7 @@ use anyhow::Result;
 use self::guests::{Inner, linux, selftest};
 use self::host::Host;
 use super::{Case, contains};
+use crate::harness::Env;
 use crate::harness::vm::Vm;
 
 pub const CASES: &[Case] = &[
@@ -26,12 +27,24 @@ pub const CASES: &[Case] = &[
         name: "KVM: Linux, disk, network, reboot",
         run: |env| Host::of_vireo(env).run(|host| linux(host, &Inner::default())),
     },
+    Case { name: "KVM: the engine's own tests, 2 harts with vectors", run: |env| engine(Host::of_vireo(env), env) },
+    Case { name: "KVM: the engine's own tests, 1 hart", run: |env| engine(Host::of_vireo(env).harts(1), env) },
+    Case { name: "KVM on QEMU: the engine's own tests", run: |env| engine(Host::of_qemu(env)?, env) },
     Case { name: "KVM on QEMU: the demo guest's self test", run: |env| Host::of_qemu(env)?.run(selftest) },
     Case {
         name: "KVM on QEMU: Linux, disk, network, reboot",
         run: |env| Host::of_qemu(env)?.run(|host| linux(host, &Inner::default())),
     },
 ];
+
+/// accel/tests/kvm, on a host with all extensions.
+fn engine<'a>(host: Host<'a>, env: &'a Env) -> Result<()> {
+    let program = env.kvm_test.clone().map_err(|e| anyhow::anyhow!("no test program: {e}"))?;
+    host.arguments(&["-cpu", "max"]).program("engine-test", program).run(|host| {
+        let said = host.console.check("engine-test --ignored --test-threads 1 2>&1")?;
+        contains("the tests", &said, "test result: ok")
+    })
+}
 
 fn no_kvm_and_tcg_in_its_place(host: &mut Vm) -> Result<()> {
     let refused = host.console.check("vireo -accel kvm -nographic < /dev/null 2>&1; test $? = 1")?;
