@@ -1,6 +1,7 @@
 //! The machine as the user asked for it: plain, validated, and all that the rest of the program sees of the
 //! command line.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -43,6 +44,8 @@ pub struct MachineConfig {
     /// `-overcommit mem-lock=`: what of the program's memory the host may not swap out.
     pub lock: MemoryLock,
     pub topology: Topology,
+    /// `-smp affinity=`.
+    pub affinity: Affinity,
     pub boot: BootConfig,
     pub drives: Vec<DriveConfig>,
     /// `pflash0` and `pflash1`: ids of drives.
@@ -293,6 +296,13 @@ impl Topology {
         self.sockets * self.clusters * self.cores * self.threads
     }
 }
+
+/// CPUs of the host, by number, on which a hart's thread may run; harts that are not here run anywhere.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Affinity(pub BTreeMap<u32, Vec<u32>>);
+
+/// CPU numbers of the host are below this.
+pub const HOST_CPUS_MAX: u32 = 1024;
 
 /// What the guest meets first.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

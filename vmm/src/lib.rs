@@ -3,6 +3,7 @@
 //! The way data takes: argv -> [`cli`] -> [`config::MachineConfig`] -> [`board`] (RAM, bus, chips, wiring) ->
 //! engine and firmware -> one thread a hart ([`vcpu_thread`]) and the event loop ([`event_loop`]).
 
+mod affinity;
 pub mod board;
 pub mod cli;
 pub mod config;

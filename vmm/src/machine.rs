@@ -22,6 +22,7 @@ use firmware::fdt::{DeviceTree, FdtError};
 use firmware::machine_tree::Chosen;
 use firmware::sbi::HartStatus;
 
+use crate::affinity;
 use crate::board::assembly::{Board, BoardError, Services};
 use crate::board::memory::{self, Discard, Memory, MemoryError};
 use crate::board::{BoardKind, RAM_BASE, virt};
@@ -322,6 +323,7 @@ impl Machine {
         let host = |what| move |source| MachineError::Host { what, source };
         let control = Arc::new(Control::new().map_err(host("make an event descriptor"))?);
         let timers = EventLoopTimers::new().map_err(host("make a timer"))?;
+        let cpus = affinity::cpu_sets(&config.affinity).map_err(MachineError::Failed)?;
         // Before the terminal is the guest's: making pages may take long, and Ctrl-C ends it.
         let Memory { ram, discard } = memory::make(RAM_BASE, config.ram_size, &config.ram, config.lock)?;
         let chardevs = Chardevs::open(&config)?;
@@ -361,7 +363,7 @@ impl Machine {
             hart_count,
             console: Arc::clone(&board.console),
         });
-        let threads = Threads::spawn(&harts, vcpus, &sbi, &control).map_err(host("start the vCPU threads"))?;
+        let threads = Threads::spawn(&harts, vcpus, &sbi, &control, &cpus).map_err(host("start the vCPU threads"))?;
 
         let mut event_loop = EventLoop::new(Arc::clone(&control), &timers)?;
         for chardev in chardevs.iter() {

@@ -18,7 +18,9 @@ use arch::csr::{mip, mstatus, xcause};
 use arch::ext::IsaConfig;
 use firmware::sbi::sse::Signal;
 use firmware::sbi::{Entry, HartStates, HartStatus, ResetKind, ResetReason, SbiOutcome, SbiRequest, State};
+use rustix::thread::sched_setaffinity;
 
+use crate::affinity::CpuSets;
 use crate::board::wires::HartWires;
 use crate::control::{Control, Request};
 use crate::sbi_host::{SbiCallHost, SbiMachine};
@@ -152,17 +154,22 @@ pub struct Threads {
 }
 
 impl Threads {
-    /// Starts a thread for each vCPU, by hart id; they wait at the gate.
+    /// Starts a thread for each vCPU, by hart id, on its CPUs of the host; they wait at the gate.
     pub fn spawn(
         harts: &Arc<Harts>,
         vcpus: Vec<Box<dyn Vcpu>>,
         sbi: &Arc<SbiMachine>,
         control: &Arc<Control>,
+        cpus: &CpuSets,
     ) -> std::io::Result<Self> {
         let mut threads = Self { harts: Arc::clone(harts), threads: Vec::new() };
         for (hart, vcpu) in (0u32..).zip(vcpus) {
             let (harts, sbi, control) = (Arc::clone(harts), Arc::clone(sbi), Arc::clone(control));
+            let cpus = cpus.get(&hart).copied();
             let body = move || {
+                if let Some(Err(error)) = cpus.map(|cpus| sched_setaffinity(None, &cpus)) {
+                    control.request(Request::Failure(format!("cannot run hart {hart} on its CPUs: {error}")));
+                }
                 let mut thread = VcpuThread {
                     hart,
                     vcpu,

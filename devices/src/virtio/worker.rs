@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use rustix::buffer::spare_capacity;
 use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
 use rustix::io::retry_on_intr;
+use rustix::thread::{sched_getaffinity, sched_setaffinity};
 
 use crate::IoEvents;
 
@@ -173,6 +174,14 @@ impl Poller {
     }
 }
 
+/// A driver starts its device from a hart's thread, whose CPUs (`-smp affinity=`) are not the worker's.
+fn run_anywhere() {
+    let program = sched_getaffinity(Some(rustix::process::getpid()));
+    if let Err(error) = program.and_then(|cpus| sched_setaffinity(None, &cpus)) {
+        tracing::debug!(%error, "a device's worker stays on the CPUs of a hart");
+    }
+}
+
 /// A running worker. Dropping it stops the thread and drops the task.
 pub struct Worker<T: Task> {
     doorbell: Arc<Doorbell>,
@@ -188,8 +197,11 @@ impl<T: Task> Worker<T> {
         doorbell.stop.store(false, Ordering::SeqCst);
         doorbell.kicked.store(queues, Ordering::SeqCst);
         let bell = Arc::clone(&doorbell);
-        let thread =
-            std::thread::Builder::new().name(name.to_owned()).spawn(move || run(task, &poller, queues, &bell))?;
+        let body = move || {
+            run_anywhere();
+            run(task, &poller, queues, &bell)
+        };
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(body)?;
         Ok(Self { doorbell, thread: Some(thread) })
     }
 

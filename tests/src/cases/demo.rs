@@ -2,6 +2,8 @@
 
 use anyhow::{Context, Result, bail};
 
+use rustix::thread::CpuSet;
+
 use super::{Case, contains, equal};
 use crate::harness::Env;
 use crate::harness::vm::Machine;
@@ -21,6 +23,7 @@ pub const CASES: &[Case] = &[
         run: |env| selftest(env, &["-accel", "tcg,one-insn-per-tb=on", "-smp", "2"]),
     },
     Case { name: "demo self-test, the smallest code cache", run: |env| selftest(env, &["-accel", "tcg,tb-size=1"]) },
+    Case { name: "harts on chosen CPUs of the host", run: affinity },
     Case { name: "demo reboots five times", run: reboots },
     Case { name: "Ctrl-A X ends a machine", run: ctrl_a_x },
     Case { name: "kill -TERM ends a machine", run: sigterm },
@@ -56,6 +59,38 @@ fn selftest(env: &Env, args: &[&str]) -> Result<()> {
     vm.console.send("poweroff\r")?;
     vm.wait_off()?;
     Ok(())
+}
+
+/// Hart 0 on the last CPU there is, hart 1 on the first; other threads anywhere.
+fn affinity(env: &Env) -> Result<()> {
+    let allowed = rustix::thread::sched_getaffinity(None)?;
+    let cpus: Vec<_> = (0..CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu)).collect();
+    let (first, last) = (cpus[0], cpus[cpus.len() - 1]);
+    let harts = format!("3,affinity=0@{last}:1@{first}");
+    let mut vm = Machine::new(&env.vireo).args(["-smp", &harts]).start()?;
+    vm.console.expect(PROMPT)?;
+    let all = cpus_of(vm.pid(), "vireo")?;
+    for (thread, wanted) in [("vcpu0", last.to_string()), ("vcpu1", first.to_string()), ("vcpu2", all.clone())] {
+        equal(thread, cpus_of(vm.pid(), thread)?, wanted)?;
+    }
+    vm.console.send("selftest\r")?;
+    let report = vm.console.expect(PROMPT)?;
+    contains("the report", &report, " 0 failed")?;
+    vm.console.send("poweroff\r")?;
+    vm.wait_off()?;
+    Ok(())
+}
+
+/// The list of CPUs that the first thread of that name may run on.
+fn cpus_of(pid: u32, thread: &str) -> Result<String> {
+    for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        let status = std::fs::read_to_string(task?.path().join("status"))?;
+        let field = |name: &str| status.lines().find_map(|l| l.strip_prefix(name)).map(str::trim);
+        if field("Name:") == Some(thread) {
+            return field("Cpus_allowed_list:").map(str::to_owned).context("no list of CPUs in the status");
+        }
+    }
+    bail!("there is no thread '{thread}'")
 }
 
 fn reboots(env: &Env) -> Result<()> {

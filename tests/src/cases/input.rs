@@ -62,6 +62,10 @@ pub const CASES: &[Case] = &[
     Case { name: "-smp 0", run: |env| refused(env, &["-smp", "0"], &["-smp"]) },
     Case { name: "-smp 100000", run: |env| refused(env, &["-smp", "100000"], &["100000"]) },
     Case { name: "-smp two", run: |env| refused(env, &["-smp", "two"], &["two"]) },
+    Case {
+        name: "a hart on a CPU that is not there",
+        run: |env| refused(env, &["-smp", "2,affinity=1@1023"], &["hart 1", "CPU 1023"]),
+    },
     Case { name: "-smp that does not multiply", run: |env| refused(env, &["-smp", "4,cores=3,threads=1"], &["-smp"]) },
     Case {
         name: "an unknown device names the nearest",

@@ -80,7 +80,9 @@ fn information(o: &Options) -> Result<Option<String>> {
         (&o.object, help::objects),
         (&o.monitor, || help::short("-monitor", "none")),
         (&o.display, || help::short("-display", "none")),
-        (&o.smp, || help::short("-smp", "[cpus=]N[,sockets=S][,clusters=C][,cores=C][,threads=T]")),
+        (&o.smp, || {
+            help::short("-smp", "[cpus=]N[,sockets=S][,clusters=C][,cores=C][,threads=T][,affinity=HARTS@CPUS:...]")
+        }),
     ];
     if let Some((_, list)) = lists.iter().find(|(values, _)| asks(values)) {
         return Ok(Some(list()));
@@ -138,6 +140,7 @@ fn build(o: &Options, order: &[Occurrence]) -> Result<MachineConfig> {
     let contexts: Vec<_> = devices.requests.iter().map(|r| r.context.clone()).collect();
     let virtio = devices.place()?;
     let (chardevs, serial) = parse_consoles(o)?;
+    let (topology, affinity) = smp::parse(&o.smp)?;
     let (ram_size, ram) = memory::parse_ram(o, &machine, objects.memory)?;
 
     let config = MachineConfig {
@@ -151,7 +154,8 @@ fn build(o: &Options, order: &[Occurrence]) -> Result<MachineConfig> {
         ram_size,
         ram,
         lock: memory::parse_overcommit(&o.overcommit)?,
-        topology: smp::parse(&o.smp)?,
+        topology,
+        affinity,
         boot,
         drives: Vec::new(),
         flash,

@@ -40,7 +40,7 @@ pub struct Options {
     /// Keep the program's memory out of swap: all of it, or what has been touched
     #[arg(long = "overcommit", value_name = "mem-lock=on|off|on-fault", help_heading = "Machine")]
     pub overcommit: Vec<String>,
-    /// Harts and their grouping [default: 1]
+    /// Harts and their grouping [default: 1]; affinity=0@2:1-3@0-1+4 has hart 0 run on the host's CPU 2, 1 to 3 on 0, 1 and 4
     #[arg(long = "smp", value_name = "N[,sockets=S][,clusters=C][,cores=C][,threads=T]", help_heading = "Machine")]
     pub smp: Vec<String>,
     /// The guest's name; process=NAME and debug-threads=on name the process and its threads
