@@ -7,6 +7,7 @@
 
 pub mod bus;
 pub mod clock;
+pub mod dirty;
 pub mod error;
 pub mod exit;
 pub mod irq;
@@ -21,6 +22,7 @@ pub mod vm;
 
 pub use bus::{BusFault, GuestBus};
 pub use clock::Clock;
+pub use dirty::{DirtyPages, DirtyRegion};
 pub use error::AccelError;
 pub use exit::{SbiCall, ShutdownReason, VcpuExit};
 pub use irq::{HartIrq, Imsic, InterruptFile};

@@ -9,8 +9,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::irqchip::{AplicState, InterruptFileState};
 use crate::{
-    Accel, AccelError, GuestBus, HartIrq, HartSet, HartState, Irqchip, IrqchipConfig, IrqchipOffer, IrqchipState,
-    RemoteFence, SbiCall, Vcpu, VcpuExit, VcpuHandle, Vm, VmConfig,
+    Accel, AccelError, DirtyPages, GuestBus, GuestRam, HartIrq, HartSet, HartState, Irqchip, IrqchipConfig,
+    IrqchipOffer, IrqchipState, RemoteFence, SbiCall, Vcpu, VcpuExit, VcpuHandle, Vm, VmConfig,
 };
 
 /// What a hart does next.
@@ -149,11 +149,12 @@ impl Accel for Mock {
         *self.chips.lock().unwrap_or_else(PoisonError::into_inner) = chips.clone();
         let io_events = self.io_events.then(Arc::default);
         let (scripts, swallowed) = (self.scripts.clone(), Arc::clone(&self.swallowed));
-        Ok(Arc::new(MockVm { bus: config.bus, harts, scripts, chips, io_events, swallowed }))
+        Ok(Arc::new(MockVm { ram: config.ram, bus: config.bus, harts, scripts, chips, io_events, swallowed }))
     }
 }
 
 struct MockVm {
+    ram: GuestRam,
     bus: Arc<dyn GuestBus>,
     harts: Vec<Arc<Shared>>,
     scripts: Vec<Vec<Vec<Step>>>,
@@ -198,6 +199,20 @@ impl Vm for MockVm {
             (true, false) => events.insert((gpa, value), event.try_clone_to_owned().map_err(failed)?),
             (false, true) => events.remove(&(gpa, value)),
         };
+        Ok(())
+    }
+
+    fn start_dirty_log(&self) -> Result<(), AccelError> {
+        DirtyPages::of_devices(&self.ram);
+        Ok(())
+    }
+
+    /// The harts have no stores of their own.
+    fn take_dirty_log(&self) -> Result<DirtyPages, AccelError> {
+        Ok(DirtyPages::of_devices(&self.ram))
+    }
+
+    fn stop_dirty_log(&self) -> Result<(), AccelError> {
         Ok(())
     }
 }

@@ -5,8 +5,8 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use crate::{
-    AccelError, Clock, GuestBus, GuestRam, HartIrq, HartState, Imsic, Irqchip, IrqchipConfig, IrqchipOffer, SbiCall,
-    VcpuExit,
+    AccelError, Clock, DirtyPages, GuestBus, GuestRam, HartIrq, HartState, Imsic, Irqchip, IrqchipConfig, IrqchipOffer,
+    SbiCall, VcpuExit,
 };
 
 /// What an engine needs to know of the machine.
@@ -110,6 +110,13 @@ pub trait Vm: Send + Sync {
     }
     /// Returns when every hart of `harts` has performed the fence, or will before its next instruction.
     fn remote_fence(&self, harts: &HartSet, fence: RemoteFence);
+    /// Begins to record which pages of RAM harts and devices write to: from its return on every write is in the log.
+    /// This and the next two are not for threads that are in [`Vcpu::run`].
+    fn start_dirty_log(&self) -> Result<(), AccelError>;
+    /// The pages written to since the log was started or taken last. Who reads a page after this finds all that was
+    /// written to it before; what is written meanwhile is in this log or in the next.
+    fn take_dirty_log(&self) -> Result<DirtyPages, AccelError>;
+    fn stop_dirty_log(&self) -> Result<(), AccelError>;
     /// SBI's hart state management is the engine's: harts that wait to be started are in `run`, too, with
     /// [`MpState::Stopped`](crate::MpState).
     fn starts_harts(&self) -> bool {

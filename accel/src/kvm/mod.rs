@@ -14,7 +14,8 @@
 //! | `sbi`     | SBI extensions that the kernel answers, and their state |
 //! | `fault`   | accesses that nothing answers |
 //! | `ioctl`   | what `kvm-ioctls` lacks on RISC-V |
-//! | `vm`      | the engine and the machine: memory slots, capabilities |
+//! | `memory`  | slots of RAM, and the log of pages written to |
+//! | `vm`      | the engine and the machine: capabilities |
 //! | `vcpu`    | a hart: the run loop, kicks and lines |
 //!
 //! The first seven build and are tested on any host.
@@ -36,6 +37,8 @@ mod state;
 
 #[cfg(target_arch = "riscv64")]
 mod ioctl;
+#[cfg(target_arch = "riscv64")]
+mod memory;
 #[cfg(target_arch = "riscv64")]
 mod vcpu;
 #[cfg(target_arch = "riscv64")]

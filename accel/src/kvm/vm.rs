@@ -5,15 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use arch::ext::{Ext, IsaConfig};
-use kvm_bindings::kvm_userspace_memory_region;
 use kvm_ioctls::{Cap, Kvm as KvmFd, VmFd};
-use vm_memory::{Address, GuestMemoryBackend, GuestMemoryRegion};
 
 use super::one_reg::{self as reg, OneReg};
 use super::options::KvmOptions;
 use super::vcpu::{KvmVcpu, Registers};
-use super::{ioctl, isa, roles, sbi};
-use crate::{Accel, AccelError, HartSet, HostHarts, RemoteFence, Vcpu, Vm, VmConfig};
+use super::{ioctl, isa, memory, roles, sbi};
+use crate::{Accel, AccelError, DirtyPages, HartSet, HostHarts, RemoteFence, Vcpu, Vm, VmConfig};
 
 /// The engine.
 pub struct Kvm {
@@ -88,35 +86,14 @@ impl Accel for Kvm {
             return Err(AccelError::Unsupported { name: NAME, what });
         }
         let fd = kvm.create_vm().map_err(host("make a virtual machine"))?;
-        add_memory(&fd, &config)?;
+        // The machine keeps its configuration until its own end.
+        memory::add(&fd, &config.ram)?;
         let io_events = kvm.check_extension(Cap::Ioeventfd);
         if !io_events {
             tracing::info!("the host's kernel lacks KVM_CAP_IOEVENTFD: every kick of a virtio device leaves the guest");
         }
         Ok(Arc::new(KvmVm { fd, config: Arc::new(config), time_is_old: Arc::default(), io_events }))
     }
-}
-
-/// A slot for each region of RAM.
-fn add_memory(fd: &VmFd, config: &VmConfig) -> Result<(), AccelError> {
-    for (slot, region) in (0u32..).zip(config.ram.iter()) {
-        let (start, size) = (region.start_addr().raw_value(), region.len());
-        let doing = || format!("give KVM the memory from {start:#x} on, {size:#x} bytes");
-        let address = region
-            .get_host_address(vm_memory::MemoryRegionAddress(0))
-            .map_err(|e| AccelError::Host { doing: doing(), source: std::io::Error::other(e) })?;
-        let region = kvm_userspace_memory_region {
-            slot,
-            flags: 0,
-            guest_phys_addr: start,
-            memory_size: size,
-            userspace_addr: address as u64,
-        };
-        // SAFETY: the memory is mapped as long as the configuration is, which the machine keeps until its own end.
-        unsafe { fd.set_user_memory_region(region) }
-            .map_err(|e| AccelError::Host { doing: doing(), source: e.into() })?;
-    }
-    Ok(())
 }
 
 /// Names the registers of a newer kernel that no row here knows: what is in them is in no state.
@@ -166,6 +143,18 @@ impl Vm for KvmVm {
 
     /// The kernel does these itself; nothing else asks for one.
     fn remote_fence(&self, _: &HartSet, _: RemoteFence) {}
+
+    fn start_dirty_log(&self) -> Result<(), AccelError> {
+        memory::start_log(&self.fd, &self.config.ram)
+    }
+
+    fn take_dirty_log(&self) -> Result<DirtyPages, AccelError> {
+        memory::take_log(&self.fd, &self.config.ram)
+    }
+
+    fn stop_dirty_log(&self) -> Result<(), AccelError> {
+        memory::stop_log(&self.fd, &self.config.ram)
+    }
 
     fn starts_harts(&self) -> bool {
         true

@@ -12,8 +12,10 @@
 //! The first store to a `CODE` page clears `CODE`, counts up the page's version and reopens the page at full
 //! speed; harts compare versions at `fence.i`. Device writes (the bitmap of guest memory) count as stores.
 
+mod dirty;
+
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
 
@@ -33,6 +35,8 @@ struct Region {
     host: *mut u8,
     /// One word a page: flags and version. Zeroed memory from the system costs nothing until it is touched.
     pages: Box<[AtomicU32]>,
+    /// One bit a page that was written to while the log is on; costs as little.
+    dirty: Box<[AtomicU64]>,
 }
 
 /// All RAM of the machine.
@@ -44,6 +48,8 @@ pub struct Ram {
     dirtied: AtomicU64,
     /// Held from taking a mark of a device write to counting it.
     collecting: Mutex<()>,
+    /// See `dirty`.
+    logging: AtomicBool,
     /// Pages that the bus watches, by guest physical address; few. No hart holds a writable TLB entry of one.
     watched: Vec<u64>,
     /// Which pages are monitored for load-reserved, and by whom.
@@ -61,6 +67,11 @@ fn zeroed_words(n: usize) -> Box<[AtomicU32]> {
     unsafe { Box::<[AtomicU32]>::new_zeroed_slice(n).assume_init() }
 }
 
+fn zeroed_bits(n: usize) -> Box<[AtomicU64]> {
+    // SAFETY: all zeroes is a valid AtomicU64.
+    unsafe { Box::<[AtomicU64]>::new_zeroed_slice(n.div_ceil(64)).assume_init() }
+}
+
 impl Ram {
     /// `watched`: addresses in the pages that the bus watches; see [`crate::GuestBus::watched`].
     pub fn new(memory: GuestRam, watched: Vec<u64>, reservations: Reservations) -> Self {
@@ -71,11 +82,19 @@ impl Ram {
                 let pages = size.div_ceil(4096) as usize;
                 let host =
                     r.get_host_address(vm_memory::MemoryRegionAddress(0)).expect("a mapped region has an address");
-                Region { gpa: r.start_addr().0, size, host, pages: zeroed_words(pages) }
+                Region { gpa: r.start_addr().0, size, host, pages: zeroed_words(pages), dirty: zeroed_bits(pages) }
             })
             .collect();
         let watched = watched.into_iter().map(|gpa| gpa & !0xfff).collect();
-        Self { regions, memory, dirtied: AtomicU64::new(0), collecting: Mutex::new(()), watched, reservations }
+        Self {
+            regions,
+            memory,
+            dirtied: AtomicU64::new(0),
+            collecting: Mutex::new(()),
+            logging: AtomicBool::new(false),
+            watched,
+            reservations,
+        }
     }
 
     fn region(&self, gpa: u64) -> Option<&Region> {
@@ -128,6 +147,7 @@ impl Ram {
     /// A hart is about to hold a writable TLB entry of the page, or to store around the TLB: stores from here
     /// on are not seen until somebody marks it as code again.
     pub fn mark_writable(&self, gpa: u64) {
+        self.log(gpa);
         let Some(word) = self.page(gpa) else { return };
         let old = word.load(Ordering::SeqCst);
         if old & FLAGS == WRITABLE {
@@ -157,6 +177,7 @@ impl Ram {
         if bitmap.is_addr_set(offset) {
             let _collecting = self.collecting.lock().unwrap_or_else(|e| e.into_inner());
             bitmap.reset_addr_range(offset, 4096);
+            self.log(gpa);
             if let Some(word) = self.page(gpa) {
                 word.fetch_add(VERSION, Ordering::SeqCst);
                 self.dirtied.fetch_add(1, Ordering::SeqCst);

@@ -274,6 +274,16 @@ impl VmShared {
         running.map(|h| h.code_seen.load(Ordering::SeqCst)).min().unwrap_or(u64::MAX)
     }
 
+    /// Takes every hart's writable TLB entries away: stores that begin after this ask again, the others have ended.
+    /// Not for a thread that is in the guest.
+    pub fn withdraw_writes(&self) {
+        const NO_HART: u32 = u32::MAX;
+        let number = self.announce_code(NO_HART, || true);
+        while self.code_settled(NO_HART) < number {
+            std::thread::yield_now();
+        }
+    }
+
     /// See [`crate::Vm::remote_fence`].
     pub fn remote_fence(&self, harts: &HartSet, fence: RemoteFence) {
         let targets: Vec<_> = harts.0.iter().filter_map(|&id| self.harts.get(id as usize)).map(|h| &h.shared).collect();

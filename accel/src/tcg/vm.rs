@@ -20,7 +20,8 @@ use super::timer::Timers;
 use super::triggers::Armed;
 use super::{TcgOptions, backend, csr};
 use crate::{
-    Accel, AccelError, HartIrq, HartSet, HartState, RemoteFence, SbiCall, Vcpu, VcpuExit, VcpuHandle, Vm, VmConfig,
+    Accel, AccelError, DirtyPages, HartIrq, HartSet, HartState, RemoteFence, SbiCall, Vcpu, VcpuExit, VcpuHandle, Vm,
+    VmConfig,
 };
 
 /// `-accel tcg` and `-accel interp`.
@@ -101,6 +102,23 @@ impl Vm for TcgVm {
 
     fn remote_fence(&self, harts: &HartSet, fence: RemoteFence) {
         self.shared.remote_fence(harts, fence);
+    }
+
+    fn start_dirty_log(&self) -> Result<(), AccelError> {
+        self.shared.ram.start_log();
+        self.shared.withdraw_writes();
+        Ok(())
+    }
+
+    fn take_dirty_log(&self) -> Result<DirtyPages, AccelError> {
+        let pages = self.shared.ram.take_log();
+        self.shared.withdraw_writes();
+        Ok(pages)
+    }
+
+    fn stop_dirty_log(&self) -> Result<(), AccelError> {
+        self.shared.ram.stop_log();
+        Ok(())
     }
 }
 

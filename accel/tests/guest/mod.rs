@@ -8,6 +8,7 @@
 pub mod hyper;
 pub mod random;
 pub mod setup;
+pub mod writes;
 
 use std::sync::Arc;
 
