@@ -6,13 +6,39 @@ use crate::cases::linux::PROMPT;
 use crate::cases::{contains, equal};
 use crate::harness::vm::Vm;
 
-/// The demo guest's self test, with one hart and with two.
-pub fn selftest(host: &mut Vm) -> Result<()> {
+/// What fails on QEMU as the host, and why. Each of these needs an exception that QEMU's hart takes in M-mode, as it is
+/// not delegated, and that OpenSBI hands back to the guest's S-mode: the guest goes on at the address of the host's own
+/// handler. QEMU's `-accel kvm` ends there, with QEMU 10.0 and 11.1 as the host; vireo injects the access fault that
+/// such a fetch is. On a host of vireo's the same kernel and OpenSBI run them.
+pub const FAILS_ON_QEMU: &[&str] = &[
+    // An illegal instruction.
+    "float-dynamic-rounding",
+    "float-state",
+    "csr-privilege",
+    "exception-instruction",
+    // A misaligned AMO.
+    "misaligned-atomic",
+    // Another thing: the low bit of sepc can be set (10.0).
+    "csr-registers",
+];
+
+/// The demo guest's self test, with one hart and with two. It may fail in the tests `known`, and no others.
+pub fn selftest(host: &mut Vm, known: &[&str]) -> Result<()> {
+    // What the host's kernel says of its guests would come amid the lines.
+    host.console.check("dmesg -n 1")?;
     for harts in [1, 2] {
         let run = format!("vireo -accel kvm -smp {harts} -nographic -append selftest < /dev/null 2>&1");
-        let said = host.console.check(&run)?;
-        contains("the self test", &said, " passed, 0 failed")?;
-        contains("the self test", &said, &format!("{harts} hart(s)"))?;
+        let said = host.console.run(&run)?.output;
+        let failed = said.lines().filter_map(|l| l.trim().strip_prefix("FAIL ")?.split(':').next());
+        let unknown: Vec<_> = failed.filter(|name| !known.contains(name)).collect();
+        let summary = said.lines().find_map(|l| l.trim().strip_prefix("selftest: ")).unwrap_or_default();
+        if !unknown.is_empty() || !summary.contains(" passed, ") || !said.contains(&format!("{harts} hart(s)")) {
+            bail!("with {harts} hart(s), the self test failed in {unknown:?}:\n{said}");
+        }
+        if known.is_empty() {
+            contains("the self test", summary, " passed, 0 failed")?;
+        }
+        println!("            {harts} hart(s): {summary}");
     }
     Ok(())
 }
