@@ -1,5 +1,5 @@
-//! An engine with no CPU: its harts execute lists of bus accesses and exits. It drives boards and devices in
-//! tests, and shows that the engine contract needs no processor behind it.
+//! An engine with no CPU: its harts execute lists of accesses to RAM and devices, and exits. It drives boards and
+//! devices in tests, and shows that the engine contract needs no processor behind it.
 
 use std::collections::HashMap;
 use std::io::ErrorKind;
@@ -7,10 +7,12 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
+
 use crate::irqchip::{AplicState, InterruptFileState};
 use crate::{
-    Accel, AccelError, DirtyPages, GuestBus, GuestRam, HartIrq, HartSet, HartState, Irqchip, IrqchipConfig,
-    IrqchipOffer, IrqchipState, RemoteFence, SbiCall, Vcpu, VcpuExit, VcpuHandle, Vm, VmConfig,
+    Accel, AccelError, BusFault, Clock, DirtyPages, GuestBus, GuestRam, HartIrq, HartSet, HartState, Irqchip,
+    IrqchipConfig, IrqchipOffer, IrqchipState, RemoteFence, SbiCall, Vcpu, VcpuExit, VcpuHandle, Vm, VmConfig,
 };
 
 /// What a hart does next.
@@ -24,7 +26,8 @@ pub enum Step {
     Exit(VcpuExit),
     /// Panics, as an engine with a bug would.
     Panic,
-    /// Waits until a line has this level. A kick interrupts it; it goes on with the next `run`.
+    /// Waits until a line has this level. A kick interrupts it; it goes on with the next `run`. The line of software
+    /// interrupts stays high once it was raised.
     Wait { irq: HartIrq, level: bool },
 }
 
@@ -41,14 +44,20 @@ pub enum Event {
     Sbi { error: i64, value: u64 },
 }
 
-/// Lines and kick of a hart, shared by its handle.
+/// Lines, deadlines and kick of a hart, shared by its handle.
 #[derive(Default)]
 struct Inputs {
     lines: HashMap<HartIrq, bool>,
+    /// In ticks; until one is set there is none.
+    deadlines: HashMap<HartIrq, u64>,
     kicked: bool,
-    ssip: bool,
-    sbi_timer: u64,
-    mtimecmp: u64,
+}
+
+impl Inputs {
+    fn level(&self, irq: HartIrq, clock: &Clock) -> bool {
+        let due = self.deadlines.get(&irq).is_some_and(|ticks| clock.now() >= *ticks);
+        due || self.lines.get(&irq).copied().unwrap_or(false)
+    }
 }
 
 #[derive(Default)]
@@ -149,13 +158,37 @@ impl Accel for Mock {
         *self.chips.lock().unwrap_or_else(PoisonError::into_inner) = chips.clone();
         let io_events = self.io_events.then(Arc::default);
         let (scripts, swallowed) = (self.scripts.clone(), Arc::clone(&self.swallowed));
-        Ok(Arc::new(MockVm { ram: config.ram, bus: config.bus, harts, scripts, chips, io_events, swallowed }))
+        let VmConfig { ram, bus, clock, .. } = config;
+        Ok(Arc::new(MockVm { world: World { ram, bus, clock }, harts, scripts, chips, io_events, swallowed }))
+    }
+}
+
+/// What a hart reaches.
+#[derive(Clone)]
+struct World {
+    ram: GuestRam,
+    bus: Arc<dyn GuestBus>,
+    clock: Arc<Clock>,
+}
+
+impl World {
+    fn load(&self, gpa: u64, data: &mut [u8]) -> Result<(), BusFault> {
+        match self.ram.address_in_range(GuestAddress(gpa)) {
+            true => self.ram.read_slice(data, GuestAddress(gpa)).map_err(|_| BusFault),
+            false => self.bus.read(gpa, data),
+        }
+    }
+
+    fn store(&self, gpa: u64, data: &[u8]) -> Result<(), BusFault> {
+        match self.ram.address_in_range(GuestAddress(gpa)) {
+            true => self.ram.write_slice(data, GuestAddress(gpa)).map_err(|_| BusFault),
+            false => self.bus.write(gpa, data),
+        }
     }
 }
 
 struct MockVm {
-    ram: GuestRam,
-    bus: Arc<dyn GuestBus>,
+    world: World,
     harts: Vec<Arc<Shared>>,
     scripts: Vec<Vec<Vec<Step>>>,
     chips: Option<Arc<MockIrqchip>>,
@@ -168,7 +201,7 @@ impl Vm for MockVm {
         let mut scripts = self.scripts.get(hart as usize).cloned().unwrap_or_default();
         scripts.reverse();
         Ok(Box::new(MockVcpu {
-            bus: Arc::clone(&self.bus),
+            world: self.world.clone(),
             io_events: self.io_events.clone(),
             swallowed: Arc::clone(&self.swallowed),
             shared: Arc::clone(&self.harts[hart as usize]),
@@ -203,13 +236,13 @@ impl Vm for MockVm {
     }
 
     fn start_dirty_log(&self) -> Result<(), AccelError> {
-        DirtyPages::of_devices(&self.ram);
+        DirtyPages::of_devices(&self.world.ram);
         Ok(())
     }
 
-    /// The harts have no stores of their own.
+    /// The harts store as devices do.
     fn take_dirty_log(&self) -> Result<DirtyPages, AccelError> {
-        Ok(DirtyPages::of_devices(&self.ram))
+        Ok(DirtyPages::of_devices(&self.world.ram))
     }
 
     fn stop_dirty_log(&self) -> Result<(), AccelError> {
@@ -274,7 +307,7 @@ impl Irqchip for MockIrqchip {
 }
 
 struct MockVcpu {
-    bus: Arc<dyn GuestBus>,
+    world: World,
     io_events: Option<Arc<IoEvents>>,
     swallowed: Arc<AtomicU64>,
     shared: Arc<Shared>,
@@ -297,9 +330,14 @@ impl MockVcpu {
 
     /// Sleeps until `done` or a kick; `false` after a kick, which is taken.
     fn sleep(&self, done: impl Fn(&Inputs) -> bool) -> bool {
-        let inputs = self.shared.inputs();
-        let waiting = |i: &mut Inputs| !done(i) && !i.kicked;
-        let mut inputs = self.shared.changed.wait_while(inputs, waiting).unwrap_or_else(PoisonError::into_inner);
+        let mut inputs = self.shared.inputs();
+        while !done(&inputs) && !inputs.kicked {
+            let next = inputs.deadlines.values().map(|ticks| self.world.clock.until(*ticks)).filter(|d| !d.is_zero());
+            inputs = match next.min() {
+                Some(d) => self.shared.changed.wait_timeout(inputs, d).unwrap_or_else(PoisonError::into_inner).0,
+                None => self.shared.changed.wait(inputs).unwrap_or_else(PoisonError::into_inner),
+            };
+        }
         !std::mem::take(&mut inputs.kicked)
     }
 }
@@ -313,18 +351,18 @@ impl Vcpu for MockVcpu {
             match self.steps.pop() {
                 Some(Step::Load { gpa, len }) => {
                     let mut data = vec![0; len];
-                    let answer = self.bus.read(gpa, &mut data).ok().map(|()| data);
+                    let answer = self.world.load(gpa, &mut data).ok().map(|()| data);
                     self.shared.log(Event::Loaded(answer));
                 }
                 Some(Step::Store { gpa, data }) => {
-                    if !self.becomes_event(gpa, &data) && self.bus.write(gpa, &data).is_err() {
+                    if !self.becomes_event(gpa, &data) && self.world.store(gpa, &data).is_err() {
                         self.shared.log(Event::StoreFault(gpa));
                     }
                 }
                 Some(Step::Exit(exit)) => return Ok(exit),
                 Some(Step::Panic) => panic!("the script says so"),
                 Some(Step::Wait { irq, level }) => {
-                    if !self.sleep(|i| i.lines.get(&irq).copied().unwrap_or(false) == level) {
+                    if !self.sleep(|i| i.level(irq, &self.world.clock) == level) {
                         self.steps.push(Step::Wait { irq, level });
                         return Ok(VcpuExit::Kicked);
                     }
@@ -339,7 +377,7 @@ impl Vcpu for MockVcpu {
 
     /// Any line counts as enabled.
     fn wait_for_interrupt(&mut self) -> bool {
-        self.sleep(|i| i.ssip || i.lines.values().any(|level| *level))
+        self.sleep(|i| i.lines.keys().chain(i.deadlines.keys()).any(|irq| i.level(*irq, &self.world.clock)))
     }
 
     fn finish_sbi(&mut self, _: &SbiCall, error: i64, value: u64) {
@@ -386,16 +424,22 @@ impl VcpuHandle for MockHandle {
     fn set_guest_irq(&self, _file: u8, _level: bool) {}
 
     fn raise_ssip(&self) {
-        self.0.change(|i| i.ssip = true);
+        self.set_irq(HartIrq::SupervisorSoftware, true);
     }
 
     fn set_mtimecmp(&self, ticks: u64) {
-        self.0.change(|i| i.mtimecmp = ticks);
+        self.0.change(|i| {
+            i.deadlines.insert(HartIrq::MachineTimer, ticks);
+        });
     }
 
     fn set_sbi_timer(&self, ticks: u64) {
-        self.0.change(|i| i.sbi_timer = ticks);
+        self.0.change(|i| {
+            i.deadlines.insert(HartIrq::SupervisorTimer, ticks);
+        });
     }
 
-    fn clock_changed(&self) {}
+    fn clock_changed(&self) {
+        self.0.changed.notify_all();
+    }
 }

@@ -1,5 +1,7 @@
 //! Whole machines on the engine without a CPU.
 
+mod devices;
+
 use accel::mock::{Event, Mock, Step};
 use accel::{HartIrq, SbiCall, ShutdownReason, VcpuExit};
 
