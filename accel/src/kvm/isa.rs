@@ -147,6 +147,22 @@ pub fn restrict(regs: &impl OneReg, isa: &IsaConfig) -> io::Result<Vec<Ext>> {
     Ok(stay)
 }
 
+/// Gives a fresh vCPU the machine's identity, which SBI tells, and makes sure of the size of its vector registers: the
+/// kernel takes none but the host's.
+pub fn identify(regs: &impl OneReg, isa: &IsaConfig) -> io::Result<()> {
+    for (id, value) in [(reg::MVENDORID, isa.mvendorid), (reg::MARCHID, isa.marchid), (reg::MIMPID, isa.mimpid)] {
+        if regs.get(id)? != value {
+            regs.set(id, value)?;
+        }
+    }
+    let has = if isa.has(Ext::V) { regs.get(reg::VLENB)? * 8 } else { u64::from(isa.vlen) };
+    if has != u64::from(isa.vlen) {
+        let what = format!("the host's vector registers have {has} bits, not {}", isa.vlen);
+        return Err(io::Error::new(io::ErrorKind::Unsupported, what));
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::state::tests::Registers;
@@ -193,5 +209,21 @@ mod tests {
             regs.get(reg::isa_extension(number)).unwrap()
         };
         assert_eq!((on("v"), on("d"), on("h")), (0, 1, 0));
+    }
+
+    #[test]
+    fn identities_are_set_and_vectors_are_the_hosts() {
+        let regs = Registers::default();
+        for id in [reg::MVENDORID, reg::MARCHID, reg::MIMPID] {
+            regs.set(id, 7).unwrap();
+        }
+        regs.set(reg::VLENB, 16).unwrap();
+        let base = IsaConfig::default();
+        let exts = base.exts.union(&ExtSet::of(&[Ext::V])).closure();
+        let isa = IsaConfig { exts, vlen: 128, mvendorid: 7, marchid: 8, mimpid: 9, ..base };
+        identify(&regs, &isa).unwrap();
+        assert_eq!([reg::MVENDORID, reg::MARCHID, reg::MIMPID].map(|id| regs.get(id).unwrap()), [7, 8, 9]);
+        let error = identify(&regs, &IsaConfig { vlen: 256, ..isa }).unwrap_err();
+        assert_eq!(error.to_string(), "the host's vector registers have 128 bits, not 256");
     }
 }

@@ -12,6 +12,7 @@
 //! | `isa`     | what the host's harts have |
 //! | `roles`   | what becomes of each register that the kernel lists |
 //! | `sbi`     | SBI extensions that the kernel answers, and their state |
+//! | `limits`  | what the kernel has to have, and how much of it there is |
 //! | `fault`   | accesses that nothing answers |
 //! | `ioctl`   | what `kvm-ioctls` lacks on RISC-V |
 //! | `memory`  | slots of RAM, and the log of pages written to |
@@ -26,6 +27,8 @@ pub mod options;
 mod fault;
 #[cfg_attr(not(target_arch = "riscv64"), allow(dead_code, reason = "for hosts with KVM; tested everywhere"))]
 mod isa;
+#[cfg_attr(not(target_arch = "riscv64"), allow(dead_code, reason = "for hosts with KVM; tested everywhere"))]
+mod limits;
 #[cfg_attr(not(target_arch = "riscv64"), allow(dead_code, reason = "for hosts with KVM; tested everywhere"))]
 mod one_reg;
 #[cfg_attr(not(target_arch = "riscv64"), allow(dead_code, reason = "for hosts with KVM; tested everywhere"))]

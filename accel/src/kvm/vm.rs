@@ -6,7 +6,9 @@ use std::sync::atomic::AtomicBool;
 
 use arch::ext::{Ext, IsaConfig};
 use kvm_ioctls::{Cap, Kvm as KvmFd, VmFd};
+use vm_memory::GuestMemoryBackend;
 
+use super::limits::{self, Capabilities};
 use super::one_reg::{self as reg, OneReg};
 use super::options::KvmOptions;
 use super::vcpu::{KvmVcpu, Registers};
@@ -20,13 +22,12 @@ pub struct Kvm {
 
 const NAME: &str = "kvm";
 
-/// Capabilities that every machine needs, by the names of the kernel's documentation.
-const NEEDED: [(Cap, &str); 4] = [
-    (Cap::UserMemory, "KVM_CAP_USER_MEMORY"),
-    (Cap::OneReg, "KVM_CAP_ONE_REG"),
-    (Cap::MpState, "KVM_CAP_MP_STATE"),
-    (Cap::ImmediateExit, "KVM_CAP_IMMEDIATE_EXIT"),
-];
+impl Capabilities for KvmFd {
+    fn capability(&self, number: u64) -> u64 {
+        // Negative for an error, which is no capability either.
+        u64::try_from(self.check_extension_raw(number)).unwrap_or(0)
+    }
+}
 
 fn host(doing: &str) -> impl FnOnce(kvm_ioctls::Error) -> AccelError {
     let doing = doing.to_owned();
@@ -35,13 +36,9 @@ fn host(doing: &str) -> impl FnOnce(kvm_ioctls::Error) -> AccelError {
 
 fn open() -> Result<KvmFd, AccelError> {
     let kvm = KvmFd::new().map_err(host("open /dev/kvm"))?;
-    let missing: Vec<_> = NEEDED.iter().filter(|(cap, _)| !kvm.check_extension(*cap)).map(|(_, name)| *name).collect();
-    match missing.is_empty() {
-        true => Ok(kvm),
-        false => Err(AccelError::Unavailable {
-            name: NAME,
-            reason: format!("the host's kernel is too old: it lacks {}", missing.join(" and ")),
-        }),
+    match limits::problem(kvm.get_api_version(), &kvm) {
+        None => Ok(kvm),
+        Some(reason) => Err(AccelError::Unavailable { name: NAME, reason }),
     }
 }
 
@@ -80,11 +77,11 @@ impl Accel for Kvm {
         }
         ioctl::allow_vectors();
         let kvm = open()?;
-        let most = kvm.get_max_vcpus();
-        if config.harts as usize > most {
-            let what = format!("{} harts: this host runs at most {most}", config.harts);
-            return Err(AccelError::Unsupported { name: NAME, what });
+        let unsupported = |what| AccelError::Unsupported { name: NAME, what };
+        if let Some(advice) = limits::harts(config.harts, &kvm).map_err(unsupported)? {
+            tracing::warn!("{advice}");
         }
+        limits::memory(config.ram.num_regions(), &kvm).map_err(unsupported)?;
         let fd = kvm.create_vm().map_err(host("make a virtual machine"))?;
         // The machine keeps its configuration until its own end.
         memory::add(&fd, &config.ram)?;
@@ -132,6 +129,7 @@ impl Vm for KvmVm {
             let names: Vec<_> = stay.into_iter().map(Ext::name).collect();
             tracing::info!("KVM cannot take {} from the harts; the device tree does not name them", names.join(", "));
         }
+        isa::identify(&regs, &self.config.isa).map_err(failed("set up the harts' properties"))?;
         sbi::configure(&regs).map_err(failed("set up SBI"))?;
         if hart == 0 {
             report_unknown(&regs, &self.config.isa);

@@ -125,10 +125,9 @@ fn call(a: &mut Asm, eid: u64, fid: u64, args: &[u64]) {
     a.ecall();
 }
 
-/// The errors and values of calls, one after the other; what the kernel hands on is answered with -2 and 99.
-fn answers(calls: &[(u64, u64, &[u64])]) -> (Vec<(i64, u64)>, Vec<u64>) {
+/// The errors and values of calls, one after the other, and those that were handed on, which are answered with -2 and 99.
+fn answers(m: &mut Machine, calls: &[(u64, u64, &[u64])]) -> (Vec<(i64, u64)>, Vec<u64>) {
     const RESULTS: u64 = CODE + 0x8000;
-    let mut m = Machine::new(1);
     m.program(|a| {
         a.li(20, RESULTS);
         for (eid, fid, args) in calls {
@@ -154,7 +153,10 @@ fn sbi_is_the_kernels_or_ours() {
     const VENDOR: u64 = 0x0900_0000;
     const EXPERIMENTAL: u64 = 0x0800_0000;
     let probe = |eid| [eid];
-    let (results, handed_on) = answers(&[
+    let mut m = Machine::with(1, |isa| (isa.mvendorid, isa.marchid, isa.mimpid) = (0x123, 0x456, 0x789));
+    // Older kernels have no system suspend to hand on.
+    let susp = m.harts[0].host_registers().expect("a list").iter().any(|r| r.id == 0x8030_0000_0800_000b);
+    let calls: &[(u64, u64, &[u64])] = &[
         (DBCN, 2, &[65]),
         (1, 0, &[66, 1234]),
         (2, 0, &[0, 1234]),
@@ -167,14 +169,20 @@ fn sbi_is_the_kernels_or_ours() {
         (0x1234_5678, 0, &[]),
         (VENDOR + 1, 0, &[]),
         (EXPERIMENTAL + 1, 0, &[]),
-    ]);
+        (0x10, 4, &[]),
+        (0x10, 5, &[]),
+        (0x10, 6, &[]),
+    ];
+    let (results, handed_on) = answers(&mut m, calls);
     let value = |n: usize| (results[n].0, results[n].1 != 0);
     assert_eq!(results[0], (-2, 99), "DBCN");
     // Kernels may be built without; then they answer themselves.
     let legacy = handed_on.contains(&1);
     let a1 = if legacy { 1234 } else { 0 };
     assert_eq!(results[1..3], [(-2, a1), (-2, a1)], "the legacy console, whose a1 stays");
-    assert_eq!([3, 4, 5, 6].map(value), [(0, true); 4], "DBCN, SUSP, STA and HSM are there");
+    assert_eq!([3, 5, 6].map(value), [(0, true); 3], "DBCN, STA and HSM are there");
+    assert_eq!(value(4), (0, susp), "SUSP");
+    assert_eq!(results[12..], [(0, 0x123), (0, 0x456), (0, 0x789)], "who made the hart");
     assert_eq!(value(7), (0, false));
     assert_eq!(results[8], (-2, 99), "probes of vendors' extensions are handed on");
     assert_eq!([9, 10, 11].map(|n: usize| results[n].0), [-2; 3], "not supported");

@@ -1,15 +1,17 @@
 //! A machine of KVM's with a device that tests can look into.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use accel::kvm::options::KvmOptions;
 use accel::select::{Choice, select};
-use accel::{Accel, BusFault, Clock, HartState, HostHarts, SbiCall, Vcpu, VcpuExit};
+use accel::{Accel, BusFault, Clock, HartState, HostHarts, SbiCall, Vcpu, VcpuExit, VcpuHandle};
 use arch::csr;
 use arch::ext::IsaConfig;
 
+use crate::guest::random::Rng;
 use crate::guest::setup::{Extra, Setup};
 use crate::guest::{Asm, CODE, END, Guest, Op};
 
@@ -168,4 +170,43 @@ pub fn with_timer(mut s: HartState, ticks: u64) -> HartState {
     s.csr.mie |= 1 << 5;
     s.csr.mstatus |= 2;
     s
+}
+
+/// Does `work` while threads do theirs over and over; they end with it, however it ends.
+pub fn meanwhile<R>(threads: Vec<impl FnMut() + Send>, work: impl FnOnce() -> R) -> R {
+    struct Over<'a>(&'a AtomicBool);
+
+    impl Drop for Over<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for mut round in threads {
+            let over = &over;
+            scope.spawn(move || {
+                while !over.load(Ordering::SeqCst) {
+                    round();
+                }
+            });
+        }
+        let _over = Over(&over);
+        work()
+    })
+}
+
+/// One kick at some moment, now and then a pause after it.
+pub fn kicks(handle: Arc<dyn VcpuHandle>, seed: u64, most: u64) -> impl FnMut() + Send {
+    let mut r = Rng(seed);
+    move || {
+        for _ in 0..r.below(most) {
+            std::hint::spin_loop();
+        }
+        if r.below(16) == 0 {
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        handle.kick();
+    }
 }

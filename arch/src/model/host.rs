@@ -22,15 +22,44 @@ pub fn on_host(argument: Option<&str>, host: &IsaConfig, known: &ExtSet) -> Resu
     if wanted.satp_mode > host.satp_mode {
         missing.push(wanted.satp_mode.name().to_owned());
     }
-    if wanted.has(Ext::V) && wanted.vlen != host.vlen && model == HOST {
-        missing.push(format!("vlen={} (it has {})", wanted.vlen, host.vlen));
+    // What a model says of these by itself is no wish.
+    let plain = if model == HOST { host.clone() } else { parse(model)? };
+    for size in SIZES.iter().filter(|size| wanted.has(size.of)) {
+        let (wish, usual, has) = ((size.get)(&wanted), (size.get)(&plain), (size.get)(host));
+        if wish != usual && wish != has {
+            missing.push(format!("{}={wish} (it has {has})", size.name));
+        }
     }
     if !missing.is_empty() {
         return Err(CpuError::HostLacks { model: model.to_owned(), missing });
     }
     let exts = host.exts.iter().filter(|ext| wanted.has(*ext) || !known.contains(*ext)).collect();
-    Ok(IsaConfig { exts, satp_mode: wanted.satp_mode, model: wanted.model, ..host.clone() })
+    let number = |get: fn(&IsaConfig) -> u64| if get(&wanted) == get(&plain) { get(host) } else { get(&wanted) };
+    Ok(IsaConfig {
+        exts,
+        satp_mode: wanted.satp_mode,
+        mvendorid: number(|isa| isa.mvendorid),
+        marchid: number(|isa| isa.marchid),
+        mimpid: number(|isa| isa.mimpid),
+        model: wanted.model,
+        ..host.clone()
+    })
 }
+
+/// A size that is the host's and no other.
+struct Size {
+    name: &'static str,
+    /// Without this nobody sees it.
+    of: Ext,
+    get: fn(&IsaConfig) -> u32,
+}
+
+static SIZES: [Size; 4] = [
+    Size { name: "vlen", of: Ext::V, get: |isa| isa.vlen },
+    Size { name: "cbom_blocksize", of: Ext::Zicbom, get: |isa| isa.cbom_block.into() },
+    Size { name: "cbop_blocksize", of: Ext::Zicbop, get: |isa| isa.cbop_block.into() },
+    Size { name: "cboz_blocksize", of: Ext::Zicboz, get: |isa| isa.cboz_block.into() },
+];
 
 #[cfg(test)]
 mod tests {
@@ -70,6 +99,29 @@ mod tests {
         assert_eq!(error, "this host cannot be CPU model 'host': it lacks zba, sstc, sv57");
         let error = on(Some("rva22s64")).unwrap_err();
         assert!(error.contains("'rva22s64'") && error.contains("zba") && !error.contains("zbb"), "{error}");
+    }
+
+    #[test]
+    fn sizes_are_the_hosts() {
+        let error = on(Some("host,vlen=128")).unwrap_err();
+        assert_eq!(error, "this host cannot be CPU model 'host': it lacks vlen=128 (it has 256)");
+        assert_eq!(on(Some("host,vlen=256")).unwrap().vlen, 256);
+        let error = on(Some("rv64i,v=on,vlen=512")).unwrap_err();
+        assert!(error.contains("vlen=512 (it has 256)"), "{error}");
+        assert_eq!(on(Some("rv64i,v=on,s=on,u=on")).unwrap().vlen, 256, "a model's own is no wish");
+        assert!(on(Some("host,cbom_blocksize=32")).is_ok(), "without Zicbom");
+    }
+
+    #[test]
+    fn identities_are_the_hosts_or_the_users() {
+        let host = IsaConfig { mvendorid: 1, marchid: 2, mimpid: 3, ..host() };
+        let on = |argument| {
+            let isa = on_host(Some(argument), &host, &ExtSet::of(KNOWN)).unwrap();
+            (isa.mvendorid, isa.marchid, isa.mimpid)
+        };
+        assert_eq!(on("host"), (1, 2, 3));
+        assert_eq!(on("host,marchid=7"), (1, 7, 3));
+        assert_eq!(on("rv64i,s=on,u=on,mvendorid=0x10"), (16, 2, 3));
     }
 
     #[test]

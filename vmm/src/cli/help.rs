@@ -59,10 +59,10 @@ pub fn machine_properties() -> String {
 pub fn accels() -> String {
     let rows = accel::select::engines().into_iter().map(|e| {
         let state = match e.availability {
-            Ok(()) => String::new(),
-            Err(reason) => format!(" (not here: {reason})"),
+            Ok(()) => "available".to_owned(),
+            Err(reason) => format!("not available: {reason}"),
         };
-        (e.name, format!("{}{state}", e.description))
+        (e.name, format!("{} ({state})", e.description))
     });
     table("Accelerators:", rows)
 }
