@@ -233,3 +233,35 @@ fn the_system_reset_leaves_with_its_reason() {
     m.harts[0].set_state(&start);
     assert_eq!(finish(&mut m.guest.harts[0]).x[20], 5);
 }
+
+/// SBI's steal time: where it is kept is part of the state, and the kernel of the next machine goes on there.
+#[test]
+#[ignore = "needs a RISC-V host with KVM"]
+fn steal_time_moves_along() {
+    const STA: u64 = 0x53_5441;
+    const AREA: u64 = CODE + 0x9000;
+    let mut first = Machine::new(1);
+    let (results, _) = answers(&mut first, &[(0x10, 3, &[STA]), (STA, 0, &[AREA, 0, 0])]);
+    if results[0].1 == 0 {
+        println!("this host's kernel has no steal time");
+        return;
+    }
+    assert_eq!(results[1].0, 0);
+    let state = first.harts[0].state();
+    assert_eq!(state.sbi.steal_time, AREA);
+
+    let mut second = Machine::new(1);
+    second.program(|a| {
+        a.li(20, 5);
+    });
+    let fresh = second.start(0);
+    let moved = HartState { pc: fresh.pc, ..state };
+    second.harts[0].set_state(&moved);
+    assert_eq!(finish(&mut second.guest.harts[0]).sbi.steal_time, AREA);
+    // The sequence is even between two updates, of which there was one at least.
+    let sequence = second.read64(AREA) as u32;
+    assert!(sequence != 0 && sequence.is_multiple_of(2), "{sequence}");
+    // A fresh hart has none.
+    second.harts[0].set_state(&fresh);
+    assert_eq!(second.harts[0].state().sbi.steal_time, u64::MAX);
+}
