@@ -14,6 +14,7 @@ use accel::select::{Choice, select};
 use accel::tcg::TcgOptions;
 use accel::tcg::csr::{reset, reset_supervisor};
 use accel::{Accel, AccelError, Clock, GuestRam, HartState, MpState, VmConfig};
+use arch::ext::Ext;
 use arch::model::CpuError;
 use devices::chardev::{BackendConfig, ChardevConfig, HostRequest};
 use devices::misc::EventLoopTimers;
@@ -26,7 +27,7 @@ use crate::affinity;
 use crate::board::assembly::{Board, BoardError, Services};
 use crate::board::memory::{self, Discard, Memory, MemoryError};
 use crate::board::{BoardKind, RAM_BASE, virt};
-use crate::config::{AccelChoice, Bios, MachineConfig, MemoryLock, OnReboot, OnShutdown, RamConfig};
+use crate::config::{AccelChoice, Aia, Bios, MachineConfig, MemoryLock, OnReboot, OnShutdown, RamConfig};
 use crate::control::{Control, Request};
 use crate::event_loop::{EventLoop, EventLoopError, Subscriber};
 use crate::open::{self, Chardevs, DownScript, OpenError};
@@ -109,6 +110,7 @@ pub fn run(mut config: MachineConfig) -> Result<Ending, MachineError> {
     let dumpdtb = config.board.dumpdtb.clone();
     let engine = choose_engine(&config)?;
     take_harts(&mut config, &*engine)?;
+    take_irqchip(&mut config, &*engine)?;
     if let Some(path) = dumpdtb {
         return dump_tree(config, path);
     }
@@ -143,6 +145,17 @@ fn take_harts(config: &mut MachineConfig, engine: &dyn Accel) -> Result<(), Mach
         }
         None if config.cpu.as_deref().is_some_and(crate::cli::names_host) => return Err(cpu(CpuError::NoHost)),
         None => {}
+    }
+    Ok(())
+}
+
+/// Which of the AIA's chips are the engine's.
+fn take_irqchip(config: &mut MachineConfig, engine: &dyn Accel) -> Result<(), MachineError> {
+    if config.board.aia == Aia::AplicImsic {
+        config.board.irqchip = engine.irqchip().map_err(MachineError::Accel)?;
+        // The harts may be the host's: then the model says nothing of them, and the engine has looked.
+        config.isa.exts.insert(Ext::Ssaia);
+        config.isa.imsic = true;
     }
     Ok(())
 }
@@ -343,13 +356,16 @@ impl Machine {
                 builtin_sbi: !m_mode(&config),
                 machine_traps: !m_mode(&config),
                 imsic: board.imsics.clone().map(|imsics| imsics as _),
-                irqchip: None,
+                irqchip: board.engine_chips.as_ref().map(|chips| chips.config),
             })
             .map_err(MachineError::Accel)?;
         let starts_harts = vm.starts_harts();
         let vcpus = (0..hart_count).map(|h| vm.create_vcpu(h)).collect::<Result<Vec<_>, _>>();
         let vcpus = vcpus.map_err(MachineError::Accel)?;
         board.bus.connect(&vm);
+        if let (Some(chips), Some(engines)) = (&board.engine_chips, vm.start_irqchip().map_err(MachineError::Accel)?) {
+            chips.bind(engines);
+        }
         board.wires.bind(vcpus.iter().map(|v| v.handle()).collect());
 
         let harts = Arc::new(Harts::new(hart_count, &config.isa, Arc::clone(&board.wires)));

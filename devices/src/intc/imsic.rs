@@ -127,11 +127,16 @@ const SEIP: u8 = 9;
 
 impl Level {
     /// Files of a hart.
-    fn files(self) -> u32 {
+    pub fn files(self) -> u32 {
         match self {
             Self::Machine => 1,
             Self::Supervisor { guests } => u32::from(guests) + 1,
         }
+    }
+
+    /// Bytes of address space that the files of so many harts take.
+    pub fn window(self, harts: u32) -> u64 {
+        u64::from(harts) * (PAGE << self.guest_bits())
     }
 
     /// Bits of a page's number that select the guest.
@@ -240,7 +245,7 @@ impl MmioDevice for Imsic {
     }
 
     fn size(&self) -> u64 {
-        u64::from(self.harts()) * (PAGE << self.level.guest_bits())
+        self.level.window(self.harts())
     }
 
     fn read(&self, _: u64, data: &mut [u8]) {
@@ -262,20 +267,23 @@ impl MmioDevice for Imsic {
     }
 
     fn fdt(&self, at: &Placement) -> Vec<FdtNode> {
-        let mut node = FdtNode::new(format!("interrupt-controller@{:x}", at.base)).with_phandle(at);
-        if self.level.guest_bits() != 0 {
-            node = node.with("riscv,guest-index-bits", FdtValue::U32(self.level.guest_bits()));
-        }
-        vec![
-            node.with("riscv,num-ids", FdtValue::U32(IDENTITIES))
-                .with("reg", at.reg())
-                .with("interrupts-extended", FdtValue::Cells(at.interrupts_extended.clone()))
-                .with("msi-controller", FdtValue::Empty)
-                .with("interrupt-controller", FdtValue::Empty)
-                .with("#interrupt-cells", FdtValue::U32(0))
-                .with("compatible", FdtValue::Strs(vec!["qemu,imsics".into(), "riscv,imsics".into()])),
-        ]
+        vec![node(self.level, IDENTITIES, at)]
     }
+}
+
+/// What the device tree says of the IMSICs of a level, whoever has them.
+pub fn node(level: Level, identities: u32, at: &Placement) -> FdtNode {
+    let mut node = FdtNode::new(format!("interrupt-controller@{:x}", at.base)).with_phandle(at);
+    if level.guest_bits() != 0 {
+        node = node.with("riscv,guest-index-bits", FdtValue::U32(level.guest_bits()));
+    }
+    node.with("riscv,num-ids", FdtValue::U32(identities))
+        .with("reg", at.reg())
+        .with("interrupts-extended", FdtValue::Cells(at.interrupts_extended.clone()))
+        .with("msi-controller", FdtValue::Empty)
+        .with("interrupt-controller", FdtValue::Empty)
+        .with("#interrupt-cells", FdtValue::U32(0))
+        .with("compatible", FdtValue::Strs(vec!["qemu,imsics".into(), "riscv,imsics".into()]))
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use firmware::boot::Symbols;
 use firmware::fdt::{DeviceTree, Node};
 use firmware::machine_tree::{BoardDescription, Chosen, HartDescription, IsaDescription, Phandles};
 
+use crate::board::engine_chips::EngineChips;
 use crate::board::imsics::Imsics;
 use crate::board::wires::{BoardBus, HartWires};
 use crate::config::Topology;
@@ -86,6 +87,8 @@ pub struct Board {
     pub console: Arc<dyn FirmwareConsole>,
     pub mrom: Arc<Mrom>,
     pub imsics: Option<Arc<Imsics>>,
+    /// The interrupt controllers that are the engine's.
+    pub engine_chips: Option<Arc<EngineChips>>,
     /// All of the bus, for resets.
     pub(super) devices: Vec<Arc<dyn MmioDevice>>,
     /// Devices in the root of the device tree whose nodes depend on what is loaded.

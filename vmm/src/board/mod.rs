@@ -1,6 +1,7 @@
 //! Boards: which machines there are, what they consist of, and what joins their chips to the engine.
 
 pub mod assembly;
+pub mod engine_chips;
 pub mod imsics;
 pub mod memory;
 pub mod spike;

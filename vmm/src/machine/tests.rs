@@ -3,7 +3,7 @@
 mod devices;
 
 use accel::mock::{Event, Mock, Step};
-use accel::{HartIrq, SbiCall, ShutdownReason, VcpuExit};
+use accel::{HartIrq, Irqchip, IrqchipOffer, IrqchipPlace, SbiCall, ShutdownReason, VcpuExit};
 
 use super::*;
 use crate::board::virt::map;
@@ -19,10 +19,13 @@ fn config(words: &[&str]) -> MachineConfig {
 
 /// Runs `scripts` on a machine without console; the mock tells what the harts saw.
 fn run_on(words: &[&str], scripts: Vec<Vec<Vec<Step>>>) -> (Result<Ending, String>, Mock) {
-    let mock = Mock::new(scripts);
-    let machine = Machine::new(config(words), &mock);
-    let ending = machine.and_then(Machine::run).map_err(|e| crate::error_chain(&e));
-    (ending, mock)
+    run_with(words, Mock::new(scripts))
+}
+
+fn run_with(words: &[&str], mock: Mock) -> (Result<Ending, String>, Mock) {
+    let mut config = config(words);
+    let ending = take_irqchip(&mut config, &mock).and_then(|()| Machine::new(config, &mock)).and_then(Machine::run);
+    (ending.map_err(|e| crate::error_chain(&e)), mock)
 }
 
 fn store(gpa: u64, data: &[u8]) -> Step {
@@ -157,14 +160,70 @@ fn kicks_of_a_running_device_do_not_reach_the_bus() {
     }
 }
 
+/// An engine with the AIA's chips.
+fn mock_with(place: IrqchipPlace, identities: u32, script: Vec<Step>) -> Mock {
+    Mock::new(vec![vec![script]]).with_irqchip(IrqchipOffer { place, identities })
+}
+
+#[test]
+fn an_interrupt_passes_uart_and_the_engines_aplic() {
+    // Transmitter empty; its wire is high when the machine ends.
+    let script = vec![store(map::UART.base + 1, &[2]), power_off(0)];
+    let words = ["-nodefaults", "-smp", "2", "-M", "virt,aia=aplic-imsic"];
+    let (ending, mock) = run_with(&words, mock_with(IrqchipPlace::Engine, 2047, script));
+    assert_eq!(ending, Ok(Ending::Code(0)));
+    let chips = mock.irqchip().unwrap();
+    assert_eq!((chips.config.aplic, chips.config.imsic), (Some((map::APLIC_S.base, 96)), map::IMSIC_S.base));
+    assert_eq!((chips.config.identities, chips.state().unwrap().aplic.unwrap().inputs), (255, 1 << 10));
+}
+
+#[test]
+fn an_interrupt_passes_uart_aplic_and_the_engines_imsic() {
+    let aplic = map::APLIC_S.base;
+    let script = vec![
+        // Global enable; source 10 level-sensitive, for hart 1 with identity 77, enabled.
+        store32(aplic, 1 << 8),
+        store32(aplic + 4 * 10, 6),
+        store32(aplic + 0x3000 + 4 * 10, 1 << 18 | 77),
+        store32(aplic + 0x1edc, 10),
+        store(map::UART.base + 1, &[2]),
+        power_off(0),
+    ];
+    let words = ["-nodefaults", "-smp", "2", "-M", "virt,aia=aplic-imsic,aia-guests=1"];
+    let (ending, mock) = run_with(&words, mock_with(IrqchipPlace::Split, 127, script));
+    assert_eq!(ending, Ok(Ending::Code(0)));
+    let chips = mock.irqchip().unwrap();
+    assert_eq!((chips.config.aplic, chips.config.guest_bits, chips.config.identities), (None, 1, 127));
+    assert_eq!(chips.msis(), [(map::IMSIC_S.base + 0x2000, 77)]);
+}
+
+#[test]
+fn the_tree_is_the_same_whoever_has_the_chips() {
+    let words = ["-nodefaults", "-smp", "3", "-M", "virt,aia=aplic-imsic,aia-guests=3"];
+    let with = |place, identities| {
+        let mut config = config(&words);
+        config.board.irqchip = IrqchipOffer { place, identities };
+        tree_of(&config)
+    };
+    let own = with(IrqchipPlace::Board, u32::MAX);
+    assert_eq!(own, tree(&words));
+    assert_eq!(with(IrqchipPlace::Engine, 255), own);
+    assert_eq!(with(IrqchipPlace::Split, 2047), own);
+    let fewer: Facts<'_> = &[(S_IMSIC, "riscv,num-ids", &[63])];
+    check_tree(&with(IrqchipPlace::Engine, 100), fewer, &[]);
+}
+
 /// The device tree of a machine.
 fn tree(words: &[&str]) -> DeviceTree {
-    let config = config(words);
+    tree_of(&config(words))
+}
+
+fn tree_of(config: &MachineConfig) -> DeviceTree {
     let control = Arc::new(Control::new().unwrap());
     let timers = EventLoopTimers::new().unwrap();
-    let chardevs = Chardevs::open(&config).unwrap();
+    let chardevs = Chardevs::open(config).unwrap();
     let ram = memory::make(RAM_BASE, config.ram_size, &config.ram, config.lock).unwrap().ram;
-    build_board(&config, &chardevs, &control, &timers, ram).unwrap().0.tree(Chosen::default())
+    build_board(config, &chardevs, &control, &timers, ram).unwrap().0.tree(Chosen::default())
 }
 
 /// Properties of nodes of `/soc`, as cells.

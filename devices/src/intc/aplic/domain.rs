@@ -375,6 +375,49 @@ impl Domain {
     }
 }
 
+/// A domain that sends MSIs, as its registers tell of it: what another implementation of it has to know.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DomainRegisters {
+    /// `domaincfg.IE`.
+    pub delivers: bool,
+    /// By source, and so is `target`; 0 is not used.
+    pub sourcecfg: Vec<u32>,
+    pub target: Vec<u32>,
+    pub pending: Sources,
+    pub enabled: Sources,
+    /// The wires as they are.
+    pub inputs: Sources,
+    pub genmsi: u32,
+}
+
+impl Domain {
+    pub fn registers(&self) -> DomainRegisters {
+        DomainRegisters {
+            delivers: self.enabled_globally,
+            sourcecfg: self.sourcecfg.clone(),
+            target: self.target.clone(),
+            pending: self.pending,
+            enabled: self.enabled,
+            inputs: self.level,
+            genmsi: self.genmsi,
+        }
+    }
+
+    /// Puts registers in place of what is there, as far as they hold legal values: nothing is sent, no wire moves.
+    pub fn set_registers(&mut self, r: &DomainRegisters) {
+        self.reset();
+        self.level = r.inputs;
+        for source in 1..=self.sources() {
+            let value = |of: &[u32]| of.get(source as usize).copied().unwrap_or(0);
+            self.write_sourcecfg(source, value(&r.sourcecfg));
+            self.set_target(source, value(&r.target));
+        }
+        (self.pending, self.enabled) = (r.pending & self.active(), r.enabled & self.active());
+        self.genmsi = r.genmsi & (HART | IDENTITY);
+        self.enabled_globally = r.delivers;
+    }
+}
+
 /// Delivery.
 impl Domain {
     /// What goes out as MSIs now; their pending bits are clear after it.

@@ -12,7 +12,7 @@ mod domain;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-pub use domain::{Delivery, Domain, Idc, Message, SOURCES_MAX};
+pub use domain::{Delivery, Domain, DomainRegisters, Idc, Message, SOURCES_MAX, Sources};
 
 use crate::fdt::{FdtNode, FdtValue, Placement};
 use crate::regmap::{RegMap, Registers};
@@ -21,7 +21,8 @@ use crate::{HartLines, IrqSink, MmioDevice, MsiSink};
 /// Most harts whose interrupt delivery control structures fit.
 pub const HARTS_MAX: u32 = 512;
 
-const SIZE: u64 = 0x8000;
+/// Bytes of address space of a domain.
+pub const SIZE: u64 = 0x8000;
 
 /// The privilege level that a domain's interrupts go to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,6 +121,15 @@ impl AplicCore {
 
     fn domain(&mut self, i: usize) -> &mut Domain {
         &mut self.domains[i].1
+    }
+
+    /// The supervisor-level domain: the last one.
+    pub fn supervisor(&self) -> &Domain {
+        &self.domains[self.domains.len() - 1].1
+    }
+
+    pub fn supervisor_mut(&mut self) -> &mut Domain {
+        self.domain(self.domains.len() - 1)
     }
 
     fn reset(&mut self, i: usize) {
@@ -458,24 +468,28 @@ impl MmioDevice for AplicDomain {
 
     fn fdt(&self, at: &Placement) -> Vec<FdtNode> {
         let sources = self.aplic.core().domains[self.index].1.sources();
-        let mut node = FdtNode::new(format!("interrupt-controller@{:x}", at.base)).with_phandle(at);
-        if let Some(child) = self.child {
-            node = node
-                .with("riscv,delegation", FdtValue::Cells(vec![child, 1, sources]))
-                .with("riscv,children", FdtValue::U32(child));
-        }
-        node = node.with("riscv,num-sources", FdtValue::U32(sources)).with("reg", at.reg());
-        node = match self.msi_parent {
-            Some(imsics) => node.with("msi-parent", FdtValue::U32(imsics)),
-            None => node.with("interrupts-extended", FdtValue::Cells(at.interrupts_extended.clone())),
-        };
-        vec![
-            node.with("interrupt-controller", FdtValue::Empty)
-                .with("#interrupt-cells", FdtValue::U32(2))
-                .with("#address-cells", FdtValue::U32(0))
-                .with("compatible", FdtValue::Strs(vec!["qemu,aplic".into(), "riscv,aplic".into()])),
-        ]
+        vec![node(sources, self.child, self.msi_parent, at)]
     }
+}
+
+/// What the device tree says of a domain, whoever has it: `child` is the domain below and `msi_parent` the IMSICs that
+/// get MSIs, by phandle.
+pub fn node(sources: u32, child: Option<u32>, msi_parent: Option<u32>, at: &Placement) -> FdtNode {
+    let mut node = FdtNode::new(format!("interrupt-controller@{:x}", at.base)).with_phandle(at);
+    if let Some(child) = child {
+        node = node
+            .with("riscv,delegation", FdtValue::Cells(vec![child, 1, sources]))
+            .with("riscv,children", FdtValue::U32(child));
+    }
+    node = node.with("riscv,num-sources", FdtValue::U32(sources)).with("reg", at.reg());
+    node = match msi_parent {
+        Some(imsics) => node.with("msi-parent", FdtValue::U32(imsics)),
+        None => node.with("interrupts-extended", FdtValue::Cells(at.interrupts_extended.clone())),
+    };
+    node.with("interrupt-controller", FdtValue::Empty)
+        .with("#interrupt-cells", FdtValue::U32(2))
+        .with("#address-cells", FdtValue::U32(0))
+        .with("compatible", FdtValue::Strs(vec!["qemu,aplic".into(), "riscv,aplic".into()]))
 }
 
 #[cfg(test)]

@@ -82,7 +82,20 @@ impl Board {
         let late_nodes = vec![(Arc::clone(&htif) as Arc<dyn MmioDevice>, at(map::HTIF))];
         let console = Arc::clone(&htif) as _;
         let bus = Arc::new(BoardBus::new(bus, Some(htif), backends.semihosting));
-        Ok(Self { ram, bus, wires, clock, console, mrom, imsics: None, devices, late_nodes, description, phandles })
+        Ok(Self {
+            ram,
+            bus,
+            wires,
+            clock,
+            console,
+            mrom,
+            imsics: None,
+            engine_chips: None,
+            devices,
+            late_nodes,
+            description,
+            phandles,
+        })
     }
 }
 

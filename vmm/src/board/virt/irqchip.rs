@@ -7,15 +7,16 @@
 
 use std::sync::Arc;
 
-use accel::{GuestRam, HartIrq};
+use accel::{GuestRam, HartIrq, IrqchipConfig, IrqchipOffer, IrqchipPlace};
 use devices::fdt::Placement;
 use devices::intc::aplic::{self, AplicCore, Delivery, MsiBase};
 use devices::intc::{Aplic, Imsic, Plic, PlicContext, imsic};
-use devices::{HartLines, IrqLine, IrqSink, MmioDevice};
+use devices::{HartLines, IrqLine, IrqSink, MmioDevice, MsiSink};
 use firmware::machine_tree::Phandles;
 
 use super::map::Window;
 use super::{irq, map};
+use crate::board::engine_chips::EngineChips;
 use crate::board::imsics::Imsics;
 use crate::board::wires::HartWires;
 use crate::config::Aia;
@@ -30,6 +31,8 @@ pub struct Request<'a> {
     pub aia: Aia,
     /// Guest interrupt files of a hart.
     pub guests: u8,
+    /// The chips that are the engine's beside IMSICs; without M-mode only.
+    pub offer: IrqchipOffer,
     pub m_mode: bool,
     pub harts: u32,
     pub wires: &'a Arc<HartWires>,
@@ -46,6 +49,7 @@ pub struct Irqchip {
     /// In the order of the device tree.
     pub chips: Vec<(Arc<dyn MmioDevice>, Placement)>,
     pub imsics: Option<Arc<Imsics>>,
+    pub engine: Option<Arc<EngineChips>>,
 }
 
 impl Irqchip {
@@ -53,9 +57,16 @@ impl Irqchip {
         match request.aia {
             Aia::None => plic(request, phandles),
             Aia::Aplic => aplic(request, phandles, None),
-            Aia::AplicImsic => {
+            Aia::AplicImsic if request.m_mode || request.offer.place == IrqchipPlace::Board => {
                 let files = ImsicParts::new(request, phandles);
                 aplic(request, phandles, Some(files))
+            }
+            Aia::AplicImsic => {
+                let (chips, files) = ImsicParts::of_engine(request, phandles);
+                match request.offer.place {
+                    IrqchipPlace::Engine => aplic_of_engine(request, phandles, chips, files),
+                    _ => aplic(request, phandles, Some(files)),
+                }
             }
         }
     }
@@ -106,12 +117,17 @@ fn plic(r: &Request<'_>, phandles: &mut Phandles) -> Irqchip {
         typed: false,
         chips: vec![(plic as Arc<dyn MmioDevice>, at)],
         imsics: None,
+        engine: None,
     }
 }
 
 /// The IMSICs with their places.
 struct ImsicParts {
-    imsics: Arc<Imsics>,
+    /// If they are the board's; else they are the engine's.
+    imsics: Option<Arc<Imsics>>,
+    engine: Option<Arc<EngineChips>>,
+    /// Takes MSIs to them.
+    msis: Arc<dyn MsiSink>,
     chips: Vec<(Arc<dyn MmioDevice>, Placement)>,
     base: MsiBase,
     machine: Option<u32>,
@@ -137,17 +153,74 @@ impl ImsicParts {
         };
         let mut chips = vec![placed(&supervisor, map::IMSIC_S, supervisor_phandle)];
         chips.extend(machine.iter().zip(machine_phandle).map(|(m, phandle)| placed(m, map::IMSIC_M, phandle)));
+        let imsics = Arc::new(Imsics {
+            machine: machine.map(|imsic| (map::IMSIC_M.base, imsic)),
+            supervisor: (map::IMSIC_S.base, supervisor),
+            ram: Arc::clone(r.ram),
+        });
         Self {
             chips,
             base: MsiBase { address: map::IMSIC_S.base, guest_bits: level.guest_bits() },
             machine: machine_phandle,
             supervisor: supervisor_phandle,
-            imsics: Arc::new(Imsics {
-                machine: machine.map(|imsic| (map::IMSIC_M.base, imsic)),
-                supervisor: (map::IMSIC_S.base, supervisor),
-                ram: Arc::clone(r.ram),
-            }),
+            msis: Arc::clone(&imsics) as _,
+            imsics: Some(imsics),
+            engine: None,
         }
+    }
+
+    /// Of the engine, and its other chips.
+    fn of_engine(r: &Request<'_>, phandles: &mut Phandles) -> (Arc<EngineChips>, Self) {
+        let supervisor = phandles.allocate();
+        let level = imsic::Level::Supervisor { guests: r.guests };
+        let config = IrqchipConfig {
+            aplic: (r.offer.place == IrqchipPlace::Engine).then_some((map::APLIC_S.base, irq::APLIC_SOURCES)),
+            imsic: map::IMSIC_S.base,
+            guest_bits: level.guest_bits(),
+            identities: identities(r.offer.identities),
+        };
+        let chips = EngineChips::new(config, r.harts, r.guests, Arc::clone(r.ram));
+        let at = Placement {
+            phandle: Some(supervisor),
+            interrupts_extended: to_harts(r.harts, phandles, level.irq()),
+            ..place(Window { size: level.window(r.harts), ..map::IMSIC_S })
+        };
+        let files = Self {
+            chips: vec![(Arc::new(chips.imsic()) as Arc<dyn MmioDevice>, at)],
+            base: MsiBase { address: map::IMSIC_S.base, guest_bits: level.guest_bits() },
+            machine: None,
+            supervisor,
+            msis: Arc::clone(&chips) as _,
+            imsics: None,
+            engine: Some(Arc::clone(&chips)),
+        };
+        (chips, files)
+    }
+}
+
+/// As many identities as the board's own IMSICs have, or as an engine can give: one less than a multiple of 64.
+fn identities(most: u32) -> u32 {
+    if most >= imsic::IDENTITIES {
+        return imsic::IDENTITIES;
+    }
+    let identities = ((most + 1) & !63).max(64) - 1;
+    tracing::info!("the engine's IMSICs have {identities} interrupt identities instead of {}", imsic::IDENTITIES);
+    identities
+}
+
+/// The APLIC is the engine's, too.
+fn aplic_of_engine(r: &Request<'_>, phandles: &mut Phandles, chips: Arc<EngineChips>, files: ImsicParts) -> Irqchip {
+    let phandle = phandles.allocate();
+    let interrupts_extended = to_harts(r.harts, phandles, HartIrq::SupervisorExternal as u8);
+    let at = Placement { phandle: Some(phandle), interrupts_extended, ..place(map::APLIC_S) };
+    let device: Arc<dyn MmioDevice> = Arc::new(chips.aplic_device(files.supervisor));
+    Irqchip {
+        sink: chips as _,
+        phandle,
+        typed: true,
+        chips: [(device, at)].into_iter().chain(files.chips).collect(),
+        imsics: None,
+        engine: files.engine,
     }
 }
 
@@ -166,7 +239,7 @@ fn aplic(r: &Request<'_>, phandles: &mut Phandles, files: Option<ImsicParts>) ->
         }
     };
     let msis = match &files {
-        Some(f) => Arc::clone(&f.imsics) as Arc<dyn devices::MsiSink>,
+        Some(f) => Arc::clone(&f.msis),
         None => Arc::new(NoMsis),
     };
     let aplic = Aplic::new(core, r.harts, Arc::clone(r.wires) as _, msis);
@@ -184,16 +257,16 @@ fn aplic(r: &Request<'_>, phandles: &mut Phandles, files: Option<ImsicParts>) ->
         placed(aplic::Level::Machine, map::APLIC_M, own, Some(phandle), machine_files, HartIrq::MachineExternal)
     });
     let mut chips: Vec<_> = supervisor.into_iter().chain(machine).collect();
-    let imsics = files.map(|f| {
+    let (imsics, engine) = files.map_or((None, None), |f| {
         chips.extend(f.chips);
-        f.imsics
+        (f.imsics, f.engine)
     });
-    Irqchip { sink: aplic as _, phandle, typed: true, chips, imsics }
+    Irqchip { sink: aplic as _, phandle, typed: true, chips, imsics, engine }
 }
 
 /// Where an APLIC that drives lines sends its MSIs.
 struct NoMsis;
 
-impl devices::MsiSink for NoMsis {
+impl MsiSink for NoMsis {
     fn send(&self, _: u64, _: u32) {}
 }

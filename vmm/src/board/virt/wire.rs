@@ -64,8 +64,8 @@ impl Board {
         let harts = config.topology.harts();
         let wires = Arc::new(HartWires::new(Arc::clone(&clock)));
         let mut phandles = Phandles::new(harts);
-        let request =
-            Request { aia: config.board.aia, guests: config.board.aia_guests, m_mode, harts, wires: &wires, ram: &ram };
+        let (aia, guests, offer) = (config.board.aia, config.board.aia_guests, config.board.irqchip);
+        let request = Request { aia, guests, offer, m_mode, harts, wires: &wires, ram: &ram };
         let irqchip = Irqchip::new(&request, &mut phandles);
         let finisher_phandle = phandles.allocate();
         let mut w = Wiring { bus: MmioBus::new(), devices: Vec::new(), irqchip, soc: Vec::new() };
@@ -111,7 +111,7 @@ impl Board {
             soc_nodes: w.soc,
             aliases: vec![("serial0".into(), serial_path())],
         };
-        let imsics = w.irqchip.imsics.take();
+        let (imsics, engine_chips) = (w.irqchip.imsics.take(), w.irqchip.engine.take());
         let bus = Arc::new(BoardBus::new(w.bus, htif, backends.semihosting));
         let (console, devices) = (serial as _, w.devices);
         Ok(Self {
@@ -122,6 +122,7 @@ impl Board {
             console,
             mrom,
             imsics,
+            engine_chips,
             devices,
             late_nodes: Vec::new(),
             description,
