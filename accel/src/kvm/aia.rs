@@ -222,3 +222,252 @@ fn store_aplic(device: &impl Attributes, set_line: impl Fn(u32, bool), s: &Aplic
     }
     set(GENMSI, s.genmsi)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    const SOURCES: u32 = 96;
+    const HARTS: u32 = 2;
+
+    #[derive(Clone, Copy, Default)]
+    struct Source {
+        cfg: u32,
+        target: u32,
+        pending: bool,
+        enabled: bool,
+        input: bool,
+    }
+
+    impl Source {
+        fn rectified(&self) -> bool {
+            matches!(self.cfg, 4..=7) && self.input != INVERTED.contains(&self.cfg)
+        }
+    }
+
+    /// A device that does what the kernel's does.
+    struct Device {
+        delivers: RefCell<bool>,
+        genmsi: RefCell<u32>,
+        sources: RefCell<Vec<Source>>,
+        /// IMSIC registers by attribute.
+        files: RefCell<BTreeMap<u64, u64>>,
+        /// Other attributes, in the order of their writes.
+        told: RefCell<Vec<(u32, u64, u64)>>,
+    }
+
+    impl Device {
+        fn new() -> Self {
+            Self {
+                delivers: RefCell::default(),
+                genmsi: RefCell::default(),
+                sources: RefCell::new(vec![Source::default(); SOURCES as usize + 1]),
+                files: RefCell::default(),
+                told: RefCell::default(),
+            }
+        }
+
+        fn send(&self, target: u32) {
+            let (hart, identity) = (u64::from(target >> 18), u64::from(target & 0x7ff));
+            if identity != 0 {
+                let register = hart << 12 | EIP0 + 2 * (identity / 64);
+                *self.files.borrow_mut().entry(register).or_default() |= 1 << (identity % 64);
+            }
+        }
+
+        fn forward(&self) {
+            for source in self.sources.borrow_mut().iter_mut().filter(|s| s.pending && s.enabled) {
+                if *self.delivers.borrow() {
+                    source.pending = false;
+                    self.send(source.target);
+                }
+            }
+        }
+
+        fn set_line(&self, source: u32, level: bool) {
+            let mut sources = self.sources.borrow_mut();
+            let source = &mut sources[source as usize];
+            let before = source.rectified();
+            source.input = level;
+            source.pending |= source.rectified() && (!before || source.cfg >= 6);
+            drop(sources);
+            self.forward();
+        }
+
+        fn write_aplic(&self, offset: u64, value: u32) {
+            let bits = |f: &dyn Fn(&mut Source, u32)| {
+                let mut sources = self.sources.borrow_mut();
+                let first = (offset as usize & 0x7f) / 4 * 32;
+                let named = (0..32).filter(|bit| value >> bit & 1 != 0).map(|bit| first + bit);
+                named.filter(|i| (1..=SOURCES as usize).contains(i)).for_each(|i| f(&mut sources[i], i as u32));
+            };
+            match offset {
+                0 => *self.delivers.borrow_mut() = value & CFG_IE != 0,
+                0x4..0x1000 => self.sources.borrow_mut()[offset as usize / 4].cfg = value & 7,
+                SETIP..0x1c80 => bits(&|s, _| {
+                    s.pending |= s.cfg != 0 && (s.cfg < 6 || s.rectified());
+                }),
+                IN_CLRIP..0x1d80 => bits(&|s, _| s.pending &= s.cfg == 0),
+                SETIE..0x1e80 => bits(&|s, _| s.enabled = true),
+                CLRIE..0x1f80 => bits(&|s, _| s.enabled = false),
+                GENMSI => {
+                    *self.genmsi.borrow_mut() = value;
+                    self.send(value);
+                }
+                0x3004..0x4000 => self.sources.borrow_mut()[offset as usize % 0x1000 / 4].target = value,
+                _ => panic!("no register at {offset:#x}"),
+            }
+            self.forward();
+        }
+
+        fn read_aplic(&self, offset: u64) -> u32 {
+            let sources = self.sources.borrow();
+            let bits = |f: &dyn Fn(&Source) -> bool| {
+                let first = (offset as usize & 0x7f) / 4 * 32;
+                let is_set = |bit: &usize| sources.get(first + bit).is_some_and(f);
+                (0..32).filter(is_set).fold(0, |word, bit| word | 1 << bit)
+            };
+            match offset {
+                0 => 0x8000_0004 | if *self.delivers.borrow() { CFG_IE } else { 0 },
+                0x4..0x1000 => sources[offset as usize / 4].cfg,
+                SETIP..0x1c80 => bits(&|s| s.pending),
+                IN_CLRIP..0x1d80 => bits(&Source::rectified),
+                SETIE..0x1e80 => bits(&|s| s.enabled),
+                GENMSI => *self.genmsi.borrow(),
+                0x3004..0x4000 => sources[offset as usize % 0x1000 / 4].target,
+                _ => panic!("no register at {offset:#x}"),
+            }
+        }
+    }
+
+    impl Attributes for Device {
+        fn get(&self, group: u32, attribute: u64, data: &mut [u8]) -> io::Result<()> {
+            match group {
+                APLIC => data.copy_from_slice(&self.read_aplic(attribute).to_ne_bytes()),
+                IMSIC => {
+                    let value = self.files.borrow().get(&attribute).copied().unwrap_or(0);
+                    data.copy_from_slice(&value.to_ne_bytes());
+                }
+                _ => return Err(io::Error::from_raw_os_error(libc::ENXIO)),
+            }
+            Ok(())
+        }
+
+        fn set(&self, group: u32, attribute: u64, data: &[u8]) -> io::Result<()> {
+            let mut value = [0; 8];
+            value[..data.len()].copy_from_slice(data);
+            let value = u64::from_ne_bytes(value);
+            match (group, data.len()) {
+                (APLIC, 4) => self.write_aplic(attribute, value as u32),
+                (IMSIC, 8) => drop(self.files.borrow_mut().insert(attribute, value)),
+                (CONFIG, 4) | (ADDR, 8) | (CTRL, 0) => self.told.borrow_mut().push((group, attribute, value)),
+                _ => panic!("{} bytes for group {group}", data.len()),
+            }
+            Ok(())
+        }
+    }
+
+    fn config() -> IrqchipConfig {
+        IrqchipConfig { aplic: Some((0xd00_0000, SOURCES)), imsic: 0x2800_0000, guest_bits: 2, identities: 255 }
+    }
+
+    /// Something in every register: sources in every mode, with and without pending and enabled bits that their wires
+    /// say nothing of.
+    fn state() -> IrqchipState {
+        let source = |i: u32| if i == 0 { 0 } else { [1, 4, 5, 6, 7][i as usize % 5] };
+        let file = |n: u64| InterruptFileState {
+            delivery: n == 0,
+            threshold: 100 + n as u16,
+            pending: vec![2 << n, 0, 4, 1 << 63],
+            enabled: vec![!1, n, 0, !0],
+        };
+        IrqchipState {
+            aplic: Some(AplicState {
+                delivers: true,
+                sourcecfg: (0..=SOURCES).map(source).collect(),
+                target: (0..=SOURCES).map(|i| if i == 0 { 0 } else { (i & 1) << 18 | i }).collect(),
+                pending: 0x0f0f << 30,
+                enabled: 0x1_0000_0000_0000_0000_5555_5554,
+                inputs: !(1 | 0b11_1111 << 20) & ((1 << 97) - 1),
+                genmsi: 1 << 18 | 200,
+            }),
+            files: vec![file(0), file(1)],
+        }
+    }
+
+    /// Inputs of detached sources are not told.
+    fn without_detached(mut state: IrqchipState) -> IrqchipState {
+        let aplic = state.aplic.as_mut().unwrap();
+        let detached = (0..=SOURCES).filter(|i| aplic.sourcecfg[*i as usize] < 4);
+        aplic.inputs &= !detached.fold(0, |set, i| set | 1 << i);
+        state
+    }
+
+    #[test]
+    fn a_device_hears_all_before_it_starts() {
+        let device = Device::new();
+        start(&device, &IrqchipConfig { imsic: 0x2800_0000, ..config() }, 3).unwrap();
+        let expected = [
+            (CONFIG, 1, 255),
+            (CONFIG, 2, 96),
+            (ADDR, 0, 0xd00_0000),
+            (CONFIG, 5, 2),
+            (CONFIG, 6, 2),
+            (ADDR, 1, 0x2800_0000),
+            (ADDR, 2, 0x2800_4000),
+            (ADDR, 3, 0x2800_8000),
+            (CTRL, 0, 0),
+        ];
+        assert_eq!(*device.told.borrow(), expected);
+        device.told.borrow_mut().clear();
+        start(&device, &IrqchipConfig { aplic: None, guest_bits: 0, ..config() }, 1).unwrap();
+        let split = [(CONFIG, 1, 255), (CONFIG, 5, 0), (CONFIG, 6, 0), (ADDR, 1, 0x2800_0000), (CTRL, 0, 0)];
+        assert_eq!(*device.told.borrow(), split);
+        device.told.borrow_mut().clear();
+        [AiaMode::Auto, AiaMode::Emul, AiaMode::HwAccel].iter().for_each(|m| set_mode(&device, *m).unwrap());
+        assert_eq!(*device.told.borrow(), [(CONFIG, 0, 0), (CONFIG, 0, 1)]);
+    }
+
+    #[test]
+    fn a_round_trip_changes_nothing() {
+        let device = Device::new();
+        let set_line = |source, level| device.set_line(source, level);
+        // Pending and enabled at once would have been sent.
+        let mut wanted = state();
+        let aplic = wanted.aplic.as_mut().unwrap();
+        aplic.pending &= !aplic.enabled;
+        store(&device, set_line, &wanted).unwrap();
+        assert_eq!(load(&device, &config(), HARTS).unwrap(), without_detached(wanted.clone()));
+        // Over what is there already, and what that has pending.
+        let empty = IrqchipState {
+            aplic: Some(AplicState { sourcecfg: vec![0; 97], target: vec![0; 97], ..AplicState::default() }),
+            files: vec![InterruptFileState { pending: vec![0; 4], enabled: vec![0; 4], ..Default::default() }; 2],
+        };
+        store(&device, set_line, &empty).unwrap();
+        assert_eq!(load(&device, &config(), HARTS).unwrap(), empty);
+        store(&device, set_line, &wanted).unwrap();
+        assert_eq!(load(&device, &config(), HARTS).unwrap(), without_detached(wanted));
+    }
+
+    #[test]
+    fn what_was_on_its_way_arrives_once() {
+        let device = Device::new();
+        let mut wanted = state();
+        let aplic = wanted.aplic.as_mut().unwrap();
+        (aplic.pending, aplic.enabled) = (1 << 70, 1 << 70);
+        store(&device, |source, level| device.set_line(source, level), &wanted).unwrap();
+        wanted.aplic.as_mut().unwrap().pending = 0;
+        wanted.files[0].pending[1] = 1 << (70 - 64);
+        assert_eq!(load(&device, &config(), HARTS).unwrap(), without_detached(wanted));
+    }
+
+    #[test]
+    fn an_error_tells_the_attribute() {
+        let device = Device::new();
+        let error = identities(&device).unwrap_err();
+        assert!(error.to_string().starts_with("attribute 0:0x1: "), "{error}");
+    }
+}

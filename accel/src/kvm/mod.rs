@@ -9,6 +9,7 @@
 //! | `options` | what the user may ask for |
 //! | `one_reg` | the kernel's numbers of registers |
 //! | `state`   | a hart's state in them, a row a CSR |
+//! | `aia`     | the kernel's APLIC and IMSICs by attributes of their device |
 //! | `isa`     | what the host's harts have |
 //! | `roles`   | what becomes of each register that the kernel lists |
 //! | `sbi`     | SBI extensions that the kernel answers, and their state |
@@ -19,10 +20,12 @@
 //! | `vm`      | the engine and the machine: capabilities |
 //! | `vcpu`    | a hart: the run loop, kicks and lines |
 //!
-//! The first seven build and are tested on any host.
+//! The first eight build and are tested on any host.
 
 pub mod options;
 
+#[cfg_attr(not(target_arch = "riscv64"), allow(dead_code, reason = "for hosts with KVM; tested everywhere"))]
+mod aia;
 #[cfg_attr(not(target_arch = "riscv64"), allow(dead_code, reason = "for hosts with KVM; tested everywhere"))]
 mod fault;
 #[cfg_attr(not(target_arch = "riscv64"), allow(dead_code, reason = "for hosts with KVM; tested everywhere"))]
