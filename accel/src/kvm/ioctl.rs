@@ -5,8 +5,8 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use kvm_bindings::{
-    KVM_INTERRUPT_SET, KVM_INTERRUPT_UNSET, KVMIO, kvm_ioeventfd, kvm_ioeventfd_flag_nr_datamatch,
-    kvm_ioeventfd_flag_nr_deassign, kvm_reg_list, kvm_run,
+    KVM_INTERRUPT_SET, KVM_INTERRUPT_UNSET, KVM_IRQFD_FLAG_DEASSIGN, KVMIO, kvm_ioeventfd,
+    kvm_ioeventfd_flag_nr_datamatch, kvm_ioeventfd_flag_nr_deassign, kvm_irqfd, kvm_reg_list, kvm_run,
 };
 use vmm_sys_util::ioctl::{ioctl_with_mut_ptr, ioctl_with_ref};
 use vmm_sys_util::{ioctl_iow_nr, ioctl_iowr_nr};
@@ -20,6 +20,7 @@ pub const EXIT_CSR: u32 = 36;
 ioctl_iow_nr!(KVM_INTERRUPT, KVMIO, 0x86, u32);
 ioctl_iow_nr!(KVM_IOEVENTFD, KVMIO, 0x79, kvm_ioeventfd);
 ioctl_iowr_nr!(KVM_GET_REG_LIST, KVMIO, 0xb0, kvm_reg_list);
+ioctl_iow_nr!(KVM_IRQFD, KVMIO, 0x76, kvm_irqfd);
 
 /// The SBI call of an exit with [`EXIT_SBI`].
 pub fn sbi_call(run: &kvm_run) -> SbiCall {
@@ -85,6 +86,15 @@ pub fn register_list(fd: &impl AsRawFd) -> io::Result<Vec<u64>> {
             e => return Err(e),
         }
     }
+}
+
+/// Turns events into the interrupt `gsi`, or ends that.
+pub fn irq_event(vm: &impl AsRawFd, gsi: u32, event: BorrowedFd<'_>, on: bool) -> io::Result<()> {
+    let flags = if on { 0 } else { KVM_IRQFD_FLAG_DEASSIGN };
+    let event = kvm_irqfd { fd: event.as_raw_fd() as u32, gsi, flags, ..Default::default() };
+    // SAFETY: the kernel reads one structure of this size from the reference.
+    let done = unsafe { ioctl_with_ref(vm, KVM_IRQFD(), &event) };
+    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// The external interrupt of a vCPU, from any thread: the kernel takes this without the vCPU's lock.

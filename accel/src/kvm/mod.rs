@@ -16,6 +16,7 @@
 //! | `limits`  | what the kernel has to have, and how much of it there is |
 //! | `fault`   | accesses that nothing answers |
 //! | `ioctl`   | what `kvm-ioctls` lacks on RISC-V |
+//! | `irqchip` | the kernel's APLIC and IMSICs: wires, MSIs, routes |
 //! | `memory`  | slots of RAM, and the log of pages written to |
 //! | `vm`      | the engine and the machine: capabilities |
 //! | `vcpu`    | a hart: the run loop, kicks and lines |
@@ -44,6 +45,8 @@ mod state;
 #[cfg(target_arch = "riscv64")]
 mod ioctl;
 #[cfg(target_arch = "riscv64")]
+mod irqchip;
+#[cfg(target_arch = "riscv64")]
 mod memory;
 #[cfg(target_arch = "riscv64")]
 mod vcpu;
@@ -52,3 +55,7 @@ mod vm;
 
 #[cfg(target_arch = "riscv64")]
 pub use vm::Kvm;
+
+/// As `-accel` spells it.
+#[cfg(target_arch = "riscv64")]
+const NAME: &str = "kvm";

@@ -8,19 +8,20 @@ use arch::ext::{Ext, IsaConfig};
 use kvm_ioctls::{Cap, Kvm as KvmFd, VmFd};
 use vm_memory::GuestMemoryBackend;
 
+use super::irqchip::{self, KvmIrqchip};
 use super::limits::{self, Capabilities};
 use super::one_reg::{self as reg, OneReg};
 use super::options::KvmOptions;
 use super::vcpu::{KvmVcpu, Registers};
-use super::{ioctl, isa, memory, roles, sbi};
-use crate::{Accel, AccelError, DirtyPages, HartSet, HostHarts, RemoteFence, Vcpu, Vm, VmConfig};
+use super::{NAME, ioctl, isa, memory, roles, sbi};
+use crate::{
+    Accel, AccelError, DirtyPages, HartSet, HostHarts, Irqchip, IrqchipOffer, RemoteFence, Vcpu, Vm, VmConfig,
+};
 
 /// The engine.
 pub struct Kvm {
     pub options: KvmOptions,
 }
-
-const NAME: &str = "kvm";
 
 impl Capabilities for KvmFd {
     fn capability(&self, number: u64) -> u64 {
@@ -68,6 +69,18 @@ impl Accel for Kvm {
         Ok(Some(HostHarts { isa, known, timebase }))
     }
 
+    fn irqchip(&self) -> Result<IrqchipOffer, AccelError> {
+        let vm = open()?.create_vm().map_err(host("make a virtual machine"))?;
+        let vcpu = vm.create_vcpu(0).map_err(host("make a vCPU"))?;
+        let isa = isa::host(&Registers(&vcpu))
+            .map_err(|source| AccelError::Host { doing: "ask KVM what its harts have".to_owned(), source })?;
+        if !isa.has(Ext::Ssaia) {
+            let what = "aia=aplic-imsic: the host's harts have no AIA (Ssaia); it must be none or aplic".to_owned();
+            return Err(AccelError::Unsupported { name: NAME, what });
+        }
+        irqchip::offer(&vm, &self.options)
+    }
+
     fn create_vm(&self, config: VmConfig) -> Result<Arc<dyn Vm>, AccelError> {
         if !config.builtin_sbi {
             return Err(AccelError::Unsupported {
@@ -82,14 +95,15 @@ impl Accel for Kvm {
             tracing::warn!("{advice}");
         }
         limits::memory(config.ram.num_regions(), &kvm).map_err(unsupported)?;
-        let fd = kvm.create_vm().map_err(host("make a virtual machine"))?;
+        let (fd, config) = (Arc::new(kvm.create_vm().map_err(host("make a virtual machine"))?), Arc::new(config));
         // The machine keeps its configuration until its own end.
         memory::add(&fd, &config.ram)?;
+        let irqchip = KvmIrqchip::new(&fd, &config, &self.options)?.map(Arc::new);
         let io_events = kvm.check_extension(Cap::Ioeventfd);
         if !io_events {
             tracing::info!("the host's kernel lacks KVM_CAP_IOEVENTFD: every kick of a virtio device leaves the guest");
         }
-        Ok(Arc::new(KvmVm { fd, config: Arc::new(config), time_is_old: Arc::default(), io_events }))
+        Ok(Arc::new(KvmVm { fd, irqchip, config, time_is_old: Arc::default(), io_events }))
     }
 }
 
@@ -108,7 +122,8 @@ fn report_unknown(regs: &Registers<'_>, isa: &IsaConfig) {
 
 /// A machine. The descriptor comes first: memory goes after the kernel has let go of it.
 struct KvmVm {
-    fd: VmFd,
+    fd: Arc<VmFd>,
+    irqchip: Option<Arc<KvmIrqchip>>,
     config: Arc<VmConfig>,
     /// The board's clock was set, and the guest's has to follow.
     time_is_old: Arc<AtomicBool>,
@@ -139,6 +154,12 @@ impl Vm for KvmVm {
         Ok(Box::new(vcpu))
     }
 
+    fn start_irqchip(&self) -> Result<Option<Arc<dyn Irqchip>>, AccelError> {
+        let Some(irqchip) = &self.irqchip else { return Ok(None) };
+        irqchip.start()?;
+        Ok(Some(Arc::clone(irqchip) as _))
+    }
+
     /// The kernel does these itself; nothing else asks for one.
     fn remote_fence(&self, _: &HartSet, _: RemoteFence) {}
 
@@ -163,7 +184,7 @@ impl Vm for KvmVm {
     }
 
     fn set_io_event(&self, gpa: u64, value: u32, event: BorrowedFd<'_>, on: bool) -> Result<(), AccelError> {
-        ioctl::io_event(&self.fd, gpa, value, event, on).map_err(|source| {
+        ioctl::io_event(&*self.fd, gpa, value, event, on).map_err(|source| {
             let doing = format!("{} KVM's event for stores of {value} to {gpa:#x}", if on { "set" } else { "end" });
             AccelError::Host { doing, source }
         })
