@@ -80,6 +80,15 @@ pub struct InterruptFileState {
     pub enabled: Vec<u64>,
 }
 
+impl InterruptFileState {
+    /// The strongest interrupt that is pending, enabled and passes the threshold; 0 if there is none.
+    pub fn top(&self) -> u32 {
+        let words = (0u32..).zip(self.pending.iter().zip(&self.enabled).map(|(p, e)| p & e));
+        let first = words.filter(|(_, set)| *set != 0).map(|(i, set)| i * 64 + set.trailing_zeros()).next();
+        first.filter(|i| self.threshold == 0 || *i < u32::from(self.threshold)).unwrap_or(0)
+    }
+}
+
 /// All of an engine's chips.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct IrqchipState {

@@ -3,12 +3,14 @@
 //! Nothing here needs a RISC-V host. The numbers are those of Linux, arch/riscv/include/uapi/asm/kvm.h
 //! (`KVM_DEV_RISCV_AIA_*`). An APLIC's registers do when they are written what the architecture says, and do not just
 //! take a value: the order of the writes in [`store`] makes them do so.
+//!
+//! Where the kernel has no IMSICs it hands on the CSRs that reach them: [`access_csr`].
 
 use std::io;
 
 use super::options::AiaMode;
 use crate::irqchip::{AplicState, InterruptFileState};
-use crate::{IrqchipConfig, IrqchipState};
+use crate::{Imsic, InterruptFile, IrqchipConfig, IrqchipState};
 
 /// Groups of attributes.
 const CONFIG: u32 = 0;
@@ -176,6 +178,34 @@ fn load_file(device: &impl Attributes, hart: u32, words: u64) -> io::Result<Inte
     })
 }
 
+/// Whether a hart's file asks for its attention.
+pub fn signals(device: &impl Attributes, config: &IrqchipConfig, hart: u32) -> io::Result<bool> {
+    let file = load_file(device, hart, u64::from(config.identities + 1) / 64)?;
+    Ok(file.delivery && file.top() != 0)
+}
+
+/// Makes a hart's line what its file says, after the hart's pending bits were written.
+pub fn refresh(device: &impl Attributes, hart: u32) -> io::Result<()> {
+    // The kernel looks at the file after each write to it.
+    let attribute = u64::from(hart) << VCPU_SHIFT | EIDELIVERY;
+    set64(device, IMSIC, attribute, get64(device, IMSIC, attribute)?)
+}
+
+/// What an access to CSR `number` by the guest reads, if it is one of a supervisor-level interrupt file of the board:
+/// the bits of `mask` are written. `None` is an illegal instruction.
+pub fn access_csr(imsic: &dyn Imsic, hart: u32, siselect: u64, number: u16, value: u64, mask: u64) -> Option<u64> {
+    let file = InterruptFile::Supervisor;
+    match (number, siselect) {
+        (arch::csr::STOPEI, _) => Some(imsic.top(hart, file, mask != 0)),
+        // With 64 bits a register, the odd-numbered ones of the arrays do not exist.
+        (arch::csr::SIREG, 0x70..=0x7f) => Some(imsic.access(hart, file, siselect as u8, mask, value & mask)),
+        (arch::csr::SIREG, 0x80..=0xff) if siselect.is_multiple_of(2) => {
+            Some(imsic.access(hart, file, siselect as u8, mask, value & mask))
+        }
+        _ => None,
+    }
+}
+
 /// Writes the state of the chips. `set_line` drives a wire of the APLIC. The harts are stopped.
 ///
 /// Sources whose mode is Detached take any pending bit, and wires do not change it: so wires and pending bits come
@@ -227,6 +257,7 @@ fn store_aplic(device: &impl Attributes, set_line: impl Fn(u32, bool), s: &Aplic
 mod tests {
     use std::cell::RefCell;
     use std::collections::BTreeMap;
+    use std::sync::Mutex;
 
     use super::*;
 
@@ -273,7 +304,7 @@ mod tests {
         fn send(&self, target: u32) {
             let (hart, identity) = (u64::from(target >> 18), u64::from(target & 0x7ff));
             if identity != 0 {
-                let register = hart << 12 | EIP0 + 2 * (identity / 64);
+                let register = (hart << 12) | (EIP0 + 2 * (identity / 64));
                 *self.files.borrow_mut().entry(register).or_default() |= 1 << (identity % 64);
             }
         }
@@ -462,6 +493,55 @@ mod tests {
         wanted.aplic.as_mut().unwrap().pending = 0;
         wanted.files[0].pending[1] = 1 << (70 - 64);
         assert_eq!(load(&device, &config(), HARTS).unwrap(), without_detached(wanted));
+    }
+
+    #[test]
+    fn a_file_signals_what_is_below_its_threshold() {
+        let device = Device::new();
+        let signals = |file: InterruptFileState| {
+            store(&device, |_, _| {}, &IrqchipState { aplic: None, files: vec![file] }).unwrap();
+            refresh(&device, 0).unwrap();
+            signals(&device, &config(), 0).unwrap()
+        };
+        let file = |delivery, threshold, pending, enabled| InterruptFileState {
+            delivery,
+            threshold,
+            pending: vec![0, 0, pending, 0],
+            enabled: vec![0, 0, enabled, 0],
+        };
+        assert!(signals(file(true, 0, 6, 4)) && signals(file(true, 131, 6, 4)));
+        assert!(!signals(file(true, 130, 6, 4)) && !signals(file(true, 0, 2, 4)) && !signals(file(false, 0, 6, 4)));
+    }
+
+    /// Tells what it was asked.
+    #[derive(Default)]
+    struct Files(Mutex<Vec<(u8, u64, u64)>>);
+
+    impl Imsic for Files {
+        fn access(&self, hart: u32, file: InterruptFile, register: u8, clear: u64, set: u64) -> u64 {
+            assert_eq!((hart, file), (1, InterruptFile::Supervisor));
+            self.0.lock().unwrap().push((register, clear, set));
+            7
+        }
+
+        fn top(&self, hart: u32, _: InterruptFile, claim: bool) -> u64 {
+            u64::from(hart) << 16 | u64::from(claim)
+        }
+    }
+
+    #[test]
+    fn the_guests_registers_of_a_boards_file() {
+        let files = Files::default();
+        let access = |siselect, number, value, mask| access_csr(&files, 1, siselect, number, value, mask);
+        assert_eq!(access(0x70, arch::csr::SIREG, !0, 1), Some(7));
+        assert_eq!(access(0xc2, arch::csr::SIREG, 5, 0), Some(7));
+        assert_eq!(*files.0.lock().unwrap(), [(0x70, 1, 1), (0xc2, 0, 0)]);
+        for siselect in [0x30, 0x6f, 0x81, 0xff, 0x100, u64::MAX] {
+            assert_eq!(access(siselect, arch::csr::SIREG, 0, 0), None, "{siselect:#x}");
+        }
+        assert_eq!(access(0, arch::csr::STOPEI, 0, 0), Some(1 << 16));
+        assert_eq!(access(0, arch::csr::STOPEI, 0, !0), Some(1 << 16 | 1));
+        assert_eq!(access(0x70, arch::csr::SEED, 0, 0), None);
     }
 
     #[test]

@@ -103,6 +103,16 @@ impl KvmIrqchip {
             .map_err(|source| AccelError::Host { doing: "start KVM's AIA".to_owned(), source })
     }
 
+    /// Whether the IMSIC of a hart asks for its attention.
+    pub fn signals(&self, hart: u32) -> io::Result<bool> {
+        aia::signals(&self.device, &self.chips, hart)
+    }
+
+    /// The pending bits of a hart were written: its external interrupt is what the IMSIC says again.
+    pub fn refresh(&self, hart: u32) -> io::Result<()> {
+        aia::refresh(&self.device, hart)
+    }
+
     fn drive(&self, source: u32, level: bool) {
         if let Err(e) = self.vm.set_irq_line(source, level) {
             // The sources exist, and the kernel has no other reason.

@@ -19,8 +19,9 @@ use kvm_bindings::{
 };
 use kvm_ioctls::{VcpuExit as KvmExit, VcpuFd};
 
+use super::irqchip::KvmIrqchip;
 use super::one_reg::{self as reg, OneReg, RegId};
-use super::{fault, ioctl, roles, state};
+use super::{aia, fault, ioctl, roles, state};
 use crate::tcg::csr;
 use crate::tcg::mmu::walk::Access;
 use crate::{
@@ -198,6 +199,8 @@ pub struct KvmVcpu {
     hart: u32,
     fd: VcpuFd,
     config: Arc<VmConfig>,
+    /// The kernel's interrupt controllers, if it has them: then no line of the board leads here.
+    irqchip: Option<Arc<KvmIrqchip>>,
     shared: Arc<Shared>,
     /// What KVM does not hold: M-mode's side.
     rest: HartState,
@@ -206,7 +209,13 @@ pub struct KvmVcpu {
 }
 
 impl KvmVcpu {
-    pub fn new(hart: u32, mut fd: VcpuFd, config: Arc<VmConfig>, time_is_old: Arc<AtomicBool>) -> io::Result<Self> {
+    pub fn new(
+        hart: u32,
+        mut fd: VcpuFd,
+        config: Arc<VmConfig>,
+        irqchip: Option<Arc<KvmIrqchip>>,
+        time_is_old: Arc<AtomicBool>,
+    ) -> io::Result<Self> {
         install_handler();
         let flag: *mut u8 = &raw mut fd.get_kvm_run().immediate_exit;
         // SAFETY: the page is mapped until `fd` goes, and `Drop` takes the reference away before; the kernel and other
@@ -222,7 +231,7 @@ impl KvmVcpu {
             changed: Condvar::new(),
             exits: Exits::default(),
         });
-        Ok(Self { hart, fd, config, shared, rest: HartState::default(), unfinished: false })
+        Ok(Self { hart, fd, config, irqchip, shared, rest: HartState::default(), unfinished: false })
     }
 
     fn error(&self, doing: &str, source: io::Error) -> AccelError {
@@ -346,14 +355,21 @@ impl KvmVcpu {
         state::store_trap(&Registers(&self.fd), &s)
     }
 
-    /// A CSR that the kernel leaves to us: the entropy source. Others are of chips that are not there, as those of an
-    /// interrupt file where the kernel has no IMSIC.
+    /// A CSR that the kernel leaves to us: the entropy source, and those of an interrupt file where the kernel has no
+    /// IMSIC. Others are of chips that are not there.
     fn access_csr(&mut self) -> io::Result<()> {
-        let (number, ..) = ioctl::csr_access(self.fd.get_kvm_run());
+        let (number, value, mask) = ioctl::csr_access(self.fd.get_kvm_run());
         if number == u64::from(arch::csr::SEED) {
             let value = csr::seed(csr::host_entropy());
             ioctl::answer_csr(self.fd.get_kvm_run(), value);
             return Ok(());
+        }
+        if let Some(imsic) = &self.config.imsic {
+            let siselect = Registers(&self.fd).get(reg::csr_aia(0))?;
+            if let Some(old) = aia::access_csr(&**imsic, self.hart, siselect, number as u16, value, mask) {
+                ioctl::answer_csr(self.fd.get_kvm_run(), old);
+                return Ok(());
+            }
         }
         let mut s = self.load()?;
         self.finish()?;
@@ -378,6 +394,9 @@ impl KvmVcpu {
         let mp_state = if s.mp == MpState::Runnable { KVM_MP_STATE_RUNNABLE } else { KVM_MP_STATE_STOPPED };
         self.fd.set_mp_state(kvm_mp_state { mp_state })?;
         // `sip` was written whole; the line is what it is.
+        if let Some(irqchip) = &self.irqchip {
+            return irqchip.refresh(self.hart);
+        }
         let mut level = locked(&self.shared.level);
         let now = *level;
         self.shared.tell_line(&mut level, now);
@@ -390,6 +409,10 @@ impl KvmVcpu {
         let (sie, mut sip) = (regs.get(reg::csr(1))?, regs.get(reg::csr(7))?);
         let due = state::deadline(&regs)? <= regs.get(reg::TIME)?;
         sip |= if due { HartIrq::SupervisorTimer.mask() } else { 0 };
+        if let Some(irqchip) = &self.irqchip {
+            // Guest interrupt files of the host do not show in `sip`.
+            sip |= if irqchip.signals(self.hart)? { HartIrq::SupervisorExternal.mask() } else { 0 };
+        }
         Ok(sie & sip != 0)
     }
 }

@@ -149,8 +149,9 @@ impl Vm for KvmVm {
         if hart == 0 {
             report_unknown(&regs, &self.config.isa);
         }
-        let vcpu = KvmVcpu::new(hart, fd, Arc::clone(&self.config), Arc::clone(&self.time_is_old))
-            .map_err(failed("set up the vCPU"))?;
+        let vcpu =
+            KvmVcpu::new(hart, fd, Arc::clone(&self.config), self.irqchip.clone(), Arc::clone(&self.time_is_old))
+                .map_err(failed("set up the vCPU"))?;
         Ok(Box::new(vcpu))
     }
 
