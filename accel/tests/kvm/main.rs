@@ -6,6 +6,7 @@
 #[path = "../guest/mod.rs"]
 mod guest;
 
+mod dirty;
 mod exits;
 mod harts;
 mod kicks;

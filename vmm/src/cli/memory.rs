@@ -46,7 +46,7 @@ pub const FILE_PROPERTIES: &[Property] = properties!(
     ("align", "BYTES", "what its address in the program is a multiple of (default: a page)"),
     ("readonly", "on|off", "open it for reading; needs share=off,rom=off: changes are the guest's own (default: off)"),
     ("rom", "on|off|auto", "whether the memory cannot be written; auto: as readonly (default: auto)"),
-    ("discard-data", "on|off", "the contents are not kept at the end (default: off)"),
+    ("discard-data", "on|off", "with share=on: the contents are not kept at the end (default: off)"),
 );
 
 /// What the rest of the command line says for all backends.

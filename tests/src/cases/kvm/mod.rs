@@ -4,6 +4,7 @@
 
 mod guests;
 mod host;
+mod memory;
 
 use anyhow::Result;
 
@@ -27,6 +28,8 @@ pub const CASES: &[Case] = &[
         name: "KVM: Linux, disk, network, reboot",
         run: |env| Host::of_vireo(env).run(|host| linux(host, &Inner::default())),
     },
+    Case { name: "KVM: RAM of every kind", run: |env| Host::of_vireo(env).run(memory::backends) },
+    Case { name: "KVM: harts on chosen CPUs", run: |env| Host::of_vireo(env).run(memory::affinity) },
     Case { name: "KVM: the engine's own tests, 2 harts with vectors", run: |env| engine(Host::of_vireo(env), env) },
     Case { name: "KVM: the engine's own tests, 1 hart", run: |env| engine(Host::of_vireo(env).harts(1), env) },
     Case { name: "KVM on QEMU: the engine's own tests", run: |env| engine(Host::of_qemu(env)?, env) },

@@ -240,11 +240,14 @@ impl Backing {
         }
     }
 
+    /// What frees the file's contents at the end. Where the guest's changes are its own, the file's contents are not.
     pub fn discard(&self, config: &RamConfig, size: u64) -> Option<Discard> {
-        let RamBacking::File(RamFile { discard: true, readonly: false, offset, .. }) = config.backing else {
-            return None;
-        };
-        self.file.as_ref().map(|file| Discard { file: Arc::clone(file), offset, size })
+        match config.backing {
+            RamBacking::File(RamFile { discard: true, offset, .. }) if config.share => {
+                self.file.as_ref().map(|file| Discard { file: Arc::clone(file), offset, size })
+            }
+            _ => None,
+        }
     }
 
     /// The machine has its RAM: a file that was made stays.

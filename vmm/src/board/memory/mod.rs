@@ -271,7 +271,8 @@ mod tests {
         let config = RamConfig { share: true, ..with(RamBacking::File(file)) };
         let memory = ram(&config).unwrap();
         memory.ram.write_slice(b"guest", GuestAddress(BASE)).unwrap();
-        assert_eq!(&std::fs::read(&path).unwrap()[..5], b"guest");
+        drop(ram(&RamConfig { share: false, ..config }));
+        assert_eq!(&std::fs::read(&path).unwrap()[..5], b"guest", "they are not the private guest's");
         drop(memory);
         let contents = std::fs::read(&path).unwrap();
         assert!(contents.len() as u64 == SIZE && contents.iter().all(|byte| *byte == 0));
