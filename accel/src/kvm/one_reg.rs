@@ -172,7 +172,8 @@ impl RegId {
 
 /// A vCPU's registers.
 pub trait OneReg {
-    /// Reads a register into `data`, which has just its size. `ENOENT` where the vCPU has no such register.
+    /// Reads a register into `data`, which has just its size. `ENOENT` where the vCPU has no such register, or `EINVAL`
+    /// where the kernel knows none of its kind.
     fn read(&self, id: RegId, data: &mut [u8]) -> io::Result<()>;
     /// Writes a register from `data`, which has just its size.
     fn write(&self, id: RegId, data: &[u8]) -> io::Result<()>;
@@ -180,12 +181,12 @@ pub trait OneReg {
     /// Every register that the vCPU has.
     fn list(&self) -> io::Result<Vec<RegId>>;
 
-    /// A register of up to 64 bits; `None` where there is no such register.
+    /// A register of up to 64 bits; `None` where there is no such register, which kernels say in two ways.
     fn find(&self, id: RegId) -> io::Result<Option<u64>> {
         let mut data = [0; 8];
         match self.read(id, &mut data[..id.size()]) {
             Ok(()) => Ok(Some(u64::from_le_bytes(data))),
-            Err(e) if e.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+            Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::EINVAL)) => Ok(None),
             Err(e) => Err(id.error(&e)),
         }
     }

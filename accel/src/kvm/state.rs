@@ -93,6 +93,9 @@ const SCAUSE: usize = 5;
 const STVAL: usize = 6;
 const SIP: usize = 7;
 
+/// Kernels before 6.7 keep none for a guest.
+const SENVCFG: RegId = reg::csr(10);
+
 fn merge(slot: &mut u64, value: u64, mask: u64) {
     *slot = *slot & !mask | value & mask;
 }
@@ -172,7 +175,11 @@ pub fn load(regs: &impl OneReg, isa: &IsaConfig, s: &mut HartState) -> io::Resul
         s.x[n] = regs.get(reg::x(n))?;
     }
     for row in rows(isa) {
-        (row.set)(s, regs.get(row.id)?);
+        match regs.find(row.id)? {
+            Some(value) => (row.set)(s, value),
+            None if row.id == SENVCFG => {}
+            None => return regs.get(row.id).map(drop),
+        }
     }
     s.csr.stimecmp = deadline(regs)?;
     sbi::load(regs, s)?;
@@ -200,7 +207,9 @@ pub fn load(regs: &impl OneReg, isa: &IsaConfig, s: &mut HartState) -> io::Resul
 pub fn store(regs: &impl OneReg, isa: &IsaConfig, s: &HartState) -> io::Result<()> {
     store_core(regs, s)?;
     for row in rows(isa) {
-        regs.set(row.id, (row.get)(s))?;
+        if row.id != SENVCFG || regs.find(row.id)?.is_some() {
+            regs.set(row.id, (row.get)(s))?;
+        }
     }
     set_deadline(regs, s.csr.stimecmp)?;
     sbi::store(regs, s)?;
@@ -278,6 +287,13 @@ pub mod tests {
         regs
     }
 
+    /// One of a kernel that keeps senvcfg.
+    fn newer_vcpu() -> Registers {
+        let regs = vcpu(true);
+        regs.set(SENVCFG, 0).unwrap();
+        regs
+    }
+
     fn isa(exts: &[Ext]) -> IsaConfig {
         let isa = IsaConfig::default();
         let exts = isa.exts.union(&arch::ext::ExtSet::of(exts)).closure();
@@ -306,7 +322,7 @@ pub mod tests {
     #[test]
     fn a_round_trip_changes_nothing() {
         let isa = isa(&[Ext::V, Ext::Ssaia, Ext::Smstateen]);
-        let (regs, s) = (vcpu(true), state());
+        let (regs, s) = (newer_vcpu(), state());
         store(&regs, &isa, &s).unwrap();
         let mut back = HartState::default();
         load(&regs, &isa, &mut back).unwrap();
@@ -315,6 +331,19 @@ pub mod tests {
         assert_eq!(regs.0.borrow()[&reg::v(31, 32)], s.v.0[31 * 32..32 * 32]);
         let priorities = [1, 2].map(|n| regs.get(reg::csr_aia(n)).unwrap());
         assert_eq!(priorities, [0x0d00_0b00_0c00, 0x0e], "interrupts 1, 5 and 13; 16");
+    }
+
+    #[test]
+    fn an_older_kernel_has_no_senvcfg() {
+        let (regs, isa) = (vcpu(true), isa(&[]));
+        store(&regs, &isa, &state()).unwrap();
+        assert_eq!(regs.find(SENVCFG).unwrap(), None);
+        let mut s = HartState::default();
+        s.csr.senvcfg = 5;
+        load(&regs, &isa, &mut s).unwrap();
+        assert_eq!(s.csr.senvcfg, 5);
+        regs.0.borrow_mut().remove(&reg::csr(9));
+        assert!(load(&regs, &isa, &mut s).unwrap_err().to_string().contains("0x8030000003000009"));
     }
 
     #[test]
