@@ -73,10 +73,13 @@ fn engines_models_and_bad_input(host: &mut Vm) -> Result<()> {
     };
     refused("-cpu rva23s64", "this host cannot be CPU model 'rva23s64': it lacks v")?;
     refused("-cpu host,zvbb=on", "it lacks")?;
+    refused("-cpu host,cbom_blocksize=32", "it lacks cbom_blocksize=32 (it has 64)")?;
     refused("-bios /bin/busybox", "M-mode firmware does not run under KVM")?;
     refused("-M spike -kernel /bin/vireo", "-machine spike")?;
     let said = host.console.check("vireo -accel tcg -cpu host -nographic < /dev/null 2>&1; test $? = 1")?;
     contains("tcg", &said, "CPU model 'host' is for engines that run on the host's harts")?;
+    let more = "printf 'poweroff\\n' | vireo -accel kvm -nographic -smp 4 2>&1";
+    contains("the warning", &host.console.check(more)?, "4 harts are more than the 2 that this host runs well")?;
     let less = "printf 'info\\npoweroff\\n' | vireo -accel kvm -nographic -cpu host,zbb=off 2>&1";
     let said = host.console.check(less)?;
     contains("the guest", &said, "_zba_zbc")

@@ -1,8 +1,9 @@
 //! The timer: armed by the guest or by SBI, it fires after its state went into another machine, and not before its time.
+//! Other interrupts that are pending when a state moves; and the line of external ones, which is no state.
 
 use std::sync::atomic::Ordering;
 
-use accel::{HartState, VcpuExit};
+use accel::{HartIrq, HartState, VcpuExit};
 use arch::csr;
 use arch::ext::Ext;
 
@@ -109,4 +110,37 @@ fn pending_interrupts_are_taken_elsewhere() {
         let s = finish(&mut m.guest.harts[0]);
         assert_eq!(s.x[27], cause);
     }
+}
+
+#[test]
+#[ignore = "needs a RISC-V host with KVM"]
+fn the_external_line_is_what_it_is() {
+    let mut m = Machine::new(1);
+    m.program(|a| {
+        // The end, if no interrupt comes.
+        a.nop();
+    });
+    let mut a = Asm::at(HANDLER);
+    a.csrr(27, csr::SCAUSE).csrr(28, csr::SIP);
+    end(&mut a);
+    m.load(&a);
+    let mut s = m.start(0);
+    (s.csr.stvec, s.csr.mie) = (HANDLER, s.csr.mie | 1 << 9);
+    s.csr.mstatus |= 2;
+    let v = &mut m.guest.harts[0];
+    let handle = v.handle();
+    let mut cause = |level| {
+        handle.set_irq(HartIrq::SupervisorExternal, level);
+        v.set_state(&s);
+        let first = finish(v);
+        // A state that moves takes no line along, and leaves the one here.
+        assert_eq!(first.csr.mip & 1 << 9, 0);
+        v.set_state(&s);
+        let second = finish(v);
+        assert_eq!((first.x[27], first.x[28]), (second.x[27], second.x[28]));
+        (first.x[27], first.x[28] & 1 << 9 != 0)
+    };
+    assert_eq!(cause(false), (0, false));
+    assert_eq!(cause(true), (1 << 63 | 9, true));
+    assert_eq!(cause(false), (0, false));
 }
