@@ -13,6 +13,7 @@ use kvm_ioctls::{Cap, DeviceFd, VmFd};
 
 use super::aia::{self, Attributes};
 use super::options::{AiaMode, KernelIrqchip, KvmOptions};
+use super::sleep::Sleepers;
 use super::{NAME, ioctl};
 use crate::{AccelError, Irqchip, IrqchipConfig, IrqchipOffer, IrqchipPlace, IrqchipState, VmConfig};
 
@@ -77,11 +78,18 @@ pub struct KvmIrqchip {
     /// Keeps guest RAM as long as the descriptors: they are closed first.
     config: Arc<VmConfig>,
     chips: IrqchipConfig,
+    /// Told of every interrupt that passes here.
+    sleepers: Arc<Sleepers>,
 }
 
 impl KvmIrqchip {
     /// Makes the chips; they live with [`Self::start`].
-    pub fn new(vm: &Arc<VmFd>, config: &Arc<VmConfig>, options: &KvmOptions) -> Result<Option<Self>, AccelError> {
+    pub fn new(
+        vm: &Arc<VmFd>,
+        config: &Arc<VmConfig>,
+        options: &KvmOptions,
+        sleepers: &Arc<Sleepers>,
+    ) -> Result<Option<Self>, AccelError> {
         let Some(chips) = config.irqchip else { return Ok(None) };
         if let Some((_, sources)) = chips.aplic
             && chips.identities < sources
@@ -93,8 +101,8 @@ impl KvmIrqchip {
             );
             return Err(unsupported(what));
         }
-        let (vm, config) = (Arc::clone(vm), Arc::clone(config));
-        Ok(Some(Self { device: create(&vm, options)?, vm, routes: Mutex::default(), config, chips }))
+        let (vm, config, sleepers) = (Arc::clone(vm), Arc::clone(config), Arc::clone(sleepers));
+        Ok(Some(Self { device: create(&vm, options)?, vm, routes: Mutex::default(), config, chips, sleepers }))
     }
 
     /// When all vCPUs are made.
@@ -118,6 +126,7 @@ impl KvmIrqchip {
             // The sources exist, and the kernel has no other reason.
             tracing::error!("KVM did not take the level of source {source}: {e}");
         }
+        self.sleepers.changed();
     }
 
     /// All that inputs stand for, in the kernel's form: the wires, then the MSIs.
@@ -153,6 +162,7 @@ impl Irqchip for KvmIrqchip {
             // Identities that do not exist, and guests' files.
             tracing::debug!("MSI {data} for {address:#x}: KVM takes it nowhere: {e}");
         }
+        self.sleepers.changed();
     }
 
     fn route_msi(&self, gsi: u32, msi: Option<(u64, u32)>) -> Result<(), AccelError> {
@@ -172,6 +182,7 @@ impl Irqchip for KvmIrqchip {
         Ok(())
     }
 
+    // Whoever lets the kernel raise interrupts so has to tell the sleepers of it: they cannot see events.
     fn irqfd(&self, gsi: u32, fd: BorrowedFd<'_>, on: bool) -> Result<(), AccelError> {
         ioctl::irq_event(&*self.vm, gsi, fd, on).map_err(|source| {
             let doing = format!("{} KVM's interrupt {gsi} by events", if on { "raise" } else { "stop" });

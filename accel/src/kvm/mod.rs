@@ -14,6 +14,7 @@
 //! | `roles`   | what becomes of each register that the kernel lists |
 //! | `sbi`     | SBI extensions that the kernel answers, and their state |
 //! | `limits`  | what the kernel has to have, and how much of it there is |
+//! | `sleep`   | waiting on behalf of a suspended hart |
 //! | `fault`   | accesses that nothing answers |
 //! | `ioctl`   | what `kvm-ioctls` lacks on RISC-V |
 //! | `irqchip` | the kernel's APLIC and IMSICs: wires, MSIs, routes |
@@ -21,7 +22,7 @@
 //! | `vm`      | the engine and the machine: capabilities |
 //! | `vcpu`    | a hart: the run loop, kicks and lines |
 //!
-//! The first eight build and are tested on any host.
+//! The first ten build and are tested on any host.
 
 pub mod options;
 
@@ -39,6 +40,8 @@ mod one_reg;
 mod roles;
 #[cfg_attr(not(target_arch = "riscv64"), allow(dead_code, reason = "for hosts with KVM; tested everywhere"))]
 mod sbi;
+#[cfg_attr(not(target_arch = "riscv64"), allow(dead_code, reason = "for hosts with KVM; tested everywhere"))]
+mod sleep;
 #[cfg_attr(not(target_arch = "riscv64"), allow(dead_code, reason = "for hosts with KVM; tested everywhere"))]
 mod state;
 

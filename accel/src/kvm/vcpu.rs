@@ -10,8 +10,7 @@
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 
 use kvm_bindings::{
     KVM_MP_STATE_RUNNABLE, KVM_MP_STATE_STOPPED, KVM_SYSTEM_EVENT_CRASH, KVM_SYSTEM_EVENT_RESET,
@@ -21,6 +20,7 @@ use kvm_ioctls::{VcpuExit as KvmExit, VcpuFd};
 
 use super::irqchip::KvmIrqchip;
 use super::one_reg::{self as reg, OneReg, RegId};
+use super::sleep::{self, Look, Sleepers};
 use super::{aia, fault, ioctl, roles, state};
 use crate::tcg::csr;
 use crate::tcg::mmu::walk::Access;
@@ -108,8 +108,8 @@ pub struct Shared {
     level: Mutex<bool>,
     /// The machine's clock was set; one vCPU tells the kernel.
     time_is_old: Arc<AtomicBool>,
-    /// Wakes `wait_for_interrupt`.
-    changed: Condvar,
+    /// Those of the machine.
+    sleepers: Arc<Sleepers>,
     pub exits: Exits,
 }
 
@@ -139,9 +139,7 @@ impl VcpuHandle for Shared {
             unsafe { libc::pthread_kill(thread, kick_signal()) };
         }
         drop(target);
-        let level = locked(&self.level);
-        self.changed.notify_all();
-        drop(level);
+        self.sleepers.changed();
     }
 
     fn set_irq(&self, irq: HartIrq, level: bool) {
@@ -152,7 +150,8 @@ impl VcpuHandle for Shared {
         let mut current = locked(&self.level);
         if *current != level {
             self.tell_line(&mut current, level);
-            self.changed.notify_all();
+            drop(current);
+            self.sleepers.changed();
         }
     }
 
@@ -215,6 +214,7 @@ impl KvmVcpu {
         config: Arc<VmConfig>,
         irqchip: Option<Arc<KvmIrqchip>>,
         time_is_old: Arc<AtomicBool>,
+        sleepers: Arc<Sleepers>,
     ) -> io::Result<Self> {
         install_handler();
         let flag: *mut u8 = &raw mut fd.get_kvm_run().immediate_exit;
@@ -228,7 +228,7 @@ impl KvmVcpu {
             line: ioctl::InterruptLine::of(&fd)?,
             level: Mutex::new(false),
             time_is_old,
-            changed: Condvar::new(),
+            sleepers,
             exits: Exits::default(),
         });
         Ok(Self { hart, fd, config, irqchip, shared, rest: HartState::default(), unfinished: false })
@@ -264,12 +264,12 @@ impl KvmVcpu {
     }
 
     /// The guest's time follows the board's clock after that was set.
-    fn follow_clock(&mut self) -> Result<(), AccelError> {
+    fn follow_clock(&mut self) -> io::Result<()> {
         let old = &self.shared.time_is_old;
         // Looked at on every entry, set at power-on and after a pause.
         if old.load(Ordering::SeqCst) && old.swap(false, Ordering::SeqCst) {
             let now = self.config.clock.now();
-            Registers(&self.fd).set(reg::TIME, now).map_err(|e| self.error("set the time", e))?;
+            Registers(&self.fd).set(reg::TIME, now)?;
         }
         Ok(())
     }
@@ -403,17 +403,24 @@ impl KvmVcpu {
         Ok(())
     }
 
-    /// Whether an interrupt is pending that `sie` enables.
-    fn is_woken(&self) -> io::Result<bool> {
+    /// Whether a sleep is over: by a kick (`false`), or by an interrupt that is pending and that `sie` enables.
+    fn look(&mut self) -> io::Result<Look<bool>> {
+        if self.take_kick() {
+            return Ok(Look::Over(false));
+        }
+        self.follow_clock()?;
         let regs = Registers(&self.fd);
         let (sie, mut sip) = (regs.get(reg::csr(1))?, regs.get(reg::csr(7))?);
-        let due = state::deadline(&regs)? <= regs.get(reg::TIME)?;
-        sip |= if due { HartIrq::SupervisorTimer.mask() } else { 0 };
         if let Some(irqchip) = &self.irqchip {
             // Guest interrupt files of the host do not show in `sip`.
             sip |= if irqchip.signals(self.hart)? { HartIrq::SupervisorExternal.mask() } else { 0 };
         }
-        Ok(sie & sip != 0)
+        let timer = sie & HartIrq::SupervisorTimer.mask() != 0;
+        let (deadline, now) = (if timer { state::deadline(&regs)? } else { u64::MAX }, regs.get(reg::TIME)?);
+        Ok(match sie & sip != 0 || deadline <= now {
+            true => Look::Over(true),
+            false => Look::Sleep(sleep::until(deadline, now, self.config.clock.frequency())),
+        })
     }
 }
 
@@ -424,7 +431,7 @@ impl Vcpu for KvmVcpu {
         locked(&self.shared.target).thread = Some(thread);
         let exit = loop {
             if let Err(e) = self.follow_clock() {
-                break Err(e);
+                break Err(self.error("set the time", e));
             }
             match self.enter() {
                 Ok(None) => {}
@@ -437,23 +444,13 @@ impl Vcpu for KvmVcpu {
     }
 
     fn wait_for_interrupt(&mut self) -> bool {
-        /// Nobody tells of the guest's timer, which the kernel keeps; the lines and kicks wake at once.
-        const LOOK: Duration = Duration::from_millis(1);
-        loop {
-            if self.take_kick() {
-                return false;
-            }
-            match self.is_woken() {
-                Ok(false) => {}
-                Ok(true) => return true,
-                Err(e) => {
-                    tracing::error!("cannot ask KVM for the interrupts of hart {}: {e}", self.hart);
-                    return true;
-                }
-            }
-            let level = locked(&self.shared.level);
-            drop(self.shared.changed.wait_timeout(level, LOOK));
-        }
+        let sleepers = Arc::clone(&self.shared.sleepers);
+        sleepers.sleep(|| {
+            self.look().unwrap_or_else(|e| {
+                tracing::error!("cannot ask KVM for the interrupts of hart {}, so it wakes: {e}", self.hart);
+                Look::Over(true)
+            })
+        })
     }
 
     fn finish_sbi(&mut self, call: &SbiCall, error: i64, value: u64) {

@@ -12,6 +12,7 @@ use super::irqchip::{self, KvmIrqchip};
 use super::limits::{self, Capabilities};
 use super::one_reg::{self as reg, OneReg};
 use super::options::KvmOptions;
+use super::sleep::Sleepers;
 use super::vcpu::{KvmVcpu, Registers};
 use super::{NAME, ioctl, isa, memory, roles, sbi};
 use crate::{
@@ -98,12 +99,13 @@ impl Accel for Kvm {
         let (fd, config) = (Arc::new(kvm.create_vm().map_err(host("make a virtual machine"))?), Arc::new(config));
         // The machine keeps its configuration until its own end.
         memory::add(&fd, &config.ram)?;
-        let irqchip = KvmIrqchip::new(&fd, &config, &self.options)?.map(Arc::new);
+        let sleepers = Arc::default();
+        let irqchip = KvmIrqchip::new(&fd, &config, &self.options, &sleepers)?.map(Arc::new);
         let io_events = kvm.check_extension(Cap::Ioeventfd);
         if !io_events {
             tracing::info!("the host's kernel lacks KVM_CAP_IOEVENTFD: every kick of a virtio device leaves the guest");
         }
-        Ok(Arc::new(KvmVm { fd, irqchip, config, time_is_old: Arc::default(), io_events }))
+        Ok(Arc::new(KvmVm { fd, irqchip, config, time_is_old: Arc::default(), sleepers, io_events }))
     }
 }
 
@@ -127,6 +129,7 @@ struct KvmVm {
     config: Arc<VmConfig>,
     /// The board's clock was set, and the guest's has to follow.
     time_is_old: Arc<AtomicBool>,
+    sleepers: Arc<Sleepers>,
     /// `KVM_CAP_IOEVENTFD`.
     io_events: bool,
 }
@@ -149,9 +152,9 @@ impl Vm for KvmVm {
         if hart == 0 {
             report_unknown(&regs, &self.config.isa);
         }
-        let vcpu =
-            KvmVcpu::new(hart, fd, Arc::clone(&self.config), self.irqchip.clone(), Arc::clone(&self.time_is_old))
-                .map_err(failed("set up the vCPU"))?;
+        let (config, time_is_old) = (Arc::clone(&self.config), Arc::clone(&self.time_is_old));
+        let vcpu = KvmVcpu::new(hart, fd, config, self.irqchip.clone(), time_is_old, Arc::clone(&self.sleepers))
+            .map_err(failed("set up the vCPU"))?;
         Ok(Box::new(vcpu))
     }
 

@@ -13,4 +13,5 @@ mod interrupts;
 mod kicks;
 mod machine;
 mod registers;
+mod sleep;
 mod vectors;
