@@ -201,23 +201,9 @@ impl Guest {
     /// The code at the start of RAM, for `blocks` blocks.
     pub fn code(&self, blocks: usize) -> Vec<u8> {
         let mut c = Code::default();
-        let handler = c.label();
         let next = c.label();
-        let over = c.label();
-        // The handler's address, from the address of the `auipc`.
-        c.branch(Jal, 0, 0, over);
-        // mtvec wants it aligned to 4.
-        c.bind(handler);
-        self.handler(&mut c, next);
-        c.bind(over);
-        c.push(imm(Auipc, 5, 0, 0));
-        let back = (c.words.len() as i32 - 2) * 4;
-        c.push(imm(Addi, 5, 5, -back));
-        c.push(csrw(csr::MTVEC, 5));
-        // The timer of QEMU's board is pending out of reset.
-        c.li(5, MTIMECMP);
-        c.push(imm(Addi, 6, 0, -1));
-        c.push(store(Sd, 6, 5, 0));
+        set_handler(&mut c, |c| self.handler(c, next));
+        silence_timer(&mut c, 5, 6);
         c.li(31, self.input_at(0));
         c.bind(next);
         self.dispatcher(&mut c, blocks);
@@ -232,12 +218,7 @@ impl Guest {
         let go = c.label();
         c.li(1, self.input_at(blocks));
         c.branch(Bne, 1, 31, go);
-        c.li(1, FINISHER);
-        c.li(2, FINISHER_PASS.into());
-        c.push(store(Sw, 2, 1, 0));
-        let stop = c.label();
-        c.bind(stop);
-        c.branch(Jal, 0, 0, stop);
+        power_off(c);
 
         c.bind(go);
         c.push(imm(Ld, 1, 31, 0));
@@ -329,4 +310,35 @@ impl Guest {
         c.push(imm(Ld, 31, 31, NEXT * 8));
         c.branch(Jal, 0, 0, next);
     }
+}
+
+/// The start of a program: jumps over the trap handler that `write` appends, and makes mtvec lead to it. Takes x5.
+pub fn set_handler(c: &mut Code, write: impl FnOnce(&mut Code)) {
+    assert!(c.words.is_empty(), "mtvec wants it aligned to 4");
+    let over = c.label();
+    c.branch(Jal, 0, 0, over);
+    write(c);
+    c.bind(over);
+    // The handler's address, from that of the `auipc`.
+    c.push(imm(Auipc, 5, 0, 0));
+    let back = (c.words.len() as i32 - 2) * 4;
+    c.push(imm(Addi, 5, 5, -back));
+    c.push(csrw(csr::MTVEC, 5));
+}
+
+/// The timer of QEMU's board is pending out of reset. Takes two registers.
+pub fn silence_timer(c: &mut Code, address: u8, value: u8) {
+    c.li(address, MTIMECMP);
+    c.push(imm(Addi, value, 0, -1));
+    c.push(store(Sd, value, address, 0));
+}
+
+/// The end of a program: nothing is executed behind it. Takes x1 and x2.
+pub fn power_off(c: &mut Code) {
+    c.li(1, FINISHER);
+    c.li(2, FINISHER_PASS.into());
+    c.push(store(Sw, 2, 1, 0));
+    let stop = c.label();
+    c.bind(stop);
+    c.branch(Jal, 0, 0, stop);
 }

@@ -11,7 +11,7 @@ use arch::isa::{Op, Op::*};
 use arch::pte;
 
 use super::asm::{Code, csrr, csrw, imm, reg, store, word};
-use super::guest::{FINISHER, FINISHER_PASS, MTIMECMP, RAM};
+use super::guest::{RAM, power_off, set_handler, silence_timer};
 use super::rng::Rng;
 
 /// Registers set before each step; `mstatus` and `mepc` come last.
@@ -423,38 +423,26 @@ fn register(rng: &mut Rng, mpp: u64, mpv: bool) -> (u16, u64) {
 /// The code of M-mode. x31 is the step, x30 its result.
 fn code() -> Vec<u8> {
     let mut c = Code::default();
-    let (handler, next, over, go) = (c.label(), c.label(), c.label(), c.label());
-    c.branch(Jal, 0, 0, over);
-    c.bind(handler);
-    c.push(csrr(1, csr::MSTATUS));
-    c.push(store(Sd, 5, 30, 0));
-    c.push(store(Sd, 1, 30, 8));
-    for (i, number) in READ.iter().enumerate() {
-        c.push(csrr(1, *number));
-        c.push(store(Sd, 1, 30, (2 + i as i32) * 8));
-    }
-    c.push(imm(Addi, 30, 30, RESULT as i32 * 8));
-    c.push(imm(Addi, 31, 31, INPUT as i32 * 8));
-    c.branch(Jal, 0, 0, next);
-    c.bind(over);
-    c.push(imm(Auipc, 5, 0, 0));
-    let back = (c.words.len() as i32 - 2) * 4;
-    c.push(imm(Addi, 5, 5, -back));
-    c.push(csrw(csr::MTVEC, 5));
-    c.li(5, MTIMECMP);
-    c.push(imm(Addi, 6, 0, -1));
-    c.push(store(Sd, 6, 5, 0));
+    let (next, go) = (c.label(), c.label());
+    set_handler(&mut c, |c| {
+        c.push(csrr(1, csr::MSTATUS));
+        c.push(store(Sd, 5, 30, 0));
+        c.push(store(Sd, 1, 30, 8));
+        for (i, number) in READ.iter().enumerate() {
+            c.push(csrr(1, *number));
+            c.push(store(Sd, 1, 30, (2 + i as i32) * 8));
+        }
+        c.push(imm(Addi, 30, 30, RESULT as i32 * 8));
+        c.push(imm(Addi, 31, 31, INPUT as i32 * 8));
+        c.branch(Jal, 0, 0, next);
+    });
+    silence_timer(&mut c, 5, 6);
     c.li(31, INPUTS);
     c.li(30, RESULTS);
     c.bind(next);
     c.li(1, INPUTS + (INPUT * 8 * STEPS) as u64);
     c.branch(Bne, 1, 31, go);
-    c.li(1, FINISHER);
-    c.li(2, FINISHER_PASS.into());
-    c.push(store(Sw, 2, 1, 0));
-    let stop = c.label();
-    c.bind(stop);
-    c.branch(Jal, 0, 0, stop);
+    power_off(&mut c);
     c.bind(go);
     for (i, number) in SETUP.iter().enumerate() {
         c.push(imm(Ld, 1, 31, (5 + i as i32) * 8));

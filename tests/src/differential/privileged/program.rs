@@ -14,7 +14,7 @@ use arch::ext::IsaConfig;
 use arch::isa::{Decoder, Op::*};
 
 use crate::differential::asm::{Code, Word, csrr, csrw, imm, reg, store, word};
-use crate::differential::guest::{FINISHER, FINISHER_PASS, MTIMECMP, RAM};
+use crate::differential::guest::{RAM, power_off, silence_timer};
 
 /// M-mode's code and the bodies that run in M-mode. Its size is a power of two, as that of all areas.
 pub const MACHINE_CODE: u64 = RAM;
@@ -274,7 +274,7 @@ impl<'a> Builder<'a> {
         }
         let end = RAM + c.words.len() as u64 * 4;
         self.put(self.constants + CODE as u64, &end.to_le_bytes());
-        finish(&mut c);
+        power_off(&mut c);
         let code = c.finish();
         assert!(code.len() as u64 <= MACHINE_CODE_SIZE, "{} bytes of code", code.len());
         assert!(lower <= BODIES + BODIES_SIZE && self.constants + (CONSTANTS as u64) < RESULTS);
@@ -334,10 +334,7 @@ impl<'a> Builder<'a> {
         c.li(1, MACHINE_CODE + 4);
         c.push(csrw(csr::MTVEC, 1));
         c.push(csrw(csr::MSTATUS, 0));
-        // The timer of QEMU's board is pending out of reset.
-        c.li(1, MTIMECMP);
-        c.push(imm(Addi, 2, 0, -1));
-        c.push(store(Sd, 2, 1, 0));
+        silence_timer(c, 1, 2);
         c.li(30, RESULTS);
         c.li(31, self.constants);
         let mut offset = 0;
@@ -390,14 +387,4 @@ fn mstatus_of(program: &Program, step: &Step) -> u64 {
         (false, _) => u64::from(supervisor) << mstatus::MPP_SHIFT,
     };
     step.mstatus & !(mstatus::MPP | mstatus::SPP) | previous | 0xa << mstatus::UXL_SHIFT
-}
-
-/// Ends the program.
-fn finish(c: &mut Code) {
-    c.li(1, FINISHER);
-    c.li(2, FINISHER_PASS.into());
-    c.push(store(Sw, 2, 1, 0));
-    let stop = c.label();
-    c.bind(stop);
-    c.branch(Jal, 0, 0, stop);
 }
