@@ -14,9 +14,6 @@ pub const CASES: &[Case] = &[
     Case { name: "a KVM guest in Linux with interrupt files of its own", run: interrupt_files },
 ];
 
-/// What the inner guest does when it is up: it says how it found the machine, and switches off.
-const INNER: &str = "uname%-a;nproc;dmesg%|%grep%-i%sbi;poweroff%-f";
-
 fn nested(env: &Env, harts: u32, opensbi: bool) -> Result<()> {
     let guest = env.guest()?;
     let disk = guest.kvm.as_ref().context("there is no disk of a KVM host")?;
@@ -27,18 +24,24 @@ fn nested(env: &Env, harts: u32, opensbi: bool) -> Result<()> {
     let mut vm = machine.linux(guest, "quiet").start()?;
     vm.console.expect(PROMPT)?;
     load_kvm(&mut vm)?;
+    let before = ["Linux version ", "SBI implementation ID=0x3 "];
+    inner_guest(&mut vm, "virt", harts, "uname%-a;nproc;dmesg%|%grep%-i%sbi", &before, &[])?;
+    power_off(vm)
+}
+
+/// QEMU's guest of KVM, from its start to its power off: what its kernel says before its first program starts, and what
+/// comes of `commands` (in its initramfs; % is a space).
+fn inner_guest(vm: &mut Vm, board: &str, harts: u32, commands: &str, before: &[&str], after: &[&str]) -> Result<()> {
     let run = format!(
-        "chroot /mnt qemu-system-riscv64 -M virt -accel kvm -cpu host -m 256M -smp {harts} -nographic \
-         -kernel /root/Image -initrd /root/initrd.gz -append 'console=ttyS0 initramfs.run={INNER}' < /dev/null"
+        "chroot /mnt qemu-system-riscv64 -M {board} -accel kvm -cpu host -m 256M -smp {harts} -nographic -kernel /root/Image \
+         -initrd /root/initrd.gz -append 'console=ttyS0 initramfs.run={commands};poweroff%-f' < /dev/null"
     );
     vm.console.send(&format!("{run}; echo inner guest: $?\n"))?;
-    vm.console.expect("Linux version ")?;
-    vm.console.expect("SBI implementation ID=0x3 ")?;
-    vm.console.expect("initramfs: started after")?;
-    vm.console.expect("reboot: Power down")?;
-    vm.console.expect("inner guest: 0")?;
-    vm.console.expect(PROMPT)?;
-    power_off(vm)
+    let end = ["reboot: Power down", "inner guest: 0", PROMPT];
+    for text in [before, &["initramfs: started after"], after, &end].concat() {
+        vm.console.expect(text)?;
+    }
+    Ok(())
 }
 
 /// The inner guest's IMSICs are guest interrupt files of the machine: KVM leaves its interrupts to the hardware.
@@ -53,18 +56,8 @@ fn interrupt_files(env: &Env) -> Result<()> {
     load_kvm(&mut vm)?;
     let log = vm.console.check("dmesg | grep kvm")?;
     contains("what KVM says", &log, "AIA available with 3 guest external interrupts")?;
-    let inner = "dmesg%|%grep%-i%imsic;cat%/proc/interrupts;poweroff%-f";
-    let run = format!(
-        "chroot /mnt qemu-system-riscv64 -M virt,aia=aplic-imsic -accel kvm -cpu host -m 256M -smp {HARTS} -nographic \
-         -kernel /root/Image -initrd /root/initrd.gz -append 'console=ttyS0 initramfs.run={inner}' < /dev/null"
-    );
-    vm.console.send(&format!("{run}; echo inner guest: $?\n"))?;
-    vm.console.expect("initramfs: started after")?;
-    vm.console.expect("providing IPIs using interrupt 1")?;
-    vm.console.expect("APLIC-MSI")?;
-    vm.console.expect("reboot: Power down")?;
-    vm.console.expect("inner guest: 0")?;
-    vm.console.expect(PROMPT)?;
+    let said = ["providing IPIs using interrupt 1", "APLIC-MSI"];
+    inner_guest(&mut vm, "virt,aia=aplic-imsic", HARTS, "dmesg%|%grep%-i%imsic;cat%/proc/interrupts", &[], &said)?;
     // The machine's own count of what reached the guest's files and had to be handed on.
     contains("/proc/interrupts", &vm.console.check("cat /proc/interrupts")?, "RISC-V INTC  12")?;
     power_off(vm)
