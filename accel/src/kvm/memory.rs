@@ -23,7 +23,7 @@ pub fn start_log(fd: &VmFd, ram: &GuestRam) -> Result<(), AccelError> {
     })
 }
 
-/// Ends the log, and takes up large pages again as they are met.
+/// Ends the log. Large pages that it made the kernel divide stay divided.
 pub fn stop_log(fd: &VmFd, ram: &GuestRam) -> Result<(), AccelError> {
     set_slots(fd, ram, 0, |start, _| {
         format!("stop recording which pages of the memory from {start:#x} on are written to")
