@@ -107,7 +107,7 @@ fn storm(name: &str, body: fn(&mut Asm)) -> (Machine, HartState) {
     v.set_state(&start);
     let mut r = Rng(11);
     let (mut seen, mut trips) = (0, 0);
-    let threads = [3, 5].map(|seed| kicks(v.handle(), seed, 2000));
+    let threads = [3, 5].map(|seed| kicks(v.handle(), seed, 2000, u32::MAX));
     meanwhile(threads.into(), || {
         while seen < KICKS {
             match v.run().expect("the engine runs") {
@@ -173,11 +173,11 @@ fn timer_interrupts_come_between_kicks() {
     let mut m = Machine::new(1);
     handle_timer(&m);
     let start = rounds(&m, sleeps);
-    let start = crate::machine::with_timer(start, 500);
+    let start = crate::machine::with_timer(start, 500, 1000);
     let v = &mut m.guest.harts[0];
     v.set_state(&start);
     let mut seen = 0;
-    meanwhile(vec![kicks(v.handle(), 9, 5000)], || {
+    meanwhile(vec![kicks(v.handle(), 9, 5000, 2000)], || {
         // Only interrupts make rounds: were one lost, none would follow.
         while v.state().x[27] < 1000 {
             assert_eq!(v.run().expect("the engine runs"), VcpuExit::Kicked);
@@ -228,7 +228,7 @@ fn harts_wake_each_other_between_kicks() {
         s.csr.mie |= 2;
         v.set_state(s);
     }
-    let threads = (0u64..).zip(&m.harts).map(|(n, v)| kicks(v.handle(), 21 + n, 20_000)).collect();
+    let threads = (0u64..).zip(&m.harts).map(|(n, v)| kicks(v.handle(), 21 + n, 20_000, 2000)).collect();
     let [first, second] = &mut m.guest.harts[..] else { panic!("two harts") };
     let to_the_end = |v: &mut Box<dyn Vcpu>| {
         let mut seen = 0;

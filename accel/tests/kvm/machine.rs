@@ -151,7 +151,7 @@ pub fn finish_with(v: &mut Box<dyn Vcpu>, mut sbi: impl FnMut(&SbiCall) -> (i64,
 /// Where [`handle_timer`]'s handler is.
 const TIMER_HANDLER: u64 = CODE + 0x3000;
 
-/// A handler that counts timer interrupts in x27, with x28 ticks between them. Uses x10, x11, x16, x17 and x26.
+/// A handler that counts timer interrupts in x27, with x28 ticks between them, and ends the program at x29. Uses x10, x11, x16, x17 and x26.
 pub fn handle_timer(m: &Machine) {
     const TIME: u64 = 0x5449_4d45;
     let mut a = Asm::at(TIMER_HANDLER);
@@ -159,14 +159,19 @@ pub fn handle_timer(m: &Machine) {
     let wrong = a.here();
     // Another cause than the timer's stays here for ever.
     a.b(Op::Bne, 26, 0, wrong);
-    a.i(Op::Addi, 27, 27, 1).csrr(10, csr::TIME).r(Op::Add, 10, 10, 28);
+    a.i(Op::Addi, 27, 27, 1);
+    let on = a.forward(Op::Bne, 27, 29);
+    end(&mut a);
+    a.bind(on);
+    a.csrr(10, csr::TIME).r(Op::Add, 10, 10, 28);
     a.li(17, TIME).li(16, 0).ecall().plain(Op::Sret);
     m.load(&a);
 }
 
 /// With that handler and interrupts enabled, the first due at once.
-pub fn with_timer(mut s: HartState, ticks: u64) -> HartState {
-    (s.csr.stvec, s.csr.stimecmp, s.x[28]) = (TIMER_HANDLER, 0, ticks);
+pub fn with_timer(mut s: HartState, ticks: u64, interrupts: u64) -> HartState {
+    (s.csr.stvec, s.csr.stimecmp) = (TIMER_HANDLER, 0);
+    (s.x[28], s.x[29]) = (ticks, interrupts);
     s.csr.mie |= 1 << 5;
     s.csr.mstatus |= 2;
     s
@@ -197,11 +202,15 @@ pub fn meanwhile<R>(threads: Vec<impl FnMut() + Send>, work: impl FnOnce() -> R)
     })
 }
 
-/// One kick at some moment, now and then a pause after it.
-pub fn kicks(handle: Arc<dyn VcpuHandle>, seed: u64, most: u64) -> impl FnMut() + Send {
+/// One kick at some moment, now and then a pause after it; `times` and no more.
+pub fn kicks(handle: Arc<dyn VcpuHandle>, seed: u64, spins: u64, mut times: u32) -> impl FnMut() + Send {
     let mut r = Rng(seed);
     move || {
-        for _ in 0..r.below(most) {
+        if times == 0 {
+            return std::thread::sleep(Duration::from_millis(1));
+        }
+        times -= 1;
+        for _ in 0..r.below(spins) {
             std::hint::spin_loop();
         }
         if r.below(16) == 0 {

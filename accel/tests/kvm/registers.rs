@@ -159,7 +159,8 @@ fn a_round_trip_in_the_middle_changes_no_result() {
     let undisturbed = run(v, &start, |_| {});
 
     let mut trips = 0;
-    let kick = kicks(v.handle(), 1, 500);
+    // So many and no more: a look takes longer than the time between kicks, and the guest would never go on.
+    let kick = kicks(v.handle(), 1, 500, 500);
     let result = meanwhile(vec![kick], || {
         run(v, &start, |v| {
             let before = registers(v);
