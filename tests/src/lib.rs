@@ -14,6 +14,7 @@ pub mod harness;
 pub mod host;
 pub mod kvm;
 pub mod linux;
+pub mod riscv_host;
 pub mod rootfs;
 pub mod soak;
 pub mod suite;

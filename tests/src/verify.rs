@@ -11,7 +11,7 @@ use crate::differential::qemu::{self, LISTED, Qemu};
 use crate::differential::spike::{self, Spike};
 use crate::harness::Env;
 use crate::host::{self, Tool};
-use crate::{cases, guest, tools};
+use crate::{cases, guest, riscv_host, tools};
 
 /// What the stages need from the distribution.
 const TOOLS: &[Tool] = &[
@@ -28,10 +28,7 @@ const TOOLS: &[Tool] = &[
 ];
 
 /// Cross-compilation targets whose absence would leave a test out.
-const TARGETS: &[&str] = &["riscv64gc-unknown-none-elf", RISCV_HOST];
-
-/// RISC-V hosts.
-const RISCV_HOST: &str = "riscv64gc-unknown-linux-gnu";
+const TARGETS: &[&str] = &["riscv64gc-unknown-none-elf", riscv_host::TARGET];
 
 /// The last stage, and the only one of `cargo kvm-lane`.
 const KVM_LANE: &str = "KVM lane";
@@ -101,6 +98,10 @@ impl Plan<'_> {
             let mut test = host::cargo();
             test.args(["test", "--workspace", "--profile", "test-fast", "--no-fail-fast"]).env_remove(spike::VARIABLE);
             cargo_test(test.envs(environment.iter().map(|(k, v)| (k, v))))
+        });
+        self.stage("unit tests on an emulated RISC-V host", |options| {
+            let mirror = options.mirror.clone();
+            riscv_host::run(&riscv_host::Options { mirror, ..riscv_host::Options::default() })
         });
         self.stage("every instruction against a new binutils", |_| {
             let mut test = host::cargo();
@@ -233,9 +234,9 @@ fn cargo_test(command: &mut Command) -> Result<(usize, usize)> {
     let (mut passed, mut failed) = (0, 0);
     for line in BufReader::new(stdout).lines() {
         let line = line?;
-        if let Some((p, f)) = summary(&line) {
-            passed += p;
-            failed += f;
+        if let Some(summary) = summary(&line) {
+            passed += summary.passed;
+            failed += summary.failed;
         }
         // Thousands of passes hide the one failure.
         let passed = line.starts_with("test ") && line.ends_with("... ok");
@@ -251,11 +252,20 @@ fn cargo_test(command: &mut Command) -> Result<(usize, usize)> {
     Ok((passed, failed))
 }
 
+/// What a test program says at its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TestSummary {
+    pub passed: usize,
+    pub failed: usize,
+    /// Left out by name.
+    pub filtered: usize,
+}
+
 /// `test result: ok. 12 passed; 0 failed; ...`
-fn summary(line: &str) -> Option<(usize, usize)> {
+pub fn summary(line: &str) -> Option<TestSummary> {
     let rest = line.strip_prefix("test result: ")?.split_once(". ")?.1;
     let number = |word: &str| rest.split("; ").find_map(|part| part.strip_suffix(word)?.trim().parse().ok());
-    Some((number("passed")?, number("failed")?))
+    Some(TestSummary { passed: number("passed")?, failed: number("failed")?, filtered: number("filtered out")? })
 }
 
 /// The release program, built.
@@ -267,16 +277,16 @@ pub fn build_vireo() -> Result<PathBuf> {
 /// The release program for RISC-V hosts, with no libraries to be found there.
 fn build_static() -> Result<PathBuf> {
     let mut build = host::cargo();
-    build.args(["build", "--release", "--quiet", "--package", "vmm", "--bin", "vireo", "--target", RISCV_HOST]);
+    build.args(["build", "--release", "--quiet", "--package", "vmm", "--bin", "vireo", "--target", riscv_host::TARGET]);
     one(&mut build)?;
-    Ok(host::target_dir()?.join(RISCV_HOST).join("release/vireo"))
+    Ok(host::target_dir()?.join(riscv_host::TARGET).join("release/vireo"))
 }
 
 /// The tests of the engine on KVM (accel/tests/kvm) for RISC-V hosts.
 fn build_kvm_test() -> Result<PathBuf> {
     let mut build = host::cargo();
     build.args(["test", "--no-run", "--quiet", "--profile", "test-fast", "--package", "accel", "--test", "kvm"]);
-    let messages = host::run(build.args(["--target", RISCV_HOST, "--message-format", "json"]))?;
+    let messages = host::run(build.args(["--target", riscv_host::TARGET, "--message-format", "json"]))?;
     let path = messages.lines().find_map(|line| line.split_once("\"executable\":\"")?.1.split_once('"'));
     Ok(PathBuf::from(path.context("cargo does not say where the test program is")?.0))
 }
@@ -312,8 +322,8 @@ mod tests {
 
     #[test]
     fn summaries_are_added_up() {
-        let line = "test result: FAILED. 12 passed; 3 failed; 1 ignored; 0 measured; 0 filtered out; finished in 1.02s";
-        assert_eq!(summary(line), Some((12, 3)));
+        let line = "test result: FAILED. 12 passed; 3 failed; 1 ignored; 0 measured; 4 filtered out; finished in 1.02s";
+        assert_eq!(summary(line), Some(TestSummary { passed: 12, failed: 3, filtered: 4 }));
         assert_eq!(summary("test a ... ok"), None);
         assert_eq!(summary("test result: nonsense"), None);
     }

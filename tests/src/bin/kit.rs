@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
-use tests::{bench, guest, linux, soak, suite, tools, verify};
+use tests::{bench, guest, linux, riscv_host, soak, suite, tools, verify};
 
 /// What the project's own commands do: cargo linux, cargo verify, cargo kit.
 #[derive(Parser)]
@@ -23,6 +23,8 @@ enum Command {
     Verify(Verify),
     /// Run -accel kvm on emulated RISC-V hosts: guests of vireo and of QEMU
     KvmLane(KvmLane),
+    /// Run the unit tests on an emulated RISC-V host
+    UnitRiscv64(UnitRiscv64),
     /// Make the Linux guest and say where its files are
     Fetch(Fetch),
     /// Run the random tests for hours, from new seeds all the time
@@ -72,6 +74,16 @@ struct KvmLane {
     /// The host's emulator, instead of a vireo built for it
     #[arg(long, value_name = "FILE")]
     vireo: Option<PathBuf>,
+    /// Fetch packages from this address
+    #[arg(long, value_name = "URL")]
+    mirror: Option<String>,
+}
+
+#[derive(Args)]
+struct UnitRiscv64 {
+    /// Only tests whose name contains this
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    filter: String,
     /// Fetch packages from this address
     #[arg(long, value_name = "URL")]
     mirror: Option<String>,
@@ -224,6 +236,12 @@ fn run(command: Command) -> Result<bool> {
             kvm_lane: true,
             ..verify::Options::default()
         }),
+        Command::UnitRiscv64(o) => {
+            let options = riscv_host::Options { mirror: o.mirror, filter: o.filter, names: true };
+            let (passed, failed) = riscv_host::run(&options)?;
+            println!("{passed} passed, {failed} failed");
+            Ok(failed == 0)
+        }
         Command::Fetch(o) => {
             let options =
                 guest::Options { mirror: o.mirror.clone(), disk: true, firmware: true, kvm: false, update: o.update };
