@@ -13,7 +13,7 @@ pub mod writes;
 use std::sync::Arc;
 
 use accel::tcg::{Tcg, TcgOptions, csr};
-use accel::{Clock, GuestRam, HartState, Vcpu, VcpuExit, Vm};
+use accel::{Clock, GuestRam, HartState, Irqchip, Vcpu, VcpuExit, Vm};
 use arch::ext::{Ext, ExtSet, IsaConfig};
 pub use arch::isa::Op;
 use arch::isa::{Operands, encode};
@@ -195,6 +195,10 @@ impl Asm {
         self.i(Op::Csrrw, 0, rs, signed12(n))
     }
 
+    pub fn csrrw(&mut self, rd: u8, n: u16, rs: u8) -> &mut Self {
+        self.i(Op::Csrrw, rd, rs, signed12(n))
+    }
+
     pub fn csrr(&mut self, rd: u8, n: u16) -> &mut Self {
         self.i(Op::Csrrs, rd, 0, signed12(n))
     }
@@ -234,6 +238,8 @@ pub struct Guest {
     pub isa: IsaConfig,
     pub clock: Arc<Clock>,
     pub vm: Arc<dyn Vm>,
+    /// Interrupt controllers of the engine's.
+    pub irqchip: Option<Arc<dyn Irqchip>>,
     pub harts: Vec<Box<dyn Vcpu>>,
 }
 

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex};
 
 use accel::semihost::Semihosting;
-use accel::{Accel, BusFault, Clock, GuestBus, GuestRam, VcpuHandle, VmConfig};
+use accel::{Accel, BusFault, Clock, GuestBus, GuestRam, IrqchipConfig, VcpuHandle, VmConfig};
 use arch::ext::IsaConfig;
 use vm_memory::GuestAddress;
 
@@ -19,18 +19,20 @@ pub struct Setup {
     pub machine_traps: bool,
     /// What the bus does beside answering for its devices.
     pub extra: Option<Arc<dyn Extra>>,
+    /// Interrupt controllers of the engine's.
+    pub irqchip: Option<IrqchipConfig>,
 }
 
 impl Default for Setup {
     fn default() -> Self {
         let clock = Arc::new(Clock::new(10_000_000));
-        Self { harts: 1, isa: IsaConfig::default(), clock, machine_traps: false, extra: None }
+        Self { harts: 1, isa: IsaConfig::default(), clock, machine_traps: false, extra: None, irqchip: None }
     }
 }
 
 impl Setup {
     pub fn start(self, engine: &dyn Accel) -> Guest {
-        let Self { harts, isa, clock, machine_traps, extra } = self;
+        let Self { harts, isa, clock, machine_traps, extra, irqchip } = self;
         let ram = GuestRam::from_ranges(&[(GuestAddress(RAM), SIZE)]).expect("test RAM");
         let bus = Arc::new(Bus { handles: Mutex::default(), extra });
         let config = VmConfig {
@@ -42,12 +44,13 @@ impl Setup {
             builtin_sbi: true,
             machine_traps,
             imsic: None,
-            irqchip: None,
+            irqchip,
         };
         let vm = engine.create_vm(config).expect("the engine starts");
         let vcpus: Vec<_> = (0..harts).map(|i| vm.create_vcpu(i).expect("a vCPU")).collect();
         *bus.handles.lock().unwrap() = vcpus.iter().map(|v| v.handle()).collect();
-        Guest { ram, isa, clock, vm, harts: vcpus }
+        let irqchip = vm.start_irqchip().expect("the engine's interrupt controllers start");
+        Guest { ram, isa, clock, vm, irqchip, harts: vcpus }
     }
 }
 

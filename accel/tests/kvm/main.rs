@@ -10,6 +10,7 @@ mod dirty;
 mod exits;
 mod harts;
 mod interrupts;
+mod irqchip;
 mod kicks;
 mod machine;
 mod registers;

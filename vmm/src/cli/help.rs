@@ -42,6 +42,7 @@ pub fn machine_properties() -> String {
                 "htif",
                 "on|off: a bare program with the symbol tohost ends through it on virt, too (default: on)".to_owned(),
             ),
+            ("kernel-irqchip", "on|split|off: that of -accel kvm (default: on)".to_owned()),
             ("mem-merge", "on|off: the host may merge equal pages of RAM (default: on)".to_owned()),
             ("memory-backend", "ID: the -object memory-backend-ram, -memfd or -file that is RAM".to_owned()),
             ("pflash0", "ID: the -drive or -blockdev in the first flash bank".to_owned()),

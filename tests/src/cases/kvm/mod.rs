@@ -2,6 +2,7 @@
 //!
 //! To add a case, write a function that takes the prompt of a host, and a row that says which host.
 
+mod aia;
 mod guests;
 mod host;
 mod memory;
@@ -30,9 +31,18 @@ pub const CASES: &[Case] = &[
     },
     Case { name: "KVM: RAM of every kind", run: |env| Host::of_vireo(env).run(memory::backends) },
     Case { name: "KVM: harts on chosen CPUs", run: |env| Host::of_vireo(env).run(memory::affinity) },
-    Case { name: "KVM: the engine's own tests, 2 harts with vectors", run: |env| engine(Host::of_vireo(env), env) },
-    Case { name: "KVM: the engine's own tests, 1 hart", run: |env| engine(Host::of_vireo(env).harts(1), env) },
-    Case { name: "KVM on QEMU: the engine's own tests", run: |env| engine(Host::of_qemu(env)?, env) },
+    Case { name: "KVM: APLIC and IMSICs in the kernel", run: aia::in_the_kernel },
+    Case { name: "KVM: IMSICs in the kernel", run: aia::split },
+    Case { name: "KVM: APLIC and IMSICs in user space", run: aia::in_user_space },
+    Case { name: "KVM: IMSICs in the kernel's software", run: aia::emulated },
+    Case { name: "KVM: no AIA, and an APLIC with wires", run: |env| Host::of_vireo(env).run(aia::refused_without) },
+    Case {
+        name: "KVM: the engine's own tests, 2 harts with vectors",
+        run: |env| engine(Host::of_vireo(env), env, MAX),
+    },
+    Case { name: "KVM: the engine's own tests, 1 hart", run: |env| engine(Host::of_vireo(env).harts(1), env, MAX) },
+    Case { name: "KVM: the engine's own tests, AIA", run: |env| engine(Host::of_vireo(env), env, aia::WITH_FILES) },
+    Case { name: "KVM on QEMU: the engine's own tests", run: |env| engine(Host::of_qemu(env)?, env, MAX) },
     Case {
         name: "KVM on QEMU: the demo guest's self test",
         run: |env| Host::of_qemu(env)?.run(|host| selftest(host, FAILS_ON_QEMU)),
@@ -43,10 +53,13 @@ pub const CASES: &[Case] = &[
     },
 ];
 
-/// accel/tests/kvm, on a host with all extensions.
-fn engine<'a>(host: Host<'a>, env: &'a Env) -> Result<()> {
+/// A host with all extensions.
+const MAX: &[&str] = &["-cpu", "max"];
+
+/// accel/tests/kvm, on a host with these arguments.
+fn engine<'a>(host: Host<'a>, env: &'a Env, arguments: &'a [&'a str]) -> Result<()> {
     let program = env.kvm_test.clone().map_err(|e| anyhow::anyhow!("no test program: {e}"))?;
-    host.arguments(&["-cpu", "max"]).program("engine-test", program).run(|host| {
+    host.arguments(arguments).program("engine-test", program).run(|host| {
         let said = host.console.check("engine-test --ignored --test-threads 1 2>&1")?;
         contains("the tests", &said, "test result: ok")
     })
