@@ -221,6 +221,13 @@ pub fn store(device: &impl Attributes, set_line: impl Fn(u32, bool), state: &Irq
         for (k, (pending, enabled)) in (0..).zip(file.pending.iter().zip(&file.enabled)) {
             set(EIP0 + 2 * k, *pending)?;
             set(EIE0 + 2 * k, *enabled)?;
+            // Kernels to date write no more than the lower half of a register, and read no more, where they keep the
+            // file in software. Pending bits may change meanwhile, so that they tell nothing.
+            let held = get64(device, IMSIC, (u64::from(hart) << VCPU_SHIFT) | (EIE0 + 2 * k))?;
+            if held != *enabled {
+                let what = format!("hart {hart} enables {held:#x} of identities from {} on, not {enabled:#x}", 64 * k);
+                return Err(io::Error::other(what));
+            }
         }
         set(EITHRESHOLD, u64::from(file.threshold))?;
         set(EIDELIVERY, u64::from(file.delivery))?;
@@ -493,6 +500,31 @@ mod tests {
         wanted.aplic.as_mut().unwrap().pending = 0;
         wanted.files[0].pending[1] = 1 << (70 - 64);
         assert_eq!(load(&device, &config(), HARTS).unwrap(), without_detached(wanted));
+    }
+
+    /// A device that keeps 32 of 64 bits.
+    struct Half(Device);
+
+    impl Attributes for Half {
+        fn get(&self, group: u32, attribute: u64, data: &mut [u8]) -> io::Result<()> {
+            self.0.get(group, attribute, data)
+        }
+
+        fn set(&self, group: u32, attribute: u64, data: &[u8]) -> io::Result<()> {
+            let mut data = data.to_vec();
+            data.iter_mut().skip(4).for_each(|byte| *byte = 0);
+            self.0.set(group, attribute, &data)
+        }
+    }
+
+    #[test]
+    fn what_a_device_does_not_hold_is_told() {
+        let device = Half(Device::new());
+        let mut file = InterruptFileState { enabled: vec![0, 3], pending: vec![0, 0], ..Default::default() };
+        store(&device, |_, _| {}, &IrqchipState { aplic: None, files: vec![file.clone()] }).unwrap();
+        file.enabled[1] = 1 << 40 | 1;
+        let error = store(&device, |_, _| {}, &IrqchipState { aplic: None, files: vec![file] }).unwrap_err();
+        assert_eq!(error.to_string(), "hart 0 enables 0x1 of identities from 64 on, not 0x10000000001");
     }
 
     #[test]
