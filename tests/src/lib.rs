@@ -9,6 +9,7 @@ pub mod cases;
 pub mod cpio;
 pub mod differential;
 pub mod elf;
+pub mod exits;
 pub mod guest;
 pub mod harness;
 pub mod host;

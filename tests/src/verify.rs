@@ -275,7 +275,7 @@ pub fn build_vireo() -> Result<PathBuf> {
 }
 
 /// The release program for RISC-V hosts, with no libraries to be found there.
-fn build_static() -> Result<PathBuf> {
+pub fn build_static() -> Result<PathBuf> {
     let mut build = host::cargo();
     build.args(["build", "--release", "--quiet", "--package", "vmm", "--bin", "vireo", "--target", riscv_host::TARGET]);
     one(&mut build)?;

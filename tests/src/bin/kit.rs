@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
-use tests::{bench, guest, linux, riscv_host, soak, suite, tools, verify};
+use tests::{bench, exits, guest, linux, riscv_host, soak, suite, tools, verify};
 
 /// What the project's own commands do: cargo linux, cargo verify, cargo kit.
 #[derive(Parser)]
@@ -31,6 +31,8 @@ enum Command {
     Soak(Soak),
     /// Boot and run the same guest on vireo and on QEMU by turns, and compare
     BenchBoot(BenchBoot),
+    /// Count the exits of KVM guests on vireo and on QEMU, in an emulated RISC-V host
+    KvmExits(KvmExits),
     /// Run the ELF programs of a test suite, and say which pass
     Suite(Suite),
 }
@@ -157,6 +159,19 @@ struct BenchBoot {
 }
 
 #[derive(Args)]
+struct KvmExits {
+    /// The guests' interrupt controllers in the kernel
+    #[arg(long)]
+    aia: bool,
+    /// The host's emulator, instead of a vireo built for it
+    #[arg(long, value_name = "FILE")]
+    vireo: Option<PathBuf>,
+    /// Fetch packages from this address
+    #[arg(long, value_name = "URL")]
+    mirror: Option<String>,
+}
+
+#[derive(Args)]
 struct Suite {
     /// A folder of programs, or one program
     path: PathBuf,
@@ -277,6 +292,9 @@ fn run(command: Command) -> Result<bool> {
             spikes: o.spikes,
             mirror: o.mirror,
         }),
+        Command::KvmExits(o) => {
+            exits::run(&exits::Options { mirror: o.mirror, vireo: o.vireo, aia: o.aia }).map(|()| true)
+        }
         Command::BenchBoot(o) => {
             bench::run(&bench::Options { runs: o.runs, mirror: o.mirror, qemu: o.qemu, vireo: o.vireo }).map(|()| true)
         }

@@ -9,7 +9,7 @@ mod firmware;
 mod hwprobe;
 mod hypervisor;
 mod input;
-mod kvm;
+pub(crate) mod kvm;
 mod linux;
 mod memory;
 mod net;

@@ -4,7 +4,7 @@
 
 mod aia;
 mod guests;
-mod host;
+pub(crate) mod host;
 mod memory;
 
 use anyhow::Result;
