@@ -1,8 +1,8 @@
-//! The embedded demo guest: what runs when no kernel is given. Its source is in `demo/`, a package of its own;
-//! `tests/demo_rebuild.rs` checks that the source builds to these bytes.
+//! The embedded demo guest: what runs when no kernel is given. Its source is in `guests/demo`, of a workspace of
+//! its own; `tests/demo_rebuild.rs` checks that the source builds to these bytes.
 
 /// A RISC-V `Image` for S-mode.
-pub static DEMO: &[u8] = include_bytes!("../demo/prebuilt/demo.bin");
+pub static DEMO: &[u8] = include_bytes!("../guests/prebuilt/demo.bin");
 
 /// Its name in messages.
 pub const DEMO_NAME: &str = "demo (built in)";

@@ -1,9 +1,10 @@
 //! What a guest meets before and below its kernel: the device tree, the loaders, the reset vector, the
-//! built-in SBI and the embedded demo guest.
+//! built-in SBI and the embedded guests.
 //!
 //! This crate knows neither engines nor devices: what it needs of a machine it asks for through
 //! [`sbi::SbiHost`] or takes as plain values.
 
+pub mod bench;
 pub mod boot;
 pub mod demo;
 pub mod fdt;

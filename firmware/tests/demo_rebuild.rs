@@ -1,15 +1,18 @@
-//! The committed demo guest is what its source builds to, byte for byte.
+//! The committed guests are what their source builds to, byte for byte.
 //!
-//! The bytes depend on the compiler, so this is checked with the toolchain that `demo/prebuilt/TOOLCHAIN` names
+//! The bytes depend on the compiler, so this is checked with the toolchain that `guests/prebuilt/TOOLCHAIN` names
 //! and skipped, with a message, with any other. `DEMO_BLESS=1 cargo test -p firmware --test demo_rebuild` builds
-//! the guest anew and commits it to the prebuilt files, with whatever toolchain is in use.
+//! the guests anew and commits them to the prebuilt files, with whatever toolchain is in use.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const TARGET: &str = "riscv64gc-unknown-none-elf";
 
-/// Flags besides those in `demo/Cargo.toml`; the linker writes the flat image itself.
+/// The programs, each with its image `prebuilt/NAME.bin`.
+const GUESTS: &[&str] = &["demo", "bench"];
+
+/// Flags besides those in `guests/Cargo.toml`; the linker writes the flat image itself.
 const FLAGS: &[&str] = &[
     "-Crelocation-model=pie",
     "-Clinker=rust-lld",
@@ -21,8 +24,8 @@ const FLAGS: &[&str] = &[
     "-Clink-arg=--oformat=binary",
 ];
 
-fn demo() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("demo")
+fn guests() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("guests")
 }
 
 /// The compiler's commit and LLVM: what the generated code depends on.
@@ -42,12 +45,13 @@ fn has_target() -> bool {
     path.is_ok_and(|path| Path::new(&path).is_dir())
 }
 
-/// Builds the guest from a copy of its source in `at`, so that a path that got into it would show.
-fn build(at: &Path) -> Vec<u8> {
-    let source = at.join("demo");
-    copy_tree(&demo(), &source);
+/// Builds the guests from a copy of their source in `at`, so that a path that got into them would show. Returns the
+/// folder of the images.
+fn build(at: &Path) -> PathBuf {
+    let source = at.join("guests");
+    copy_tree(&guests(), &source);
     let mut flags: Vec<String> = FLAGS.iter().map(|flag| (*flag).to_owned()).collect();
-    flags.push(format!("--remap-path-prefix={}=demo", source.display()));
+    flags.push(format!("--remap-path-prefix={}=guests", source.display()));
     let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .current_dir(&source)
         .args(["build", "--release", "--offline", "--locked", "--quiet", "--target", TARGET])
@@ -58,8 +62,8 @@ fn build(at: &Path) -> Vec<u8> {
         .env_remove("CARGO_PROFILE_RELEASE_DEBUG")
         .output()
         .expect("cargo runs");
-    assert!(output.status.success(), "the demo guest does not build:\n{}", String::from_utf8_lossy(&output.stderr));
-    std::fs::read(at.join("target").join(TARGET).join("release/demo")).expect("cargo leaves the image")
+    assert!(output.status.success(), "the guests do not build:\n{}", String::from_utf8_lossy(&output.stderr));
+    at.join("target").join(TARGET).join("release")
 }
 
 fn copy_tree(from: &Path, to: &Path) {
@@ -76,12 +80,12 @@ fn copy_tree(from: &Path, to: &Path) {
 }
 
 #[test]
-fn the_prebuilt_guest_is_what_the_source_builds() {
-    let prebuilt = demo().join("prebuilt");
+fn the_prebuilt_guests_are_what_the_source_builds() {
+    let prebuilt = guests().join("prebuilt");
     let bless = std::env::var_os("DEMO_BLESS").is_some();
     let (ours, theirs) = (toolchain(), std::fs::read_to_string(prebuilt.join("TOOLCHAIN")).unwrap_or_default());
     if !bless && ours != theirs {
-        eprintln!("not checked: the demo guest was built with\n{theirs}and this is\n{ours}");
+        eprintln!("not checked: the guests were built with\n{theirs}and this is\n{ours}");
         return;
     }
     if !has_target() {
@@ -90,18 +94,24 @@ fn the_prebuilt_guest_is_what_the_source_builds() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    let built = build(dir.path());
+    let images = build(dir.path());
     if bless {
-        std::fs::write(prebuilt.join("demo.bin"), &built).unwrap();
         std::fs::write(prebuilt.join("TOOLCHAIN"), &ours).unwrap();
     }
-    let committed = std::fs::read(prebuilt.join("demo.bin")).unwrap();
-    let differ = built.iter().zip(&committed).position(|(a, b)| a != b);
-    assert!(
-        built == committed,
-        "demo/prebuilt/demo.bin ({} bytes) is not what demo/ builds to ({} bytes; first difference at {differ:x?}); \
-         if the source was changed on purpose: DEMO_BLESS=1 cargo test -p firmware --test demo_rebuild",
-        committed.len(),
-        built.len(),
-    );
+    for guest in GUESTS {
+        let built = std::fs::read(images.join(guest)).expect("cargo leaves the image");
+        let file = prebuilt.join(guest).with_extension("bin");
+        if bless {
+            std::fs::write(&file, &built).unwrap();
+        }
+        let committed = std::fs::read(&file).unwrap();
+        let differ = built.iter().zip(&committed).position(|(a, b)| a != b);
+        assert!(
+            built == committed,
+            "guests/prebuilt/{guest}.bin ({} bytes) is not what guests/{guest} builds to ({} bytes; first difference at \
+             {differ:x?}); if the source was changed on purpose: DEMO_BLESS=1 cargo test -p firmware --test demo_rebuild",
+            committed.len(),
+            built.len(),
+        );
+    }
 }

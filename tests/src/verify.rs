@@ -80,7 +80,12 @@ impl Plan<'_> {
             rust_parts()?;
             Ok((1, 0))
         });
-        self.stage("format", |_| one(host::cargo().args(["fmt", "--all", "--check"])));
+        self.stage("format", |_| {
+            // The embedded guests are a workspace of their own.
+            let guests = ["fmt", "--all", "--check", "--manifest-path", "firmware/guests/Cargo.toml"];
+            one(host::cargo().args(guests))?;
+            one(host::cargo().args(["fmt", "--all", "--check"]))
+        });
         self.stage("clippy", |_| {
             one(host::cargo().args(["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]))
         });

@@ -1,6 +1,7 @@
 //! Control and status registers by name or number.
 
 /// Reads a CSR.
+#[macro_export]
 macro_rules! csr_read {
     ($csr:tt) => {{
         let value: usize;
@@ -11,6 +12,7 @@ macro_rules! csr_read {
 }
 
 /// Writes a CSR.
+#[macro_export]
 macro_rules! csr_write {
     ($csr:tt, $value:expr) => {{
         let value: usize = $value;
@@ -20,6 +22,7 @@ macro_rules! csr_write {
 }
 
 /// Sets bits of a CSR and returns what was there.
+#[macro_export]
 macro_rules! csr_set {
     ($csr:tt, $mask:expr) => {{
         let mask: usize = $mask;
@@ -31,6 +34,7 @@ macro_rules! csr_set {
 }
 
 /// Clears bits of a CSR and returns what was there.
+#[macro_export]
 macro_rules! csr_clear {
     ($csr:tt, $mask:expr) => {{
         let mask: usize = $mask;
@@ -41,7 +45,7 @@ macro_rules! csr_clear {
     }};
 }
 
-pub(crate) use {csr_clear, csr_read, csr_set, csr_write};
+pub use crate::{csr_clear, csr_read, csr_set, csr_write};
 
 /// `sstatus.SIE`.
 pub const SIE: usize = 1 << 1;

@@ -1,43 +1,49 @@
-//! The embedded demo guest of Vireo: a small S-mode program that looks at the machine it runs on, tests it, and
-//! gives a prompt.
+//! What an S-mode program needs to run on a RISC-V machine with an SBI: the entry, traps, the other harts, page
+//! tables, calls into the SBI, interrupts, a console, the device tree.
 //!
-//! It is entered as a Linux kernel is (a0 = hart id, a1 = device tree, S-mode, MMU off), so it runs on any SBI
-//! machine: the built-in SBI, OpenSBI, KVM. With `selftest` among the boot arguments it tests itself and powers
-//! the machine off.
+//! A program is entered as a Linux kernel is (a0 = hart id, a1 = device tree, S-mode, MMU off), so it runs on any
+//! SBI machine: the built-in SBI, OpenSBI, KVM. It has a function `guest_main`, which gets the boot hart.
 
 #![no_std]
-#![no_main]
 
-mod bench;
-mod console;
-mod csr;
-mod fdt;
-mod hart;
-mod harts;
-mod info;
-mod irq;
-mod machine;
-mod memory;
-mod page_table;
-mod rtc;
-mod sbi;
-mod selftest;
-mod shell;
+pub mod console;
+pub mod csr;
+pub mod fdt;
+pub mod hart;
+pub mod harts;
+pub mod irq;
+pub mod machine;
+pub mod memory;
+pub mod page_table;
+pub mod rtc;
+pub mod sbi;
 mod start;
-mod trap;
+pub mod trap;
 
 use core::mem::MaybeUninit;
 use core::panic::PanicInfo;
 
-use console::println;
-use csr::csr_set;
 use hart::Hart;
 use machine::Machine;
 use memory::Global;
 
+/// How the program was entered.
+pub struct Boot {
+    /// Where the boot protocol said the device tree is.
+    pub fdt: usize,
+    /// One was there.
+    pub has_tree: bool,
+}
+
+unsafe extern "Rust" {
+    /// The program: on the boot hart, with interrupts on, no other hart running yet.
+    safe fn guest_main(boot: &Boot) -> !;
+}
+
 /// Filled in before anything looks at it and before any other hart runs, and never changed after.
 static MACHINE: Global<MaybeUninit<Machine>> = Global::new(MaybeUninit::uninit());
 
+/// The machine as its device tree describes it.
 pub fn machine() -> &'static Machine {
     // SAFETY: see above.
     unsafe { (*MACHINE.pointer()).assume_init_ref() }
@@ -81,26 +87,7 @@ extern "C" fn boot_main(id: usize, fdt: usize) -> ! {
     irq::init(m, boot_intc);
     csr_set!("sstatus", csr::SIE);
 
-    println!();
-    println!(
-        "Vireo demo guest {} on '{}': {} hart(s), {} MiB",
-        env!("CARGO_PKG_VERSION"),
-        m.model,
-        m.hart_count,
-        m.memory_size >> 20
-    );
-    if tree.is_none() {
-        println!("there is no device tree at {fdt:#x}");
-    }
-    let online = harts::start_all();
-    if online != m.hart_count {
-        println!("{online} harts are online");
-    }
-    if m.bootargs.split(' ').any(|word| word == "selftest") {
-        selftest_and_poweroff();
-    }
-    println!("Type 'help' for commands.");
-    shell::run_forever()
+    guest_main(&Boot { fdt, has_tree: tree.is_some() })
 }
 
 /// Any other hart.
@@ -109,21 +96,8 @@ extern "C" fn hart_main(_id: usize, hart: &'static Hart) -> ! {
     harts::work(hart)
 }
 
-/// Tests the machine, then switches it off; a failure is the reason it gives.
-fn selftest_and_poweroff() -> ! {
-    let passed = selftest::run("");
-    sbi::reset(0, usize::from(!passed));
-    println!("the SBI cannot power off");
-    loop {
-        irq::wfi();
-    }
-}
-
 #[panic_handler]
 fn panic(info: &PanicInfo) -> ! {
     console::print_anyway(format_args!("\npanic: {info}\n"));
-    sbi::reset(0, 1);
-    loop {
-        core::hint::spin_loop();
-    }
+    sbi::power_off(false)
 }

@@ -89,3 +89,12 @@ pub fn reset(kind: usize, reason: usize) -> Ret {
     }
     ret
 }
+
+/// Switches the machine off; says to the SBI whether all went well.
+pub fn power_off(good: bool) -> ! {
+    reset(0, usize::from(!good));
+    crate::console::print_anyway(format_args!("the SBI cannot power off\n"));
+    loop {
+        core::hint::spin_loop();
+    }
+}

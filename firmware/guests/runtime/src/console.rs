@@ -138,13 +138,17 @@ pub fn print_anyway(args: fmt::Arguments) {
     let _ = fmt::Write::write_fmt(&mut Console, args);
 }
 
+/// Prints text.
+#[macro_export]
 macro_rules! print {
     ($($arg:tt)*) => { $crate::console::print_fmt(format_args!($($arg)*)) };
 }
 
+/// Prints a line.
+#[macro_export]
 macro_rules! println {
     () => { $crate::console::print_fmt(format_args!("\n")) };
     ($($arg:tt)*) => { $crate::console::print_fmt(format_args!("{}\n", format_args!($($arg)*))) };
 }
 
-pub(crate) use {print, println};
+pub use crate::{print, println};

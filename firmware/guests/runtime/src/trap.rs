@@ -4,7 +4,7 @@ use core::arch::global_asm;
 use core::mem::offset_of;
 use core::sync::atomic::Ordering;
 
-use crate::csr::{csr_clear, csr_read, csr_write};
+use crate::csr::{csr_clear, csr_read, csr_set, csr_write};
 use crate::hart::{Hart, Trap};
 use crate::{console, csr, irq, sbi};
 
@@ -133,17 +133,14 @@ extern "C" fn handle_trap(hart: &mut Hart) {
         hart.caught.store(true, Ordering::Release);
         // The guarded function is a leaf: going on at its return address leaves it. Always to S-mode.
         hart.frame[0] = hart.frame[1];
-        crate::csr::csr_set!("sstatus", csr::SPP);
+        csr_set!("sstatus", csr::SPP);
         return;
     }
     console::print_anyway(format_args!(
         "\nunexpected trap on hart {}: scause {:#x} sepc {:#x} stval {:#x}\n",
         hart.id, trap.cause, trap.epc, trap.tval
     ));
-    sbi::reset(0, 1);
-    loop {
-        core::hint::spin_loop();
-    }
+    sbi::power_off(false)
 }
 
 fn handle_interrupt(hart: &Hart, cause: usize) {
