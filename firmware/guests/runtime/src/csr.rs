@@ -53,6 +53,8 @@ pub const SIE: usize = 1 << 1;
 pub const SPIE: usize = 1 << 5;
 /// `sstatus.SPP`.
 pub const SPP: usize = 1 << 8;
+/// `sstatus.VS`.
+pub const VS: usize = 3 << 9;
 /// `sstatus.FS`.
 pub const FS: usize = 3 << 13;
 /// `sstatus.SUM`.

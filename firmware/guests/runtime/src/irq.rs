@@ -104,6 +104,13 @@ pub fn silence_uart(on: bool) {
     SILENCE_UART.store(on, Ordering::Release);
 }
 
+static HANDLER: AtomicUsize = AtomicUsize::new(0);
+
+/// Interrupts of sources that this library knows nothing about go to `handler`, which has to quiet them.
+pub fn set_handler(handler: Option<fn(u32)>) {
+    HANDLER.store(handler.map_or(0, |f| f as usize), Ordering::Release);
+}
+
 /// The external interrupt's handler.
 pub fn serve(_hart: &Hart) {
     let claim = 0x20_0004 + 0x1000 * context();
@@ -117,8 +124,11 @@ pub fn serve(_hart: &Hart) {
                 console::set_interrupts(0);
             }
             console::receive();
-        } else {
-            crate::rtc::quiet(source);
+        } else if !crate::rtc::quiet(source) {
+            let handler = HANDLER.load(Ordering::Acquire);
+            // SAFETY: 0 or what `set_handler` stored.
+            let handler = unsafe { core::mem::transmute::<usize, Option<fn(u32)>>(handler) };
+            handler.inspect(|handle| handle(source));
         }
         LAST.store(source, Ordering::Release);
         SERVED.fetch_add(1, Ordering::AcqRel);

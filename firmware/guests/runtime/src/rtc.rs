@@ -53,11 +53,13 @@ pub fn alarm(deadline: u64) {
     write(ALARM_LOW, deadline as u32);
 }
 
-/// Answers the alarm's interrupt, if `source` is it.
-pub fn quiet(source: u32) {
-    if irq() == Some(source) {
+/// Answers the alarm's interrupt, if `source` is it; says whether it was.
+pub fn quiet(source: u32) -> bool {
+    let mine = irq() == Some(source);
+    if mine {
         write(CLEAR_INTERRUPT, 1);
         write(CLEAR_ALARM, 1);
         write(IRQ_ENABLED, 0);
     }
+    mine
 }

@@ -2,7 +2,7 @@
 
 use core::arch::global_asm;
 use core::mem::offset_of;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::csr::{csr_clear, csr_read, csr_set, csr_write};
 use crate::hart::{Hart, Trap};
@@ -121,6 +121,16 @@ pub fn restore_vector() {
     csr_write!("stvec", trap_entry as *const () as usize);
 }
 
+/// What a program does about exceptions: it changes what is wrong, or the frame, and says whether the hart goes on.
+pub type Handler = fn(&mut Hart, &Trap) -> bool;
+
+static HANDLER: AtomicUsize = AtomicUsize::new(0);
+
+/// Exceptions of all harts go to `handler` first.
+pub fn set_handler(handler: Option<Handler>) {
+    HANDLER.store(handler.map_or(0, |f| f as usize), Ordering::Release);
+}
+
 #[unsafe(no_mangle)]
 extern "C" fn handle_trap(hart: &mut Hart) {
     let cause = csr_read!("scause");
@@ -128,6 +138,12 @@ extern "C" fn handle_trap(hart: &mut Hart) {
         return handle_interrupt(hart, cause & !INTERRUPT);
     }
     let trap = Trap { cause, epc: hart.frame[0], tval: csr_read!("stval") };
+    let handler = HANDLER.load(Ordering::Acquire);
+    // SAFETY: 0 or what `set_handler` stored.
+    let handler = unsafe { core::mem::transmute::<usize, Option<Handler>>(handler) };
+    if handler.is_some_and(|handle| handle(hart, &trap)) {
+        return;
+    }
     if hart.catching.swap(false, Ordering::AcqRel) {
         hart.trap = trap;
         hart.caught.store(true, Ordering::Release);

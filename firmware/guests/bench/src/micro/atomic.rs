@@ -1,0 +1,84 @@
+//! Fences and atomic memory operations, alone and with another hart.
+
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+use runtime::harts;
+
+use super::{TIMES, repeat};
+use crate::session::{Check, Outcome, Problem, Session};
+
+macro_rules! fences {
+    ($name:ident, $fence:literal) => {
+        pub fn $name(s: &Session) -> Outcome {
+            s.measure(TIMES, &mut |k| {
+                let mut count = 0u64;
+                // SAFETY: orders memory accesses.
+                unsafe {
+                    repeat!(k, concat!($fence, "\naddi {x}, {x}, 1"), x = inout(reg) count, options(nostack));
+                }
+                Check::new(count, k * TIMES)
+            })
+        }
+    };
+}
+
+fences!(fence_rw_rw, "fence rw, rw");
+fences!(fence_w_w, "fence w, w");
+fences!(fence_r_rw, "fence r, rw");
+
+/// The word that is counted up, in a line of its own.
+#[repr(align(128))]
+struct Line(AtomicUsize);
+
+static WORD: Line = Line(AtomicUsize::new(0));
+
+/// What a hart does: `rounds` of 64.
+fn add_by_amo(rounds: usize) -> usize {
+    // SAFETY: counts the word up.
+    unsafe { repeat!(rounds, "amoadd.d zero, {one}, ({p})", one = in(reg) 1, p = in(reg) &WORD.0, options(nostack)) };
+    rounds
+}
+
+fn add_by_lr_sc(rounds: usize) -> usize {
+    // SAFETY: as above.
+    unsafe {
+        repeat!(rounds, "3: lr.d {x}, ({p})\naddi {x}, {x}, 1\nsc.d {x}, {x}, ({p})\nbnez {x}, 3b",
+            x = out(reg) _, p = in(reg) &WORD.0, options(nostack));
+    }
+    rounds
+}
+
+fn alone(s: &Session, job: harts::Job) -> Outcome {
+    s.measure(TIMES, &mut |k| {
+        WORD.0.store(0, Ordering::SeqCst);
+        job(k as usize);
+        Check::new(WORD.0.load(Ordering::SeqCst) as u64, k * TIMES)
+    })
+}
+
+fn contended(s: &Session, job: harts::Job) -> Outcome {
+    let other = harts::other().ok_or(Problem::Skip("the machine has one hart"))?;
+    s.measure(2 * TIMES, &mut |k| {
+        WORD.0.store(0, Ordering::SeqCst);
+        other.start(job, k as usize);
+        job(k as usize);
+        other.finish();
+        Check::new(WORD.0.load(Ordering::SeqCst) as u64, 2 * k * TIMES)
+    })
+}
+
+pub fn amo(s: &Session) -> Outcome {
+    alone(s, add_by_amo)
+}
+
+pub fn amo_contended(s: &Session) -> Outcome {
+    contended(s, add_by_amo)
+}
+
+pub fn lr_sc(s: &Session) -> Outcome {
+    alone(s, add_by_lr_sc)
+}
+
+pub fn lr_sc_contended(s: &Session) -> Outcome {
+    contended(s, add_by_lr_sc)
+}

@@ -1,0 +1,240 @@
+//! How a benchmark is described, run and reported. The records it prints: `guests/README.md`.
+
+use core::fmt;
+
+use runtime::memory::{self, PAGE};
+use runtime::{harts, irq, machine, println};
+
+use crate::kernels::Kernel;
+use crate::options::Options;
+
+/// A suite: one file.
+pub struct Suite {
+    pub name: &'static str,
+    pub rows: &'static [Row],
+}
+
+/// A benchmark.
+pub struct Row {
+    pub name: &'static str,
+    /// What is counted: `op`, `byte`, `flop` or `request`.
+    pub unit: &'static str,
+    pub points: Points,
+    /// What a unit is, in one line.
+    pub what: &'static str,
+    pub work: Work,
+}
+
+/// How a benchmark is done.
+pub enum Work {
+    /// Prepares what it needs, and calls [`Session::measure`] once.
+    Code(fn(&Session) -> Outcome),
+    Kernel(&'static Kernel),
+    /// The kernel on as many harts at once as the point says.
+    OnHarts(&'static Kernel),
+}
+
+/// Whether a benchmark is a number or a curve, and of what.
+#[derive(Clone, Copy)]
+pub enum Points {
+    One,
+    /// The name of the axis, and the places on it.
+    At(&'static str, &'static [u64]),
+    /// 1, 2, 3 ... harts.
+    Harts,
+}
+
+impl Row {
+    pub const fn kernel(kernel: &'static Kernel) -> Self {
+        let Kernel { name, unit, what, .. } = *kernel;
+        Self { name, unit, points: Points::One, what, work: Work::Kernel(kernel) }
+    }
+}
+
+/// Why there is no number.
+pub enum Problem {
+    /// The machine gives no ground for it.
+    Skip(&'static str),
+    /// It should work and does not.
+    Fail(&'static str),
+    /// It needs so many bytes of RAM more.
+    NeedsRam(usize),
+}
+
+pub type Outcome = Result<(), Problem>;
+
+/// What came out of a round, and what should have.
+#[derive(Clone, Copy)]
+pub struct Check {
+    got: u64,
+    want: u64,
+}
+
+impl Check {
+    pub fn new(got: u64, want: u64) -> Self {
+        Self { got, want }
+    }
+
+    fn ok(self) -> bool {
+        self.got == self.want
+    }
+}
+
+/// Rounds shorter than a quarter of the wanted time are doubled; more doublings mean that the clock stands.
+const DOUBLINGS_MAX: u32 = 48;
+
+/// One benchmark at one point, while it runs.
+pub struct Session {
+    suite: &'static str,
+    row: &'static Row,
+    /// Where on the axis; 0 without one.
+    pub point: u64,
+    /// The round must take as many ticks at least.
+    min_ticks: u64,
+    spoil: bool,
+    bad: core::cell::Cell<bool>,
+}
+
+impl Session {
+    /// Measures: `round(k)` does `k` times `per` units and checks the result. First one as a warm-up, then more and
+    /// more, then a round of the wanted length between `@begin` and `@end`.
+    pub fn measure(&self, per: u64, round: &mut dyn FnMut(u64) -> Check) -> Outcome {
+        let mut first_bad = None;
+        let mut timed = |k: u64| {
+            let start = irq::time();
+            let check = round(k);
+            let ticks = irq::time() - start;
+            if !check.ok() && first_bad.is_none() {
+                first_bad = Some(check);
+            }
+            (ticks, check)
+        };
+        timed(1);
+        let (mut k, mut doublings) = (1, 0);
+        let ticks = loop {
+            let mut ticks = timed(k).0;
+            // A long round may be one in which the host did something else: it takes two to believe it.
+            if (self.min_ticks / 4..self.min_ticks * 4).contains(&ticks) {
+                ticks = ticks.min(timed(k).0);
+            }
+            if ticks >= self.min_ticks / 4 {
+                break ticks;
+            }
+            if doublings == DOUBLINGS_MAX {
+                return Err(Problem::Fail("the clock stands"));
+            }
+            doublings += 1;
+            k *= 2;
+        };
+        k = (u128::from(k) * u128::from(self.min_ticks)).div_ceil(u128::from(ticks.max(1))).max(1) as u64;
+        println!("@begin {self}");
+        let (ticks, last) = timed(k);
+        let mut check = first_bad.unwrap_or(last);
+        if self.spoil {
+            check.got ^= 1;
+        }
+        let n = k * per;
+        if check.ok() {
+            println!("@end {self} n={n} ticks={ticks} check=ok");
+        } else {
+            self.bad.set(true);
+            println!("@end {self} n={n} ticks={ticks} check=bad got={:#x} want={:#x}", check.got, check.want);
+        }
+        Ok(())
+    }
+
+    /// Memory for this benchmark, page aligned, with anything in it.
+    pub fn memory(&self, bytes: usize) -> Result<usize, Problem> {
+        memory::take(bytes, PAGE).ok_or(Problem::NeedsRam(bytes.saturating_sub(memory::left())))
+    }
+
+    /// A slice of numbers, all `T::default()`.
+    pub fn slice<T: Copy + Default>(&self, len: usize) -> Result<&'static mut [T], Problem> {
+        let start = self.memory(len * size_of::<T>())? as *mut T;
+        // SAFETY: fresh memory that nobody else was given; it is taken back when the benchmark has ended.
+        unsafe {
+            for i in 0..len {
+                start.add(i).write(T::default());
+            }
+            Ok(core::slice::from_raw_parts_mut(start, len))
+        }
+    }
+
+    /// Runs a benchmark at all its points. Says whether all is well.
+    pub fn run_row(suite: &'static str, row: &'static Row, options: &Options) -> bool {
+        let axis = match row.points {
+            Points::One => "",
+            Points::At(axis, _) => axis,
+            Points::Harts => "harts",
+        };
+        let (space, key) = if axis.is_empty() { ("", "") } else { (" axis=", axis) };
+        println!("@bench {suite}/{} unit={}{space}{key} what={}", row.name, row.unit, row.what);
+        let mut good = true;
+        let mut at = |point: u64| {
+            let mut session = Self {
+                suite,
+                row,
+                point,
+                min_ticks: (options.min_ms * machine().timebase / 1000).max(1),
+                spoil: false,
+                bad: core::cell::Cell::new(false),
+            };
+            session.spoil = session.is_called(options.spoil);
+            good &= session.run();
+        };
+        match row.points {
+            Points::One => at(0),
+            Points::At(_, points) => points.iter().for_each(|p| at(*p)),
+            Points::Harts => {
+                let count = 1 + harts::others().count() as u64;
+                // Every number of them while they are few.
+                (1..=count).filter(|k| *k <= 8 || k.is_power_of_two() || *k == count).for_each(at);
+            }
+        }
+        good
+    }
+
+    fn kernel(&self, kernel: &Kernel) -> Outcome {
+        let memory = self.slice::<u64>(kernel.bytes / 8)?;
+        self.measure(kernel.per, &mut |k| Check::new(kernel.repeat(memory, k), kernel.want))
+    }
+
+    fn run(&self) -> bool {
+        let mark = memory::mark();
+        let outcome = match self.row.work {
+            Work::Code(run) => run(self),
+            Work::Kernel(kernel) => self.kernel(kernel),
+            Work::OnHarts(kernel) => crate::smp::on_harts(self, kernel),
+        };
+        memory::release(mark);
+        match outcome {
+            Ok(()) => return !self.bad.get(),
+            Err(Problem::Skip(why)) => {
+                println!("@skip {self} reason={why}");
+                return true;
+            }
+            Err(Problem::Fail(why)) => println!("@fail {self} reason={why}"),
+            Err(Problem::NeedsRam(bytes)) => {
+                println!("@fail {self} reason=the machine needs {} MiB of RAM more", bytes.div_ceil(1 << 20));
+            }
+        }
+        false
+    }
+
+    /// Whether `name` is `suite/name` of this benchmark, or `suite/name@point`.
+    fn is_called(&self, name: &str) -> bool {
+        let (base, point) = match name.split_once('@') {
+            Some((base, point)) => (base, Some(point)),
+            None => (name, None),
+        };
+        base.split_once('/') == Some((self.suite, self.row.name))
+            && point.is_none_or(|p| p.parse() == Ok(self.point) && !matches!(self.row.points, Points::One))
+    }
+}
+
+impl fmt::Display for Session {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{}/{}", self.suite, self.row.name)?;
+        if matches!(self.row.points, Points::One) { Ok(()) } else { write!(f, "@{}", self.point) }
+    }
+}
