@@ -10,10 +10,13 @@
 mod cpu;
 mod fp;
 mod kernels;
+mod memory;
 mod micro;
 mod options;
 mod session;
 mod smp;
+mod system;
+mod vector;
 
 use options::Options;
 use runtime::{Boot, csr, csr_clear, csr_read, csr_set, harts, machine, println, sbi};
@@ -22,7 +25,8 @@ use session::{Session, Suite};
 /// Of the records; changes when a host that knows the last one would misread them.
 const VERSION: u32 = 1;
 
-const SUITES: &[Suite] = &[micro::SUITE, cpu::SUITE, fp::SUITE, smp::SUITE];
+const SUITES: &[Suite] =
+    &[micro::SUITE, cpu::SUITE, fp::SUITE, vector::SUITE, memory::SUITE, system::SUITE, smp::SUITE];
 
 #[unsafe(no_mangle)]
 fn guest_main(boot: &Boot) -> ! {

@@ -21,6 +21,8 @@ macro_rules! repeat {
 
 use repeat;
 
+pub use paging::{has_asids, space};
+
 /// Copies in a [`repeat`].
 const TIMES: u64 = 64;
 

@@ -115,13 +115,17 @@ macro_rules! switching {
     }};
 }
 
-pub fn satp_switch(s: &Session) -> Outcome {
-    let probe = space()?.satp(0xffff);
-    csr_write!("satp", probe);
+/// Whether translations of more than two address spaces can be kept apart.
+pub fn has_asids() -> Result<bool, Problem> {
+    csr_write!("satp", space()?.satp(0xffff));
     let asids = csr_read!("satp") >> 44 & 0xffff;
     csr_write!("satp", 0);
     page_table::fence();
-    if asids < 3 {
+    Ok(asids >= 3)
+}
+
+pub fn satp_switch(s: &Session) -> Outcome {
+    if !has_asids()? {
         return Err(Problem::Skip("the harts have no ASIDs"));
     }
     switching!(s, [1, 2], "")
