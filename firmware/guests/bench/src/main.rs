@@ -9,6 +9,7 @@
 
 mod cpu;
 mod fp;
+mod io;
 mod kernels;
 mod memory;
 mod micro;
@@ -26,7 +27,7 @@ use session::{Session, Suite};
 const VERSION: u32 = 1;
 
 const SUITES: &[Suite] =
-    &[micro::SUITE, cpu::SUITE, fp::SUITE, vector::SUITE, memory::SUITE, system::SUITE, smp::SUITE];
+    &[micro::SUITE, cpu::SUITE, fp::SUITE, vector::SUITE, memory::SUITE, system::SUITE, io::SUITE, smp::SUITE];
 
 #[unsafe(no_mangle)]
 fn guest_main(boot: &Boot) -> ! {

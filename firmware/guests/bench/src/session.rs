@@ -99,15 +99,14 @@ impl Session {
     /// Measures: `round(k)` does `k` times `per` units and checks the result. First one as a warm-up, then more and
     /// more, then a round of the wanted length between `@begin` and `@end`.
     pub fn measure(&self, per: u64, round: &mut dyn FnMut(u64) -> Check) -> Outcome {
-        let mut first_bad = None;
+        let mut first_bad: Option<Check> = None;
         let mut timed = |k: u64| {
             let start = irq::time();
             let check = round(k);
             let ticks = irq::time() - start;
-            if !check.ok() && first_bad.is_none() {
-                first_bad = Some(check);
-            }
-            (ticks, check)
+            first_bad = first_bad.or((!check.ok()).then_some(check));
+            // A wrong result is not measured for long.
+            (if first_bad.is_some() { ticks.max(self.min_ticks) } else { ticks }, first_bad.unwrap_or(check))
         };
         timed(1);
         let (mut k, mut doublings) = (1, 0);
@@ -128,8 +127,7 @@ impl Session {
         };
         k = (u128::from(k) * u128::from(self.min_ticks)).div_ceil(u128::from(ticks.max(1))).max(1) as u64;
         println!("@begin {self}");
-        let (ticks, last) = timed(k);
-        let mut check = first_bad.unwrap_or(last);
+        let (ticks, mut check) = timed(k);
         if self.spoil {
             check.got ^= 1;
         }
