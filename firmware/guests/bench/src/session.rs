@@ -98,47 +98,61 @@ pub struct Session {
 impl Session {
     /// Measures: `round(k)` does `k` times `per` units and checks the result. First one as a warm-up, then more and
     /// more, then a round of the wanted length between `@begin` and `@end`.
+    #[inline(never)]
     pub fn measure(&self, per: u64, round: &mut dyn FnMut(u64) -> Check) -> Outcome {
-        let mut first_bad: Option<Check> = None;
+        let mut wrong: Option<Check> = None;
         let mut timed = |k: u64| {
             let start = irq::time();
             let check = round(k);
             let ticks = irq::time() - start;
-            first_bad = first_bad.or((!check.ok()).then_some(check));
-            // A wrong result is not measured for long.
-            (if first_bad.is_some() { ticks.max(self.min_ticks) } else { ticks }, first_bad.unwrap_or(check))
+            wrong = wrong.or((!check.ok()).then_some(check));
+            (ticks, wrong)
         };
         timed(1);
-        let (mut k, mut doublings) = (1, 0);
-        let ticks = loop {
-            let mut ticks = timed(k).0;
-            // A long round may be one in which the host did something else: it takes two to believe it.
-            if (self.min_ticks / 4..self.min_ticks * 4).contains(&ticks) {
-                ticks = ticks.min(timed(k).0);
-            }
-            if ticks >= self.min_ticks / 4 {
-                break ticks;
-            }
-            if doublings == DOUBLINGS_MAX {
-                return Err(Problem::Fail("the clock stands"));
-            }
-            doublings += 1;
-            k *= 2;
-        };
-        k = (u128::from(k) * u128::from(self.min_ticks)).div_ceil(u128::from(ticks.max(1))).max(1) as u64;
+        let times = self.times(&mut timed)?;
         println!("@begin {self}");
-        let (ticks, mut check) = timed(k);
-        if self.spoil {
-            check.got ^= 1;
-        }
-        let n = k * per;
-        if check.ok() {
-            println!("@end {self} n={n} ticks={ticks} check=ok");
-        } else {
+        let (ticks, wrong) = timed(times);
+        let check = match wrong {
+            Some(check) => Some(check),
+            None if self.spoil => Some(Check::new(1, 0)),
+            None => None,
+        };
+        let n = times * per;
+        if let Some(Check { got, want }) = check {
             self.bad.set(true);
-            println!("@end {self} n={n} ticks={ticks} check=bad got={:#x} want={:#x}", check.got, check.want);
+            println!("@end {self} n={n} ticks={ticks} check=bad got={got:#x} want={want:#x}");
+        } else {
+            println!("@end {self} n={n} ticks={ticks} check=ok");
         }
         Ok(())
+    }
+
+    /// How many times make a round of the wanted length: doubled until the round would take a quarter of it. That is
+    /// reckoned by the best round so far, as in any of them the host may have done something else.
+    fn times(&self, timed: &mut dyn FnMut(u64) -> (u64, Option<Check>)) -> Result<u64, Problem> {
+        let scaled = |k: u64, to: u64, of: u64| (u128::from(k) * u128::from(to)).div_ceil(u128::from(of)) as u64;
+        let (mut k, mut spent) = (1, 0);
+        let mut best = (1, u64::MAX);
+        for _ in 0..DOUBLINGS_MAX {
+            let (ticks, wrong) = timed(k);
+            if wrong.is_some() {
+                return Ok(k);
+            }
+            if u128::from(ticks + 1) * best.0 <= u128::from(best.1) * u128::from(k) {
+                best = (k.into(), ticks + 1);
+            }
+            spent += ticks;
+            let by_best = scaled(best.0 as u64, self.min_ticks, best.1).max(1);
+            if k.saturating_mul(4) >= by_best {
+                return Ok(by_best);
+            }
+            // Not for ever, if one round was much better than all others.
+            if spent >= 2 * self.min_ticks {
+                return Ok(scaled(k, self.min_ticks, ticks + 1).max(1));
+            }
+            k *= 2;
+        }
+        Err(Problem::Fail("the clock stands"))
     }
 
     /// Memory for this benchmark, page aligned, with anything in it.

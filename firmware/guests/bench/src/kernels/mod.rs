@@ -49,7 +49,7 @@ impl Random {
 
     /// A number below `limit`, of the better bits.
     pub fn below(&mut self, limit: u32) -> u32 {
-        (u64::from(self.next()) * u64::from(limit) >> 32) as u32
+        ((u64::from(self.next()) * u64::from(limit)) >> 32) as u32
     }
 }
 

@@ -7,14 +7,18 @@ use runtime::harts;
 use super::{TIMES, repeat};
 use crate::session::{Check, Outcome, Problem, Session};
 
+/// A fence behind an access that it orders: translators drop fences that have nothing between them.
 macro_rules! fences {
-    ($name:ident, $fence:literal) => {
+    ($name:ident, $access:literal, $fence:literal) => {
         pub fn $name(s: &Session) -> Outcome {
+            let cell = s.slice::<u64>(8)?.as_mut_ptr();
             s.measure(TIMES, &mut |k| {
                 let mut count = 0u64;
-                // SAFETY: orders memory accesses.
+                // SAFETY: accesses our cell.
                 unsafe {
-                    repeat!(k, concat!($fence, "\naddi {x}, {x}, 1"), x = inout(reg) count, options(nostack));
+                    cell.write_volatile(1);
+                    repeat!(k, concat!("li {v}, 1\n", $access, " {v}, 0({p})\n", $fence, "\nadd {x}, {x}, {v}"),
+                        x = inout(reg) count, v = out(reg) _, p = in(reg) cell, options(nostack));
                 }
                 Check::new(count, k * TIMES)
             })
@@ -22,9 +26,9 @@ macro_rules! fences {
     };
 }
 
-fences!(fence_rw_rw, "fence rw, rw");
-fences!(fence_w_w, "fence w, w");
-fences!(fence_r_rw, "fence r, rw");
+fences!(fence_rw_rw, "sd", "fence rw, rw");
+fences!(fence_w_w, "sd", "fence w, w");
+fences!(fence_r_rw, "ld", "fence r, rw");
 
 /// The word that is counted up, in a line of its own.
 #[repr(align(128))]
