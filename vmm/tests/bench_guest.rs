@@ -87,3 +87,14 @@ fn a_wrong_result_and_what_is_not_there_are_told() {
     assert!(of("cpu/hash").is_none(), "{all}");
     assert!(run.of("@skip").iter().any(|skip| *skip == "vector/reverse reason=the harts have no V"), "{all}");
 }
+
+/// What the harts cannot do fails alone: the benchmarks behind it run.
+#[test]
+fn an_exception_ends_one_benchmark() {
+    let run = run("suites=fp min_ms=1", &["-cpu", "rv64,d=off"]);
+    let all = run.records.join("\n");
+    assert_eq!(run.code, Some(1), "{all}");
+    assert!(run.of("@fail").iter().any(|fail| fail.starts_with("fp/n-body reason=exception 2 at 0x")), "{all}");
+    assert!(run.of("@end").iter().any(|end| end.starts_with("fp/gemm-f32 ") && end.ends_with(" check=ok")), "{all}");
+    assert_eq!(run.records.last().map(String::as_str), Some("@done"), "{all}");
+}

@@ -2,8 +2,9 @@
 
 use core::fmt;
 
+use runtime::hart::Trap;
 use runtime::memory::{self, PAGE};
-use runtime::{harts, irq, machine, println};
+use runtime::{csr, csr_clear, csr_set, csr_write, hart, harts, irq, machine, page_table, println, trap};
 
 use crate::kernels::Kernel;
 use crate::options::Options;
@@ -59,6 +60,8 @@ pub enum Problem {
     Fail(&'static str),
     /// It needs so many bytes of RAM more.
     NeedsRam(usize),
+    /// An exception ended it.
+    Trap(Trap),
 }
 
 pub type Outcome = Result<(), Problem>;
@@ -213,12 +216,19 @@ impl Session {
 
     fn run(&self) -> bool {
         let mark = memory::mark();
-        let outcome = match self.row.work {
-            Work::Code(run) => run(self),
-            Work::Kernel(kernel) => self.kernel(kernel),
-            Work::OnHarts(kernel) => crate::smp::on_harts(self, kernel),
-        };
+        let mut outcome = Ok(());
+        let ended = trap::attempt(&mut || {
+            outcome = match self.row.work {
+                Work::Code(run) => run(self),
+                Work::Kernel(kernel) => self.kernel(kernel),
+                Work::OnHarts(kernel) => crate::smp::on_harts(self, kernel),
+            }
+        });
         memory::release(mark);
+        if let Err(trap) = ended {
+            put_right();
+            outcome = Err(Problem::Trap(trap));
+        }
         match outcome {
             Ok(()) => return !self.bad.get(),
             Err(Problem::Skip(why)) => {
@@ -226,6 +236,9 @@ impl Session {
                 return true;
             }
             Err(Problem::Fail(why)) => println!("@fail {self} reason={why}"),
+            Err(Problem::Trap(Trap { cause, epc, tval })) => {
+                println!("@fail {self} reason=exception {cause} at {epc:#x}, stval {tval:#x}");
+            }
             Err(Problem::NeedsRam(bytes)) => {
                 println!("@fail {self} reason=the machine needs {} MiB of RAM more", bytes.div_ceil(1 << 20));
             }
@@ -242,6 +255,18 @@ impl Session {
         base.split_once('/') == Some((self.suite, self.row.name))
             && point.is_none_or(|p| p.parse() == Ok(self.point) && !matches!(self.row.points, Points::One))
     }
+}
+
+/// Makes the hart what it is between benchmarks, after one that an exception ended.
+fn put_right() {
+    csr_write!("satp", 0);
+    page_table::fence();
+    trap::init(hart::this());
+    trap::set_handler(None);
+    irq::set_handler(None);
+    irq::disarm_timer();
+    csr_clear!("sstatus", csr::VS | csr::SUM | csr::MXR);
+    csr_set!("sstatus", csr::SIE);
 }
 
 impl fmt::Display for Session {

@@ -25,6 +25,8 @@ pub struct Hart {
     pub catching: AtomicBool,
     pub caught: AtomicBool,
     pub trap: Trap,
+    /// Where to go on after an exception that nobody expected: see `trap::attempt`. 0 for nowhere.
+    pub recovery: AtomicUsize,
     /// Interrupts taken, by cause.
     pub interrupts: [AtomicUsize; 16],
     /// `time` when the last timer interrupt was taken.

@@ -102,12 +102,61 @@ trap_entry:
     ld      x31, 248(tp)
     ld      tp, 32(tp)
     sret
+
+// a0: an `Attempt`, a1: a function, a2: its argument. Returns 0 when the function returns, 1 after an exception.
+enter_attempt:
+    sd      ra, 0(a0)
+    sd      sp, 8(a0)
+    sd      s0, 16(a0)
+    sd      s1, 24(a0)
+    sd      s2, 32(a0)
+    sd      s3, 40(a0)
+    sd      s4, 48(a0)
+    sd      s5, 56(a0)
+    sd      s6, 64(a0)
+    sd      s7, 72(a0)
+    sd      s8, 80(a0)
+    sd      s9, 88(a0)
+    sd      s10, 96(a0)
+    sd      s11, 104(a0)
+    addi    sp, sp, -16
+    sd      ra, 0(sp)
+    mv      a0, a2
+    jalr    a1
+    ld      ra, 0(sp)
+    addi    sp, sp, 16
+    li      a0, 0
+    ret
+
+// a0: the `Attempt`.
+leave_attempt:
+    ld      ra, 0(a0)
+    ld      sp, 8(a0)
+    ld      s0, 16(a0)
+    ld      s1, 24(a0)
+    ld      s2, 32(a0)
+    ld      s3, 40(a0)
+    ld      s4, 48(a0)
+    ld      s5, 56(a0)
+    ld      s6, 64(a0)
+    ld      s7, 72(a0)
+    ld      s8, 80(a0)
+    ld      s9, 88(a0)
+    ld      s10, 96(a0)
+    ld      s11, 104(a0)
+    li      a0, 1
+    ret
     "#,
     trap_stack = const offset_of!(Hart, trap_stack_top),
 );
 
+/// The registers that a function keeps.
+type Attempt = [usize; 14];
+
 unsafe extern "C" {
     fn trap_entry();
+    fn enter_attempt(attempt: *mut Attempt, f: extern "C" fn(usize), argument: usize) -> usize;
+    fn leave_attempt();
 }
 
 /// Traps of the calling hart come here from now on.
@@ -152,6 +201,14 @@ extern "C" fn handle_trap(hart: &mut Hart) {
         csr_set!("sstatus", csr::SPP);
         return;
     }
+    let recovery = hart.recovery.swap(0, Ordering::AcqRel);
+    if recovery != 0 {
+        hart.trap = trap;
+        hart.frame[0] = leave_attempt as *const () as usize;
+        hart.frame[10] = recovery;
+        csr_set!("sstatus", csr::SPP);
+        return;
+    }
     console::print_anyway(format_args!(
         "\nunexpected trap on hart {}: scause {:#x} sepc {:#x} stval {:#x}\n",
         hart.id, trap.cause, trap.epc, trap.tval
@@ -192,4 +249,25 @@ pub fn guarded(f: Probe, a: usize, b: usize) -> Result<usize, Trap> {
     } else {
         Ok(value)
     }
+}
+
+/// Runs `f`, and says which exception ended it that nobody expected, if any: then nothing of it goes on, nothing is
+/// dropped, and what it changed in CSRs stays.
+pub fn attempt(f: &mut dyn FnMut()) -> Result<(), Trap> {
+    extern "C" fn run(f: usize) {
+        // SAFETY: the pointer below.
+        unsafe { (*(f as *mut &mut dyn FnMut()))() }
+    }
+    let hart = crate::hart::this();
+    let mut f = f;
+    let mut registers: Attempt = [0; 14];
+    hart.recovery.store(&raw mut registers as usize, Ordering::Release);
+    // SAFETY: both pointers live until it returns, which it does once.
+    let trapped = unsafe { enter_attempt(&raw mut registers, run, &raw mut f as usize) };
+    hart.recovery.store(0, Ordering::Release);
+    if trapped == 0 {
+        return Ok(());
+    }
+    // SAFETY: as in `guarded`.
+    Err(unsafe { (&raw const hart.trap).read_volatile() })
 }
