@@ -4,7 +4,7 @@
 #[path = "../guests/bench/src/kernels/mod.rs"]
 mod kernels;
 
-use kernels::{Kernel, bytecode, compress, crc, float, hash, mix, queens, sieve, sort};
+use kernels::{Kernel, bytecode, compress, copy, crc, float, hash, mix, queens, sieve, sort};
 
 const ALL: &[&Kernel] = &[
     &sort::KERNEL,
@@ -12,6 +12,7 @@ const ALL: &[&Kernel] = &[
     &sieve::KERNEL,
     &crc::KERNEL,
     &compress::KERNEL,
+    &copy::KERNEL,
     &bytecode::KERNEL,
     &queens::KERNEL,
     &mix::KERNEL,

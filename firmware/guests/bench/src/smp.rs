@@ -1,13 +1,31 @@
 //! The same work on more and more harts at once: what is between them costs.
 
+use core::sync::atomic::Ordering;
+
 use runtime::hart::Hart;
 use runtime::harts;
 
-use crate::kernels::{Kernel, hash, mix, sieve, sort};
+use crate::kernels::{Kernel, copy, hash, mix, sieve, sort};
+use crate::micro::{COUNTER, TIMES, add_by_amo};
 use crate::session::{Check, Outcome, Points, Problem, Row, Session, Suite, Work};
 
-pub const SUITE: Suite =
-    Suite { name: "smp", rows: &[row(&sort::KERNEL), row(&hash::KERNEL), row(&sieve::KERNEL), row(&mix::KERNEL)] };
+pub const SUITE: Suite = Suite {
+    name: "smp",
+    rows: &[
+        row(&sort::KERNEL),
+        row(&hash::KERNEL),
+        row(&sieve::KERNEL),
+        row(&mix::KERNEL),
+        row(&copy::KERNEL),
+        Row {
+            name: "amo",
+            unit: "op",
+            points: Points::Harts,
+            what: "one amoadd.d of a word that all of them count up",
+            work: Work::Code(amo),
+        },
+    ],
+};
 
 const fn row(kernel: &'static Kernel) -> Row {
     let Kernel { name, unit, what, .. } = *kernel;
@@ -63,4 +81,15 @@ pub fn on_harts(s: &Session, kernel: &'static Kernel) -> Outcome {
         Check::new(result, kernel.want)
     });
     if lost { Err(Problem::Fail("a hart did not come back")) } else { outcome }
+}
+
+/// All harts of the point count one word up.
+fn amo(s: &Session) -> Outcome {
+    s.measure(s.point * TIMES, &mut |k| {
+        COUNTER.0.store(0, Ordering::SeqCst);
+        team(s).for_each(|hart| hart.start(add_by_amo, k as usize));
+        add_by_amo(k as usize);
+        team(s).for_each(|hart| drop(hart.finish()));
+        Check::new(COUNTER.0.load(Ordering::SeqCst) as u64, k * s.point * TIMES)
+    })
 }

@@ -3,6 +3,7 @@
 
 pub mod bytecode;
 pub mod compress;
+pub mod copy;
 pub mod crc;
 pub mod float;
 pub mod hash;

@@ -32,14 +32,16 @@ fences!(fence_r_rw, "ld", "fence r, rw");
 
 /// The word that is counted up, in a line of its own.
 #[repr(align(128))]
-struct Line(AtomicUsize);
+pub struct Line(pub AtomicUsize);
 
-static WORD: Line = Line(AtomicUsize::new(0));
+pub static COUNTER: Line = Line(AtomicUsize::new(0));
 
 /// What a hart does: `rounds` of 64.
-fn add_by_amo(rounds: usize) -> usize {
+pub fn add_by_amo(rounds: usize) -> usize {
     // SAFETY: counts the word up.
-    unsafe { repeat!(rounds, "amoadd.d zero, {one}, ({p})", one = in(reg) 1, p = in(reg) &WORD.0, options(nostack)) };
+    unsafe {
+        repeat!(rounds, "amoadd.d zero, {one}, ({p})", one = in(reg) 1, p = in(reg) &COUNTER.0, options(nostack))
+    };
     rounds
 }
 
@@ -47,27 +49,27 @@ fn add_by_lr_sc(rounds: usize) -> usize {
     // SAFETY: as above.
     unsafe {
         repeat!(rounds, "3: lr.d {x}, ({p})\naddi {x}, {x}, 1\nsc.d {x}, {x}, ({p})\nbnez {x}, 3b",
-            x = out(reg) _, p = in(reg) &WORD.0, options(nostack));
+            x = out(reg) _, p = in(reg) &COUNTER.0, options(nostack));
     }
     rounds
 }
 
 fn alone(s: &Session, job: harts::Job) -> Outcome {
     s.measure(TIMES, &mut |k| {
-        WORD.0.store(0, Ordering::SeqCst);
+        COUNTER.0.store(0, Ordering::SeqCst);
         job(k as usize);
-        Check::new(WORD.0.load(Ordering::SeqCst) as u64, k * TIMES)
+        Check::new(COUNTER.0.load(Ordering::SeqCst) as u64, k * TIMES)
     })
 }
 
 fn contended(s: &Session, job: harts::Job) -> Outcome {
     let other = harts::other().ok_or(Problem::Skip("the machine has one hart"))?;
     s.measure(2 * TIMES, &mut |k| {
-        WORD.0.store(0, Ordering::SeqCst);
+        COUNTER.0.store(0, Ordering::SeqCst);
         other.start(job, k as usize);
         job(k as usize);
         other.finish();
-        Check::new(WORD.0.load(Ordering::SeqCst) as u64, 2 * k * TIMES)
+        Check::new(COUNTER.0.load(Ordering::SeqCst) as u64, 2 * k * TIMES)
     })
 }
 

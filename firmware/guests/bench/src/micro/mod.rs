@@ -21,10 +21,11 @@ macro_rules! repeat {
 
 use repeat;
 
+pub use atomic::{COUNTER, add_by_amo};
 pub use paging::{has_asids, space};
 
 /// Copies in a [`repeat`].
-const TIMES: u64 = 64;
+pub const TIMES: u64 = 64;
 
 pub const SUITE: Suite = Suite {
     name: "micro",
