@@ -89,7 +89,9 @@ fn amo(s: &Session) -> Outcome {
         COUNTER.0.store(0, Ordering::SeqCst);
         team(s).for_each(|hart| hart.start(add_by_amo, k as usize));
         add_by_amo(k as usize);
-        team(s).for_each(|hart| drop(hart.finish()));
+        team(s).for_each(|hart| {
+            hart.finish();
+        });
         Check::new(COUNTER.0.load(Ordering::SeqCst) as u64, k * s.point * TIMES)
     })
 }

@@ -109,3 +109,8 @@ pub fn strings(value: &'static [u8]) -> impl Iterator<Item = &'static str> {
 pub fn string(value: &'static [u8]) -> &'static str {
     strings(value).next().unwrap_or("")
 }
+
+/// Which pair of a list is these two: of `interrupts-extended` with controllers that take one cell.
+pub fn place_of(list: &[u8], phandle: u32, interrupt: u32) -> Option<usize> {
+    list.chunks_exact(8).position(|pair| cells(pair).eq([phandle, interrupt]))
+}

@@ -26,6 +26,9 @@ pub struct Device {
     pub reg_shift: u32,
     /// `interrupts-extended`.
     pub interrupts_extended: &'static [u8],
+    /// Of the device, and of the controller that takes its messages; 0 if there is none.
+    pub phandle: u32,
+    pub msi_parent: u32,
 }
 
 impl Device {
@@ -172,7 +175,7 @@ impl Machine {
                 (self.memory_base, self.memory_size) = (node.device.base, node.device.size);
             }
         } else if node.device.base != 0 && !node.device.compatible.is_empty() && self.device_count < DEVICES_MAX {
-            self.devices[self.device_count] = Device { name, ..node.device };
+            self.devices[self.device_count] = Device { name, phandle: node.phandle, ..node.device };
             self.device_count += 1;
         }
     }
@@ -195,6 +198,7 @@ impl Node {
             "interrupts" => self.device.irq = fdt::cell(value).unwrap_or(0),
             "interrupts-extended" => self.device.interrupts_extended = value,
             "status" => self.disabled = !matches!(fdt::string(value), "okay" | "ok"),
+            "msi-parent" => self.device.msi_parent = fdt::cell(value).unwrap_or(0),
             "phandle" => self.phandle = fdt::cell(value).unwrap_or(0),
             _ => {}
         }

@@ -303,7 +303,7 @@ impl Wait {
             return f(false);
         }
         if !irq::available() {
-            return Err(Problem::Skip("this program knows no interrupt controller but the PLIC"));
+            return Err(Problem::Skip("the machine has no PLIC or APLIC"));
         }
         INTERRUPTING.store(line.base, Ordering::Release);
         SOURCE.store(line.source, Ordering::Release);

@@ -1,16 +1,21 @@
-//! Interrupts: the timer, and devices behind the PLIC.
+//! Interrupts: the timer, and devices behind a PLIC or an APLIC.
+
+mod aplic;
+mod plic;
 
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
 use crate::csr::{self, csr_clear, csr_read, csr_set, csr_write};
 use crate::hart::Hart;
 use crate::machine::Machine;
-use crate::{console, fdt, sbi};
+use crate::{console, sbi};
 
-/// Base of the PLIC, 0 if there is none that reaches the boot hart.
-static PLIC: AtomicUsize = AtomicUsize::new(0);
-/// The boot hart's S-mode context.
-static CONTEXT: AtomicUsize = AtomicUsize::new(0);
+/// Which controller reaches the boot hart.
+static CONTROLLER: AtomicU32 = AtomicU32::new(NONE);
+const NONE: u32 = 0;
+const PLIC: u32 = 1;
+const APLIC: u32 = 2;
+
 static UART_IRQ: AtomicU32 = AtomicU32::new(0);
 /// Interrupts served, and the source of the last one.
 static SERVED: AtomicUsize = AtomicUsize::new(0);
@@ -20,37 +25,25 @@ static SILENCE_UART: AtomicBool = AtomicBool::new(false);
 
 const SUPERVISOR_EXTERNAL: u32 = 9;
 
-fn plic(offset: usize) -> *mut u32 {
-    (PLIC.load(Ordering::Relaxed) + offset) as *mut u32
-}
-
-fn plic_read(offset: usize) -> u32 {
-    // SAFETY: the device tree says that a PLIC is there.
-    unsafe { plic(offset).read_volatile() }
-}
-
-fn plic_write(offset: usize, value: u32) {
-    // SAFETY: as above.
-    unsafe { plic(offset).write_volatile(value) }
-}
-
-/// Finds the PLIC and lets UART input interrupt the boot hart.
-pub fn init(machine: &Machine, boot_intc: u32) {
-    let Some(plic) = machine.find("riscv,plic0").or_else(|| machine.find("sifive,plic-1.0.0")) else { return };
-    let mut cells = fdt::cells(plic.interrupts_extended);
-    let mut index = 0;
-    // The place of a pair in the list is the number of the context.
-    while let (Some(phandle), Some(irq)) = (cells.next(), cells.next()) {
-        if phandle == boot_intc && irq == SUPERVISOR_EXTERNAL {
-            CONTEXT.store(index, Ordering::Relaxed);
-            PLIC.store(plic.base, Ordering::Relaxed);
+/// Does it with the controller that is there.
+macro_rules! controller {
+    ($f:ident($($argument:expr),*)) => {
+        match CONTROLLER.load(Ordering::Relaxed) {
+            PLIC => plic::$f($($argument),*),
+            APLIC => aplic::$f($($argument),*),
+            _ => Default::default(),
         }
-        index += 1;
-    }
-    if PLIC.load(Ordering::Relaxed) == 0 {
-        return;
-    }
-    set_threshold(0);
+    };
+}
+
+/// Finds the interrupt controller and lets UART input interrupt the boot hart.
+pub fn init(machine: &Machine, boot_intc: u32) {
+    let found = match () {
+        () if plic::init(machine, boot_intc) => PLIC,
+        () if aplic::init(machine, boot_intc) => APLIC,
+        () => return,
+    };
+    CONTROLLER.store(found, Ordering::Relaxed);
     if let Some(uart) = machine.find("ns16550a").filter(|_| console::has_uart()) {
         UART_IRQ.store(uart.irq, Ordering::Relaxed);
         enable(uart.irq, true);
@@ -61,34 +54,26 @@ pub fn init(machine: &Machine, boot_intc: u32) {
 
 /// Whether devices can interrupt this machine's boot hart.
 pub fn available() -> bool {
-    PLIC.load(Ordering::Relaxed) != 0
+    CONTROLLER.load(Ordering::Relaxed) != NONE
 }
 
 pub fn uart_irq() -> u32 {
     UART_IRQ.load(Ordering::Relaxed)
 }
 
-pub fn context() -> usize {
-    CONTEXT.load(Ordering::Relaxed)
-}
-
 /// Lets a source reach the boot hart, or no more.
 pub fn enable(source: u32, on: bool) {
-    let at = 0x2000 + 0x80 * context() + 4 * (source as usize / 32);
-    let bit = 1 << (source % 32);
-    let old = plic_read(at);
-    plic_write(at, if on { old | bit } else { old & !bit });
-    // Last, as QEMU 7.2 looks at its inputs again only when a priority changes.
-    plic_write(4 * source as usize, u32::from(on));
+    controller!(enable(source, on))
 }
 
-pub fn set_threshold(threshold: u32) {
-    plic_write(0x20_0000 + 0x1000 * context(), threshold);
+/// Keeps all sources from the boot hart, or no more.
+pub fn mask(on: bool) {
+    controller!(mask(on))
 }
 
 /// Whether a source waits to be claimed.
 pub fn pending(source: u32) -> bool {
-    plic_read(0x1000 + 4 * (source as usize / 32)) >> (source % 32) & 1 != 0
+    controller!(pending(source))
 }
 
 pub fn served() -> usize {
@@ -113,9 +98,8 @@ pub fn set_handler(handler: Option<fn(u32)>) {
 
 /// The external interrupt's handler.
 pub fn serve(_hart: &Hart) {
-    let claim = 0x20_0004 + 0x1000 * context();
     loop {
-        let source = plic_read(claim);
+        let source = controller!(claim());
         if source == 0 {
             return;
         }
@@ -132,7 +116,7 @@ pub fn serve(_hart: &Hart) {
         }
         LAST.store(source, Ordering::Release);
         SERVED.fetch_add(1, Ordering::AcqRel);
-        plic_write(claim, source);
+        controller!(complete(source));
     }
 }
 
