@@ -5,7 +5,7 @@
 use core::hint::black_box;
 
 use crate::console::println;
-use crate::csr::csr_read;
+use crate::csr::{self, csr_read};
 use crate::memory::{self, PAGE};
 use crate::{irq, sbi};
 
@@ -184,14 +184,19 @@ const BENCHES: &[Bench] = &[
     Bench { name: "ecall", run: ecall, expect: 50_000 },
 ];
 
+/// Instructions so far, or 0 where they are not told.
+fn instret() -> usize {
+    if csr::has_instret() { csr_read!("instret") } else { 0 }
+}
+
 /// Runs all, or the one that is named.
 pub fn run(only: &str) {
     let scratch = Scratch(memory::pages(SCRATCH_LEN / PAGE, PAGE));
     println!("name            ms  instructions/1000  per us");
     for bench in BENCHES.iter().filter(|b| only.is_empty() || b.name == only) {
-        let (time, instret) = (irq::time(), csr_read!("instret"));
+        let (time, instret) = (irq::time(), instret());
         let result = (bench.run)(scratch);
-        let instructions = csr_read!("instret").wrapping_sub(instret) as u64;
+        let instructions = self::instret().wrapping_sub(instret) as u64;
         let micros = ((irq::time() - time) * 1_000_000 / crate::machine().timebase).max(1);
         let (ms, thousands, rate) = (micros / 1000, instructions / 1000, instructions / micros);
         println!("{:<10} {ms:>7} {thousands:>18} {rate:>7}", bench.name);

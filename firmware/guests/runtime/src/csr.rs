@@ -66,3 +66,30 @@ pub const MXR: usize = 1 << 19;
 pub const SSI: usize = 1 << 1;
 pub const STI: usize = 1 << 5;
 pub const SEI: usize = 1 << 9;
+
+core::arch::global_asm!(
+    r#"
+    .section .text
+probe_cycle:
+    csrr    a0, cycle
+    ret
+probe_instret:
+    csrr    a0, instret
+    ret
+    "#
+);
+
+unsafe extern "C" {
+    fn probe_cycle(a: usize, b: usize) -> usize;
+    fn probe_instret(a: usize, b: usize) -> usize;
+}
+
+/// Whether `cycle` can be read. KVM lets it be read by a guest that has set it up, where hosts count by themselves.
+pub fn has_cycle() -> bool {
+    crate::trap::guarded(probe_cycle, 0, 0).is_ok()
+}
+
+/// The same of `instret`.
+pub fn has_instret() -> bool {
+    crate::trap::guarded(probe_instret, 0, 0).is_ok()
+}
