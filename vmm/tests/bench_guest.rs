@@ -88,6 +88,50 @@ fn a_wrong_result_and_what_is_not_there_are_told() {
     assert!(run.of("@skip").contains(&"vector/reverse reason=the harts have no V"), "{all}");
 }
 
+/// The words of a machine with a disk and a card on a user network.
+fn with_devices(disk: &std::path::Path) -> Vec<String> {
+    let drive = format!("file={},format=raw,if=none,id=d", disk.display());
+    let words = ["-drive", &drive, "-device", "virtio-blk-device,drive=d", "-netdev", "user,id=n", "-device"];
+    words.into_iter().chain(["virtio-net-device,netdev=n"]).map(str::to_owned).collect()
+}
+
+#[test]
+fn a_disk_is_written_only_if_it_was_made_for_that() {
+    const LEN: usize = 2 << 20;
+    let disk = tempfile::NamedTempFile::new().unwrap();
+    let mut content: Vec<u8> = (0..LEN).map(|at| (at / 512 * 7 + at) as u8).collect();
+    for ours in [false, true] {
+        if ours {
+            content[..15].copy_from_slice(b"VIREOBENCHDISK1");
+        }
+        std::fs::write(disk.path(), &content).unwrap();
+        let words = with_devices(disk.path());
+        let run = run("suites=io min_ms=1", &words.iter().map(String::as_str).collect::<Vec<_>>());
+        let all = run.records.join("\n");
+        assert_eq!(run.code, Some(0), "{all}");
+        assert!(run.of("@end").iter().all(|end| end.ends_with(" check=ok")), "{all}");
+        let skipped = run.of("@skip");
+        assert!(skipped.iter().all(|skip| skip.starts_with("io/blk-write-") && !ours), "{all}");
+        assert_eq!((run.of("@end").len(), skipped.len()), if ours { (11, 0) } else { (8, 3) }, "{all}");
+        let after = std::fs::read(disk.path()).unwrap();
+        assert!(after[..256 << 10] == content[..256 << 10], "its first part is only read");
+        assert_eq!(after == content, !ours);
+    }
+}
+
+#[test]
+fn every_other_suite_has_right_results() {
+    let run = run("suites=cpu,fp,vector,memory,system,smp min_ms=1", &["-cpu", "rv64,v=on", "-smp", "2"]);
+    let all = run.records.join("\n");
+    assert_eq!(run.code, Some(0), "{all}");
+    assert!(run.of("@skip").is_empty() && run.of("@fail").is_empty(), "{all}");
+    let ends = run.of("@end");
+    assert!(ends.iter().all(|end| end.ends_with(" check=ok")), "{all}");
+    for suite in ["cpu", "fp", "vector", "memory", "system", "smp"] {
+        assert!(ends.iter().any(|end| end.starts_with(&format!("{suite}/"))), "{all}");
+    }
+}
+
 /// What the harts cannot do fails alone: the benchmarks behind it run.
 #[test]
 fn an_exception_ends_one_benchmark() {

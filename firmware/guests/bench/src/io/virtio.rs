@@ -1,6 +1,6 @@
 //! Virtio over MMIO: the transport, both layouts of its registers, and a split queue (virtio 1.3, 2.7 and 4.2).
 //!
-//! Nothing but what the rules ask for is negotiated. A queue is used by polling unless its interrupt is asked for.
+//! As drivers do, a queue interrupts only while somebody sleeps until it does.
 
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
@@ -67,8 +67,9 @@ pub struct Device {
 }
 
 impl Device {
-    /// The first device of a kind, reset, ready for its queues.
-    pub fn find(kind: u32, none: &'static str) -> Result<Self, Problem> {
+    /// The first device of a kind, reset, ready for its queues, with those of the features 0 to 31 that are wanted
+    /// and there.
+    pub fn find(kind: u32, wanted: u32, none: &'static str) -> Result<Self, Problem> {
         let is = |node: &&Node| {
             node.is("virtio,mmio")
                 && read_register(node.base, reg::MAGIC) == MAGIC
@@ -81,8 +82,10 @@ impl Device {
         device.write(reg::STATUS, 0);
         device.write(reg::STATUS, ACKNOWLEDGE);
         device.write(reg::STATUS, ACKNOWLEDGE | DRIVER);
+        device.write(reg::DEVICE_FEATURES_SEL, 0);
+        let offered = device.read(reg::DEVICE_FEATURES);
         device.write(reg::DRIVER_FEATURES_SEL, 0);
-        device.write(reg::DRIVER_FEATURES, 0);
+        device.write(reg::DRIVER_FEATURES, offered & wanted);
         match version {
             LEGACY => device.write(reg::GUEST_PAGE_SIZE, PAGE as u32),
             MODERN => {
@@ -151,6 +154,7 @@ impl Device {
             }
             self.write(reg::QUEUE_READY, 1);
         }
+        queue.interrupt(false);
         Ok(queue)
     }
 
@@ -227,7 +231,7 @@ impl Queue {
     }
 
     /// Whether the device interrupts when it has used a buffer.
-    pub fn interrupt(&self, on: bool) {
+    fn interrupt(&self, on: bool) {
         // SAFETY: the queue's memory.
         unsafe { self.half(self.available).write_volatile(if on { 0 } else { NO_INTERRUPT }) };
         barrier();
@@ -297,10 +301,10 @@ pub enum Wait {
 }
 
 impl Wait {
-    /// Runs `f` with the device's interrupt on, if that is what is waited for; tells it whether it is.
-    pub fn with(self, line: Line, f: impl FnOnce(bool) -> Outcome) -> Outcome {
+    /// Runs `f` with the device's interrupt on, if that is what is waited for.
+    pub fn with(self, line: Line, f: impl FnOnce() -> Outcome) -> Outcome {
         if self == Self::Poll {
-            return f(false);
+            return f();
         }
         if !irq::available() {
             return Err(Problem::Skip("the machine has no PLIC or APLIC"));
@@ -309,40 +313,43 @@ impl Wait {
         SOURCE.store(line.source, Ordering::Release);
         irq::set_handler(Some(acknowledge));
         irq::enable(line.source, true);
-        let outcome = f(true);
+        let outcome = f();
         irq::enable(line.source, false);
         irq::set_handler(None);
         outcome
     }
 
-    /// Waits until `done`, or for long enough to know that it will not come. Says which.
-    pub fn until(self, done: impl Fn() -> bool) -> bool {
-        /// Looks between two at the clock.
-        const LOOKS: u32 = 10_000;
-        let patience = 5 * machine().timebase;
+    /// Waits until the device has used a buffer, or for long enough to know that it will not. Says which.
+    pub fn until(self, queue: &Queue) -> bool {
         match self {
-            Self::Poll => {
-                let mut end = 0;
-                loop {
-                    for _ in 0..LOOKS {
-                        if done() {
-                            return true;
-                        }
-                        core::hint::spin_loop();
-                    }
-                    let now = irq::time();
-                    if end == 0 {
-                        end = now + patience;
-                    } else if now > end {
-                        return false;
-                    }
-                }
-            }
-            // A timer for each wait would be measured, too: one that does not come is for the host to find out.
+            Self::Poll => poll(queue),
+            // A timer for each wait would be measured, too: an interrupt that does not come is for the host to find out.
             Self::Interrupt => {
-                irq::wait_until(&done);
+                queue.interrupt(true);
+                irq::wait_until(|| queue.ready());
+                queue.interrupt(false);
                 true
             }
+        }
+    }
+}
+
+fn poll(queue: &Queue) -> bool {
+    /// Looks at the queue between two at the clock.
+    const LOOKS: u32 = 10_000;
+    let mut end = 0;
+    loop {
+        for _ in 0..LOOKS {
+            if queue.ready() {
+                return true;
+            }
+            core::hint::spin_loop();
+        }
+        let now = irq::time();
+        if end == 0 {
+            end = now + 5 * machine().timebase;
+        } else if now > end {
+            return false;
         }
     }
 }
