@@ -136,10 +136,10 @@ struct Work<'a> {
 const READ_BACK: usize = 4;
 
 impl Work<'_> {
-    /// A place for the next request: all of them in turn, in no order. Never the first, which says whose disk it is.
+    /// A place for a request: all of them in turn, in no order. None of the first 256 KiB, which say whose disk it is.
     fn place(&self, count: usize) -> usize {
-        let blocks = 1 << (self.disk.region / self.plan.len - 1).ilog2();
-        (1 + count.wrapping_mul(0x9e37_79b1) % blocks) * self.plan.len
+        let blocks = 1 << ((self.disk.region - LARGE) / self.plan.len).ilog2();
+        LARGE + count.wrapping_mul(0x9e37_79b1) % blocks * self.plan.len
     }
 
     fn submit(&mut self, slot: usize) {
