@@ -133,27 +133,27 @@ impl Session {
     /// How many times make a round of the wanted length: doubled until the round would take a quarter of it. That is
     /// reckoned by the best round so far, as in any of them the host may have done something else.
     fn times(&self, timed: &mut dyn FnMut(u64) -> (u64, Option<Check>)) -> Result<u64, Problem> {
-        let scaled = |k: u64, to: u64, of: u64| (u128::from(k) * u128::from(to)).div_ceil(u128::from(of)) as u64;
-        let (mut k, mut spent) = (1, 0);
-        let mut best = (1, u64::MAX);
+        // How many times take as long as wanted, if so many took so long.
+        let wanted = |times: u64, ticks: u64| {
+            let scaled = (u128::from(times) * u128::from(self.min_ticks)).div_ceil(u128::from(ticks) + 1);
+            u64::try_from(scaled).unwrap_or(u64::MAX).max(1)
+        };
+        let (mut times, mut spent, mut best) = (1, 0, 1);
         for _ in 0..DOUBLINGS_MAX {
-            let (ticks, wrong) = timed(k);
+            let (ticks, wrong) = timed(times);
             if wrong.is_some() {
-                return Ok(k);
+                return Ok(times);
             }
-            if u128::from(ticks + 1) * best.0 <= u128::from(best.1) * u128::from(k) {
-                best = (k.into(), ticks + 1);
-            }
+            best = best.max(wanted(times, ticks));
             spent += ticks;
-            let by_best = scaled(best.0 as u64, self.min_ticks, best.1).max(1);
-            if k.saturating_mul(4) >= by_best {
-                return Ok(by_best);
+            if 4 * times >= best {
+                return Ok(best);
             }
             // Not for ever, if one round was much better than all others.
             if spent >= 2 * self.min_ticks {
-                return Ok(scaled(k, self.min_ticks, ticks + 1).max(1));
+                return Ok(wanted(times, ticks));
             }
-            k *= 2;
+            times *= 2;
         }
         Err(Problem::Fail("the clock stands"))
     }
