@@ -31,7 +31,8 @@ const SUITES: &[Suite] =
 
 #[unsafe(no_mangle)]
 fn guest_main(boot: &Boot) -> ! {
-    println!();
+    // First of all, for whoever measures how long a machine takes to come here.
+    println!("\n@boot");
     let m = machine();
     let online = harts::start_all();
     let isa = if m.isa.is_empty() { "unknown" } else { m.isa };

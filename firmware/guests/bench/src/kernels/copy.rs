@@ -2,7 +2,7 @@
 
 use super::{Kernel, take};
 
-const LEN: usize = 4 << 20;
+const LEN: usize = 2 << 20;
 const WORDS: usize = LEN / 8;
 
 fn run(mut memory: &mut [u64]) -> u64 {
@@ -22,7 +22,7 @@ pub const KERNEL: Kernel = Kernel {
     name: "copy",
     unit: "byte",
     per: LEN as u64,
-    what: "bytes copied, 4 MiB at a time, each hart its own",
+    what: "bytes copied, 2 MiB at a time, each hart its own",
     bytes: 2 * LEN,
     run,
     want: 1,
