@@ -1,9 +1,10 @@
 //! How a benchmark is described, run and reported. The records it prints: `guests/README.md`.
 
 use core::fmt;
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 use runtime::hart::Trap;
-use runtime::memory::{self, PAGE};
+use runtime::memory::{self, Global, PAGE};
 use runtime::{csr, csr_clear, csr_set, csr_write, hart, harts, irq, machine, page_table, println, trap};
 
 use crate::kernels::Kernel;
@@ -86,6 +87,14 @@ impl Check {
 /// Rounds shorter than a quarter of the wanted time are doubled; more doublings mean that the clock stands.
 const DOUBLINGS_MAX: u32 = 48;
 
+/// Where benchmarks put code that they write.
+static CODE: Global<CodePages> = Global::new(CodePages([0; CODE_LEN]));
+static CODE_TAKEN: AtomicUsize = AtomicUsize::new(0);
+const CODE_LEN: usize = 16 * PAGE;
+
+#[repr(C, align(4096))]
+struct CodePages([u8; CODE_LEN]);
+
 /// One benchmark at one point, while it runs.
 pub struct Session {
     suite: &'static str,
@@ -161,6 +170,16 @@ impl Session {
     /// Memory for this benchmark, page aligned, with anything in it.
     pub fn memory(&self, bytes: usize) -> Result<usize, Problem> {
         memory::take(bytes, PAGE).ok_or(Problem::NeedsRam(bytes.saturating_sub(memory::left())))
+    }
+
+    /// Pages for code. They are never used for anything else: translators keep watch over pages that code ran from,
+    /// and stores to them are slow.
+    pub fn code(&self, bytes: usize) -> Result<usize, Problem> {
+        let start = CODE_TAKEN.fetch_add(bytes.next_multiple_of(PAGE), Ordering::Relaxed);
+        if start + bytes > CODE_LEN {
+            return Err(Problem::Fail("too much code is written"));
+        }
+        Ok(CODE.pointer() as usize + start)
     }
 
     /// A slice of numbers, all `T::default()`.

@@ -144,7 +144,7 @@ fn serve_call(hart: &mut Hart, trap: &Trap) -> bool {
 
 fn syscall(s: &Session) -> Outcome {
     let space = space()?;
-    let frame = memory::pages(1, PAGE);
+    let frame = s.code(PAGE)?;
     let (start, end) = (&raw const user_calls as usize, &raw const user_calls_end as usize);
     // SAFETY: our own code to our own page.
     unsafe {

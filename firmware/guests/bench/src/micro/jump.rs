@@ -88,9 +88,9 @@ fn fence_i_now() {
 /// 32 pairs of jumps, to and fro between two places that are `distance` bytes apart, each with an `addi a0, a0, 1`.
 fn to_and_fro(s: &Session, distance: usize) -> Outcome {
     const PAIRS: usize = TIMES as usize / 2;
-    let here = s.memory(2 * PAGE)?;
+    let here = s.code(2 * PAGE)?;
     let put = |address: usize, code: [u32; 2]| {
-        // SAFETY: fresh memory.
+        // SAFETY: fresh pages.
         unsafe { (address as *mut [u32; 2]).write(code) };
     };
     let there = here + distance;
@@ -130,7 +130,7 @@ pub fn fence_i(s: &Session) -> Outcome {
 }
 
 pub fn code_patch(s: &Session) -> Outcome {
-    let code = s.memory(PAGE)? as *mut u32;
+    let code = s.code(PAGE)? as *mut u32;
     // SAFETY: fresh memory.
     unsafe { code.add(1).write(RET) };
     s.measure(1, &mut |k| {

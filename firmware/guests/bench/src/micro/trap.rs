@@ -2,7 +2,7 @@
 
 use core::arch::global_asm;
 
-use runtime::memory::{self, PAGE};
+use runtime::memory::PAGE;
 use runtime::page_table::{A, D, R, U, X};
 use runtime::{csr, csr_clear, csr_read, csr_set, csr_write, sbi, trap};
 
@@ -95,7 +95,7 @@ pub fn breakpoint(s: &Session) -> Outcome {
 
 pub fn user_ecall(s: &Session) -> Outcome {
     let space = space()?;
-    let frame = memory::pages(1, PAGE);
+    let frame = s.code(PAGE)?;
     let (start, end) = (&raw const user_ecalls as usize, &raw const user_ecalls_end as usize);
     // SAFETY: our own code to our own page.
     unsafe {
