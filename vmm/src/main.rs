@@ -18,6 +18,9 @@ fn main() -> ExitCode {
             Err(word) => return fail(&format!("{}: is not UTF-8 text", word.to_string_lossy())),
         }
     }
+    if words.first().is_some_and(|w| w == "bench") {
+        return bench::main(&words[1..]);
+    }
     match cli::parse(&words) {
         Ok(Command::Print(text)) => {
             // A reader that has seen enough (`| head`) is no failure.

@@ -1,0 +1,8 @@
+//! A result for people.
+
+pub mod compare;
+pub mod html;
+pub mod table;
+
+mod svg;
+mod units;

@@ -1,0 +1,189 @@
+//! A result, as `--json` writes it and `--compare` reads it. `SCHEMA.md` documents the fields.
+//!
+//! Samples are kept whole: medians, intervals and ratios are worked out from them when they are shown.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::BenchError;
+use crate::engine::{Family, Missing};
+use crate::protocol::Name;
+
+/// The version of the format; a reader refuses any other.
+pub const SCHEMA: &str = "vireo-bench/1";
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    pub schema: String,
+    /// RFC 3339, UTC.
+    pub created: String,
+    /// Every run that was asked for is in it; false after Ctrl-C.
+    pub complete: bool,
+    pub host: Host,
+    pub settings: Settings,
+    pub engines: Vec<EngineRecord>,
+    pub missing: Vec<Missing>,
+    pub benchmarks: Vec<Benchmark>,
+    /// Whole processes, one a run, engine and suite.
+    pub processes: Vec<Process>,
+}
+
+/// The machine that measured.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Host {
+    pub arch: String,
+    pub cpu: String,
+    pub cpus: usize,
+    pub kernel: String,
+    pub memory_mib: u64,
+    /// Load average (1 minute) when it began: others' work.
+    pub load: f64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Settings {
+    /// The words behind `vireo bench`.
+    pub arguments: Vec<String>,
+    pub suites: Vec<String>,
+    /// Runs that count; a warm-up run goes before.
+    pub runs: usize,
+    pub harts: u32,
+    /// Length of a timed round by the guest's clock.
+    pub min_ms: u64,
+    /// Host CPUs of the vCPU threads, by hart; empty: not pinned.
+    pub pin: Vec<u32>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EngineRecord {
+    pub name: String,
+    pub family: Family,
+    pub accel: String,
+    pub program: String,
+    pub version: String,
+    /// The command line of its last run.
+    pub command: Vec<String>,
+    /// The ISA that the guest saw.
+    pub isa: String,
+    /// It is the same engine as this one, measured again: ratios between both show the noise of the machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub again: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Benchmark {
+    pub name: Name,
+    /// What `n` counts: op, byte, flop, request, s.
+    pub unit: String,
+    /// One line on what is done.
+    pub what: String,
+    /// By the engine's name.
+    pub results: BTreeMap<String, Outcome>,
+}
+
+/// A benchmark on an engine.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Outcome {
+    pub samples: Vec<Sample>,
+    /// The guest had no ground for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skipped: Option<String>,
+    /// A wrong result, or none: no number of such a benchmark is shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<String>,
+}
+
+/// A timed round.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Sample {
+    /// From 0; samples of different engines with the same run are a pair.
+    pub run: usize,
+    /// Units done.
+    pub n: u64,
+    /// By the host's clock: the reference.
+    pub host_ns: u64,
+    /// By the guest's clock.
+    pub guest_ns: u64,
+}
+
+impl Sample {
+    /// Nanoseconds a unit by the host's clock.
+    pub fn per_unit(&self) -> f64 {
+        self.host_ns as f64 / self.n as f64
+    }
+
+    /// Whether the clocks agree: within 3 % and the 2 ms that the console may take.
+    pub fn clocks_agree(&self) -> bool {
+        self.host_ns.abs_diff(self.guest_ns) <= self.host_ns / 100 * 3 + 2_000_000
+    }
+}
+
+/// A process of an engine.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Process {
+    pub engine: String,
+    pub suite: String,
+    pub run: usize,
+    /// From the start of the process to its end.
+    pub wall_ns: u64,
+    /// CPU time of all its threads.
+    pub cpu_ns: u64,
+    pub peak_rss_kib: u64,
+    /// Exits of all vCPUs by kind, where the engine counts them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub exits: BTreeMap<String, u64>,
+}
+
+impl Outcome {
+    /// Times a unit in nanoseconds, in the order of runs; none of a failed benchmark.
+    pub fn times(&self) -> Vec<f64> {
+        if self.failed.is_some() { Vec::new() } else { self.samples.iter().map(Sample::per_unit).collect() }
+    }
+
+    /// This outcome's times over the other's, run by run.
+    pub fn ratios_to(&self, other: &Self) -> Vec<f64> {
+        if self.failed.is_some() || other.failed.is_some() {
+            return Vec::new();
+        }
+        let of = |run| other.samples.iter().find(|s: &&Sample| s.run == run);
+        let pairs = self.samples.iter().filter_map(|s| Some((s.per_unit(), of(s.run)?.per_unit())));
+        crate::stats::ratios(pairs)
+    }
+}
+
+impl Report {
+    pub fn write(&self, path: &Path) -> Result<(), BenchError> {
+        let mut text = serde_json::to_string_pretty(self).expect("a report is plain data");
+        text.push('\n');
+        std::fs::write(path, text).map_err(|source| BenchError::File { doing: "write", path: path.to_owned(), source })
+    }
+
+    pub fn read(path: &Path) -> Result<Self, BenchError> {
+        let text = std::fs::read_to_string(path).map_err(|source| BenchError::File {
+            doing: "read",
+            path: path.to_owned(),
+            source,
+        })?;
+        let bad = |why: String| BenchError::NoReport { path: path.to_owned(), why };
+        let value: serde_json::Value = serde_json::from_str(&text).map_err(|e| bad(e.to_string()))?;
+        match value.get("schema").and_then(|s| s.as_str()) {
+            Some(SCHEMA) => serde_json::from_value(value).map_err(|e| bad(e.to_string())),
+            Some(other) => Err(bad(format!("its schema is '{other}', not '{SCHEMA}'"))),
+            None => Err(bad(format!("it has no \"schema\": \"{SCHEMA}\""))),
+        }
+    }
+
+    /// The engine that ratios are to: the first.
+    pub fn reference(&self) -> Option<&EngineRecord> {
+        self.engines.first()
+    }
+
+    /// Every benchmark that some engine got wrong.
+    pub fn failures(&self) -> impl Iterator<Item = (&Benchmark, &str, &str)> {
+        self.benchmarks.iter().flat_map(|b| {
+            b.results.iter().filter_map(move |(engine, o)| Some((b, engine.as_str(), o.failed.as_deref()?)))
+        })
+    }
+}

@@ -1,0 +1,236 @@
+//! The order of runs: a warm-up, then rounds in which every suite runs once on every engine, one after the other. Who
+//! is first changes from round to round, lest one always finds the warmer machine.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::SystemTime;
+
+use crate::engine::{Board, Engine, Missing};
+use crate::protocol::Name;
+use crate::result::{Benchmark, EngineRecord, Process, Report, SCHEMA, Sample, Settings};
+use crate::run::{self, Job};
+use crate::{BenchError, host};
+
+/// The suites of the guest, in the order that reports have. `boot` is this side's: a guest that does nothing.
+pub const SUITES: [&str; 9] = ["boot", "micro", "cpu", "fp", "vector", "memory", "system", "io", "smp"];
+
+/// Guest RAM: the largest working sets need half of it.
+const MEMORY_MIB: u32 = 1024;
+
+/// The first sector of the disk that the guest may write to begins so.
+const DISK_MAGIC: &[u8] = b"VIREOBENCHDISK1\0";
+const DISK_BYTES: u64 = 64 << 20;
+
+/// What to measure.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    pub settings: Settings,
+    pub engines: Vec<Engine>,
+    pub missing: Vec<Missing>,
+    /// `-cpu` for all.
+    pub cpu: Option<String>,
+    /// Only benchmarks with this in their name.
+    pub only: Option<String>,
+    /// The first engine runs twice a round: what differs between both is the machine's noise.
+    pub noise: bool,
+    /// More words for the guest's command line.
+    pub append: String,
+}
+
+/// What a session tells while it works.
+pub trait Watch {
+    /// `done` of `all` processes have ended; the next is this.
+    fn step(&self, done: usize, all: usize, what: &str);
+    fn benchmark(&self, name: &str);
+    /// Something that the user should know of.
+    fn tell(&self, line: &str);
+}
+
+/// An engine's place in a round.
+struct Seat<'a> {
+    name: String,
+    engine: &'a Engine,
+}
+
+/// Runs the plan. Ctrl-C (`stop`) ends it early with what is done.
+pub fn measure(plan: &Plan, watch: &dyn Watch, stop: &AtomicBool) -> Result<Report, BenchError> {
+    let scratch = tempfile::tempdir().map_err(|source| BenchError::Host { doing: "make a directory", source })?;
+    let kernel = scratch.path().join("guest");
+    let write = |path: &Path, bytes: &[u8]| {
+        std::fs::write(path, bytes).map_err(|source| BenchError::File { doing: "write", path: path.to_owned(), source })
+    };
+    write(&kernel, firmware::bench::BENCH)?;
+
+    let mut seats: Vec<Seat> = plan.engines.iter().map(|e| Seat { name: e.name.clone(), engine: e }).collect();
+    if plan.noise
+        && let Some(first) = plan.engines.first()
+    {
+        seats.push(Seat { name: format!("{} again", first.name), engine: first });
+    }
+    let mut report = empty(plan, &seats);
+    let suites = &plan.settings.suites;
+    let all = suites.len() * seats.len() * (plan.settings.runs + 1);
+    let mut done = 0;
+    'runs: for round in 0..=plan.settings.runs {
+        for (nth, suite) in suites.iter().enumerate() {
+            for turn in 0..seats.len() {
+                let seat = &seats[(turn + round + nth) % seats.len()];
+                let warming = round == 0;
+                let which = if warming { "warm-up".to_owned() } else { format!("run {round}/{}", plan.settings.runs) };
+                watch.step(done, all, &format!("{which}: {suite} on {}", seat.name));
+                let board = board(plan, suite, &kernel, scratch.path())?;
+                let watcher = |name: &str| watch.benchmark(name);
+                let job = Job {
+                    engine: seat.engine,
+                    board: &board,
+                    pin: &plan.settings.pin,
+                    scratch: scratch.path(),
+                    stop,
+                    watch: &watcher,
+                };
+                let Some(outcome) = run::run(&job)? else { break 'runs };
+                done += 1;
+                if let Some(why) = &outcome.broken {
+                    watch.tell(&format!("{} in {suite}: {why}", seat.name));
+                }
+                let run = (!warming).then(|| round - 1);
+                take(&mut report, &seat.name, suite, run, outcome);
+            }
+        }
+    }
+    report.complete = done == all && !stop.load(Ordering::SeqCst);
+    // The guest's order within a suite stays.
+    report.benchmarks.sort_by_key(|b| suite_order(&b.name.suite));
+    Ok(report)
+}
+
+fn suite_order(suite: &str) -> usize {
+    SUITES.iter().position(|s| *s == suite).unwrap_or(SUITES.len())
+}
+
+fn empty(plan: &Plan, seats: &[Seat]) -> Report {
+    let engines = seats.iter().map(|seat| EngineRecord {
+        name: seat.name.clone(),
+        family: seat.engine.family,
+        accel: seat.engine.accel.clone(),
+        program: seat.engine.program.display().to_string(),
+        version: seat.engine.version.clone(),
+        command: Vec::new(),
+        isa: String::new(),
+        again: (seat.name != seat.engine.name).then(|| seat.engine.name.clone()),
+    });
+    Report {
+        schema: SCHEMA.to_owned(),
+        created: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+        complete: false,
+        host: host::look(),
+        settings: plan.settings.clone(),
+        engines: engines.collect(),
+        missing: plan.missing.clone(),
+        benchmarks: Vec::new(),
+        processes: Vec::new(),
+    }
+}
+
+/// The machine for a suite.
+fn board(plan: &Plan, suite: &str, kernel: &Path, scratch: &Path) -> Result<Board, BenchError> {
+    let io = suite == "io";
+    let disk = io.then(|| scratch.join("disk"));
+    if let Some(path) = &disk {
+        let fail = |source| BenchError::File { doing: "write", path: path.clone(), source };
+        std::fs::write(path, DISK_MAGIC).map_err(fail)?;
+        std::fs::File::options().write(true).open(path).and_then(|f| f.set_len(DISK_BYTES)).map_err(fail)?;
+    }
+    // A boot is measured with the least that a guest can do.
+    let suites = if suite == "boot" { "none" } else { suite };
+    let mut append = format!("suites={suites} min_ms={}", plan.settings.min_ms);
+    if let Some(only) = &plan.only {
+        append += &format!(" only={only}");
+    }
+    if !plan.append.is_empty() {
+        append += &format!(" {}", plan.append);
+    }
+    Ok(Board {
+        harts: plan.settings.harts,
+        cpu: plan.cpu.clone(),
+        memory_mib: MEMORY_MIB,
+        kernel: kernel.to_owned(),
+        append,
+        disk,
+        net: io,
+        vector: suite == "vector",
+    })
+}
+
+/// Adds what a process gave. Of a warm-up (`run` is none) only failures count.
+fn take(report: &mut Report, engine: &str, suite: &str, run: Option<usize>, outcome: run::Outcome) {
+    let timebase = outcome.guest.as_ref().map_or(1, |g| g.timebase);
+    for (name, unit, what) in &outcome.descriptions {
+        let benchmark = entry(report, name);
+        (benchmark.unit, benchmark.what) = (unit.clone(), what.clone());
+    }
+    if let Some(record) = report.engines.iter_mut().find(|e| e.name == engine) {
+        record.command.clone_from(&outcome.command);
+        if let Some(guest) = &outcome.guest {
+            record.isa.clone_from(&guest.isa);
+        }
+    }
+    for (name, reason) in &outcome.skipped {
+        result(report, name, engine).skipped = Some(reason.clone());
+    }
+    for (name, reason) in &outcome.failed {
+        result(report, name, engine).failed = Some(reason.clone());
+    }
+    if let Some(why) = &outcome.broken {
+        let name = Name { suite: suite.to_owned(), benchmark: "whole".to_owned(), point: None };
+        let benchmark = entry(report, &name);
+        benchmark.what = "the run of the suite itself".to_owned();
+        result(report, &name, engine).failed = Some(why.clone());
+    }
+    let Some(run) = run else { return };
+    for round in &outcome.rounds {
+        let guest_ns = (u128::from(round.guest_ticks) * 1_000_000_000 / u128::from(timebase)) as u64;
+        let sample = Sample { run, n: round.n, host_ns: round.host.as_nanos() as u64, guest_ns };
+        result(report, &round.name, engine).samples.push(sample);
+    }
+    if suite == "boot" {
+        let boots = [
+            ("first-instruction", outcome.to_boot, "start of the process to the guest's first instruction"),
+            ("guest-up", outcome.to_guest, "start of the process to the guest's first line, with all harts up"),
+        ];
+        for (benchmark, time, what) in boots {
+            let Some(time) = time else { continue };
+            let name = Name { suite: "boot".to_owned(), benchmark: benchmark.to_owned(), point: None };
+            let benchmark = entry(report, &name);
+            (benchmark.unit, benchmark.what) = ("start".to_owned(), what.to_owned());
+            let ns = time.as_nanos() as u64;
+            result(report, &name, engine).samples.push(Sample { run, n: 1, host_ns: ns, guest_ns: ns });
+        }
+    }
+    report.processes.push(Process {
+        engine: engine.to_owned(),
+        suite: suite.to_owned(),
+        run,
+        wall_ns: outcome.wall.as_nanos() as u64,
+        cpu_ns: outcome.cpu.as_nanos() as u64,
+        peak_rss_kib: outcome.peak_rss_kib,
+        exits: outcome.exits,
+    });
+}
+
+fn entry<'a>(report: &'a mut Report, name: &Name) -> &'a mut Benchmark {
+    let at = report.benchmarks.iter().position(|b| b.name == *name).unwrap_or_else(|| {
+        // Points say what they are by the first of their curve.
+        let curve =
+            report.benchmarks.iter().find(|b| (&b.name.suite, &b.name.benchmark) == (&name.suite, &name.benchmark));
+        let (unit, what) = curve.map_or_else(Default::default, |b| (b.unit.clone(), b.what.clone()));
+        report.benchmarks.push(Benchmark { name: name.clone(), unit, what, results: BTreeMap::new() });
+        report.benchmarks.len() - 1
+    });
+    &mut report.benchmarks[at]
+}
+
+fn result<'a>(report: &'a mut Report, name: &Name, engine: &str) -> &'a mut crate::result::Outcome {
+    entry(report, name).results.entry(engine.to_owned()).or_default()
+}
