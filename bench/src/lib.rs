@@ -15,6 +15,8 @@ pub mod stats;
 
 mod args;
 mod host;
+#[cfg(test)]
+mod testing;
 
 use std::path::PathBuf;
 use std::process::ExitStatus;

@@ -187,3 +187,82 @@ impl Report {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    #[test]
+    fn what_is_written_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("result.json");
+        let report = testing::report(1.0);
+        report.write(&path).unwrap();
+        assert_eq!(Report::read(&path).unwrap(), report);
+    }
+
+    #[test]
+    fn other_files_are_refused_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("other");
+        let refused = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            let error = Report::read(&path).unwrap_err().to_string();
+            assert!(error.contains(&path.display().to_string()), "{error}");
+            error
+        };
+        assert!(refused("not JSON").contains("no result of vireo bench"));
+        assert!(refused("{}").contains("vireo-bench/1"));
+        assert!(refused("{\"schema\": \"vireo-bench/9\"}").contains("'vireo-bench/9'"));
+        assert!(refused("{\"schema\": \"vireo-bench/1\"}").contains("missing field"));
+        assert!(Report::read(&dir.path().join("none")).unwrap_err().to_string().contains("cannot read"));
+    }
+
+    #[test]
+    fn the_schema_names_every_field() {
+        let documented = include_str!("../SCHEMA.md");
+        let value = serde_json::to_value(testing::failed_report()).unwrap();
+        let mut fields = std::collections::BTreeSet::new();
+        collect(&value, "", &mut fields);
+        for field in fields {
+            assert!(documented.contains(&format!("`{field}`")), "SCHEMA.md does not name `{field}`");
+        }
+    }
+
+    /// Names of fields; the maps by engine and by kind of exit have names of their own.
+    fn collect(value: &serde_json::Value, inside: &str, fields: &mut std::collections::BTreeSet<String>) {
+        match value {
+            serde_json::Value::Object(map) => {
+                for (key, value) in map {
+                    if !["results", "exits"].contains(&inside) {
+                        fields.insert(key.clone());
+                    }
+                    collect(value, if inside == "results" { "" } else { key }, fields);
+                }
+            }
+            serde_json::Value::Array(items) => items.iter().for_each(|item| collect(item, inside, fields)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn ratios_are_run_by_run() {
+        let report = testing::report(3.0);
+        let results = &report.benchmarks[0].results;
+        let ratios = results["qemu-tcg"].ratios_to(&results["tcg"]);
+        assert_eq!(ratios.len(), 5);
+        assert!(ratios.iter().all(|r| (r - 6.0).abs() < 1e-6), "{ratios:?}");
+        let failed = testing::failed_report();
+        let results = &failed.benchmarks[0].results;
+        assert!(results["qemu-tcg"].ratios_to(&results["tcg"]).is_empty());
+    }
+
+    #[test]
+    fn clocks() {
+        let sample = |host_ns, guest_ns| Sample { run: 0, n: 1, host_ns, guest_ns };
+        assert!(sample(100_000_000, 103_000_000).clocks_agree());
+        assert!(!sample(100_000_000, 106_000_000).clocks_agree());
+        assert!(!sample(100_000_000, 50_000_000).clocks_agree());
+    }
+}

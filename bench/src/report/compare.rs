@@ -120,3 +120,35 @@ fn only_in_one(a: &Report, b: &Report) -> Vec<String> {
     }
     lines
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    #[test]
+    fn a_result_is_itself() {
+        let text = text(&testing::report(1.0), &testing::report(1.0));
+        assert!(text.contains("0 faster, 0 slower, 10 within the noise"), "{text}");
+    }
+
+    #[test]
+    fn what_changed_is_shown_and_the_rest_is_not() {
+        let text = text(&testing::report(1.0), &testing::report(0.5));
+        assert!(text.contains("1 faster, 0 slower, 9 within the noise"), "{text}");
+        let row = text.lines().find(|l| l.contains("cpu/sort")).unwrap();
+        assert!(row.contains("qemu-tcg") && row.contains("x0.50") && row.contains("-50 %"), "{row}");
+        assert!(!text.contains("cpu/crc"), "{text}");
+    }
+
+    #[test]
+    fn other_machines_and_lost_benchmarks_are_noted() {
+        let (before, mut after) = (testing::report(1.0), testing::failed_report());
+        after.host.cpu = "another".to_owned();
+        after.benchmarks.pop();
+        let text = text(&before, &after);
+        assert!(text.contains("note: host: A <CPU> before, another after"), "{text}");
+        assert!(text.contains("only before: memory/latency@1048576"), "{text}");
+        assert!(text.contains("FAILED after: cpu/sort on qemu-tcg"), "{text}");
+    }
+}

@@ -236,3 +236,37 @@ fn method(report: &Report, engines: &[&EngineRecord]) -> String {
     }
     s + "</dl></section>"
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    #[test]
+    fn a_page_stands_alone() {
+        let page = page(&testing::report(1.0));
+        assert!(page.starts_with("<!DOCTYPE html>") && page.trim_end().ends_with("</html>"));
+        for part in ["http://", "https://", "src=", "<script", "@import", "url("] {
+            assert!(!page.contains(part), "the page has {part}");
+        }
+        assert!(page.contains("A &lt;CPU&gt;") && !page.contains("A <CPU>"));
+        assert!(page.contains("what &lt;it&gt; does &amp; more"));
+        for part in ["Times tcg's time", "Curves", "Exits a second", "polyline", "prefers-color-scheme", "not measured"]
+        {
+            assert!(page.contains(part), "the page lacks {part}");
+        }
+        assert!(!page.contains("NaN") && !page.contains("inf"));
+    }
+
+    #[test]
+    fn tags_are_closed() {
+        let page = page(&testing::failed_report());
+        for tag in ["svg", "section", "figure", "ul", "dl", "main", "pre", "text", "li"] {
+            let (open, close) = (page.matches(&format!("<{tag}")).count(), page.matches(&format!("</{tag}>")).count());
+            // `<line` starts as `<li` does.
+            let open = if tag == "li" { open - page.matches("<line").count() } else { open };
+            assert_eq!(open, close, "{tag}");
+        }
+        assert!(page.contains("wrong results"));
+    }
+}

@@ -226,3 +226,43 @@ pub fn noise(report: &Report) -> Option<Noise> {
         .collect();
     Some(Noise { engine, middle: stats::median(&factors)?, tenth: stats::quantile(&factors, 0.9)? })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    #[test]
+    fn a_table_aligns_and_says_all() {
+        let text = text(&testing::report(1.0));
+        let line = |part: &str| text.lines().find(|l| l.contains(part)).unwrap_or_else(|| panic!("{part}: {text}"));
+        assert!(line("sort").contains("10.0 ns") && line("sort").contains("20.0 ns"), "{text}");
+        assert!(line("sort").contains("x2.00 (2.00-2.00)"), "{text}");
+        assert!(line("crc").contains("100 MB/s"), "{text}");
+        assert!(line("latency 4 Ki").contains("1.00 ns"));
+        assert!(line("kvm").contains("not measured: the host is x86_64"));
+        assert!(line("skipped cpu/none on tcg:").contains("no V"));
+        assert!(line("noise").contains("tcg against itself"));
+        // The second measurement of an engine has no column.
+        let header = line("qemu-tcg ");
+        assert!(!text.lines().any(|l| l.starts_with(" cpu") && l.contains("again")), "{header}");
+        let columns = |l: &str| l.find("20.0 ns").or(l.find("50.0 MB/s")).map(|at| at + l[at..].find(' ').unwrap());
+        assert!(columns(line("sort")).is_some() && columns(line("crc")).is_some());
+        assert!(text.lines().all(|l| !l.ends_with(' ')), "{text}");
+    }
+
+    #[test]
+    fn a_wrong_result_has_no_number() {
+        let text = text(&testing::failed_report());
+        let sort = text.lines().find(|l| l.contains("sort")).unwrap();
+        assert!(sort.contains("FAILED") && !sort.contains("x2"), "{text}");
+        assert!(text.contains("FAILED cpu/sort on qemu-tcg: got 0x1, want 0x2"));
+    }
+
+    #[test]
+    fn noise_is_of_the_engine_with_itself() {
+        let noise = noise(&testing::report(1.0)).unwrap();
+        assert_eq!(noise.engine, "tcg");
+        assert!(noise.middle >= 1.0 && noise.middle < 1.05, "{}", noise.middle);
+    }
+}
