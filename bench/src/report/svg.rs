@@ -24,8 +24,9 @@ pub struct Row {
 }
 
 const ROW: f64 = 22.0;
-const LABEL: f64 = 190.0;
-const WIDTH: f64 = 680.0;
+const LABEL: f64 = 132.0;
+/// Narrow, so that the text is legible on a phone, where the whole drawing shrinks.
+const WIDTH: f64 = 480.0;
 
 /// Bars from 1 to left or right on a logarithmic axis, a row a benchmark: how many times the reference's time.
 pub fn ratio_rows(rows: &[Row], title: &str) -> String {
@@ -34,7 +35,7 @@ pub fn ratio_rows(rows: &[Row], title: &str) -> String {
     let high = marks().map(|m| m.high).fold(2.0, f64::max).min(1e3);
     let (from, to) = (low.log2().floor(), high.log2().ceil());
     let x = |v: f64| LABEL + (v.log2().clamp(from, to) - from) / (to - from) * (WIDTH - LABEL - 60.0);
-    let series = marks().map(|m| m.series).max().map_or(1, |s| s + 1) as f64;
+    let series = rows.iter().map(|r| r.marks.len()).max().unwrap_or(1).max(1) as f64;
     let thickness = (ROW - 6.0) / series;
     let height = 24.0 + rows.len() as f64 * ROW + 8.0;
     let mut s = open(WIDTH, height, title);
@@ -102,7 +103,7 @@ pub struct Axis<'a> {
 /// Curves over a common axis.
 pub fn lines(series: &[Series], x: &Axis, y: &Axis, title: &str) -> String {
     const HEIGHT: f64 = 260.0;
-    let (left, right, top, bottom) = (74.0, 16.0, 14.0, 40.0);
+    let (left, right, top, bottom) = (70.0, 26.0, 16.0, 40.0);
     let all = || series.iter().flat_map(|s| &s.points);
     let xs = Span::of(all().map(|p| p.0), x.log);
     let ys = Span::of(all().map(|p| p.1).chain((!y.log).then_some(0.0)), y.log);
@@ -123,7 +124,7 @@ pub fn lines(series: &[Series], x: &Axis, y: &Axis, title: &str) -> String {
     let mut ticks: Vec<f64> = all().map(|p| p.0).collect();
     ticks.sort_by(f64::total_cmp);
     ticks.dedup();
-    let every = ticks.len().div_ceil(10).max(1);
+    let every = ticks.len().div_ceil(8).max(1);
     for tick in ticks.iter().step_by(every) {
         let _ = write!(
             s,
