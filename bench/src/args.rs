@@ -10,6 +10,7 @@ use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::engine::{self, Sources};
+use crate::linux::Linux;
 use crate::report::{compare, html, table};
 use crate::result::{Report, Settings};
 use crate::session::{self, Plan, SUITES, Watch};
@@ -22,9 +23,15 @@ struct Args {
     /// Engines, by commas: tcg, kvm, interp, qemu, qemu-kvm. Ratios are to the first. An engine that cannot be used here is named with the reason
     #[arg(long, value_delimiter = ',', default_value = "tcg,kvm,qemu", value_name = "LIST")]
     engines: Vec<String>,
-    /// Suites, by commas: boot, micro, cpu, fp, vector, memory, system, io, smp, or all
-    #[arg(long, value_delimiter = ',', default_value = "all", value_name = "LIST")]
+    /// Suites of the built-in guest, by commas: boot, micro, cpu, fp, vector, memory, system, io, smp, or all
+    #[arg(long, value_delimiter = ',', value_name = "LIST")]
     suite: Vec<String>,
+    /// linux: real programs in a Debian guest instead of the suites of the built-in one (with --suite: besides those)
+    #[arg(long, value_name = "GUEST", value_parser = ["builtin", "linux"], default_value = "builtin")]
+    guest: String,
+    /// Where Image, initrd.gz and root.img of the Debian guest are; without it where `cargo kit fetch` puts them
+    #[arg(long, value_name = "DIR")]
+    linux_dir: Option<PathBuf>,
     /// Runs of every suite on every engine, after a warm-up
     #[arg(long, default_value_t = 5, value_name = "N")]
     runs: usize,
@@ -135,14 +142,21 @@ fn plan(args: &Args, words: &[String]) -> Result<Plan, BenchError> {
     if let Some(cpu) = args.pin.iter().find(|cpu| !cpus.contains(cpu)) {
         return bad(format!("--pin {cpu}: this process may use the CPUs {}", list(&cpus)));
     }
+    let with_linux = args.guest == session::LINUX;
+    let all = ["all".to_owned()];
+    let wanted = if args.suite.is_empty() && !with_linux { &all[..] } else { &args.suite };
     let mut suites: Vec<String> = Vec::new();
-    for suite in &args.suite {
+    for suite in wanted {
         match suite.as_str() {
             "all" => suites.extend(SUITES.map(str::to_owned)),
             known if SUITES.contains(&known) => suites.push(known.to_owned()),
             other => return Err(BenchError::UnknownSuite(other.to_owned())),
         }
     }
+    if with_linux {
+        suites.push(session::LINUX.to_owned());
+    }
+    let linux = with_linux.then(|| Linux::find(args.linux_dir.as_deref())).transpose()?;
     let mut seen = std::collections::HashSet::new();
     suites.retain(|s| seen.insert(s.clone()));
     let mut seen = std::collections::HashSet::new();
@@ -169,6 +183,7 @@ fn plan(args: &Args, words: &[String]) -> Result<Plan, BenchError> {
         only: args.only.clone(),
         noise: !args.no_noise,
         append: args.append.clone(),
+        linux,
     })
 }
 

@@ -159,13 +159,21 @@ pub struct Board {
     pub cpu: Option<String>,
     pub memory_mib: u32,
     pub kernel: PathBuf,
+    pub initrd: Option<PathBuf>,
     pub append: String,
-    /// A raw image for a virtio disk.
-    pub disk: Option<PathBuf>,
+    /// Virtio disks, the first is the first.
+    pub disks: Vec<Disk>,
     /// A virtio network card on the user network.
     pub net: bool,
     /// Vectors are needed.
     pub vector: bool,
+}
+
+/// A raw image, and further options of its drive.
+#[derive(Debug, Clone)]
+pub struct Disk {
+    pub path: PathBuf,
+    pub options: &'static str,
 }
 
 impl Engine {
@@ -184,15 +192,20 @@ impl Engine {
         if self.family == Family::Qemu {
             add(&["-name", "bench,debug-threads=on"]);
         }
-        if let Some(disk) = &board.disk {
-            add(&["-drive", &format!("file={},if=none,format=raw,id=disk", disk.display())]);
-            add(&["-device", "virtio-blk-device,drive=disk"]);
+        for (i, disk) in board.disks.iter().enumerate() {
+            // A comma ends an option's value unless it is doubled.
+            let path = disk.path.display().to_string().replace(',', ",,");
+            add(&["-drive", &format!("file={path},if=none,format=raw,id=disk{i}{}", disk.options)]);
+            add(&["-device", &format!("virtio-blk-device,drive=disk{i}")]);
         }
         if board.net {
             add(&["-netdev", "user,id=net", "-device", "virtio-net-device,netdev=net"]);
         }
         add(&["-append", &board.append, "-kernel"]);
         line.push(board.kernel.clone().into());
+        if let Some(initrd) = &board.initrd {
+            line.extend(["-initrd".into(), initrd.clone().into()]);
+        }
         line
     }
 }
@@ -242,7 +255,8 @@ mod tests {
             memory_mib: 1024,
             kernel: "guest".into(),
             append: "suites=cpu".to_owned(),
-            disk: Some("disk".into()),
+            initrd: None,
+            disks: vec![Disk { path: "a,b".into(), options: ",snapshot=on" }],
             net: true,
             vector: true,
         };
@@ -252,6 +266,7 @@ mod tests {
         };
         let qemu = line(&named("qemu-tcg", ""));
         assert!(qemu.contains("-accel tcg,thread=multi -smp 2 -m 1024M -cpu rv64,v=on"), "{qemu}");
+        assert!(qemu.contains("file=a,,b,if=none,format=raw,id=disk0,snapshot=on"), "{qemu}");
         let vireo = line(&Engine { family: Family::Vireo, ..named("tcg", "") });
         let tail = |s: &str| s[s.find("-smp").unwrap()..].replace("-name bench,debug-threads=on ", "");
         assert_eq!(tail(&qemu), tail(&vireo));

@@ -6,6 +6,7 @@
 //! ([`result`]), shown as a table, JSON, or a page with plots ([`report`]).
 
 pub mod engine;
+pub mod linux;
 pub mod protocol;
 pub mod report;
 pub mod result;
@@ -40,6 +41,8 @@ pub enum BenchError {
     File { doing: &'static str, path: PathBuf, source: std::io::Error },
     #[error("'{}' is no result of vireo bench: {why}", path.display())]
     NoReport { path: PathBuf, why: String },
+    #[error("the Debian guest is not there: {}: {source}; `cargo kit fetch` makes it, --linux-dir names another", path.display())]
+    NoLinux { path: PathBuf, source: std::io::Error },
     #[error("cannot {doing}: {source}")]
     Host { doing: &'static str, source: std::io::Error },
     #[error("{0}")]

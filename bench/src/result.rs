@@ -175,9 +175,13 @@ impl Report {
         }
     }
 
-    /// The engine that ratios are to: the first.
-    pub fn reference(&self) -> Option<&EngineRecord> {
-        self.engines.first()
+    /// The suites to show: those that were asked for, and what came with them.
+    pub fn suites(&self) -> Vec<&str> {
+        let mut suites: Vec<&str> = self.benchmarks.iter().map(|b| b.name.suite.as_str()).collect();
+        suites.extend(self.settings.suites.iter().map(String::as_str));
+        let mut seen = std::collections::HashSet::new();
+        suites.retain(|s| seen.insert(*s));
+        suites
     }
 
     /// Every benchmark that some engine got wrong.

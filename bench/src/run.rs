@@ -380,7 +380,8 @@ mod tests {
             memory_mib: 64,
             kernel: "none".into(),
             append: String::new(),
-            disk: None,
+            initrd: None,
+            disks: Vec::new(),
             net: false,
             vector: false,
         };

@@ -6,7 +6,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
-use crate::engine::{Board, Engine, Missing};
+use crate::engine::{Board, Disk, Engine, Missing};
+use crate::linux::Linux;
 use crate::protocol::Name;
 use crate::result::{Benchmark, EngineRecord, Process, Report, SCHEMA, Sample, Settings};
 use crate::run::{self, Job};
@@ -14,6 +15,9 @@ use crate::{BenchError, host};
 
 /// The suites of the guest, in the order that reports have. `boot` is this side's: a guest that does nothing.
 pub const SUITES: [&str; 9] = ["boot", "micro", "cpu", "fp", "vector", "memory", "system", "io", "smp"];
+
+/// The suite that `--guest linux` adds.
+pub const LINUX: &str = "linux";
 
 /// Guest RAM: the largest working sets need half of it.
 const MEMORY_MIB: u32 = 1024;
@@ -36,6 +40,8 @@ pub struct Plan {
     pub noise: bool,
     /// More words for the guest's command line.
     pub append: String,
+    /// The guest of the suite `linux`.
+    pub linux: Option<Linux>,
 }
 
 /// What a session tells while it works.
@@ -135,32 +141,38 @@ fn empty(plan: &Plan, seats: &[Seat]) -> Report {
 
 /// The machine for a suite.
 fn board(plan: &Plan, suite: &str, kernel: &Path, scratch: &Path) -> Result<Board, BenchError> {
-    let io = suite == "io";
-    let disk = io.then(|| scratch.join("disk"));
-    if let Some(path) = &disk {
-        let fail = |source| BenchError::File { doing: "write", path: path.clone(), source };
-        std::fs::write(path, DISK_MAGIC).map_err(fail)?;
-        std::fs::File::options().write(true).open(path).and_then(|f| f.set_len(DISK_BYTES)).map_err(fail)?;
-    }
-    // A boot is measured with the least that a guest can do.
-    let suites = if suite == "boot" { "none" } else { suite };
-    let mut append = format!("suites={suites} min_ms={}", plan.settings.min_ms);
-    if let Some(only) = &plan.only {
-        append += &format!(" only={only}");
-    }
-    if !plan.append.is_empty() {
-        append += &format!(" {}", plan.append);
-    }
-    Ok(Board {
+    let mut board = Board {
         harts: plan.settings.harts,
         cpu: plan.cpu.clone(),
         memory_mib: MEMORY_MIB,
         kernel: kernel.to_owned(),
-        append,
-        disk,
-        net: io,
+        initrd: None,
+        append: String::new(),
+        disks: Vec::new(),
+        net: suite == "io",
         vector: suite == "vector",
-    })
+    };
+    if let (LINUX, Some(linux)) = (suite, &plan.linux) {
+        linux.put_into(&mut board, plan.only.as_deref(), scratch)?;
+    } else {
+        if suite == "io" {
+            let path = scratch.join("disk");
+            let fail = |source| BenchError::File { doing: "write", path: path.clone(), source };
+            std::fs::write(&path, DISK_MAGIC).map_err(fail)?;
+            std::fs::File::options().write(true).open(&path).and_then(|f| f.set_len(DISK_BYTES)).map_err(fail)?;
+            board.disks.push(Disk { path, options: "" });
+        }
+        // A boot is measured with the least that a guest can do.
+        let suites = if suite == "boot" { "none" } else { suite };
+        board.append = format!("suites={suites} min_ms={}", plan.settings.min_ms);
+        if let Some(only) = &plan.only {
+            board.append += &format!(" only={only}");
+        }
+    }
+    if !plan.append.is_empty() {
+        board.append += &format!(" {}", plan.append);
+    }
+    Ok(board)
 }
 
 /// Adds what a process gave. Of a warm-up (`run` is none) only failures count.
@@ -194,12 +206,16 @@ fn take(report: &mut Report, engine: &str, suite: &str, run: Option<usize>, outc
         let sample = Sample { run, n: round.n, host_ns: round.host.as_nanos() as u64, guest_ns };
         result(report, &round.name, engine).samples.push(sample);
     }
-    if suite == "boot" {
-        let boots = [
+    let boots: &[(&str, _, &str)] = match suite {
+        "boot" => &[
             ("first-instruction", outcome.to_boot, "start of the process to the guest's first instruction"),
             ("guest-up", outcome.to_guest, "start of the process to the guest's first line, with all harts up"),
-        ];
-        for (benchmark, time, what) in boots {
+        ],
+        LINUX => &[("linux-init", outcome.to_guest, "start of the process to the first command of Linux's user space")],
+        _ => &[],
+    };
+    if !boots.is_empty() {
+        for &(benchmark, time, what) in boots {
             let Some(time) = time else { continue };
             let name = Name { suite: "boot".to_owned(), benchmark: benchmark.to_owned(), point: None };
             let benchmark = entry(report, &name);

@@ -73,15 +73,14 @@ fn ratios(report: &Report, engines: &[&EngineRecord]) -> String {
         escape(&first.name)
     );
     let means: Vec<Row> = report
-        .settings
-        .suites
-        .iter()
+        .suites()
+        .into_iter()
         .map(|suite| {
             let mark = |(i, e): (usize, &&EngineRecord)| {
                 let value = table::mean_ratio(report, suite, &e.name, &first.name)?;
                 Some(Mark { series: i + 1, value, low: value, high: value })
             };
-            Row { label: suite.clone(), marks: others.iter().enumerate().filter_map(mark).collect() }
+            Row { label: suite.to_owned(), marks: others.iter().enumerate().filter_map(mark).collect() }
         })
         .filter(|row| !row.marks.is_empty())
         .collect();
@@ -92,11 +91,11 @@ fn ratios(report: &Report, engines: &[&EngineRecord]) -> String {
             svg::ratio_rows(&means, "Suites")
         );
     }
-    for suite in &report.settings.suites {
+    for suite in report.suites() {
         let rows: Vec<Row> = report
             .benchmarks
             .iter()
-            .filter(|b| b.name.suite == *suite && b.name.point.is_none())
+            .filter(|b| b.name.suite == suite && b.name.point.is_none())
             .map(|b| ratio_row(b, first, others))
             .filter(|row| !row.marks.is_empty())
             .collect();
@@ -179,12 +178,12 @@ fn unshown(unit: &str, value: f64) -> f64 {
 fn exits(report: &Report, engines: &[&EngineRecord]) -> String {
     let mut kinds: Vec<&str> = Vec::new();
     let mut rows: Vec<(String, BTreeMap<&str, f64>)> = Vec::new();
-    for suite in &report.settings.suites {
+    for suite in report.suites() {
         for e in engines {
             let runs: Vec<_> = report
                 .processes
                 .iter()
-                .filter(|p| p.suite == *suite && p.engine == e.name && !p.exits.is_empty())
+                .filter(|p| p.suite == suite && p.engine == e.name && !p.exits.is_empty())
                 .collect();
             let seconds: f64 = runs.iter().map(|p| p.wall_ns as f64 / 1e9).sum();
             let mut row: BTreeMap<&str, f64> = BTreeMap::new();

@@ -18,7 +18,7 @@ const WIDE_SPREAD: f64 = 0.1;
 /// The whole report.
 pub fn text(report: &Report) -> String {
     let mut text = heading(report);
-    for suite in &report.settings.suites {
+    for suite in report.suites() {
         text += &suite_table(report, suite);
     }
     text += &summary(report);
@@ -151,7 +151,7 @@ fn summary(report: &Report) -> String {
     let Some((first, others)) = engines.split_first() else { return text };
     for e in others {
         let means: Vec<_> =
-            report.settings.suites.iter().filter_map(|s| mean_ratio(report, s, &e.name, &first.name)).collect();
+            report.suites().iter().filter_map(|s| mean_ratio(report, s, &e.name, &first.name)).collect();
         if let (Some(mean), true) = (stats::geometric_mean(&means), means.len() > 1) {
             let _ = writeln!(text, "\nall suites: {} takes {} times {}'s time", e.name, digits(mean), first.name);
         }
