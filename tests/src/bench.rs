@@ -1,9 +1,12 @@
-//! `cargo kit bench-boot`: vireo and QEMU on the same guest, by turns, so that what else the machine does falls on both.
+//! `cargo kit bench`: `vireo bench` with all it takes. `cargo kit bench-boot`: vireo and QEMU on the same guest, by turns, so that what else the machine does falls on both.
 //!
 //! Each run boots to the first shell, then runs two loops there. The figures are medians of wall-clock times.
 
+use std::convert::Infallible;
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
@@ -31,6 +34,24 @@ const FIGURES: &[(&str, &str)] = &[
 
 const PROMPT: &str = "initramfs# ";
 
+/// `cargo kit bench`: becomes `vireo bench` with the guest and the QEMUs to compare with.
+pub fn whole(mirror: Option<&str>, newest: bool, extra: &[String]) -> Result<Infallible> {
+    guest::prepare(&guest::Options { mirror: mirror.map(str::to_owned), disk: true, ..guest::Options::default() })?;
+    let mut qemus = vec![tools::prepare(mirror)?.qemu];
+    if newest {
+        qemus.push(tools::newest_qemu(mirror)?.context("the distribution's suites have no newer QEMU")?);
+    }
+    host::say("building vireo");
+    let program = verify::build_vireo()?;
+    let mut command = Command::new(&program);
+    command.args(["bench", "--suite", "all", "--guest", "linux"]);
+    for qemu in qemus {
+        command.arg("--qemu").arg(qemu);
+    }
+    let error = command.args(extra).exec();
+    bail!("cannot run {}: {error}", program.display())
+}
+
 pub fn run(options: &Options) -> Result<()> {
     if options.runs == 0 {
         bail!("--runs 0 measures nothing; give 1 or more");
@@ -42,7 +63,7 @@ pub fn run(options: &Options) -> Result<()> {
         None => tools::prepare(options.mirror.as_deref())?.qemu,
     };
     let programs = [options.vireo.clone().map_or_else(verify::build_vireo, Ok)?, qemu];
-    let version = host::run(std::process::Command::new(&programs[1]).arg("--version"))?;
+    let version = host::run(Command::new(&programs[1]).arg("--version"))?;
     let version = version.lines().next().unwrap_or_default().trim_start_matches("QEMU emulator version ").to_owned();
     let mut figures = [const { Vec::new() }; 2];
     for pair in 0..options.runs {

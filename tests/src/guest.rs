@@ -74,11 +74,26 @@ pub fn prepare(options: &Options) -> Result<Guest> {
     if options.kvm {
         guest.kvm = Some(kvm::prepare(&cache, &apt, &kernel_packages(&archive, &apt)?, &guest)?);
     }
+    publish(&cache, &guest)?;
     let line = |p: &Option<PathBuf>| p.as_deref().unwrap_or(Path::new("")).display().to_string();
     let boot = [&Some(guest.kernel.clone()), &Some(guest.initrd.clone())];
     let files = boot.into_iter().chain([&guest.disk, &guest.opensbi, &guest.uboot, &guest.kvm]);
     fs::write(&stamp, files.map(line).collect::<Vec<_>>().join("\n")).context("cannot write to the cache")?;
     Ok(guest)
+}
+
+/// Where `vireo bench --guest linux` looks for the guest: names that do not change with its packages.
+fn publish(cache: &Path, guest: &Guest) -> Result<()> {
+    let Some(disk) = &guest.disk else { return Ok(()) };
+    let dir = cache.join("linux");
+    fs::create_dir_all(&dir).context("cannot make a folder in the cache")?;
+    for (name, file) in [("Image", &guest.kernel), ("initrd.gz", &guest.initrd), ("root.img", disk)] {
+        host::replace(&dir.join(name), |part| {
+            let _ = fs::remove_file(part);
+            Ok(std::os::unix::fs::symlink(file, part)?)
+        })?;
+    }
+    Ok(())
 }
 
 /// The guest that `stamp` names, if it is young and has what is asked for.
@@ -92,7 +107,9 @@ fn recent(stamp: &Path, options: &Options) -> Option<Guest> {
     let (kernel, initrd) = (files.next()??, files.next()??);
     let (disk, opensbi, uboot, kvm) = (files.next()?, files.next()?, files.next()?, files.next()?);
     let firmware = opensbi.is_some() && uboot.is_some();
-    let missing = options.disk && disk.is_none() || options.firmware && !firmware || options.kvm && kvm.is_none();
+    let unpublished = options.disk && !stamp.with_file_name("linux").join("root.img").is_file();
+    let missing =
+        unpublished || options.disk && disk.is_none() || options.firmware && !firmware || options.kvm && kvm.is_none();
     (!missing).then_some(Guest { kernel, initrd, disk, opensbi, uboot, kvm })
 }
 

@@ -61,6 +61,7 @@ const PACKAGES: &[&str] = &[
     "vim-tiny",
     "wget",
     "xz-utils",
+    "zstd",
 ];
 
 /// The image's size; sparse, so it costs what it holds.

@@ -29,6 +29,8 @@ enum Command {
     Fetch(Fetch),
     /// Run the random tests for hours, from new seeds all the time
     Soak(Soak),
+    /// Run vireo bench with all it takes: every suite and the Debian guest, on vireo and on the distribution's QEMU
+    Bench(Bench),
     /// Boot and run the same guest on vireo and on QEMU by turns, and compare
     BenchBoot(BenchBoot),
     /// Count the exits of KVM guests on vireo and on QEMU, in an emulated RISC-V host
@@ -140,6 +142,19 @@ struct Soak {
     /// Fetch packages from this address
     #[arg(long, value_name = "URL")]
     mirror: Option<String>,
+}
+
+#[derive(Args)]
+struct Bench {
+    /// Fetch packages from this address
+    #[arg(long, value_name = "URL")]
+    mirror: Option<String>,
+    /// Compare with the newest QEMU of the distribution's suites, too
+    #[arg(long)]
+    newest: bool,
+    /// Further arguments of vireo bench, such as --runs 3
+    #[arg(last = true)]
+    extra: Vec<String>,
 }
 
 #[derive(Args)]
@@ -295,6 +310,7 @@ fn run(command: Command) -> Result<bool> {
         Command::KvmExits(o) => {
             exits::run(&exits::Options { mirror: o.mirror, vireo: o.vireo, aia: o.aia }).map(|()| true)
         }
+        Command::Bench(o) => bench::whole(o.mirror.as_deref(), o.newest, &o.extra).map(|never| match never {}),
         Command::BenchBoot(o) => {
             bench::run(&bench::Options { runs: o.runs, mirror: o.mirror, qemu: o.qemu, vireo: o.vireo }).map(|()| true)
         }
