@@ -178,10 +178,6 @@ fn board(plan: &Plan, suite: &str, kernel: &Path, scratch: &Path) -> Result<Boar
 /// Adds what a process gave. Of a warm-up (`run` is none) only failures count.
 fn take(report: &mut Report, engine: &str, suite: &str, run: Option<usize>, outcome: run::Outcome) {
     let timebase = outcome.guest.as_ref().map_or(1, |g| g.timebase);
-    for (name, unit, what) in &outcome.descriptions {
-        let benchmark = entry(report, name);
-        (benchmark.unit, benchmark.what) = (unit.clone(), what.clone());
-    }
     if let Some(record) = report.engines.iter_mut().find(|e| e.name == engine) {
         record.command.clone_from(&outcome.command);
         if let Some(guest) = &outcome.guest {
@@ -224,6 +220,13 @@ fn take(report: &mut Report, engine: &str, suite: &str, run: Option<usize>, outc
             result(report, &name, engine).samples.push(Sample { run, n: 1, host_ns: ns, guest_ns: ns });
         }
     }
+    // A curve is described once, and its points are what has results.
+    for (name, unit, what) in &outcome.descriptions {
+        let same = |b: &&mut Benchmark| (&b.name.suite, &b.name.benchmark) == (&name.suite, &name.benchmark);
+        for benchmark in report.benchmarks.iter_mut().filter(same) {
+            (benchmark.unit, benchmark.what) = (unit.clone(), what.clone());
+        }
+    }
     report.processes.push(Process {
         engine: engine.to_owned(),
         suite: suite.to_owned(),
@@ -237,10 +240,7 @@ fn take(report: &mut Report, engine: &str, suite: &str, run: Option<usize>, outc
 
 fn entry<'a>(report: &'a mut Report, name: &Name) -> &'a mut Benchmark {
     let at = report.benchmarks.iter().position(|b| b.name == *name).unwrap_or_else(|| {
-        // Points say what they are by the first of their curve.
-        let curve =
-            report.benchmarks.iter().find(|b| (&b.name.suite, &b.name.benchmark) == (&name.suite, &name.benchmark));
-        let (unit, what) = curve.map_or_else(Default::default, |b| (b.unit.clone(), b.what.clone()));
+        let (unit, what) = Default::default();
         report.benchmarks.push(Benchmark { name: name.clone(), unit, what, results: BTreeMap::new() });
         report.benchmarks.len() - 1
     });
