@@ -3,6 +3,7 @@
 //! Cheap ones come first. To add one, write it in the file of its theme and put a row into that file's `CASES`.
 
 mod aia;
+mod bench;
 mod demo;
 mod disk;
 mod firmware;
@@ -38,6 +39,7 @@ pub const STAGES: &[(&str, &[Case])] = &[
     ("bad input", input::CASES),
     ("demo guest", demo::CASES),
     ("memory", memory::CASES),
+    ("bench", bench::CASES),
     ("test programs", spike::CASES),
     ("Linux", linux::CASES),
     ("disks", disk::CASES),
