@@ -87,6 +87,9 @@ pub struct Benchmark {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Outcome {
     pub samples: Vec<Sample>,
+    /// Rounds that the measuring side was too late for.
+    #[serde(default)]
+    pub missed: u32,
     /// The guest had no ground for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skipped: Option<String>,

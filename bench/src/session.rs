@@ -202,6 +202,9 @@ fn take(report: &mut Report, engine: &str, suite: &str, run: Option<usize>, outc
         let sample = Sample { run, n: round.n, host_ns: round.host.as_nanos() as u64, guest_ns };
         result(report, &round.name, engine).samples.push(sample);
     }
+    for name in &outcome.missed {
+        result(report, name, engine).missed += 1;
+    }
     let boots: &[(&str, _, &str)] = match suite {
         "boot" => &[
             ("first-instruction", outcome.to_boot, "start of the process to the guest's first instruction"),
@@ -240,7 +243,7 @@ fn take(report: &mut Report, engine: &str, suite: &str, run: Option<usize>, outc
 
 fn entry<'a>(report: &'a mut Report, name: &Name) -> &'a mut Benchmark {
     let at = report.benchmarks.iter().position(|b| b.name == *name).unwrap_or_else(|| {
-        let (unit, what) = Default::default();
+        let (unit, what) = (String::new(), String::new());
         report.benchmarks.push(Benchmark { name: name.clone(), unit, what, results: BTreeMap::new() });
         report.benchmarks.len() - 1
     });

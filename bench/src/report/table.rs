@@ -186,6 +186,10 @@ fn remarks(report: &Report) -> String {
     for (name, engine, reason) in skipped {
         let _ = writeln!(text, "skipped {name} on {engine}: {reason}");
     }
+    let missed: u32 = report.benchmarks.iter().flat_map(|b| b.results.values()).map(|o| o.missed).sum();
+    if missed > 0 {
+        let _ = writeln!(text, "{missed} rounds were not timed: the machine was too busy to listen");
+    }
     let outliers: usize =
         report.benchmarks.iter().flat_map(|b| b.results.values()).map(|o| stats::outliers(&o.times()).len()).sum();
     if outliers > 0 {

@@ -76,7 +76,8 @@ fn suites(env: &Env, harts: &str) -> Result<()> {
 
 fn linux(env: &Env) -> Result<()> {
     let (dir, guest) = (scratch()?, env.guest()?);
-    for (name, file) in [("Image", &guest.kernel), ("initrd.gz", &guest.initrd), ("root.img", env.disk()?)] {
+    for (name, file) in [("Image", &guest.kernel), ("initrd.gz", &guest.initrd), ("root.img", &env.disk()?.to_owned())]
+    {
         std::os::unix::fs::symlink(file, dir.path().join(name))?;
     }
     let json = dir.path().join("result.json");
