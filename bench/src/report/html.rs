@@ -29,6 +29,41 @@ pub fn page(report: &Report) -> String {
     )
 }
 
+/// The means of the suites as a picture of its own: how many times the first engine's time the others take.
+pub fn picture(report: &Report) -> String {
+    let engines: Vec<&EngineRecord> = report.engines.iter().filter(|e| e.again.is_none()).collect();
+    let rows = suite_rows(report, &engines);
+    let names: Vec<_> = engines.iter().map(|e| e.name.as_str()).collect();
+    let title = match names.split_first() {
+        Some((first, others)) => format!("Times {first}'s time: {}", others.join(", ")),
+        None => String::new(),
+    };
+    let svg = svg::ratio_rows(&rows, &title);
+    // Outside of a page it needs a name space, its colours, and ground to stand on.
+    svg.replacen("<svg ", "<svg xmlns='http://www.w3.org/2000/svg' font-family='sans-serif' font-size='12' ", 1)
+        .replacen(
+            "<title>",
+            &format!("<style>{STYLE}</style><rect class='ground' width='100%' height='100%'/><title>"),
+            1,
+        )
+}
+
+fn suite_rows(report: &Report, engines: &[&EngineRecord]) -> Vec<Row> {
+    let Some((first, others)) = engines.split_first() else { return Vec::new() };
+    report
+        .suites()
+        .into_iter()
+        .map(|suite| {
+            let mark = |(i, e): (usize, &&EngineRecord)| {
+                let value = table::mean_ratio(report, suite, &e.name, &first.name)?;
+                Some(Mark { series: i + 1, value, low: value, high: value })
+            };
+            Row { label: suite.to_owned(), marks: others.iter().enumerate().filter_map(mark).collect() }
+        })
+        .filter(|row| !row.marks.is_empty())
+        .collect()
+}
+
 fn head(report: &Report, engines: &[&EngineRecord]) -> String {
     let mut s = format!(
         "<header><h1>vireo bench</h1><p>{}, {} CPUs, {}. {}{}</p>",
@@ -72,18 +107,7 @@ fn ratios(report: &Report, engines: &[&EngineRecord]) -> String {
          Whiskers hold the median with 95 % confidence.</p>",
         escape(&first.name)
     );
-    let means: Vec<Row> = report
-        .suites()
-        .into_iter()
-        .map(|suite| {
-            let mark = |(i, e): (usize, &&EngineRecord)| {
-                let value = table::mean_ratio(report, suite, &e.name, &first.name)?;
-                Some(Mark { series: i + 1, value, low: value, high: value })
-            };
-            Row { label: suite.to_owned(), marks: others.iter().enumerate().filter_map(mark).collect() }
-        })
-        .filter(|row| !row.marks.is_empty())
-        .collect();
+    let means = suite_rows(report, engines);
     if means.len() > 1 {
         let _ = write!(
             s,
@@ -255,6 +279,13 @@ mod tests {
             assert!(page.contains(part), "the page lacks {part}");
         }
         assert!(!page.contains("NaN") && !page.contains("inf"));
+    }
+
+    #[test]
+    fn a_picture_stands_alone() {
+        let picture = picture(&testing::report(1.0));
+        assert!(picture.starts_with("<svg xmlns='http://www.w3.org/2000/svg'") && picture.ends_with("</svg>"));
+        assert!(picture.contains("class='ground'") && picture.contains("--c1:") && picture.contains(">memory<"));
     }
 
     #[test]
