@@ -353,12 +353,13 @@ fn wait(child: &Child) -> std::io::Result<Ended> {
     })
 }
 
-/// The counters of vCPU exits in the log: lines `... exits KIND=N KIND=N`, one a hart.
+/// The counters of vCPU exits in the log: lines `hart ends: exits KIND=N KIND=N`, one a hart, up to a semicolon.
 fn exits(log: &str) -> BTreeMap<String, u64> {
     let mut all = BTreeMap::new();
     for line in log.lines().filter(|l| l.contains("hart ends:")) {
         let Some((_, counters)) = line.split_once("exits ") else { continue };
-        for (kind, count) in counters.split(' ').filter_map(|w| w.split_once('=')) {
+        let counters = counters.split(';').next().unwrap_or_default();
+        for (kind, count) in counters.split(' ').filter_map(|w| w.split_once('=')).filter(|(kind, _)| *kind != "hart") {
             *all.entry(kind.to_owned()).or_default() += count.parse::<u64>().unwrap_or(0);
         }
     }
@@ -454,10 +455,11 @@ mod tests {
 
     #[test]
     fn exits_of_all_harts() {
-        let log = "DEBUG stats: hart=0 hart ends: exits mmio_reads=3 sbi=2\n\
-                   DEBUG stats: hart=1 hart ends: exits mmio_reads=4 sbi=0\nother exits mmio_reads=9\n";
+        let log = "DEBUG stats: hart ends: exits mmio_reads=3 sbi=2 hart=0\n\
+                   DEBUG stats: hart ends: exits mmio_reads=4 sbi=0; hart=1 blocks=7\nother exits mmio_reads=9\n";
         let exits = exits(log);
         assert_eq!(exits["mmio_reads"], 7);
         assert_eq!(exits["sbi"], 2);
+        assert_eq!(exits.len(), 2);
     }
 }

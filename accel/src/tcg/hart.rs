@@ -134,6 +134,14 @@ pub struct Stats {
     pub fence_i: u64,
 }
 
+impl std::fmt::Display for Stats {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { lookups, links, polls, traps, slow_accesses, mmio, csr, fence_i } = self;
+        write!(f, "lookups={lookups} links={links} polls={polls} traps={traps} ")?;
+        write!(f, "slow_accesses={slow_accesses} mmio={mmio} csr={csr} fence_i={fence_i}")
+    }
+}
+
 /// Memory of one hart: the shared side and the side of its thread.
 #[repr(C)]
 pub struct HartBox {

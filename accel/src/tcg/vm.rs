@@ -202,8 +202,8 @@ impl Drop for TcgVcpu {
             hart = h.id, blocks = h.code.len(), translated = h.code.translated, evicted = h.code.evicted,
             code_bytes = h.code.arena.used(), tlb_fills = h.tlb.fills, tlb_flushes = h.tlb.flushes,
             jumps_replaced = h.tlb.replaced, jump_flushes = h.tlb.jump_flushes,
-            retired = h.retired, stats = ?h.stats,
-            "hart ends"
+            retired = h.retired,
+            "hart ends: exits {};", h.stats
         );
         // SAFETY: written in `new`, and nobody can reach it any more; a new vCPU may be made for the hart.
         unsafe { (*self.hart_box.hart.get()).assume_init_drop() };
