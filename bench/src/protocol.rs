@@ -3,6 +3,7 @@
 //! ```text
 //! @guest version=1 harts=2 timebase=10000000 isa=rv64... vlen=128
 //! @bench micro/csr-read unit=op what=one csrr of sscratch
+//! @bench memory/latency unit=op axis=bytes what=one load
 //! @begin micro/csr-read
 //! @end micro/csr-read n=123456 ticks=500000 check=ok
 //! @end cpu/sort n=12 ticks=77 check=bad got=0x1 want=0x2
@@ -70,6 +71,7 @@ pub enum Record {
     Bench {
         name: Name,
         unit: String,
+        axis: String,
         what: String,
     },
     Begin(Name),
@@ -135,7 +137,8 @@ fn parse_record(kind: &str, rest: &str) -> Result<Record, String> {
         }
         "bench" => {
             let unit = field(fields, "unit").ok_or("has no 'unit='")?.to_owned();
-            Record::Bench { name: name()?, unit, what: text(fields, "what") }
+            let axis = field(fields, "axis").unwrap_or_default().to_owned();
+            Record::Bench { name: name()?, unit, axis, what: text(fields, "what") }
         }
         "begin" => Record::Begin(name()?),
         "end" => {
@@ -180,7 +183,12 @@ mod tests {
         );
         assert_eq!(
             record("@bench micro/csr-read unit=op what=one csrr of sscratch"),
-            Record::Bench { name: csr.clone(), unit: "op".into(), what: "one csrr of sscratch".into() }
+            Record::Bench {
+                name: csr.clone(),
+                unit: "op".into(),
+                axis: String::new(),
+                what: "one csrr of sscratch".into()
+            }
         );
         assert_eq!(record("@begin micro/csr-read"), Record::Begin(csr.clone()));
         assert_eq!(
@@ -196,6 +204,10 @@ mod tests {
             Record::Skip { name: csr.clone(), reason: "there is none".into() }
         );
         assert_eq!(record("@fail micro/csr-read reason=broke"), Record::Fail { name: csr, reason: "broke".into() });
+        let Record::Bench { axis, .. } = record("@bench memory/latency unit=op axis=bytes what=one load") else {
+            panic!()
+        };
+        assert_eq!(axis, "bytes");
         let point = Name { suite: "memory".into(), benchmark: "latency".into(), point: Some(4096) };
         assert_eq!(record("@begin memory/latency@4096"), Record::Begin(point.clone()));
         assert_eq!(point.to_string(), "memory/latency@4096");

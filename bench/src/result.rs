@@ -77,6 +77,9 @@ pub struct Benchmark {
     pub name: Name,
     /// What `n` counts: op, byte, flop, request, s.
     pub unit: String,
+    /// What the point of a curve is, such as bytes.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub axis: String,
     /// One line on what is done.
     pub what: String,
     /// By the engine's name.

@@ -26,7 +26,8 @@ const SHOWN: usize = 6;
 pub struct Outcome {
     pub guest: Option<GuestInfo>,
     pub rounds: Vec<Round>,
-    pub descriptions: Vec<(Name, String, String)>,
+    /// By name: unit, axis, what it does.
+    pub descriptions: Vec<(Name, [String; 3])>,
     pub skipped: Vec<(Name, String)>,
     /// Rounds whose lines came too late to be timed: this side did not get a processor in time.
     pub missed: Vec<Name>,
@@ -267,7 +268,7 @@ impl Follower<'_> {
                     outcome.broken.get_or_insert(why);
                 }
             }
-            Record::Bench { name, unit, what } => outcome.descriptions.push((name, unit, what)),
+            Record::Bench { name, unit, axis, what } => outcome.descriptions.push((name, [unit, axis, what])),
             Record::Begin(name) => {
                 (self.job.watch)(&name.to_string());
                 self.open = Some((name, line.end));

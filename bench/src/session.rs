@@ -224,10 +224,10 @@ fn take(report: &mut Report, engine: &str, suite: &str, run: Option<usize>, outc
         }
     }
     // A curve is described once, and its points are what has results.
-    for (name, unit, what) in &outcome.descriptions {
+    for (name, [unit, axis, what]) in &outcome.descriptions {
         let same = |b: &&mut Benchmark| (&b.name.suite, &b.name.benchmark) == (&name.suite, &name.benchmark);
         for benchmark in report.benchmarks.iter_mut().filter(same) {
-            (benchmark.unit, benchmark.what) = (unit.clone(), what.clone());
+            (benchmark.unit, benchmark.axis, benchmark.what) = (unit.clone(), axis.clone(), what.clone());
         }
     }
     report.processes.push(Process {
@@ -243,8 +243,8 @@ fn take(report: &mut Report, engine: &str, suite: &str, run: Option<usize>, outc
 
 fn entry<'a>(report: &'a mut Report, name: &Name) -> &'a mut Benchmark {
     let at = report.benchmarks.iter().position(|b| b.name == *name).unwrap_or_else(|| {
-        let (unit, what) = (String::new(), String::new());
-        report.benchmarks.push(Benchmark { name: name.clone(), unit, what, results: BTreeMap::new() });
+        let (unit, axis, what) = Default::default();
+        report.benchmarks.push(Benchmark { name: name.clone(), unit, axis, what, results: BTreeMap::new() });
         report.benchmarks.len() - 1
     });
     &mut report.benchmarks[at]

@@ -20,7 +20,8 @@ fn outcome(times: &[f64]) -> Outcome {
 fn benchmark(name: &str, unit: &str, results: &[(&str, Outcome)]) -> Benchmark {
     let name = Name::parse(name).unwrap();
     let results = results.iter().map(|(engine, o)| ((*engine).to_owned(), o.clone())).collect();
-    Benchmark { name, unit: unit.to_owned(), what: "what <it> does & more".to_owned(), results }
+    let axis = name.point.map_or("", |_| "bytes").to_owned();
+    Benchmark { name, unit: unit.to_owned(), axis, what: "what <it> does & more".to_owned(), results }
 }
 
 fn engine(name: &str, family: Family, again: Option<&str>) -> EngineRecord {

@@ -176,7 +176,7 @@ fn curves(report: &Report, engines: &[&EngineRecord]) -> String {
         let unit = &points[0].unit;
         let show_y = |v: f64| if scaling { digits(v) } else { scale(unit).show(unshown(unit, v)) };
         let y = Axis { log: !scaling, name: if scaling { "times one hart" } else { "" }, show: &show_y };
-        let x = Axis { log: !scaling, name: if scaling { "harts" } else { "bytes" }, show: &|v| point(v as u64) };
+        let x = Axis { log: !scaling, name: &points[0].axis, show: &|v| point(v as u64) };
         let _ = write!(
             s,
             "<figure><figcaption>{}/{}: {}</figcaption>{}</figure>",
