@@ -32,9 +32,12 @@ struct Args {
     /// Where Image, initrd.gz and root.img of the Debian guest are; without it where `cargo kit fetch` puts them
     #[arg(long, value_name = "DIR")]
     linux_dir: Option<PathBuf>,
-    /// Runs of every suite on every engine, after a warm-up
+    /// Runs of every suite on every engine
     #[arg(long, default_value_t = 5, value_name = "N")]
     runs: usize,
+    /// Runs before those that do not count
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    warmup: usize,
     /// Harts of the guest
     #[arg(long, default_value_t = 1, value_name = "N")]
     smp: u32,
@@ -174,6 +177,7 @@ fn plan(args: &Args, words: &[String]) -> Result<Plan, BenchError> {
         arguments: words.to_vec(),
         suites,
         runs: args.runs,
+        warmup: args.warmup,
         harts: args.smp,
         min_ms: args.min_ms,
         pin: args.pin.clone(),

@@ -5,8 +5,8 @@
 //! @bench micro/csr-read unit=op what=one csrr of sscratch
 //! @bench memory/latency unit=op axis=bytes what=one load
 //! @begin micro/csr-read
-//! @end micro/csr-read n=123456 ticks=500000 check=ok
-//! @end cpu/sort n=12 ticks=77 check=bad got=0x1 want=0x2
+//! @end micro/csr-read n=123456 total=300000 ticks=500000 check=ok
+//! @end cpu/sort n=12 total=30 ticks=77 check=bad got=0x1 want=0x2
 //! @skip vector/saxpy reason=the harts have no V
 //! @fail system/fork reason=out of memory
 //! @done
@@ -75,10 +75,12 @@ pub enum Record {
         what: String,
     },
     Begin(Name),
-    /// `n` units took `ticks` of the guest's clock. The check's failure, if it did.
+    /// `n` units took `ticks` of the guest's clock; `total` were done with those of the rounds before. The check's
+    /// failure, if it did.
     End {
         name: Name,
         n: u64,
+        total: u64,
         ticks: u64,
         wrong: Option<String>,
     },
@@ -154,7 +156,9 @@ fn parse_record(kind: &str, rest: &str) -> Result<Record, String> {
             if n == 0 {
                 return Err("measured nothing".to_owned());
             }
-            Record::End { name: name()?, n, ticks: number(fields, "ticks")?, wrong }
+            // Who has no rounds before does not say it.
+            let total = field(fields, "total").map_or(Ok(n), |_| number(fields, "total"))?;
+            Record::End { name: name()?, n, total, ticks: number(fields, "ticks")?, wrong }
         }
         "skip" => Record::Skip { name: name()?, reason: text(fields, "reason") },
         "fail" => Record::Fail { name: name()?, reason: text(fields, "reason") },
@@ -192,12 +196,12 @@ mod tests {
         );
         assert_eq!(record("@begin micro/csr-read"), Record::Begin(csr.clone()));
         assert_eq!(
-            record("@end micro/csr-read n=12 ticks=34 check=ok"),
-            Record::End { name: csr.clone(), n: 12, ticks: 34, wrong: None }
+            record("@end micro/csr-read n=12 total=30 ticks=34 check=ok"),
+            Record::End { name: csr.clone(), n: 12, total: 30, ticks: 34, wrong: None }
         );
         assert_eq!(
             record("@end micro/csr-read n=12 ticks=34 check=bad got=0x1 want=0x2"),
-            Record::End { name: csr.clone(), n: 12, ticks: 34, wrong: Some("got 0x1, want 0x2".into()) }
+            Record::End { name: csr.clone(), n: 12, total: 12, ticks: 34, wrong: Some("got 0x1, want 0x2".into()) }
         );
         assert_eq!(
             record("@skip micro/csr-read reason=there is none"),
@@ -226,6 +230,7 @@ mod tests {
             "@end cpu/sort n=1 check=ok",
             "@end cpu/sort n=1 ticks=1",
             "@end cpu/sort n=-1 ticks=1 check=ok",
+            "@end cpu/sort n=1 total=x ticks=1 check=ok",
             "@guest version=2 harts=1 timebase=1",
             "@guest version=1 harts=1 timebase=0",
             "@bench cpu/sort what=no unit",

@@ -47,8 +47,10 @@ pub struct Settings {
     /// The words behind `vireo bench`.
     pub arguments: Vec<String>,
     pub suites: Vec<String>,
-    /// Runs that count; a warm-up run goes before.
+    /// Runs that count.
     pub runs: usize,
+    /// Runs before them that do not.
+    pub warmup: usize,
     pub harts: u32,
     /// Length of a timed round by the guest's clock.
     pub min_ms: u64,
@@ -93,6 +95,9 @@ pub struct Outcome {
     /// Rounds that the measuring side was too late for.
     #[serde(default)]
     pub missed: u32,
+    /// Exits of all vCPUs a unit, by kind, without those of a guest that does nothing; where they were counted.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub exits: BTreeMap<String, f64>,
     /// The guest had no ground for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skipped: Option<String>,

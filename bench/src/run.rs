@@ -51,6 +51,8 @@ pub struct Outcome {
 pub struct Round {
     pub name: Name,
     pub n: u64,
+    /// Units of this round and of those before it.
+    pub total: u64,
     pub host: Duration,
     pub guest_ticks: u64,
 }
@@ -273,7 +275,7 @@ impl Follower<'_> {
                 (self.job.watch)(&name.to_string());
                 self.open = Some((name, line.end));
             }
-            Record::End { name, n, ticks, wrong } => match self.open.take() {
+            Record::End { name, n, total, ticks, wrong } => match self.open.take() {
                 _ if wrong.is_some() => outcome.failed.push((name, wrong.unwrap_or_default())),
                 Some((begun, at)) if begun == name => {
                     let host = line.begin - at;
@@ -281,7 +283,7 @@ impl Follower<'_> {
                     let guest = Duration::from_secs_f64(ticks as f64 / timebase as f64);
                     match host * 2 < guest {
                         true => outcome.missed.push(name),
-                        false => outcome.rounds.push(Round { name, n, host, guest_ticks: ticks }),
+                        false => outcome.rounds.push(Round { name, n, total, host, guest_ticks: ticks }),
                     }
                 }
                 _ => {

@@ -76,14 +76,18 @@ pub fn measure(plan: &Plan, watch: &dyn Watch, stop: &AtomicBool) -> Result<Repo
     }
     let mut report = empty(plan, &seats);
     let suites = &plan.settings.suites;
-    let all = suites.len() * seats.len() * (plan.settings.runs + 1);
+    let rounds = plan.settings.warmup + plan.settings.runs;
+    let all = suites.len() * seats.len() * rounds;
     let mut done = 0;
-    'runs: for round in 0..=plan.settings.runs {
+    'runs: for round in 0..rounds {
         for (nth, suite) in suites.iter().enumerate() {
             for turn in 0..seats.len() {
                 let seat = &seats[(turn + round + nth) % seats.len()];
-                let warming = round == 0;
-                let which = if warming { "warm-up".to_owned() } else { format!("run {round}/{}", plan.settings.runs) };
+                let run = round.checked_sub(plan.settings.warmup);
+                let which = match run {
+                    None => "warm-up".to_owned(),
+                    Some(run) => format!("run {}/{}", run + 1, plan.settings.runs),
+                };
                 watch.step(done, all, &format!("{which}: {suite} on {}", seat.name));
                 let board = board(plan, suite, &kernel, scratch.path())?;
                 let watcher = |name: &str| watch.benchmark(name);
@@ -100,15 +104,61 @@ pub fn measure(plan: &Plan, watch: &dyn Watch, stop: &AtomicBool) -> Result<Repo
                 if let Some(why) = &outcome.broken {
                     watch.tell(&format!("{} in {suite}: {why}", seat.name));
                 }
-                let run = (!warming).then(|| round - 1);
                 take(&mut report, &seat.name, suite, run, outcome);
             }
+        }
+    }
+    if done == all && suites.iter().any(|s| s == "io") {
+        for engine in &plan.engines {
+            count_exits(plan, engine, &kernel, scratch.path(), &mut report, watch, stop)?;
         }
     }
     report.complete = done == all && !stop.load(Ordering::SeqCst);
     // The guest's order within a suite stays.
     report.benchmarks.sort_by_key(|b| suite_order(&b.name.suite));
     Ok(report)
+}
+
+/// Exits of each benchmark of `io`, where the engine tells of exits: a process each, less one that does nothing.
+fn count_exits(
+    plan: &Plan,
+    engine: &Engine,
+    kernel: &Path,
+    scratch: &Path,
+    report: &mut Report,
+    watch: &dyn Watch,
+    stop: &AtomicBool,
+) -> Result<(), BenchError> {
+    let measured = |b: &&Benchmark| {
+        b.name.suite == "io" && b.results.get(&engine.name).is_some_and(|o| !o.samples.is_empty() && o.failed.is_none())
+    };
+    let names: Vec<Name> = report.benchmarks.iter().filter(measured).map(|b| b.name.clone()).collect();
+    let mut idle = BTreeMap::new();
+    // No name is a dash alone.
+    for only in std::iter::once(None).chain(names.iter().map(Some)) {
+        let text = only.map_or_else(|| "-".to_owned(), Name::to_string);
+        let mut board = board(plan, "io", kernel, scratch)?;
+        board.append = format!("suites=io min_ms={} exactly={text} {}", plan.settings.min_ms, plan.append);
+        watch.benchmark(&format!("exits of {text}"));
+        let job = Job { engine, board: &board, pin: &plan.settings.pin, scratch, stop, watch: &|_| () };
+        let Some(outcome) = run::run(&job)? else { return Ok(()) };
+        let Some(name) = only else {
+            idle = outcome.exits;
+            if idle.is_empty() {
+                return Ok(());
+            }
+            continue;
+        };
+        let total: u64 = outcome.rounds.iter().map(|r| r.total).sum();
+        if total > 0 {
+            let above = |(kind, n): (&String, &u64)| {
+                let n = n.saturating_sub(idle.get(kind).copied().unwrap_or(0));
+                (kind.clone(), n as f64 / total as f64)
+            };
+            result(report, name, &engine.name).exits = outcome.exits.iter().map(above).collect();
+        }
+    }
+    Ok(())
 }
 
 fn suite_order(suite: &str) -> usize {

@@ -46,6 +46,7 @@ pub fn report(factor: f64) -> Report {
         benchmark(&format!("memory/latency@{at}"), "op", &both)
     };
     let skipped = Outcome { skipped: Some("the harts have no V".to_owned()), ..Outcome::default() };
+    let exiting = Outcome { exits: BTreeMap::from([("mmio".to_owned(), 4.0)]), ..outcome(&ours) };
     let benchmarks = vec![
         benchmark(
             "cpu/sort",
@@ -62,6 +63,7 @@ pub fn report(factor: f64) -> Report {
             &[("tcg", outcome(&ours)), ("tcg again", outcome(&again)), ("qemu-tcg", outcome(&theirs))],
         ),
         benchmark("cpu/none", "op", &[("tcg", skipped.clone()), ("qemu-tcg", skipped)]),
+        benchmark("io/blk-read", "request", &[("tcg", exiting)]),
         curve(4096, 1.0),
         curve(65536, 4.0),
         curve(1 << 20, 16.0),
@@ -83,8 +85,9 @@ pub fn report(factor: f64) -> Report {
         host: Host { cpu: "A <CPU>".to_owned(), cpus: 2, kernel: "Linux 6.1".to_owned(), ..Host::default() },
         settings: Settings {
             arguments: vec!["--suite".to_owned(), "cpu,memory".to_owned()],
-            suites: vec!["cpu".to_owned(), "memory".to_owned()],
+            suites: vec!["cpu".to_owned(), "memory".to_owned(), "io".to_owned()],
             runs: 5,
+            warmup: 1,
             harts: 1,
             min_ms: 50,
             pin: Vec::new(),

@@ -129,13 +129,13 @@ mod tests {
     #[test]
     fn a_result_is_itself() {
         let text = text(&testing::report(1.0), &testing::report(1.0));
-        assert!(text.contains("0 faster, 0 slower, 10 within the noise"), "{text}");
+        assert!(text.contains("0 faster, 0 slower, 11 within the noise"), "{text}");
     }
 
     #[test]
     fn what_changed_is_shown_and_the_rest_is_not() {
         let text = text(&testing::report(1.0), &testing::report(0.5));
-        assert!(text.contains("1 faster, 0 slower, 9 within the noise"), "{text}");
+        assert!(text.contains("1 faster, 0 slower, 10 within the noise"), "{text}");
         let row = text.lines().find(|l| l.contains("cpu/sort")).unwrap();
         assert!(row.contains("qemu-tcg") && row.contains("x0.50") && row.contains("-50 %"), "{row}");
         assert!(!text.contains("cpu/crc"), "{text}");

@@ -242,7 +242,26 @@ fn exits(report: &Report, engines: &[&EngineRecord]) -> String {
         );
     }
     let _ = write!(s, "</ul><figure>{}</figure></section>", svg::stacks(&stacks, "Exits a second", &|v| digits(v)));
-    s
+    s + &exits_a_request(report, engines, &kinds)
+}
+
+/// The same for a request of a device.
+fn exits_a_request(report: &Report, engines: &[&EngineRecord], kinds: &[&str]) -> String {
+    let mut rows = Vec::new();
+    for b in &report.benchmarks {
+        for e in engines {
+            let Some(outcome) = b.results.get(&e.name).filter(|o| !o.exits.is_empty()) else { continue };
+            let part = |kind: &&str| ((*kind).to_owned(), outcome.exits.get(*kind).copied().unwrap_or(0.0));
+            rows.push((format!("{}, {}", b.name.benchmark, e.name), kinds.iter().map(part).collect::<Vec<_>>()));
+        }
+    }
+    match rows.is_empty() {
+        true => String::new(),
+        false => format!(
+            "<section><h2>Exits a request</h2><figure>{}</figure></section>",
+            svg::stacks(&rows, "Exits a request", &|v| digits(v))
+        ),
+    }
 }
 
 fn method(report: &Report, engines: &[&EngineRecord]) -> String {

@@ -21,6 +21,7 @@ pub fn text(report: &Report) -> String {
     for suite in report.suites() {
         text += &suite_table(report, suite);
     }
+    text += &exits(report);
     text += &summary(report);
     text += &remarks(report);
     text
@@ -35,8 +36,8 @@ fn heading(report: &Report) -> String {
     let harts = if s.harts == 1 { "hart" } else { "harts" };
     let _ = writeln!(
         text,
-        "{} {runs} after a warm-up, {} {harts}, rounds of {} ms; {}",
-        s.runs, s.harts, s.min_ms, report.created
+        "{} {runs} after {} for warming up, {} {harts}, rounds of {} ms; {}",
+        s.runs, s.warmup, s.harts, s.min_ms, report.created
     );
     if !report.complete {
         let _ = writeln!(text, "ended early: what was measured until then");
@@ -94,6 +95,22 @@ fn suite_table(report: &Report, suite: &str) -> String {
         }
     }
     text
+}
+
+/// Exits a request, by kind, where engines count them.
+fn exits(report: &Report) -> String {
+    let counted = |b: &&Benchmark| b.results.values().any(|o| !o.exits.is_empty());
+    let mut text = String::new();
+    for b in report.benchmarks.iter().filter(counted) {
+        for engine in columns(report) {
+            let Some(outcome) = b.results.get(&engine.name).filter(|o| !o.exits.is_empty()) else { continue };
+            let mut kinds: Vec<_> = outcome.exits.iter().filter(|(_, n)| **n >= 0.005).collect();
+            kinds.sort_by(|x, y| y.1.total_cmp(x.1));
+            let kinds: Vec<_> = kinds.into_iter().map(|(kind, n)| format!("{kind} {}", digits(*n))).collect();
+            let _ = writeln!(text, "  {:<20} {:<12} {}", b.name.benchmark, engine.name, kinds.join(", "));
+        }
+    }
+    if text.is_empty() { text } else { format!("\n exits a request\n{text}") }
 }
 
 /// Without the blanks that fill lines up.
@@ -252,6 +269,7 @@ mod tests {
         assert!(!text.lines().any(|l| l.starts_with(" cpu") && l.contains("again")), "{header}");
         let columns = |l: &str| l.find("20.0 ns").or(l.find("50.0 MB/s")).map(|at| at + l[at..].find(' ').unwrap());
         assert!(columns(line("sort")).is_some() && columns(line("crc")).is_some());
+        assert!(line("  blk-read             tcg").contains("mmio 4.00"), "{text}");
         assert!(text.lines().all(|l| !l.ends_with(' ')), "{text}");
     }
 

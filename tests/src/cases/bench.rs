@@ -1,8 +1,9 @@
 //! `vireo bench`: every suite once, on every engine that this host has, and what it does when something is wrong. Numbers
 //! are not looked at: how fast a machine is, is no test's business.
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, Result, bail};
 use bench::result::Report;
@@ -15,6 +16,7 @@ pub const CASES: &[Case] = &[
     Case { name: "every suite on tcg, 2 harts", run: |env| suites(env, "2") },
     Case { name: "real programs in the Debian guest", run: linux },
     Case { name: "a wrong result fails", run: wrong_result },
+    Case { name: "Ctrl-C keeps what is done", run: interrupted },
     Case { name: "a result is shown again, compared, and made a page", run: again },
     Case { name: "bad arguments, bad files, engines that are not there", run: bad_input },
 ];
@@ -41,7 +43,7 @@ fn read(path: &Path) -> Result<Report> {
 }
 
 /// The least that measures something.
-const SHORT: [&str; 5] = ["--runs", "1", "--min-ms", "1", "--no-noise"];
+const SHORT: [&str; 7] = ["--runs", "1", "--warmup", "0", "--min-ms", "1", "--no-noise"];
 
 fn suites(env: &Env, harts: &str) -> Result<()> {
     let dir = scratch()?;
@@ -62,6 +64,9 @@ fn suites(env: &Env, harts: &str) -> Result<()> {
                 bail!("nothing of the suite '{suite}' was measured on {engine}");
             }
         }
+    }
+    if !report.benchmarks.iter().any(|b| b.name.suite == "io" && b.results["tcg"].exits.values().any(|n| *n > 0.0)) {
+        bail!("no exits of requests were counted");
     }
     // What takes two harts is not left out when there are two.
     let skipped = report.benchmarks.iter().flat_map(|b| b.results.values().map(move |o| (&b.name, &o.skipped)));
@@ -104,6 +109,31 @@ fn wrong_result(env: &Env) -> Result<()> {
     contains("the row", row, "FAILED")?;
     if row.contains('µ') || row.contains(" ms") || row.contains(" ns") {
         bail!("a wrong result has a number: {row}");
+    }
+    Ok(())
+}
+
+fn interrupted(env: &Env) -> Result<()> {
+    let dir = scratch()?;
+    let json = dir.path().join("result.json");
+    let mut command = Command::new(&env.vireo);
+    // More than anybody waits for.
+    command.args(["bench", "--suite", "boot,cpu", "--engines", "tcg", "--runs", "1000", "--json"]).arg(&json);
+    let mut child = command.stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().context("cannot run vireo")?;
+    let mut said = BufReader::new(child.stderr.take().context("no stderr")?).lines();
+    // The first run that counts is over when the second begins.
+    let second = said.by_ref().find(|l| l.as_ref().is_ok_and(|l| l.contains("run 2/1000")));
+    second.context("there is no second run")??;
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::INT)?;
+    said.for_each(drop);
+    let output = child.wait_with_output()?;
+    equal("the exit code", output.status.code(), Some(130))?;
+    contains("the table", &text(&output.stdout), "ended early")?;
+    let report = read(&json)?;
+    equal("whether it is complete", report.complete, false)?;
+    let samples = report.benchmarks.iter().flat_map(|b| b.results.values()).map(|o| o.samples.len()).max();
+    if samples.is_none_or(|n| n == 0) {
+        bail!("nothing was kept");
     }
     Ok(())
 }

@@ -47,7 +47,7 @@ fn guest_main(boot: &Boot) -> ! {
     let mut good = true;
     for suite in SUITES.iter().filter(|s| options.wants(s.name)) {
         for row in suite.rows {
-            if contains(suite.name, row.name, options.only) {
+            if contains(suite.name, row.name, options.only) && options.wants_row(suite.name, row.name) {
                 good &= Session::run_row(suite.name, row, &options);
             }
         }

@@ -9,6 +9,8 @@ pub struct Options {
     suites: &'static str,
     /// Only benchmarks whose `suite/name` contains this.
     pub only: &'static str,
+    /// Only the benchmark with this `suite/name`; empty for all.
+    exactly: &'static str,
     /// How long a timed round is, in milliseconds of the guest's clock.
     pub min_ms: u64,
     /// The benchmark whose result is spoiled.
@@ -18,11 +20,12 @@ pub struct Options {
 impl Options {
     /// Reads the words of the kernel's command line; tells of those that mean nothing.
     pub fn parse(line: &'static str, is_suite: fn(&str) -> bool) -> Self {
-        let mut options = Self { suites: "", only: "", min_ms: 50, spoil: "" };
+        let mut options = Self { suites: "", only: "", exactly: "", min_ms: 50, spoil: "" };
         for word in line.split_ascii_whitespace() {
             match word.split_once('=') {
                 Some(("suites", names)) => options.suites = names,
                 Some(("only", name)) => options.only = name,
+                Some(("exactly", name)) => options.exactly = name,
                 Some(("selfcheck-fail", name)) => options.spoil = name,
                 Some(("min_ms", number)) => match number.parse() {
                     Ok(ms) if (1..=600_000).contains(&ms) => options.min_ms = ms,
@@ -40,5 +43,10 @@ impl Options {
     /// Whether the suite is asked for.
     pub fn wants(&self, suite: &str) -> bool {
         self.suites.is_empty() || self.suites.split(',').any(|name| name == suite || name == "all")
+    }
+
+    /// Whether `name` of a suite may be the one benchmark that is asked for.
+    pub fn wants_row(&self, suite: &str, name: &str) -> bool {
+        self.exactly.is_empty() || self.exactly.split_once('/') == Some((suite, name))
     }
 }

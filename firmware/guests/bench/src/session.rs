@@ -113,7 +113,9 @@ impl Session {
     #[inline(never)]
     pub fn measure(&self, per: u64, round: &mut dyn FnMut(u64) -> Check) -> Outcome {
         let mut wrong: Option<Check> = None;
+        let total = core::cell::Cell::new(0);
         let mut timed = |k: u64| {
+            total.set(total.get() + k * per);
             let start = irq::time();
             let check = round(k);
             let ticks = irq::time() - start;
@@ -129,12 +131,12 @@ impl Session {
             None if self.spoil => Some(Check::new(1, 0)),
             None => None,
         };
-        let n = times * per;
+        let (n, total) = (times * per, total.get());
         if let Some(Check { got, want }) = check {
             self.bad.set(true);
-            println!("@end {self} n={n} ticks={ticks} check=bad got={got:#x} want={want:#x}");
+            println!("@end {self} n={n} total={total} ticks={ticks} check=bad got={got:#x} want={want:#x}");
         } else {
-            println!("@end {self} n={n} ticks={ticks} check=ok");
+            println!("@end {self} n={n} total={total} ticks={ticks} check=ok");
         }
         Ok(())
     }

@@ -29,6 +29,7 @@ pub const CASES: &[Case] = &[
         name: "KVM: Linux, disk, network, reboot",
         run: |env| Host::of_vireo(env).run(|host| linux(host, &Inner::default())),
     },
+    Case { name: "KVM: every suite of vireo bench", run: |env| Host::of_vireo(env).arguments(MAX).run(bench) },
     Case { name: "KVM: RAM of every kind", run: |env| Host::of_vireo(env).run(memory::backends) },
     Case { name: "KVM: harts on chosen CPUs", run: |env| Host::of_vireo(env).run(memory::affinity) },
     Case { name: "KVM: APLIC and IMSICs in the kernel", run: aia::in_the_kernel },
@@ -63,6 +64,17 @@ fn engine<'a>(host: Host<'a>, env: &'a Env, arguments: &'a [&'a str]) -> Result<
         let said = host.console.check("engine-test --ignored --test-threads 1 2>&1")?;
         contains("the tests", &said, "test result: ok")
     })
+}
+
+/// Each suite once. How fast is not looked at.
+fn bench(host: &mut Vm) -> Result<()> {
+    host.console.check("dmesg -n 1")?;
+    let short = "--runs 1 --warmup 0 --min-ms 1 --no-noise";
+    let said = host.console.check(&format!("vireo bench --engines kvm --suite all --smp 2 {short} 2>&1"))?;
+    for part in ["guest-up", "csr-read", "sort", "n-body", "saxpy", "latency", "exits a request"] {
+        contains("the table", &said, part)?;
+    }
+    Ok(())
 }
 
 fn no_kvm_and_tcg_in_its_place(host: &mut Vm) -> Result<()> {
