@@ -95,6 +95,21 @@ fn listen(mut console: impl Read, lines: &Sender<Line>) {
 /// A process that ends with its owner, until it was waited for.
 struct Running(Option<Child>);
 
+impl Running {
+    /// Waits for the end, which `kill` brings about, and what the process used.
+    fn wait(mut self, kill: bool) -> std::io::Result<Ended> {
+        let mut child = self.0.take().expect("only this takes it");
+        if kill {
+            let _ = child.kill();
+        }
+        // `Child` would not say what was used.
+        let ended = wait(child.id());
+        // The process is gone: this only fails, and says that nobody else will wait.
+        let _ = child.wait();
+        ended
+    }
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
         if let Some(mut child) = self.0.take() {
@@ -129,7 +144,7 @@ pub fn run(job: &Job) -> Result<Option<Outcome>, BenchError> {
     let listener = std::thread::spawn(move || listen(console, &sender));
     let mut errors = child.stderr.take().expect("it is piped");
     let pid = child.id();
-    let mut child = Running(Some(child));
+    let child = Running(Some(child));
     let errors = std::thread::spawn(move || {
         let mut text = Vec::new();
         // Enough for any reason; the rest is read and dropped, so that the process does not wait.
@@ -148,11 +163,7 @@ pub fn run(job: &Job) -> Result<Option<Outcome>, BenchError> {
     if heard == Heard::Stopped {
         return Ok(None);
     }
-    let mut process = child.0.take().expect("it was put there above");
-    if heard == Heard::Silence {
-        let _ = process.kill();
-    }
-    let ended = wait(&process);
+    let ended = child.wait(heard == Heard::Silence);
     outcome.wall = started.elapsed();
     let _ = listener.join();
     let errors = errors.join().unwrap_or_default();
@@ -330,9 +341,9 @@ struct Ended {
 }
 
 /// Waits for the process, with what it used.
-fn wait(child: &Child) -> std::io::Result<Ended> {
+fn wait(pid: u32) -> std::io::Result<Ended> {
     use std::os::unix::process::ExitStatusExt;
-    let pid = child.id().cast_signed();
+    let pid = pid.cast_signed();
     let mut status = 0;
     // SAFETY: all-zero is a valid `rusage`.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };

@@ -49,7 +49,7 @@ fn of_sorted(sorted: &[f64], q: f64) -> Option<f64> {
 /// whoever shows it says how many there are.
 pub fn estimate(values: &[f64]) -> Option<Estimate> {
     let median = median(values)?;
-    let mut rng = Rng(0x5eed_0f_be4c);
+    let mut rng = Rng(0x5eed_be4c);
     let mut resample = vec![0.0; values.len()];
     let mut medians = Vec::with_capacity(RESAMPLES);
     for _ in 0..RESAMPLES {
@@ -64,7 +64,7 @@ pub fn estimate(values: &[f64]) -> Option<Estimate> {
 /// The median of `over` by that of `under`, for samples that are no pairs; `None` if either is empty.
 pub fn ratio_of_medians(over: &[f64], under: &[f64]) -> Option<Estimate> {
     let ratio = median(over)? / median(under)?;
-    let mut rng = Rng(0x5eed_0f_2a71);
+    let mut rng = Rng(0x5eed_2a71);
     let mut draw = |values: &[f64]| {
         let mut resample: Vec<f64> = (0..values.len()).map(|_| values[rng.below(values.len())]).collect();
         resample.sort_by(f64::total_cmp);

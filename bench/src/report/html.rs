@@ -248,7 +248,7 @@ fn exits(report: &Report, engines: &[&EngineRecord]) -> String {
 /// The same for a request of a device.
 fn exits_a_request(report: &Report, engines: &[&EngineRecord], kinds: &[&str]) -> String {
     let mut rows = Vec::new();
-    for b in &report.benchmarks {
+    for b in report.benchmarks.iter().filter(|b| b.unit == "request") {
         for e in engines {
             let Some(outcome) = b.results.get(&e.name).filter(|o| !o.exits.is_empty()) else { continue };
             let part = |kind: &&str| ((*kind).to_owned(), outcome.exits.get(*kind).copied().unwrap_or(0.0));

@@ -99,7 +99,7 @@ fn suite_table(report: &Report, suite: &str) -> String {
 
 /// Exits a request, by kind, where engines count them.
 fn exits(report: &Report) -> String {
-    let counted = |b: &&Benchmark| b.results.values().any(|o| !o.exits.is_empty());
+    let counted = |b: &&Benchmark| b.unit == "request" && b.results.values().any(|o| !o.exits.is_empty());
     let mut text = String::new();
     for b in report.benchmarks.iter().filter(counted) {
         for engine in columns(report) {
