@@ -67,7 +67,9 @@ const NO_PROGRAMS: &[(&str, &str)] = &[
     ("triggers", STATE),
     ("two_stages", STATE),
     ("virtual_instructions", STATE),
+    ("bench_kernels", "calculates what the embedded guest does on every RISC-V hart"),
     ("demo_rebuild", "runs cargo"),
+    ("bench_guest", STARTS),
     ("command_line", STARTS),
     ("terminal", STARTS),
 ];
