@@ -77,8 +77,12 @@ impl EngineChips {
 
     /// Puts a state of chips of the board in place. The harts are stopped.
     pub fn set_state(&self, state: &ChipsState) -> Result<(), AccelError> {
+        self.put(&mut self.inputs(), state)
+    }
+
+    /// With the wires' lock held.
+    fn put(&self, inputs: &mut Sources, state: &ChipsState) -> Result<(), AccelError> {
         let Some(chips) = self.chips.get() else { return Ok(()) };
-        let mut inputs = self.inputs();
         let aplic = state.aplic.as_ref().map(|core| core.supervisor().registers());
         if let Some(registers) = &aplic {
             *inputs = registers.inputs;
@@ -89,15 +93,15 @@ impl EngineChips {
         chips.set_state(&IrqchipState { aplic: aplic.map(to_engine), files })
     }
 
-    /// As out of reset; the wires stay as they are.
+    /// As out of reset; the wires stay as they are, and devices that drive them meanwhile wait.
     fn reset(&self) {
+        let mut inputs = self.inputs();
         let files = vec![InterruptFile::default(); (self.harts * self.level.files()) as usize];
         let mut aplic = self.aplic();
         if let Some(core) = &mut aplic {
-            let inputs = *self.inputs();
-            core.supervisor_mut().set_registers(&DomainRegisters { inputs, ..DomainRegisters::default() });
+            core.supervisor_mut().set_registers(&DomainRegisters { inputs: *inputs, ..DomainRegisters::default() });
         }
-        if let Err(error) = self.set_state(&ChipsState { aplic, files }) {
+        if let Err(error) = self.put(&mut inputs, &ChipsState { aplic, files }) {
             tracing::error!("the engine's interrupt controllers stay as they were: {}", crate::error_chain(&error));
         }
     }
