@@ -109,7 +109,12 @@ impl Work {
         std::thread::scope(|scope| {
             for _ in 0..threads {
                 let report = report.clone();
-                scope.spawn(move || report.send(self.thread()));
+                let thread = move || report.send(self.thread());
+                if let Err(error) = std::thread::Builder::new().spawn_scoped(scope, thread) {
+                    self.failed.store(true, Ordering::Relaxed);
+                    result = Err(error);
+                    break;
+                }
             }
             drop(report);
             loop {
