@@ -74,7 +74,7 @@ struct Args {
     /// Measure nothing: what changed from one result to another, and what is noise
     #[arg(long, num_args = 2, value_names = ["A.json", "B.json"])]
     compare: Option<Vec<PathBuf>>,
-    /// Measure nothing: show this result again (with --html as a page)
+    /// Measure nothing: show this result again (with --html as a page, with --svg as a picture)
     #[arg(long, value_name = "FILE", conflicts_with = "compare")]
     show: Option<PathBuf>,
     /// More words for the guest's command line
@@ -209,15 +209,15 @@ fn show(args: &Args, report: &result::Report) -> Result<ExitCode, BenchError> {
     print!("{}", table::text(report));
     if let Some(path) = &args.json {
         report.write(path)?;
-        println!("result: {}", path.display());
+        println!("result:  {}", path.display());
     }
-    if let Some(path) = &args.html {
-        std::fs::write(path, html::page(report)).map_err(|source| BenchError::File {
-            doing: "write",
-            path: path.clone(),
-            source,
-        })?;
-        println!("page:   {}", path.display());
+    type Draw = fn(&result::Report) -> String;
+    for (path, draw, what) in [(&args.html, html::page as Draw, "page:   "), (&args.svg, html::picture, "picture:")] {
+        if let Some(path) = path {
+            let failed = |source| BenchError::File { doing: "write", path: path.clone(), source };
+            std::fs::write(path, draw(report)).map_err(failed)?;
+            println!("{what} {}", path.display());
+        }
     }
     Ok(match (report.complete, report.failures().next()) {
         (_, Some(_)) => ExitCode::FAILURE,

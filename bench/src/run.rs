@@ -167,6 +167,11 @@ pub fn run(job: &Job) -> Result<Option<Outcome>, BenchError> {
     outcome.wall = started.elapsed();
     let _ = listener.join();
     let errors = errors.join().unwrap_or_default();
+    // Ctrl-C on a terminal reaches the process, too, and it may have ended of it before this side looked.
+    let whole = follower.done && outcome.broken.is_none();
+    if job.stop.load(Ordering::SeqCst) && !whole {
+        return Ok(None);
+    }
     match ended {
         Ok(ended) => {
             (outcome.cpu, outcome.peak_rss_kib) = (ended.cpu, ended.peak_rss_kib);
@@ -291,7 +296,8 @@ impl Follower<'_> {
                 Some((begun, at)) if begun == name => {
                     let host = line.begin - at;
                     let timebase = outcome.guest.as_ref().map_or(1, |g| g.timebase);
-                    let guest = Duration::from_secs_f64(ticks as f64 / timebase as f64);
+                    // A clock that ran backwards tells any number.
+                    let guest = Duration::try_from_secs_f64(ticks as f64 / timebase as f64).unwrap_or(Duration::MAX);
                     match host * 2 < guest {
                         true => outcome.missed.push(name),
                         false => outcome.rounds.push(Round { name, n, total, host, guest_ticks: ticks }),
@@ -387,6 +393,10 @@ mod tests {
 
     /// A program that plays an engine.
     fn play(script: &str) -> Option<Outcome> {
+        play_until(script, &AtomicBool::new(false))
+    }
+
+    fn play_until(script: &str, stop: &AtomicBool) -> Option<Outcome> {
         let dir = tempfile::tempdir().unwrap();
         let program = dir.path().join("engine");
         std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
@@ -410,8 +420,7 @@ mod tests {
             net: false,
             vector: false,
         };
-        let stop = AtomicBool::new(script.contains("sleep 1000"));
-        let job = Job { engine: &engine, board: &board, pin: &[], scratch: dir.path(), stop: &stop, watch: &|_| () };
+        let job = Job { engine: &engine, board: &board, pin: &[], scratch: dir.path(), stop, watch: &|_| () };
         run(&job).unwrap()
     }
 
@@ -464,7 +473,29 @@ mod tests {
 
     #[test]
     fn the_user_may_stop_it() {
-        assert!(play("sleep 1000").is_none());
+        assert!(play_until("sleep 1000", &AtomicBool::new(true)).is_none());
+    }
+
+    /// The signal that stops this side reaches the engine first.
+    #[test]
+    fn a_process_that_the_user_ended_is_no_failure() {
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(Duration::from_millis(200));
+                stop.store(true, Ordering::SeqCst);
+            });
+            assert!(play_until(&format!("{HELLO}; exec >&- 2>&-; sleep 1; exit 130"), &stop).is_none());
+        });
+        let whole = play(&format!("{HELLO}; echo @done")).unwrap();
+        assert_eq!(whole.broken, None);
+    }
+
+    #[test]
+    fn a_guests_clock_may_run_backwards() {
+        let ticks = u64::MAX;
+        let said = format!("echo '@begin cpu/x'; echo '@end cpu/x n=1 ticks={ticks} check=ok'; echo @done");
+        assert_eq!(play(&said).unwrap().missed.len(), 1);
     }
 
     #[test]

@@ -141,17 +141,18 @@ fn interrupted(env: &Env) -> Result<()> {
 fn again(env: &Env) -> Result<()> {
     let dir = scratch()?;
     let file = |name: &str| dir.path().join(name).to_str().map(str::to_owned).context("a path that is not UTF-8");
-    let (json, html) = (file("a.json")?, file("a.html")?);
+    let (json, html, svg) = (file("a.json")?, file("a.html")?, file("a.svg")?);
     let args = ["--suite", "cpu", "--engines", "tcg", "--runs", "2", "--min-ms", "1", "--json", &json];
     let first = good(env, &args)?;
     contains("the table", &first, "noise: tcg against itself")?;
-    let shown = good(env, &["--show", &json, "--html", &html])?;
+    let shown = good(env, &["--show", &json, "--html", &html, "--svg", &svg])?;
     contains("the table again", &shown, "sort")?;
     let page = std::fs::read_to_string(&html)?;
     contains("the page", &page, "</html>")?;
     if page.contains("http:") || page.contains("https:") {
         bail!("the page needs another place");
     }
+    contains("the picture", &std::fs::read_to_string(&svg)?, "</svg>")?;
     let compared = good(env, &["--compare", &json, &json])?;
     contains("the comparison", &compared, "0 faster, 0 slower")
 }
