@@ -133,10 +133,18 @@ fn run(args: &Args, words: &[String]) -> Result<ExitCode, BenchError> {
     show(args, &report)
 }
 
+/// More than anybody waits for.
+const RUNS_MAX: usize = 1_000_000;
+
 fn plan(args: &Args, words: &[String]) -> Result<Plan, BenchError> {
     let bad = |text: String| Err(BenchError::Argument(text));
     if args.runs == 0 {
         return bad("--runs 0 measures nothing; give 1 or more".to_owned());
+    }
+    for (option, runs) in [("--runs", args.runs), ("--warmup", args.warmup)] {
+        if runs > RUNS_MAX {
+            return bad(format!("{option} {runs}: at most {RUNS_MAX}"));
+        }
     }
     if args.smp == 0 || args.smp > 512 {
         return bad(format!("--smp {}: a machine has 1 to 512 harts", args.smp));
@@ -289,6 +297,8 @@ mod tests {
     fn bad_arguments_name_what_is_allowed() {
         for (line, part) in [
             ("--runs 0", "1 or more"),
+            ("--runs 18446744073709551615", "at most 1000000"),
+            ("--warmup 1000001", "at most 1000000"),
             ("--smp 0", "1 to 512"),
             ("--min-ms 0", "1 to 60000"),
             ("--suite cpu,games", "no suite 'games'; there are boot, micro"),

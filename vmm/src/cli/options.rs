@@ -7,7 +7,8 @@ use clap::{ArgAction, Parser};
 #[command(
     name = "vireo",
     about = "Runs RISC-V virtual machines: the board `virt`, under KVM or the built-in translator (tcg).",
-    override_usage = "vireo [options]\n       Without options the built-in demo guest starts.",
+    override_usage = "vireo [options]\n       vireo bench [options]   compares engines (vireo bench -h)\n       \
+                      Without options the built-in demo guest starts.",
     after_help = "Most options accept `help` as their value. A comma inside a value is written `,,`.\n\
                   On the terminal: Ctrl-A X ends the machine, Ctrl-A H lists the other keys.",
     disable_help_flag = true,
