@@ -3,9 +3,10 @@
 
 use std::fmt::Write;
 
-/// Text in XML.
+/// Text in XML, also between quotes of either kind.
 pub fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+    let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    text.replace('"', "&quot;").replace('\'', "&#39;")
 }
 
 /// A value with the interval around it.
@@ -247,8 +248,8 @@ mod tests {
     #[test]
     fn names_cannot_break_the_drawing() {
         let rows = [Row { label: "<b>&".into(), marks: vec![Mark { series: 0, value: 2.0, low: 1.9, high: 2.1 }] }];
-        let svg = ratio_rows(&rows, "a \"title\"");
+        let svg = ratio_rows(&rows, "one's \"title\"");
         assert!(svg.contains("&lt;b&gt;&amp;") && !svg.contains("<b>"));
-        assert!(svg.contains("a &quot;title&quot;"));
+        assert!(svg.contains("aria-label='one&#39;s &quot;title&quot;'"), "{svg}");
     }
 }
