@@ -1,13 +1,14 @@
 //! Faults of instructions that KVM leaves to us and that nothing answers. KVM has no call for such a trap, so that it is
 //! made here, as the specification has the hart take it: a load or store access fault at the instruction, with its
-//! virtual address; an illegal instruction, with its encoding.
+//! virtual address; an illegal instruction, with its encoding. Accesses to devices that the kernel does not hand on are such
+//! faults, too.
 //!
 //! Privileged spec, "Supervisor Cause Register (scause)".
 
 use std::sync::atomic::Ordering;
 
 use arch::ext::IsaConfig;
-use arch::isa::{Decoder, insn_len};
+use arch::isa::{Decoder, Insn, insn_len};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
 
 use crate::tcg::mmu::walk::{Access, PhysMem, Regime, translate};
@@ -53,6 +54,41 @@ pub fn take_fetch(s: &mut HartState, isa: &IsaConfig, ram: &GuestRam) -> bool {
     let epc = s.pc;
     take_trap(s, isa, Access::Fetch.access_fault(va), epc);
     true
+}
+
+/// The same for an access to a device that the kernel cannot take apart: an atomic one, one of floating-point or vector
+/// registers, one that is not aligned. Whether the instruction at the pc is a load or store at all.
+pub fn take_access(s: &mut HartState, isa: &IsaConfig, ram: &GuestRam) -> bool {
+    let Some(raw) = instruction(s, isa, ram) else { return false };
+    let Some(insn) = Decoder::new(isa).decode(raw) else { return false };
+    let Some(access) = access(&insn) else { return false };
+    // Which element of a vector it was is not known, and then none is told.
+    let va = if is_vector(&insn) { 0 } else { s.x[usize::from(insn.rs1)].wrapping_add(displacement(&insn, raw)) };
+    let epc = s.pc;
+    take_trap(s, isa, access.access_fault(va), epc);
+    true
+}
+
+/// What the instruction does to memory, by its major opcode.
+fn access(insn: &Insn) -> Option<Access> {
+    let bits = insn.op.row().pattern.bits;
+    match bits & 0x7f {
+        // LOAD, LOAD-FP, STORE and STORE-FP.
+        0x03 | 0x07 => Some(Access::Load),
+        0x23 | 0x27 => Some(Access::Store),
+        // AMO: LR and the loads with acquire order only load.
+        0x2f if matches!(bits >> 27, 0b00010 | 0b00110) => Some(Access::Load),
+        0x2f => Some(Access::Store),
+        // MISC-MEM: the cache-block operations.
+        0x0f if bits >> 12 & 7 == 2 => Some(Access::Store),
+        _ => None,
+    }
+}
+
+/// Of the widths that LOAD-FP and STORE-FP have, 1 to 4 are scalar.
+fn is_vector(insn: &Insn) -> bool {
+    let bits = insn.op.row().pattern.bits;
+    matches!(bits & 0x7f, 0x07 | 0x27) && !(1..=4).contains(&(bits >> 12 & 7))
 }
 
 /// Where `va` is in physical memory, for execution.
@@ -130,6 +166,45 @@ mod tests {
         let mut s = start(RAM + 0x1000);
         assert!(!take_fetch(&mut s, &isa, &ram));
         assert_eq!(s, start(RAM + 0x1000));
+    }
+
+    #[test]
+    fn accesses_that_cannot_be_taken_apart_are_faults_and_others_are_left_alone() {
+        let (ram, isa) = (ram(), arch::model::parse("max").unwrap());
+        let start = |raw: u32| {
+            ram.write_obj(raw, GuestAddress(RAM + 0x1000)).unwrap();
+            let mut s = reset_supervisor(&isa, 0, RAM + 0x1000, 0);
+            (s.x[8], s.x[11], s.csr.stvec) = (0x1000_0010, 0x1000_0002, RAM + 0x2000);
+            s
+        };
+        for (raw, cause, tval) in [
+            // amoadd.d a0, a0, (a1); lr.w a0, (a1); sc.w a0, a0, (a1); cbo.zero (a1).
+            (0x00a5_b52f, 7, 0x1000_0002),
+            (0x1005_a52f, 5, 0x1000_0002),
+            (0x18a5_a52f, 7, 0x1000_0002),
+            (0x0045_a00f, 7, 0x1000_0002),
+            // fld fa0, 8(a1); fsw fa0, 8(a1); c.fld fa0, 8(s0).
+            (0x0085_b507, 5, 0x1000_000a),
+            (0x00a5_a427, 7, 0x1000_000a),
+            (0x2408, 5, 0x1000_0018),
+            // vle64.v v1, (a1); vse8.v v1, (a1).
+            (0x0205_f087, 5, 0),
+            (0x0205_80a7, 7, 0),
+            // lw a0, 0(a1), not aligned.
+            (0x0005_a503, 5, 0x1000_0002),
+        ] {
+            let mut s = start(raw);
+            assert!(take_access(&mut s, &isa, &ram), "{raw:#x}");
+            let got = (s.pc, s.csr.sepc, s.csr.scause, s.csr.stval);
+            assert_eq!(got, (RAM + 0x2000, RAM + 0x1000, cause, tval), "{raw:#x}");
+        }
+        // add a0, a0, a1; fence; jalr a1; ecall; what is no instruction.
+        for raw in [0x00b5_0533, 0x0ff0_000f, 0x0005_80e7, 0x73, 0xffff_ffff] {
+            let mut s = start(raw);
+            let before = s.clone();
+            assert!(!take_access(&mut s, &isa, &ram), "{raw:#x}");
+            assert_eq!(s, before);
+        }
     }
 
     #[test]

@@ -284,12 +284,13 @@ impl KvmVcpu {
                 self.unfinished = false;
                 return Ok(self.take_kick().then_some(VcpuExit::Kicked));
             }
-            // So the kernel leaves a fetch from where there is no memory.
-            Err(e) if e.errno() == libc::EOPNOTSUPP => {
+            // So the kernel leaves a fetch from where there is no memory, and what it cannot make an exit of.
+            Err(e) if [libc::EOPNOTSUPP, libc::EIO].contains(&e.errno()) => {
                 self.unfinished = false;
                 let failed = |e| self.error("deliver an access fault", e);
                 let mut s = self.load().map_err(failed)?;
-                if !fault::take_fetch(&mut s, &self.config.isa, &self.config.ram) {
+                let (isa, ram) = (&self.config.isa, &self.config.ram);
+                if !fault::take_fetch(&mut s, isa, ram) && !fault::take_access(&mut s, isa, ram) {
                     return Err(self.error("run the guest", e.into()));
                 }
                 state::store_trap(&Registers(&self.fd), &s).map_err(failed)?;

@@ -60,6 +60,7 @@ fn trap_of(op: Op, cause: u64) {
         match op {
             Op::Sd => a.s(op, 14, 13, 8),
             Op::Jalr => a.i(op, 1, 13, 0),
+            Op::AmoaddD => a.amo(op, 14, 14, 13, 0),
             _ => a.i(op, 14, 13, 8),
         };
         a.li(14, 1);
@@ -68,7 +69,11 @@ fn trap_of(op: Op, cause: u64) {
     m.harts[0].set_state(&start);
     let s = finish(&mut m.guest.harts[0]);
     let fetch = op == Op::Jalr;
-    let (epc, tval) = if fetch { (NOWHERE, NOWHERE) } else { (CODE + 64, NOWHERE + 8) };
+    let (epc, tval) = match op {
+        Op::Jalr => (NOWHERE, NOWHERE),
+        Op::AmoaddD => (CODE + 64, NOWHERE),
+        _ => (CODE + 64, NOWHERE + 8),
+    };
     assert_eq!((s.csr.scause, s.csr.sepc, s.csr.stval), (cause, epc, tval), "{op:?}");
     assert_eq!(s.x[14], 7, "{op:?}");
     assert_eq!(s.x[1], if fetch { CODE + 68 } else { 0 });
@@ -80,6 +85,8 @@ fn accesses_of_nowhere_are_faults() {
     trap_of(Op::Ld, 5);
     trap_of(Op::Sd, 7);
     trap_of(Op::Jalr, 1);
+    // The kernel makes no exit of it.
+    trap_of(Op::AmoaddD, 7);
 }
 
 #[test]
