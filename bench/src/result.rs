@@ -49,13 +49,18 @@ pub struct Settings {
     pub suites: Vec<String>,
     /// Runs that count.
     pub runs: usize,
-    /// Runs before them that do not.
+    /// Runs before them that do not; there was one before results said so.
+    #[serde(default = "one")]
     pub warmup: usize,
     pub harts: u32,
     /// Length of a timed round by the guest's clock.
     pub min_ms: u64,
     /// Host CPUs of the vCPU threads, by hart; empty: not pinned.
     pub pin: Vec<u32>,
+}
+
+fn one() -> usize {
+    1
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -215,6 +220,10 @@ mod tests {
         let report = testing::report(1.0);
         report.write(&path).unwrap();
         assert_eq!(Report::read(&path).unwrap(), report);
+        // A field that came later.
+        let older = std::fs::read_to_string(&path).unwrap().replace("\"warmup\"", "\"another\"");
+        std::fs::write(&path, older).unwrap();
+        assert_eq!(Report::read(&path).unwrap().settings.warmup, 1);
     }
 
     #[test]

@@ -308,6 +308,15 @@ mod tests {
     }
 
     #[test]
+    fn there_are_colours_for_all_kinds_of_exits() {
+        // The translator has eight kinds, and KVM seven.
+        for i in 0..15 {
+            assert!(STYLE.contains(&format!(".s{i} {{ fill: var(--c{i}); }}")), "s{i}");
+            assert_eq!(STYLE.matches(&format!("--c{i}: ")).count(), 2, "c{i}, on light and on dark ground");
+        }
+    }
+
+    #[test]
     fn tags_are_closed() {
         let page = page(&testing::failed_report());
         for tag in ["svg", "section", "figure", "ul", "dl", "main", "pre", "text", "li"] {
