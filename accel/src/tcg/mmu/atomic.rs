@@ -2,10 +2,12 @@
 //!
 //! Load-reserved and store-conditional are elsewhere. An address that is not a multiple of the access's size raises an
 //! exception, unless the hart has Zama16b and all bytes lie in one naturally aligned block of 16: then the access is
-//! performed as a compare-and-swap of the block. Hosts that have none keep such accesses, and AMOCAS.Q, apart from each
-//! other by a lock of the process; narrower accesses of other harts may come between their halves there.
+//! performed as a compare-and-swap of the block. Hosts that have none do such accesses, and AMOCAS.Q, half by half under a
+//! lock that the other atomics take there, too: none of them is lost or comes between. A plain access of another hart may
+//! see one half changed and not yet the other.
 
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use arch::ext::Ext;
 
@@ -93,6 +95,7 @@ fn update(host: *mut u8, width: Width, f: impl Fn(u64) -> Option<u64>) -> u64 {
     if host as u64 & (width.bytes() - 1) != 0 {
         return update_in_granule(host, width, f);
     }
+    let _lock = (!has_cas_16()).then(|| lock_of(host));
     macro_rules! on {
         ($atomic:ty, $int:ty) => {{
             // SAFETY: the caller translated an aligned access of this width; guest RAM is only reached by raw pointers
@@ -128,11 +131,27 @@ fn update_in_granule(host: *mut u8, width: Width, f: impl Fn(u64) -> Option<u64>
     }
 }
 
+/// Whether the host compares and swaps 16 bytes.
+fn has_cas_16() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return is_x86_feature_detected!("cmpxchg16b");
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+}
+
+/// The lock of the granule with this address, on hosts without such an instruction. Harts that use different memory
+/// seldom meet.
+fn lock_of(place: *const u8) -> MutexGuard<'static, ()> {
+    static LOCKS: [Mutex<()>; 64] = [const { Mutex::new(()) }; 64];
+    let lock = &LOCKS[(place as u64 / GRANULE) as usize % LOCKS.len()];
+    lock.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Stores `new` at the aligned `place` if it holds `expected`; returns what it held.
 fn cas_16(place: *mut u128, expected: u128, new: u128) -> u128 {
     debug_assert!(place.is_aligned());
     #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("cmpxchg16b") {
+    if has_cas_16() {
         // SAFETY: the host has the instruction; the caller translated 16 aligned bytes at `place`.
         return unsafe { cas_16_native(place, expected, new) };
     }
@@ -163,17 +182,26 @@ unsafe fn cas_16_native(place: *mut u128, expected: u128, new: u128) -> u128 {
     u128::from(low) | u128::from(high) << 64
 }
 
-/// Where the host has no such instruction.
+/// Where the host has no such instruction. Plain stores of other harts are not overwritten.
 fn cas_16_locked(place: *mut u128, expected: u128, new: u128) -> u128 {
-    static LOCK: std::sync::Mutex<()> = std::sync::Mutex::new(());
-    let _lock = LOCK.lock().unwrap_or_else(|e| e.into_inner());
+    let _lock = lock_of(place.cast());
     let halves = place.cast::<AtomicU64>();
     // SAFETY: as in `cas_16`.
     let (low, high) = unsafe { (&*halves, &*halves.add(1)) };
-    let old = u128::from(low.load(Ordering::SeqCst)) | u128::from(high.load(Ordering::SeqCst)) << 64;
-    if old == expected {
-        low.store(new as u64, Ordering::SeqCst);
-        high.store((new >> 64) as u64, Ordering::SeqCst);
+    let whole = |low: u64, high: u64| u128::from(low) | u128::from(high) << 64;
+    let old = whole(low.load(Ordering::SeqCst), high.load(Ordering::SeqCst));
+    if old != expected {
+        return old;
+    }
+    let (from, to) = ((expected as u64, (expected >> 64) as u64), (new as u64, (new >> 64) as u64));
+    let exchange = |half: &AtomicU64, from, to| half.compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst);
+    if let Err(seen) = exchange(low, from.0, to.0) {
+        return whole(seen, from.1);
+    }
+    if let Err(seen) = exchange(high, from.1, to.1) {
+        // Nothing was exchanged after all, unless somebody has stored there meanwhile: then that stands.
+        let _ = exchange(low, to.0, from.0);
+        return whole(from.0, seen);
     }
     old
 }
@@ -209,6 +237,39 @@ mod tests {
                 assert_eq!(b.0, block().0);
             }
         }
+    }
+
+    #[test]
+    fn halves_under_the_lock_lose_nothing() {
+        const N: u64 = 20_000;
+        let mut b = Block([0; 16]);
+        let place = (&raw mut b).cast::<u128>() as usize;
+        std::thread::scope(|threads| {
+            // A plain counter in the high half, and one of six bytes across both.
+            threads.spawn(move || {
+                // SAFETY: `b` outlives the threads.
+                let half = unsafe { &*((place + 12) as *const AtomicU32) };
+                for _ in 0..N {
+                    half.fetch_add(1, Ordering::SeqCst);
+                }
+            });
+            threads.spawn(move || {
+                for _ in 0..N {
+                    let mut expected = 0;
+                    loop {
+                        let counter = (expected >> 48 & 0xffff_ffff) + 1;
+                        let new = expected & !(0xffff_ffff << 48) | counter << 48;
+                        let seen = cas_16_locked(place as *mut u128, expected, new);
+                        if seen == expected {
+                            break;
+                        }
+                        expected = seen;
+                    }
+                }
+            });
+        });
+        let end = u128::from_le_bytes(b.0);
+        assert_eq!((end >> 96, end >> 48 & 0xffff_ffff), (u128::from(N), u128::from(N)));
     }
 
     #[test]
