@@ -99,7 +99,13 @@ pub fn measure(plan: &Plan, watch: &dyn Watch, stop: &AtomicBool) -> Result<Repo
                     stop,
                     watch: &watcher,
                 };
-                let Some(outcome) = run::run(&job)? else { break 'runs };
+                let outcome = match run::run(&job) {
+                    Ok(Some(outcome)) => outcome,
+                    Ok(None) => break 'runs,
+                    Err(e) if report.processes.is_empty() => return Err(e),
+                    // What was measured before is kept; such a run counts as one that came to no good end.
+                    Err(e) => run::Outcome { broken: Some(e.to_string()), ..run::Outcome::default() },
+                };
                 done += 1;
                 if let Some(why) = &outcome.broken {
                     watch.tell(&format!("{} in {suite}: {why}", seat.name));
@@ -142,6 +148,9 @@ fn count_exits(
         watch.benchmark(&format!("exits of {text}"));
         let job = Job { engine, board: &board, pin: &plan.settings.pin, scratch, stop, watch: &|_| () };
         let Some(outcome) = run::run(&job)? else { return Ok(()) };
+        if let Some(why) = &outcome.broken {
+            watch.tell(&format!("{} in io, when its exits were counted: {why}", engine.name));
+        }
         let Some(name) = only else {
             idle = outcome.exits;
             if idle.is_empty() {
