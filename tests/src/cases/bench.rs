@@ -17,8 +17,8 @@ pub const CASES: &[Case] = &[
     Case { name: "real programs in the Debian guest", run: linux },
     Case { name: "a wrong result fails", run: wrong_result },
     Case { name: "Ctrl-C keeps what is done", run: interrupted },
-    Case { name: "a result is shown again, compared, and made a page", run: again },
-    Case { name: "bad arguments, bad files, engines that are not there", run: bad_input },
+    Case { name: "shown again, compared, made a page", run: again },
+    Case { name: "bad arguments, files and engines", run: bad_input },
 ];
 
 fn run(env: &Env, args: &[&str]) -> Result<Output> {
