@@ -32,6 +32,9 @@ const OUR_SCALE: u8 = 4;
 const DEFAULT_MSS: usize = 536;
 /// Smaller values in a SYN are raised to this: one byte a frame helps nobody.
 const MIN_MSS: usize = 64;
+/// How long an acknowledgement waits for data to carry it. Far below the half second that is allowed (RFC 9293, section
+/// 3.8.6.3): a guest that sends two small pieces one after the other waits so long between them.
+const ACK_DELAY: Duration = Duration::from_millis(2);
 /// Data of the largest segment: what an IPv4 packet holds.
 const MAX_SEGMENT: usize = 65_535 - 40;
 
@@ -69,8 +72,8 @@ pub struct Flow {
     pub mac: Option<Mac>,
     pub phase: Phase,
     pub last_used: Instant,
-    /// When `on_timer` is due.
-    pub deadline: Option<Instant>,
+    /// When the guest's silence counts.
+    deadline: Option<Instant>,
     /// In the table's list of flows that may have something to send.
     pub queued: bool,
     /// The earliest entry of this flow in the table's timer heap.
@@ -103,6 +106,8 @@ pub struct Flow {
     host_eof: bool,
     fin_acked: bool,
 
+    /// When an acknowledgement is due that data for the guest may still carry.
+    ack_by: Option<Instant>,
     /// Acknowledgements due: one, or several when the guest must see duplicates to notice a loss.
     acks: u32,
     syn_now: bool,
@@ -150,6 +155,7 @@ impl Flow {
             host_readable: false,
             host_eof: false,
             fin_acked: false,
+            ack_by: None,
             acks: 0,
             syn_now: false,
             probe_now: false,
@@ -193,6 +199,11 @@ impl Flow {
     /// Bytes of memory in its buffers.
     pub fn buffered(&self) -> usize {
         self.rx.capacity() + self.tx.capacity()
+    }
+
+    /// When [`Flow::on_time`] wants to be called.
+    pub fn due(&self) -> Option<Instant> {
+        [self.deadline, self.ack_by].into_iter().flatten().min()
     }
 
     /// An acknowledgement is due; data on its way will carry it.
@@ -420,7 +431,7 @@ impl Flow {
         if !self.on_ack(segment, now) {
             return;
         }
-        self.on_data(segment, offset, lan);
+        self.on_data(segment, offset, lan, now);
     }
 
     /// Takes acknowledgement and window; `false` if the segment acknowledges what was never sent.
@@ -500,7 +511,7 @@ impl Flow {
     }
 
     /// Takes data and FIN. `offset`: the segment's place relative to what is expected.
-    fn on_data(&mut self, segment: &Segment<'_>, offset: i32, lan: &mut Lan) {
+    fn on_data(&mut self, segment: &Segment<'_>, offset: i32, lan: &mut Lan, now: Instant) {
         if segment.len() == 0 {
             // A keep-alive or window probe below the window wants an answer.
             if offset != 0 {
@@ -513,7 +524,14 @@ impl Flow {
             self.acks = (self.acks + 1).min(3);
             return;
         }
-        self.ack_soon();
+        // A request: its answer will probably carry the acknowledgement, and save the guest an interrupt. No more than
+        // every second segment waits (RFC 9293, section 3.8.6.3).
+        let small = offset == 0 && segment.data.len() < self.mss && !segment.flags.contains(Flags::FIN);
+        if small && self.acks == 0 && self.ack_by.is_none() && !self.guest_fin {
+            self.ack_by = Some(now + ACK_DELAY);
+        } else {
+            self.ack_soon();
+        }
         if self.guest_fin {
             return;
         }
@@ -524,6 +542,9 @@ impl Flow {
         if accepted > 0 {
             self.rcv_next = self.rcv_next.wrapping_add(accepted as u32);
             self.deliver(&data[..accepted], lan);
+        }
+        if accepted < data.len() {
+            self.ack_soon();
         }
         if segment.flags.contains(Flags::FIN) && accepted == data.len() {
             self.rcv_next = self.rcv_next.wrapping_add(1);
@@ -678,6 +699,9 @@ impl Flow {
         let window = (window >> scale).min(u32::from(u16::MAX));
         let pure = flags == Flags::ACK && data.1 == 0;
         self.acks = if self.acks > 1 { self.acks - u32::from(pure) } else { 0 };
+        if flags.contains(Flags::ACK) {
+            self.ack_by = None;
+        }
         let header = Header {
             mac: self.mac.unwrap_or(super::super::lan::BROADCAST),
             src: self.remote,
@@ -698,8 +722,19 @@ impl Flow {
         limit.saturating_sub(self.rx.len())
     }
 
+    /// The moment that `due` names has come.
+    pub fn on_time(&mut self, paused: bool, now: Instant) {
+        if self.ack_by.is_some_and(|at| at <= now) {
+            self.ack_by = None;
+            self.ack_soon();
+        }
+        if self.deadline.is_some_and(|at| at <= now) {
+            self.on_timer(paused, now);
+        }
+    }
+
     /// `deadline` has passed. While the guest takes no frames (`paused`) time does not count against it.
-    pub fn on_timer(&mut self, paused: bool, now: Instant) {
+    fn on_timer(&mut self, paused: bool, now: Instant) {
         self.deadline = None;
         if paused && self.phase != Phase::SynSent {
             self.deadline = Some(now + self.rto);

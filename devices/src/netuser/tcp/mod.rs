@@ -312,7 +312,7 @@ impl Tcp {
 
     fn schedule(&mut self, key: Key) {
         let flow = &mut self.flows[key];
-        if let Some(deadline) = flow.deadline
+        if let Some(deadline) = flow.due()
             && flow.timer_at.is_none_or(|at| deadline < at)
         {
             flow.timer_at = Some(deadline);
@@ -357,8 +357,8 @@ impl Tcp {
             self.timers.pop();
             let Some(flow) = self.flows.get_mut(key).filter(|f| f.timer_at == Some(at)) else { continue };
             flow.timer_at = None;
-            if flow.deadline.is_some_and(|deadline| deadline <= now) {
-                flow.on_timer(paused, now);
+            if flow.due().is_some_and(|due| due <= now) {
+                flow.on_time(paused, now);
                 self.touch(key);
             } else {
                 self.schedule(key);

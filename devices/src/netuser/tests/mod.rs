@@ -120,15 +120,7 @@ impl World {
 
     /// Lets everything happen that can happen now. `false` if nothing did.
     pub fn turn(&mut self) -> bool {
-        let mut busy = false;
-        let time = self.time();
-        self.iface.poll(time, &mut self.wire, &mut self.sockets);
-        while let Some(frame) = self.wire.from_guest.pop_front() {
-            busy = true;
-            if !(self.wire.lose)(&frame) {
-                self.inject(&frame);
-            }
-        }
+        let mut busy = self.guest_turn();
         self.net.service(Instant::now());
         while self.wire.to_guest.len() < 256
             && let Some((hdr, len)) = self.net.recv(&mut self.buf)
@@ -141,6 +133,20 @@ impl World {
             }
         }
         busy || !self.wire.to_guest.is_empty()
+    }
+
+    /// The guest alone has its turn. `false` if it sent nothing.
+    pub fn guest_turn(&mut self) -> bool {
+        let mut busy = false;
+        let time = self.time();
+        self.iface.poll(time, &mut self.wire, &mut self.sockets);
+        while let Some(frame) = self.wire.from_guest.pop_front() {
+            busy = true;
+            if !(self.wire.lose)(&frame) {
+                self.inject(&frame);
+            }
+        }
+        busy
     }
 
     /// Sends a frame as the guest's card would.

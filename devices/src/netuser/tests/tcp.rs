@@ -1,7 +1,9 @@
 //! Connections both ways: data, closing, refusal, loss, bounds.
 
+use std::cell::Cell;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::rc::Rc;
 use std::thread::{JoinHandle, spawn};
 
 use smoltcp::socket::tcp::State;
@@ -106,6 +108,69 @@ fn guest_to_host_echo_without_offloads() {
 #[test]
 fn guest_to_host_echo_with_a_large_mtu() {
     echo_of(8 << 20, UserNetConfig { mtu: 65_535, ..Default::default() }, Offloads::CSUM);
+}
+
+/// Frames to the guest that hold no data, SYN or FIN: acknowledgements alone.
+fn count_acknowledgements(w: &mut World) -> Rc<Cell<usize>> {
+    let count = Rc::new(Cell::new(0));
+    let counter = Rc::clone(&count);
+    w.wire.lose = Box::new(move |frame| {
+        let to_guest = frame[..6] == GUEST_MAC;
+        let length = 14 + usize::from(u16::from_be_bytes([frame[16], frame[17]]));
+        let tcp = frame[12..14] == [8, 0] && frame[23] == 6;
+        // Data offset and flags of the TCP header behind an IP header without options.
+        if to_guest && tcp && 34 + usize::from(frame[46] >> 4) * 4 == length && frame[47] == 0x10 {
+            counter.set(counter.get() + 1);
+        }
+        false
+    });
+    count
+}
+
+#[test]
+fn an_answer_carries_the_acknowledgement() {
+    let (answered, answer) = std::sync::mpsc::channel();
+    let serve = move |mut stream: TcpStream| {
+        let mut buf = [0; 7];
+        while stream.read_exact(&mut buf).is_ok() {
+            stream.write_all(&buf).unwrap();
+            answered.send(()).unwrap();
+        }
+    };
+    let (address, thread) = service(serve, 1);
+    let mut w = World::new(UserNetConfig::default(), ALL);
+    let handle = w.tcp_socket(1 << 16);
+    w.connect(handle, through_gateway(address), 40_000);
+    w.until(|w| w.tcp(handle).may_send());
+    let alone = count_acknowledgements(&mut w);
+    for _ in 0..5 {
+        w.tcp(handle).send_slice(b"request").unwrap();
+        // The network looks at its sockets once the answer is there, however long that takes.
+        assert!(w.guest_turn());
+        answer.recv().unwrap();
+        w.until(|w| w.tcp(handle).recv_queue() == 7);
+        w.tcp(handle).recv(|data| (data.len(), ())).unwrap();
+        assert_eq!(alone.get(), 0);
+    }
+    w.tcp(handle).close();
+    finish(&mut w, thread);
+}
+
+#[test]
+fn without_an_answer_the_acknowledgement_comes_alone() {
+    let (address, thread) = service(|mut stream| assert!(stream.read_to_end(&mut Vec::new()).is_ok()), 1);
+    let mut w = World::new(UserNetConfig::default(), ALL);
+    let handle = w.tcp_socket(1 << 16);
+    w.connect(handle, through_gateway(address), 40_000);
+    w.until(|w| w.tcp(handle).may_send());
+    let alone = count_acknowledgements(&mut w);
+    for round in 1..=5 {
+        w.tcp(handle).send_slice(b"nobody answers").unwrap();
+        w.until(|w| w.tcp(handle).send_queue() == 0);
+        assert_eq!(alone.get(), round);
+    }
+    w.tcp(handle).close();
+    finish(&mut w, thread);
 }
 
 #[test]
