@@ -26,7 +26,7 @@ pub struct Linux {
 impl Linux {
     /// In `dir`, or where the project's own commands put them.
     pub fn find(dir: Option<&Path>) -> Result<Self, BenchError> {
-        let dir = dir.map_or_else(cache, Path::to_owned);
+        let dir = dir.map_or_else(|| cache_dir().unwrap_or_else(|| "vireo".into()).join("linux"), Path::to_owned);
         let file = |name: &str| {
             let path = dir.join(name);
             match File::open(&path) {
@@ -58,11 +58,16 @@ impl Linux {
     }
 }
 
-/// `linux` in `$VIREO_CACHE`, or in `vireo` of the user's cache.
-fn cache() -> PathBuf {
-    let set = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-    let user = || set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache"))).unwrap_or_default().join("vireo");
-    set("VIREO_CACHE").unwrap_or_else(user).join("linux")
+/// Where the project's own commands keep what they fetch and make: `$VIREO_CACHE`, or `vireo` of the user's cache.
+/// `None` without any of the variables.
+pub fn cache_dir() -> Option<PathBuf> {
+    let set = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    match (set("VIREO_CACHE"), set("XDG_CACHE_HOME"), set("HOME")) {
+        (Some(dir), _, _) => Some(dir),
+        (None, Some(dir), _) => Some(dir.join("vireo")),
+        (None, None, Some(home)) => Some(home.join(".cache/vireo")),
+        (None, None, None) => None,
+    }
 }
 
 #[cfg(test)]

@@ -200,6 +200,11 @@ impl Report {
         suites
     }
 
+    /// The engines to show, without second measurements of one for the noise.
+    pub fn shown(&self) -> Vec<&EngineRecord> {
+        self.engines.iter().filter(|e| e.again.is_none()).collect()
+    }
+
     /// Every benchmark that some engine got wrong.
     pub fn failures(&self) -> impl Iterator<Item = (&Benchmark, &str, &str)> {
         self.benchmarks.iter().flat_map(|b| {

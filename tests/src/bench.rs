@@ -134,10 +134,8 @@ fn memory_above_ram(pid: u32, ram: u64) -> Result<u64> {
     Ok(total - guest)
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    if values.len() % 2 == 1 { values[middle] } else { f64::midpoint(values[middle - 1], values[middle]) }
+fn median(values: Vec<f64>) -> f64 {
+    ::bench::stats::median(&values).expect("there is a run")
 }
 
 #[cfg(test)]

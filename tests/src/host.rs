@@ -154,13 +154,7 @@ pub fn target_dir() -> Result<PathBuf> {
 
 /// Where downloads and images are kept: `$VIREO_CACHE`, else the user's cache, else under the target directory.
 pub fn cache_dir() -> Result<PathBuf> {
-    let set = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-    let dir = match (set("VIREO_CACHE"), set("XDG_CACHE_HOME"), set("HOME")) {
-        (Some(dir), _, _) => dir,
-        (None, Some(dir), _) => dir.join("vireo"),
-        (None, None, Some(home)) => home.join(".cache/vireo"),
-        (None, None, None) => target_dir()?.join("kit"),
-    };
+    let dir = ::bench::linux::cache_dir().map_or_else(|| target_dir().map(|dir| dir.join("kit")), Ok)?;
     std::fs::create_dir_all(&dir).with_context(|| format!("cannot make the cache folder {}", dir.display()))?;
     // Some of what we run is told paths and changes its folder.
     dir.canonicalize().with_context(|| format!("cannot find the cache folder {}", dir.display()))

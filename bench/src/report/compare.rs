@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 use comfy_table::{Cell, CellAlignment, Table};
 
-use super::table::noise;
+use super::table::{noise, trimmed};
 use super::units::{digits, scale};
 use crate::result::{Benchmark, Report};
 use crate::stats::{self, Estimate};
@@ -82,7 +82,7 @@ fn table(rows: &[Row]) -> String {
         let name = Cell::new(row.benchmark.name.to_string());
         table.add_row([name, Cell::new(row.engine), show(row.before), show(row.after), right(change)]);
     }
-    table.to_string().lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
+    trimmed(&table.to_string())
 }
 
 /// What makes the two results less than comparable.

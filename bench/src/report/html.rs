@@ -14,7 +14,7 @@ const STYLE: &str = include_str!("page.css");
 
 /// The page.
 pub fn page(report: &Report) -> String {
-    let engines: Vec<&EngineRecord> = report.engines.iter().filter(|e| e.again.is_none()).collect();
+    let engines = report.shown();
     let mut body = head(report, &engines);
     body += &ratios(report, &engines);
     body += &curves(report, &engines);
@@ -31,7 +31,7 @@ pub fn page(report: &Report) -> String {
 
 /// The means of the suites as a picture of its own: how many times the first engine's time the others take.
 pub fn picture(report: &Report) -> String {
-    let engines: Vec<&EngineRecord> = report.engines.iter().filter(|e| e.again.is_none()).collect();
+    let engines = report.shown();
     let rows = suite_rows(report, &engines);
     let names: Vec<_> = engines.iter().map(|e| e.name.as_str()).collect();
     let title = match names.split_first() {

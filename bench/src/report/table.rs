@@ -5,7 +5,7 @@ use std::fmt::Write;
 use comfy_table::{Cell, CellAlignment, Table};
 
 use super::units::{digits, point, scale};
-use crate::result::{Benchmark, EngineRecord, Outcome, Report};
+use crate::result::{Benchmark, Outcome, Report};
 use crate::stats;
 
 /// Column marks, explained below every table that has them.
@@ -53,17 +53,12 @@ fn heading(report: &Report) -> String {
     text
 }
 
-/// The engines that have columns: not the ones that only show the noise.
-fn columns(report: &Report) -> Vec<&EngineRecord> {
-    report.engines.iter().filter(|e| e.again.is_none()).collect()
-}
-
 fn suite_table(report: &Report, suite: &str) -> String {
     let rows: Vec<&Benchmark> = report.benchmarks.iter().filter(|b| b.name.suite == suite).collect();
     if rows.is_empty() {
         return format!("\n{suite}: nothing was measured\n");
     }
-    let engines = columns(report);
+    let engines = report.shown();
     let mut table = Table::new();
     table.load_style(comfy_table::presets::NOTHING);
     let mut header = vec![Cell::new(suite)];
@@ -102,7 +97,7 @@ fn exits(report: &Report) -> String {
     let counted = |b: &&Benchmark| b.unit == "request" && b.results.values().any(|o| !o.exits.is_empty());
     let mut text = String::new();
     for b in report.benchmarks.iter().filter(counted) {
-        for engine in columns(report) {
+        for engine in report.shown() {
             let Some(outcome) = b.results.get(&engine.name).filter(|o| !o.exits.is_empty()) else { continue };
             let mut kinds: Vec<_> = outcome.exits.iter().filter(|(_, n)| **n >= 0.005).collect();
             kinds.sort_by(|x, y| y.1.total_cmp(x.1));
@@ -114,7 +109,7 @@ fn exits(report: &Report) -> String {
 }
 
 /// Without the blanks that fill lines up.
-fn trimmed(text: &str) -> String {
+pub fn trimmed(text: &str) -> String {
     text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
 }
 
@@ -163,7 +158,7 @@ pub fn mean_ratio(report: &Report, suite: &str, engine: &str, to: &str) -> Optio
 }
 
 fn summary(report: &Report) -> String {
-    let engines = columns(report);
+    let engines = report.shown();
     let mut text = String::new();
     let Some((first, others)) = engines.split_first() else { return text };
     for e in others {
@@ -199,7 +194,7 @@ fn remarks(report: &Report) -> String {
             }
         }
     }
-    skipped.retain(|(_, engine, _)| columns(report).iter().any(|e| e.name == *engine));
+    skipped.retain(|(_, engine, _)| report.shown().iter().any(|e| e.name == *engine));
     for (name, engine, reason) in skipped {
         let _ = writeln!(text, "skipped {name} on {engine}: {reason}");
     }
