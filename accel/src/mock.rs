@@ -54,8 +54,9 @@ struct Inputs {
 }
 
 impl Inputs {
-    fn level(&self, irq: HartIrq, clock: &Clock) -> bool {
-        let due = self.deadlines.get(&irq).is_some_and(|ticks| clock.now() >= *ticks);
+    /// The line's level at `now`, in ticks.
+    fn level(&self, irq: HartIrq, now: u64) -> bool {
+        let due = self.deadlines.get(&irq).is_some_and(|ticks| now >= *ticks);
         due || self.lines.get(&irq).copied().unwrap_or(false)
     }
 }
@@ -328,12 +329,18 @@ impl MockVcpu {
         rustix::io::write(event, &1u64.to_ne_bytes()).is_ok()
     }
 
-    /// Sleeps until `done` or a kick; `false` after a kick, which is taken.
-    fn sleep(&self, done: impl Fn(&Inputs) -> bool) -> bool {
+    /// Sleeps until `done`, which is told the time, or a kick; `false` after a kick, which is taken.
+    fn sleep(&self, done: impl Fn(&Inputs, u64) -> bool) -> bool {
+        let clock = &self.world.clock;
         let mut inputs = self.shared.inputs();
-        while !done(&inputs) && !inputs.kicked {
-            let next = inputs.deadlines.values().map(|ticks| self.world.clock.until(*ticks)).filter(|d| !d.is_zero());
-            inputs = match next.min() {
+        loop {
+            // One reading for both: a deadline that passes between two would count neither as due nor as to come.
+            let now = clock.now();
+            if done(&inputs, now) || inputs.kicked {
+                break;
+            }
+            let next = inputs.deadlines.values().filter(|ticks| **ticks > now).min();
+            inputs = match next.map(|ticks| clock.until(*ticks)) {
                 Some(d) => self.shared.changed.wait_timeout(inputs, d).unwrap_or_else(PoisonError::into_inner).0,
                 None => self.shared.changed.wait(inputs).unwrap_or_else(PoisonError::into_inner),
             };
@@ -362,13 +369,13 @@ impl Vcpu for MockVcpu {
                 Some(Step::Exit(exit)) => return Ok(exit),
                 Some(Step::Panic) => panic!("the script says so"),
                 Some(Step::Wait { irq, level }) => {
-                    if !self.sleep(|i| i.level(irq, &self.world.clock) == level) {
+                    if !self.sleep(|i, now| i.level(irq, now) == level) {
                         self.steps.push(Step::Wait { irq, level });
                         return Ok(VcpuExit::Kicked);
                     }
                 }
                 None => {
-                    self.sleep(|_| false);
+                    self.sleep(|_, _| false);
                     return Ok(VcpuExit::Kicked);
                 }
             }
@@ -377,7 +384,7 @@ impl Vcpu for MockVcpu {
 
     /// Any line counts as enabled.
     fn wait_for_interrupt(&mut self) -> bool {
-        self.sleep(|i| i.lines.keys().chain(i.deadlines.keys()).any(|irq| i.level(*irq, &self.world.clock)))
+        self.sleep(|i, now| i.lines.keys().chain(i.deadlines.keys()).any(|irq| i.level(*irq, now)))
     }
 
     fn finish_sbi(&mut self, _: &SbiCall, error: i64, value: u64) {
@@ -440,6 +447,62 @@ impl VcpuHandle for MockHandle {
     }
 
     fn clock_changed(&self) {
-        self.0.changed.notify_all();
+        self.0.change(|_| ());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Weak;
+    use std::sync::atomic::AtomicBool;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    struct NoBus;
+
+    impl GuestBus for NoBus {
+        fn answers(&self, _: u64) -> bool {
+            false
+        }
+
+        fn read(&self, _: u64, _: &mut [u8]) -> Result<(), BusFault> {
+            Err(BusFault)
+        }
+
+        fn write(&self, _: u64, _: &[u8]) -> Result<(), BusFault> {
+            Err(BusFault)
+        }
+    }
+
+    #[test]
+    fn no_deadline_is_missed_that_passes_while_the_hart_falls_asleep() {
+        let shared = Arc::new(Shared::default());
+        let hart = MockVcpu {
+            world: World { ram: GuestRam::new(), bus: Arc::new(NoBus), clock: Arc::new(Clock::new(10_000_000)) },
+            io_events: None,
+            swallowed: Arc::default(),
+            shared: Arc::clone(&shared),
+            scripts: Vec::new(),
+            steps: Vec::new(),
+            state: HartState::default(),
+        };
+        // A hart that slept through its deadline would sleep on: the kick makes a failure of it.
+        let (done, watched) = (Arc::new(AtomicBool::new(false)), Arc::downgrade(&shared));
+        let over = Arc::clone(&done);
+        let guard = std::thread::spawn(move || {
+            let start = Instant::now();
+            while !over.load(Ordering::SeqCst) && start.elapsed() < Duration::from_secs(120) {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            Weak::upgrade(&watched).inspect(|hart| hart.change(|i| i.kicked = true));
+        });
+        for n in 0..20_000 {
+            let at = hart.world.clock.now() + n % 16;
+            shared.change(|i| i.deadlines.extend([(HartIrq::SupervisorTimer, at)]));
+            assert!(hart.sleep(|i, now| i.level(HartIrq::SupervisorTimer, now)), "deadline {n} was missed");
+        }
+        done.store(true, Ordering::SeqCst);
+        guard.join().unwrap();
     }
 }
