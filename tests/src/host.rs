@@ -144,6 +144,17 @@ pub fn cargo() -> Command {
     command
 }
 
+/// What runs a test program: one that hangs must not hold up everything after it. Many times what the slowest takes
+/// (a minute); cargo reports the end by force as a failure of that program.
+pub const TEST_RUNNER: &[&str] = &["timeout", "--foreground", "--kill-after=10", "900"];
+
+/// `cargo test`, with [`TEST_RUNNER`] for programs of targets that have no runner of their own.
+pub fn cargo_test() -> Command {
+    let mut command = cargo();
+    command.args(["test", "--config", &format!("target.'cfg(all())'.runner={TEST_RUNNER:?}")]);
+    command
+}
+
 /// Where cargo puts what it builds.
 pub fn target_dir() -> Result<PathBuf> {
     let text = run(cargo().args(["metadata", "--no-deps", "--format-version", "1"]))?;

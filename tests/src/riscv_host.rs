@@ -108,9 +108,9 @@ pub struct Options {
 /// Builds and runs them; how many passed and failed.
 pub fn run(options: &Options) -> Result<(usize, usize)> {
     let emulator = tools::user_emulator(options.mirror.as_deref())?;
-    let mut test = host::cargo();
-    test.args(["test", "--target", TARGET, "--profile", "test-emulated", "--no-fail-fast", "--lib"])
-        .env(RUNNER, emulator);
+    let mut test = host::cargo_test();
+    let runner = format!("{} {}", host::TEST_RUNNER.join(" "), emulator.display());
+    test.args(["--target", TARGET, "--profile", "test-emulated", "--no-fail-fast", "--lib"]).env(RUNNER, runner);
     test.args(CRATES.iter().flat_map(|name| ["--package", name]));
     test.args(PROGRAMS.iter().flat_map(|name| ["--test", name]));
     test.arg("--");

@@ -100,8 +100,8 @@ impl Plan<'_> {
         };
         // One profile for all: the unit tests of an engine are as slow as their differential tests without it.
         self.stage("unit and differential tests", |_| {
-            let mut test = host::cargo();
-            test.args(["test", "--workspace", "--profile", "test-fast", "--no-fail-fast"]).env_remove(spike::VARIABLE);
+            let mut test = host::cargo_test();
+            test.args(["--workspace", "--profile", "test-fast", "--no-fail-fast"]).env_remove(spike::VARIABLE);
             cargo_test(test.envs(environment.iter().map(|(k, v)| (k, v))))
         });
         self.stage("unit tests on an emulated RISC-V host", |options| {
@@ -109,17 +109,8 @@ impl Plan<'_> {
             riscv_host::run(&riscv_host::Options { mirror, ..riscv_host::Options::default() })
         });
         self.stage("every instruction against a new binutils", |_| {
-            let mut test = host::cargo();
-            test.args([
-                "test",
-                "--workspace",
-                "--profile",
-                "test-fast",
-                "--test",
-                "decode_binutils",
-                "--",
-                "--ignored",
-            ]);
+            let mut test = host::cargo_test();
+            test.args(["--workspace", "--profile", "test-fast", "--test", "decode_binutils", "--", "--ignored"]);
             cargo_test(test.envs(environment.iter().map(|(k, v)| (k, v))))
         });
         self.stage("differential tests against the newest QEMU", |options| against_newest(options.mirror.as_deref()));
@@ -223,8 +214,8 @@ fn against_spike() -> Result<(usize, usize)> {
 
 /// The differential tests with a smaller budget.
 fn differential() -> Command {
-    let mut test = host::cargo();
-    test.args(["test", "-p", "tests", "--profile", "test-fast", "--no-fail-fast"]);
+    let mut test = host::cargo_test();
+    test.args(["-p", "tests", "--profile", "test-fast", "--no-fail-fast"]);
     for kind in ["blocks", "vector", "hypervisor", "privileged", "registers"] {
         test.args(["--test", &format!("differential_{kind}")]);
     }
