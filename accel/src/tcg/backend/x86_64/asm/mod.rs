@@ -1,6 +1,12 @@
 //! A small x86-64 assembler: the instructions the backend uses, encoded as the Intel manual's volume 2 says.
 //!
-//! Code is made for a known address, so that calls and jumps to fixed places are relative from the start.
+//! Code is made for a known address, so that calls and jumps to fixed places are relative from the start. Vector and
+//! mask instructions are rows of a table ([`rows`]) with one encoder ([`vex`]).
+
+pub mod rows;
+pub mod vex;
+#[cfg(test)]
+mod vex_tests;
 
 /// General registers by their number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,6 +126,8 @@ pub struct Asm {
     pub code: Vec<u8>,
     /// Address of `code[0]` when it runs.
     pub base: u64,
+    /// The host has no AVX-512, or is not to use it.
+    pub no_evex: bool,
 }
 
 /// Operand size and prefixes of an instruction.
@@ -182,27 +190,30 @@ impl Asm {
             Rm::X(v) => return self.byte(0xc0 | reg << 3 | v.0 & 7),
             Rm::M(m) => m,
         };
-        let base = m.base as u8 & 7;
-        let small = i8::try_from(m.disp).is_ok();
+        self.memory(reg, m.base, m.index.map(|(i, s)| (i as u8, s)), m.disp, 1);
+    }
+
+    /// ModRM, SIB and displacement of a memory operand. A displacement of one byte counts in units of `unit` bytes.
+    fn memory(&mut self, reg: u8, base: Reg, index: Option<(u8, u8)>, disp: i32, unit: i32) {
+        let base = base as u8 & 7;
+        let short = if disp % unit == 0 { i8::try_from(disp / unit).ok() } else { None };
         // RBP and R13 have no form without displacement.
-        let mode = if m.disp == 0 && base != 5 {
-            0
-        } else if small {
-            1
-        } else {
-            2
+        let mode = match short {
+            Some(0) if base != 5 => 0,
+            Some(_) => 1,
+            None => 2,
         };
-        if m.index.is_some() || base == 4 {
+        if index.is_some() || base == 4 {
             self.byte(mode << 6 | reg << 3 | 4);
-            let (index, scale) = m.index.map_or((4, 0), |(i, s)| (i as u8 & 7, s.trailing_zeros() as u8));
+            let (index, scale) = index.map_or((4, 0), |(i, s)| (i & 7, s.trailing_zeros() as u8));
             self.byte(scale << 6 | index << 3 | base);
         } else {
             self.byte(mode << 6 | reg << 3 | base);
         }
-        match mode {
-            0 => {}
-            1 => self.byte(m.disp as u8),
-            _ => self.imm32(m.disp),
+        match (mode, short) {
+            (0, _) => {}
+            (_, Some(b)) => self.byte(b as u8),
+            _ => self.imm32(disp),
         }
     }
 
