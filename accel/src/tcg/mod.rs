@@ -49,6 +49,19 @@ pub struct TcgOptions {
     pub tlb_entries: usize,
     /// Drop a block at random about every so many returns to the run loop; 0 is never.
     pub evict: u32,
+    /// The most that generated code may use of the host's vector instructions.
+    pub simd: HostSimd,
+}
+
+/// Vector instructions of x86 hosts, from none beyond what every one has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum HostSimd {
+    None,
+    /// AVX2, with FMA, F16C and BMI2.
+    Avx2,
+    /// AVX-512 F, BW, DQ, CD and VL; its other parts where there are.
+    #[default]
+    Avx512,
 }
 
 impl Default for TcgOptions {
@@ -61,6 +74,7 @@ impl Default for TcgOptions {
             jump_cache: true,
             tlb_entries: mmu::tlb::TLB_ENTRIES,
             evict: 0,
+            simd: HostSimd::default(),
         }
     }
 }

@@ -135,7 +135,8 @@ impl TcgVcpu {
     fn new(vm: Arc<VmShared>, hart_box: Arc<HartBox>, id: u32, options: TcgOptions) -> std::io::Result<Self> {
         let key = ContextKey { mode: 3, data_mode: 3, ..ContextKey::default() };
         let mut code = CodeCache::new(options.tb_size)?;
-        let backend = if options.jit { backend::Backend::new(&mut code, vm.ram.reservations.shared()) } else { None };
+        let smp = vm.ram.reservations.shared();
+        let backend = if options.jit { backend::Backend::new(&mut code, smp, options.simd) } else { None };
         let translator = Translator::new(&vm.isa, backend);
         let mut tlb = Tlb::new(key, options.tlb_entries);
         let tables = tlb.select(key, 0);

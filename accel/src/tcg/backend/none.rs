@@ -1,5 +1,6 @@
 //! Hosts without a backend: a type nobody can make.
 
+use crate::tcg::HostSimd;
 use crate::tcg::code_cache::{CodeCache, LinkSite};
 use crate::tcg::hart::{Exit, Hart};
 use crate::tcg::ir::IrBlock;
@@ -11,7 +12,7 @@ pub const MAX_BLOCK_BYTES: usize = 0;
 pub enum Backend {}
 
 impl Backend {
-    pub fn new(_code: &mut CodeCache, _smp: bool) -> Option<Self> {
+    pub fn new(_code: &mut CodeCache, _smp: bool, _simd: HostSimd) -> Option<Self> {
         None
     }
 

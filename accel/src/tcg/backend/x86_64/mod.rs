@@ -25,6 +25,7 @@ use std::mem::offset_of;
 
 use asm::{Asm, Mem, Reg};
 
+use crate::tcg::HostSimd;
 use crate::tcg::code_cache::{CodeCache, LinkSite, SlotId};
 use crate::tcg::hart::{Exit, Hart, HartBox};
 use crate::tcg::ir::{Dst, IrBlock, Op, Val};
@@ -107,6 +108,7 @@ const POLL: Mem = Mem {
 
 /// Host features that change what is emitted.
 #[derive(Debug, Clone, Copy)]
+#[allow(dead_code, reason = "what the host has, whether it is used or not")]
 pub struct Features {
     pub bmi2: bool,
     pub lzcnt: bool,
@@ -116,10 +118,41 @@ pub struct Features {
     pub ssse3: bool,
     pub pclmul: bool,
     pub aes: bool,
+    /// What vector code may use; the rest are parts of it that not every host has.
+    pub simd: HostSimd,
+    /// Byte permutations.
+    pub vbmi: bool,
+    /// Compression and expansion of bytes and words, shifts of pairs.
+    pub vbmi2: bool,
+    /// Counts of set bits, and of the bits selected: of bytes and words, of longer elements.
+    pub bitalg: bool,
+    pub vpopcntdq: bool,
+    pub gfni: bool,
+    /// 256-bit and 512-bit forms.
+    pub vaes: bool,
+    pub vpclmulqdq: bool,
 }
 
 impl Features {
-    pub fn detect() -> Self {
+    /// What the host has, its vector instructions no further than `limit`.
+    pub fn detect(limit: HostSimd) -> Self {
+        let avx2 = is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("fma")
+            && is_x86_feature_detected!("f16c")
+            && is_x86_feature_detected!("bmi2");
+        let avx512 = avx2
+            && is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512cd")
+            && is_x86_feature_detected!("avx512vl");
+        let has = match (avx512, avx2) {
+            (true, _) => HostSimd::Avx512,
+            (_, true) => HostSimd::Avx2,
+            _ => HostSimd::None,
+        };
+        let simd = has.min(limit);
+        let (avx, evex) = (simd != HostSimd::None, simd == HostSimd::Avx512);
         Self {
             bmi2: is_x86_feature_detected!("bmi2"),
             lzcnt: is_x86_feature_detected!("lzcnt"),
@@ -129,6 +162,14 @@ impl Features {
             ssse3: is_x86_feature_detected!("ssse3"),
             pclmul: is_x86_feature_detected!("pclmulqdq"),
             aes: is_x86_feature_detected!("aes"),
+            simd,
+            vbmi: evex && is_x86_feature_detected!("avx512vbmi"),
+            vbmi2: evex && is_x86_feature_detected!("avx512vbmi2"),
+            bitalg: evex && is_x86_feature_detected!("avx512bitalg"),
+            vpopcntdq: evex && is_x86_feature_detected!("avx512vpopcntdq"),
+            gfni: avx && is_x86_feature_detected!("gfni"),
+            vaes: avx && is_x86_feature_detected!("vaes"),
+            vpclmulqdq: avx && is_x86_feature_detected!("vpclmulqdq"),
         }
     }
 }
@@ -206,14 +247,15 @@ pub struct Backend {
 
 impl Backend {
     /// Puts the thunks into the arena of `code`.
-    pub fn new(code: &mut CodeCache, smp: bool) -> Option<Self> {
-        let mut asm = Asm::default();
+    pub fn new(code: &mut CodeCache, smp: bool, simd: HostSimd) -> Option<Self> {
+        let features = Features::detect(simd);
+        let mut asm = Asm { no_evex: features.simd < HostSimd::Avx512, ..Asm::default() };
         let thunks = Thunks::emit(&mut asm, &mut code.arena);
         code.arena.fix();
         Some(Self {
             asm,
             thunks,
-            features: Features::detect(),
+            features,
             smp,
             since: Since::Entry,
             exact: false,
