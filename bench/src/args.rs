@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -50,6 +51,9 @@ struct Args {
     /// Length of a timed round
     #[arg(long, default_value_t = 50, value_name = "MS")]
     min_ms: u64,
+    /// A guest that says nothing for so long hangs, and its process is ended
+    #[arg(long, default_value_t = 300, value_name = "SECONDS")]
+    silence: u64,
     /// QEMU's program, instead of the qemu-system-riscv64 on PATH; several are compared
     #[arg(long, value_name = "PATH")]
     qemu: Vec<PathBuf>,
@@ -152,6 +156,9 @@ fn plan(args: &Args, words: &[String]) -> Result<Plan, BenchError> {
     if args.min_ms == 0 || args.min_ms > 60_000 {
         return bad(format!("--min-ms {}: a timed round takes 1 to 60000 ms", args.min_ms));
     }
+    if args.silence == 0 || args.silence > 86_400 {
+        return bad(format!("--silence {}: 1 to 86400 seconds, which are a day", args.silence));
+    }
     let cpus = host_cpus();
     if let Some(cpu) = args.pin.iter().find(|cpu| !cpus.contains(cpu)) {
         return bad(format!("--pin {cpu}: this process may use the CPUs {}", list(&cpus)));
@@ -197,6 +204,7 @@ fn plan(args: &Args, words: &[String]) -> Result<Plan, BenchError> {
         cpu: args.cpu.clone(),
         only: args.only.clone(),
         noise: !args.no_noise,
+        silence: Duration::from_secs(args.silence),
         append: args.append.clone(),
         linux,
     })

@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
 use crate::BenchError;
 use crate::engine::{Board, Engine, Family};
 use crate::protocol::{self, GuestInfo, Name, Record};
-
-/// A guest that says nothing for so long hangs.
-const SILENCE: Duration = Duration::from_secs(300);
 
 /// How often Ctrl-C is looked for.
 const LOOK: Duration = Duration::from_millis(100);
@@ -92,10 +92,56 @@ fn listen(mut console: impl Read, lines: &Sender<Line>) {
     }
 }
 
+/// What a process writes to its standard error.
+struct Errors {
+    text: Arc<Mutex<Vec<u8>>>,
+    /// Closed at the end.
+    ended: Receiver<()>,
+}
+
+impl Errors {
+    fn of(mut stderr: impl Read + Send + 'static) -> Self {
+        let text = Arc::<Mutex<Vec<u8>>>::default();
+        let (sender, ended) = channel();
+        let all = Arc::clone(&text);
+        std::thread::spawn(move || {
+            let _ended = sender;
+            let mut chunk = [0; 4096];
+            while let Ok(count @ 1..) = stderr.read(&mut chunk) {
+                let mut text = all.lock().unwrap_or_else(PoisonError::into_inner);
+                // Enough for any reason; the rest is read and dropped, so that the process does not wait.
+                let room = 65536usize.saturating_sub(text.len());
+                text.extend_from_slice(&chunk[..count.min(room)]);
+            }
+        });
+        Self { text, ended }
+    }
+
+    /// All of it, when the process is gone. Processes that it left behind may hold it open: nobody waits for those.
+    fn text(&self) -> String {
+        let _ = self.ended.recv_timeout(Duration::from_secs(1));
+        String::from_utf8_lossy(&self.text.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+    }
+}
+
 /// A process that ends with its owner, until it was waited for.
 struct Running(Option<Child>);
 
 impl Running {
+    /// Whether it ends of itself before `give_up`, which is asked every now and then.
+    fn ends_before(&mut self, mut give_up: impl FnMut() -> bool) -> bool {
+        let Some(pid) = self.0.as_ref().and_then(|child| Pid::from_raw(child.id().cast_signed())) else { return true };
+        let ended = || waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT);
+        // A failure is reported by who waits for it.
+        while matches!(ended(), Ok(None)) {
+            if give_up() {
+                return false;
+            }
+            std::thread::sleep(LOOK);
+        }
+        true
+    }
+
     /// Waits for the end, which `kill` brings about, and what the process used.
     fn wait(mut self, kill: bool) -> std::io::Result<Ended> {
         let mut child = self.0.take().expect("only this takes it");
@@ -127,6 +173,8 @@ pub struct Job<'a> {
     pub pin: &'a [u32],
     /// For files of the run.
     pub scratch: &'a Path,
+    /// A guest that says nothing for so long hangs.
+    pub silence: Duration,
     /// Set when the user has had enough.
     pub stop: &'a AtomicBool,
     /// Called with the name of each benchmark when it begins.
@@ -141,32 +189,28 @@ pub fn run(job: &Job) -> Result<Option<Outcome>, BenchError> {
         command.spawn().map_err(|source| BenchError::Program { path: job.engine.program.clone(), source })?;
     let (sender, lines) = channel();
     let console = child.stdout.take().expect("it is piped");
-    let listener = std::thread::spawn(move || listen(console, &sender));
-    let mut errors = child.stderr.take().expect("it is piped");
+    // Ends with the console, or, if another process holds that open, with the next line after `lines` is gone.
+    std::thread::spawn(move || listen(console, &sender));
+    let errors = Errors::of(child.stderr.take().expect("it is piped"));
     let pid = child.id();
-    let child = Running(Some(child));
-    let errors = std::thread::spawn(move || {
-        let mut text = Vec::new();
-        // Enough for any reason; the rest is read and dropped, so that the process does not wait.
-        let mut chunk = [0; 4096];
-        while let Ok(count @ 1..) = errors.read(&mut chunk) {
-            let room = 65536usize.saturating_sub(text.len());
-            text.extend_from_slice(&chunk[..count.min(room)]);
-        }
-        String::from_utf8_lossy(&text).into_owned()
-    });
+    let mut child = Running(Some(child));
 
     let command_line = job.engine.command_line(job.board).iter().map(|w| w.to_string_lossy().into_owned()).collect();
     let mut outcome = Outcome { command: command_line, ..Outcome::default() };
     let mut follower = Follower { job, started, open: None, tail: Vec::new(), done: false, pid };
-    let heard = follower.follow(&lines, &mut outcome);
+    let mut heard = follower.follow(&lines, &mut outcome);
+    let closed = Instant::now();
+    let over = || job.stop.load(Ordering::SeqCst) || closed.elapsed() >= job.silence;
+    if heard == Heard::End && !child.ends_before(over) {
+        outcome.broken = Some(format!("closed its console and did not end within {} s", job.silence.as_secs()));
+        heard = if job.stop.load(Ordering::SeqCst) { Heard::Stopped } else { Heard::Silence };
+    }
     if heard == Heard::Stopped {
         return Ok(None);
     }
     let ended = child.wait(heard == Heard::Silence);
     outcome.wall = started.elapsed();
-    let _ = listener.join();
-    let errors = errors.join().unwrap_or_default();
+    let errors = errors.text();
     // Ctrl-C on a terminal reaches the process, too, and it may have ended of it before this side looked.
     let whole = follower.done && outcome.broken.is_none();
     if job.stop.load(Ordering::SeqCst) && !whole {
@@ -250,9 +294,9 @@ impl Follower<'_> {
                     self.take(line, outcome);
                 }
                 Err(RecvTimeoutError::Disconnected) => return Heard::End,
-                Err(RecvTimeoutError::Timeout) if last.elapsed() >= SILENCE => {
+                Err(RecvTimeoutError::Timeout) if last.elapsed() >= self.job.silence => {
                     let during = self.open.as_ref().map(|(name, _)| format!(" in {name}")).unwrap_or_default();
-                    outcome.broken = Some(format!("said nothing for {} s{during}", SILENCE.as_secs()));
+                    outcome.broken = Some(format!("said nothing for {} s{during}", self.job.silence.as_secs()));
                     return Heard::Silence;
                 }
                 Err(RecvTimeoutError::Timeout) => {}
@@ -397,6 +441,10 @@ mod tests {
     }
 
     fn play_until(script: &str, stop: &AtomicBool) -> Option<Outcome> {
+        play_for(script, stop, Duration::from_secs(300))
+    }
+
+    fn play_for(script: &str, stop: &AtomicBool, silence: Duration) -> Option<Outcome> {
         let dir = tempfile::tempdir().unwrap();
         let program = dir.path().join("engine");
         std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
@@ -420,7 +468,7 @@ mod tests {
             net: false,
             vector: false,
         };
-        let job = Job { engine: &engine, board: &board, pin: &[], scratch: dir.path(), stop, watch: &|_| () };
+        let job = Job { engine: &engine, board: &board, pin: &[], scratch: dir.path(), silence, stop, watch: &|_| () };
         run(&job).unwrap()
     }
 
@@ -469,6 +517,18 @@ mod tests {
         assert!(said.contains("last words"), "{said}");
         assert!(broken("echo '@end cpu/x n=1 ticks=1 check=ok'; echo @done").contains("had not begun"));
         assert!(broken("echo '@guest version=9'; echo @done").contains("version 9"));
+    }
+
+    #[test]
+    fn a_process_that_hangs_is_ended() {
+        let second = Duration::from_secs(1);
+        for (script, what) in [
+            ("sleep 20", "said nothing for 1 s"),
+            ("exec >&-; exec sleep 20", "closed its console and did not end within 1 s"),
+        ] {
+            let outcome = play_for(script, &AtomicBool::new(false), second).unwrap();
+            assert!(outcome.broken.as_ref().unwrap().starts_with(what), "{outcome:?}");
+        }
     }
 
     #[test]

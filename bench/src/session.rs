@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use crate::engine::{Board, Disk, Engine, Missing};
 use crate::linux::Linux;
@@ -38,6 +38,8 @@ pub struct Plan {
     pub only: Option<String>,
     /// The first engine runs twice a round: what differs between both is the machine's noise.
     pub noise: bool,
+    /// A guest that says nothing for so long hangs.
+    pub silence: Duration,
     /// More words for the guest's command line.
     pub append: String,
     /// The guest of the suite `linux`.
@@ -96,6 +98,7 @@ pub fn measure(plan: &Plan, watch: &dyn Watch, stop: &AtomicBool) -> Result<Repo
                     board: &board,
                     pin: &plan.settings.pin,
                     scratch: scratch.path(),
+                    silence: plan.silence,
                     stop,
                     watch: &watcher,
                 };
@@ -146,7 +149,8 @@ fn count_exits(
         let mut board = board(plan, "io", kernel, scratch)?;
         board.append = format!("suites=io min_ms={} exactly={text} {}", plan.settings.min_ms, plan.append);
         watch.benchmark(&format!("exits of {text}"));
-        let job = Job { engine, board: &board, pin: &plan.settings.pin, scratch, stop, watch: &|_| () };
+        let pin = &plan.settings.pin;
+        let job = Job { engine, board: &board, pin, scratch, silence: plan.silence, stop, watch: &|_| () };
         let Some(outcome) = run::run(&job)? else { return Ok(()) };
         if let Some(why) = &outcome.broken {
             watch.tell(&format!("{} in io, when its exits were counted: {why}", engine.name));
