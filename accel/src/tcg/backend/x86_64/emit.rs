@@ -80,7 +80,7 @@ impl Backend {
                 self.load_to(D, b);
                 self.asm.mov_imm(C, vector_code(op, raw));
                 self.set_cur();
-                self.asm.call(self.thunks.vector);
+                self.call_out(self.thunks.vector);
                 if let Some(d) = d {
                     self.finish(d, A);
                 }
@@ -209,21 +209,39 @@ impl Backend {
         self.asm.jmp_reg(D);
     }
 
+    /// Calls a thunk that calls Rust: guest registers are kept, or control does not come back.
+    pub(super) fn call_out(&mut self, thunk: u64) {
+        self.asm.call(thunk);
+    }
+
     fn call(&mut self, helper: Helper, d: Option<Dst>, args: [Val; 3]) {
         for (reg, v) in [(A, args[0]), (D, args[1]), (C, args[2])] {
             self.load_to(reg, v);
         }
         self.set_cur();
         let thunk = self.thunks.helper(helper);
-        self.asm.call(thunk);
+        self.call_out(thunk);
         if let Some(d) = d {
             self.finish(d, A);
         }
     }
 
+    /// Where an operand is.
+    pub(super) fn loc(&self, v: Val) -> Loc {
+        match v {
+            Val::X(r) => self.map.get(r).map_or(Loc::Mem(x_slot(r)), Loc::Reg),
+            Val::T(t) => Loc::Mem(t_slot(t)),
+            Val::C(c) => Loc::Imm(c),
+        }
+    }
+
+    pub(super) fn dst(&self, d: Dst) -> Loc {
+        self.loc(d.into())
+    }
+
     /// `reg = v`.
     pub(super) fn load_to(&mut self, reg: Reg, v: Val) {
-        match loc(v) {
+        match self.loc(v) {
             Loc::Reg(r) if r == reg => {}
             Loc::Reg(r) => self.asm.mov(true, reg, r),
             Loc::Mem(m) => self.asm.mov(true, reg, m),
@@ -233,7 +251,7 @@ impl Backend {
 
     /// The low 32 bits, zero-extended.
     fn load32_to(&mut self, reg: Reg, v: Val) {
-        match loc(v) {
+        match self.loc(v) {
             Loc::Reg(r) => self.asm.mov(false, reg, r),
             Loc::Mem(m) => self.asm.mov(false, reg, m),
             Loc::Imm(i) => self.asm.mov_imm_keep_flags(reg, i64::from(i as u32)),
@@ -242,7 +260,7 @@ impl Backend {
 
     /// The register that holds `v`, which is loaded to `scratch` if it is in none.
     pub(super) fn in_reg(&mut self, scratch: Reg, v: Val) -> Reg {
-        match loc(v) {
+        match self.loc(v) {
             Loc::Reg(r) => r,
             _ => {
                 self.load_to(scratch, v);
@@ -253,15 +271,15 @@ impl Backend {
 
     /// A register to compute `d` in: its own, unless one of `reads` is it (they are read later), else RAX.
     pub(super) fn target_reg(&self, d: Dst, reads: &[Val]) -> Reg {
-        match dst(d) {
-            Loc::Reg(r) if reads.iter().all(|v| loc(*v) != Loc::Reg(r)) => r,
+        match self.dst(d) {
+            Loc::Reg(r) if reads.iter().all(|v| self.loc(*v) != Loc::Reg(r)) => r,
             _ => A,
         }
     }
 
     /// `d = t`.
     pub(super) fn finish(&mut self, d: Dst, t: Reg) {
-        match dst(d) {
+        match self.dst(d) {
             Loc::Reg(r) if r == t => {}
             Loc::Reg(r) => self.asm.mov(true, r, t),
             Loc::Mem(m) => self.asm.store(8, m, t),
@@ -271,7 +289,7 @@ impl Backend {
 
     /// `d` = the low 32 bits of `t`, sign-extended.
     fn finish32(&mut self, d: Dst, t: Reg) {
-        let r = if let Loc::Reg(r) = dst(d) { r } else { t };
+        let r = if let Loc::Reg(r) = self.dst(d) { r } else { t };
         self.asm.extend(4, true, r, t);
         self.finish(d, r);
     }
@@ -289,7 +307,7 @@ impl Backend {
 
     /// `reg op= v`; a constant beyond 32 bits goes through `scratch`.
     fn alu_val(&mut self, op: Alu, wide: bool, reg: Reg, v: Val, scratch: Reg) {
-        match loc(v) {
+        match self.loc(v) {
             Loc::Reg(r) => self.asm.alu(op, wide, reg, r),
             Loc::Mem(m) => self.asm.alu(op, wide, reg, m),
             Loc::Imm(i) => match small(if wide { i } else { i64::from(i as i32) }) {
@@ -306,7 +324,7 @@ impl Backend {
     /// Sets the flags for `cond`.
     fn compare(&mut self, cond: Cond, a: Val, b: Val) -> Cc {
         let cc = cc(cond);
-        match (loc(a), loc(b)) {
+        match (self.loc(a), self.loc(b)) {
             (Loc::Mem(m), Loc::Reg(r)) if matches!(cc, Cc::E | Cc::Ne | Cc::L | Cc::B) => {
                 self.asm.alu(Alu::Cmp, true, r, m);
                 swapped(cc)
@@ -324,7 +342,7 @@ impl Backend {
     }
 
     fn mov(&mut self, d: Dst, s: Val) {
-        match (dst(d), loc(s)) {
+        match (self.dst(d), self.loc(s)) {
             (Loc::Reg(r), _) => self.load_to(r, s),
             (Loc::Mem(m), Loc::Imm(i)) if small(i).is_some() => self.asm.store_imm(8, m, i as i32),
             _ => {
@@ -336,19 +354,19 @@ impl Backend {
 
     /// A two-operand instruction of the first group, on 64 bits.
     fn alu(&mut self, op: Alu, commutes: bool, d: Dst, a: Val, b: Val) {
-        let (a, b) = if commutes && (dst(d) == loc(b) || matches!(a, Val::C(_))) { (b, a) } else { (a, b) };
-        if let (Loc::Mem(m), true) = (dst(d), Val::from(d) == a) {
-            match loc(b) {
+        let (a, b) = if commutes && (self.dst(d) == self.loc(b) || matches!(a, Val::C(_))) { (b, a) } else { (a, b) };
+        if let (Loc::Mem(m), true) = (self.dst(d), Val::from(d) == a) {
+            match self.loc(b) {
                 Loc::Reg(r) => return self.asm.alu_store(op, m, r),
                 Loc::Imm(i) if small(i).is_some() => return self.asm.alu_imm(op, true, m, i as i32),
                 _ => {}
             }
         }
         if op == Alu::Add
-            && let (Loc::Reg(r), Loc::Reg(x)) = (dst(d), loc(a))
+            && let (Loc::Reg(r), Loc::Reg(x)) = (self.dst(d), self.loc(a))
             && r != x
         {
-            match loc(b) {
+            match self.loc(b) {
                 Loc::Reg(y) => return self.asm.lea(true, r, mem_index(x, y, 1, 0)),
                 Loc::Imm(i) if small(i).is_some() => return self.asm.lea(true, r, mem(x, i as i32)),
                 _ => {}
@@ -362,7 +380,7 @@ impl Backend {
 
     /// The same on 32 bits with a sign-extended result.
     fn alu32(&mut self, op: Alu, d: Dst, a: Val, b: Val) {
-        if let (Alu::Add, Loc::Reg(x), Loc::Imm(i)) = (op, loc(a), loc(b)) {
+        if let (Alu::Add, Loc::Reg(x), Loc::Imm(i)) = (op, self.loc(a), self.loc(b)) {
             self.asm.lea(false, A, mem(x, i as i32));
         } else {
             self.load32_to(A, a);
@@ -503,7 +521,7 @@ impl Backend {
             BinOp::Xperm8 if f.ssse3 => self.xperm8(),
             _ => {
                 self.asm.mov_imm(C, bin_code(op));
-                self.asm.call(self.thunks.eval);
+                self.call_out(self.thunks.eval);
             }
         }
         self.finish(d, A);
@@ -577,7 +595,7 @@ impl Backend {
         if self.features.bmi2 && matches!(op, Shift::Shl | Shift::Shr | Shift::Sar) {
             let n = self.in_reg(C, b);
             let t = if wide { self.target_reg(d, &[]) } else { A };
-            match loc(a) {
+            match self.loc(a) {
                 Loc::Reg(r) => self.asm.shiftx(op, wide, t, r, n),
                 Loc::Mem(m) => self.asm.shiftx(op, wide, t, m, n),
                 Loc::Imm(i) => {
@@ -606,7 +624,7 @@ impl Backend {
         let (a, b) = if matches!(a, Val::C(_)) { (b, a) } else { (a, b) };
         let t = if wide { self.target_reg(d, &[b]) } else { A };
         self.load_to(t, a);
-        match loc(b) {
+        match self.loc(b) {
             Loc::Reg(r) => self.asm.imul(wide, t, r),
             Loc::Mem(m) => self.asm.imul(wide, t, m),
             Loc::Imm(i) => {
@@ -659,7 +677,7 @@ impl Backend {
     }
 
     fn shadd(&mut self, scale: u8, uw: bool, d: Dst, a: Val, b: Val) {
-        let x = match (uw, loc(a)) {
+        let x = match (uw, self.loc(a)) {
             (false, Loc::Reg(r)) => r,
             (false, _) => self.in_reg(A, a),
             (true, _) => {
@@ -707,7 +725,7 @@ impl Backend {
             _ => return self.un_other(op, d, a),
         };
         let t = self.target_reg(d, &[]);
-        match loc(a) {
+        match self.loc(a) {
             Loc::Reg(r) => self.asm.extend(size, signed, t, r),
             Loc::Mem(m) => self.asm.extend(size, signed, t, m),
             Loc::Imm(i) => {
@@ -748,7 +766,7 @@ impl Backend {
             }
             _ => {
                 self.asm.mov_imm(C, un_code(op));
-                self.asm.call(self.thunks.eval);
+                self.call_out(self.thunks.eval);
             }
         }
         self.finish(d, A);

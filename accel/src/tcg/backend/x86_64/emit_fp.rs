@@ -257,7 +257,7 @@ impl Backend {
             }
         }
         self.asm.mov_imm(C, fp_code(op, rm));
-        self.asm.call(self.thunks.fp);
+        self.call_out(self.thunks.fp);
         match d {
             FDst::F(f) => self.asm.store(8, f_slot(f), A),
             FDst::X(0) => {}

@@ -34,7 +34,7 @@ impl Backend {
             }
             Op::Store { base, offset, src, width } => {
                 let m = self.probe(op, base, offset, width, true, Align::Free);
-                match loc(src) {
+                match self.loc(src) {
                     Loc::Imm(i) if i32::try_from(i).is_ok() => self.asm.store_imm(width.bytes(), m, i as i32),
                     _ => {
                         let r = self.in_reg(D, src);
@@ -108,7 +108,7 @@ impl Backend {
     /// another page misses, and one that does not hits at any alignment.
     fn probe(&mut self, op: &Op, base: Val, offset: i32, width: Width, write: bool, align: Align) -> Mem {
         let last = width.bytes() as i32 - 1;
-        let addr = match loc(base) {
+        let addr = match self.loc(base) {
             Loc::Reg(r) if offset == 0 => r,
             Loc::Reg(r) => {
                 self.asm.lea(true, A, mem(r, offset));
@@ -236,7 +236,7 @@ impl Backend {
             Op::Load { base, offset, width, d, signed } => {
                 self.address(base, offset);
                 self.asm.mov_imm(D, width.bytes() as i64);
-                self.asm.call(self.thunks.load);
+                self.call_out(self.thunks.load);
                 if let Some(d) = d {
                     let t = self.target_reg(d, &[]);
                     self.asm.extend(width.bytes(), signed, t, A);
@@ -247,25 +247,25 @@ impl Backend {
                 self.address(base, offset);
                 self.load_to(C, src);
                 self.asm.mov_imm(D, width.bytes() as i64);
-                self.asm.call(self.thunks.store);
+                self.call_out(self.thunks.store);
             }
             Op::LoadF { fd, base, offset, width } => {
                 self.address(base, offset);
                 self.asm.mov_imm(D, width.bytes() as i64);
-                self.asm.call(self.thunks.load);
+                self.call_out(self.thunks.load);
                 self.put_f(fd, width, A);
             }
             Op::StoreF { fs, base, offset, width } => {
                 self.address(base, offset);
                 self.asm.mov(true, C, f_slot(fs));
                 self.asm.mov_imm(D, width.bytes() as i64);
-                self.asm.call(self.thunks.store);
+                self.call_out(self.thunks.store);
             }
             Op::Amo { op, width, d, addr, src } => {
                 self.load_to(A, addr);
                 self.load_to(D, src);
                 self.asm.mov_imm(C, amo_code(op, width));
-                self.asm.call(self.thunks.amo);
+                self.call_out(self.thunks.amo);
                 if let Some(d) = d {
                     self.finish(d, A);
                 }
@@ -274,7 +274,7 @@ impl Backend {
                 self.load_to(A, addr);
                 self.load_to(D, src);
                 self.load_to(C, expected);
-                self.asm.call(self.thunks.cas[width as usize]);
+                self.call_out(self.thunks.cas[width as usize]);
                 if let Some(d) = d {
                     self.finish(d, A);
                 }
@@ -282,12 +282,12 @@ impl Backend {
             Op::CheckAligned { width, addr, store } => {
                 self.load_to(A, addr);
                 self.asm.mov_imm(D, aligned_code(width, store));
-                self.asm.call(self.thunks.check_aligned);
+                self.call_out(self.thunks.check_aligned);
             }
             Op::Lr { width, d, addr } => {
                 self.load_to(A, addr);
                 self.asm.mov_imm(D, lr_code(width, self.exact));
-                self.asm.call(self.thunks.lr);
+                self.call_out(self.thunks.lr);
                 if let Some(d) = d {
                     self.finish(d, A);
                 }
@@ -296,7 +296,7 @@ impl Backend {
                 self.load_to(A, addr);
                 self.load_to(D, src);
                 self.asm.mov_imm(C, sc_code(width, self.since));
-                self.asm.call(self.thunks.sc);
+                self.call_out(self.thunks.sc);
                 if let Some(d) = d {
                     self.finish(d, A);
                 }
@@ -305,7 +305,7 @@ impl Backend {
                 self.asm.mov_imm(A, i64::from(checks));
                 self.asm.mov_imm(C, i64::from(raw));
                 let thunk = self.thunks.helper(Helper::FpCheck);
-                self.asm.call(thunk);
+                self.call_out(thunk);
             }
             Op::Fp { .. } => self.fp_slow(op),
             _ => unreachable!("only memory and floating-point operations have a slow path"),

@@ -1,4 +1,4 @@
-//! x86-64: IR to host code in one pass over a fixed register map.
+//! x86-64: IR to host code in one pass over a register map, which is the same for all blocks (`regs`).
 //!
 //! | Host register | Holds |
 //! |---|---|
@@ -19,6 +19,7 @@ mod asm_tests;
 mod emit;
 mod emit_fp;
 mod emit_mem;
+mod regs;
 mod thunks;
 
 use std::mem::offset_of;
@@ -31,6 +32,7 @@ use crate::tcg::hart::{Exit, Hart, HartBox};
 use crate::tcg::ir::{Dst, IrBlock, Op, Val};
 use crate::tcg::reservation::{Since, certainly_loud};
 use crate::tcg::smp::HartShared;
+use regs::RegMap;
 use thunks::Thunks;
 
 /// More than any block can need.
@@ -40,31 +42,6 @@ const HART: Reg = Reg::Rbp;
 const TABLES: Reg = Reg::R15;
 /// What RBP points past the start of [`Hart`].
 const BIAS: i32 = 128;
-
-/// Guest registers that live in host registers.
-const PINS: [(u8, Reg); 10] = [
-    (10, Reg::Rsi),
-    (11, Reg::Rdi),
-    (12, Reg::R8),
-    (13, Reg::R9),
-    (14, Reg::R10),
-    (15, Reg::R11),
-    (8, Reg::Rbx),
-    (2, Reg::R12),
-    (1, Reg::R13),
-    (9, Reg::R14),
-];
-
-const fn pin(r: u8) -> Option<Reg> {
-    let mut i = 0;
-    while i < PINS.len() {
-        if PINS[i].0 == r {
-            return Some(PINS[i].1);
-        }
-        i += 1;
-    }
-    None
-}
 
 const fn field(offset: usize) -> Mem {
     Mem { base: HART, index: None, disp: offset as i32 - BIAS }
@@ -182,18 +159,6 @@ enum Loc {
     Imm(i64),
 }
 
-fn loc(v: Val) -> Loc {
-    match v {
-        Val::X(r) => pin(r).map_or(Loc::Mem(x_slot(r)), Loc::Reg),
-        Val::T(t) => Loc::Mem(t_slot(t)),
-        Val::C(c) => Loc::Imm(c),
-    }
-}
-
-fn dst(d: Dst) -> Loc {
-    loc(d.into())
-}
-
 /// Code that is reached rarely, emitted after the block.
 #[derive(Debug)]
 struct Stub {
@@ -226,6 +191,8 @@ enum StubKind {
 pub struct Backend {
     asm: Asm,
     thunks: Thunks,
+    /// Where guest registers live in the code that is made.
+    map: RegMap,
     features: Features,
     /// There are other harts, against which `reservation` guards.
     smp: bool,
@@ -255,6 +222,7 @@ impl Backend {
         Some(Self {
             asm,
             thunks,
+            map: RegMap::blocks(),
             features,
             smp,
             since: Since::Entry,

@@ -1,6 +1,7 @@
 //! Fixed code at the start of the arena: entry, exit, and the calls out to Rust.
 
 use super::asm::{Alu, Asm, Cc, Reg, mem, mem_index};
+use super::regs::{PINS, is_volatile};
 use super::*;
 use crate::tcg::code_cache::arena::Arena;
 use crate::tcg::helpers::softfloat::{FpOp, Rm};
@@ -71,7 +72,7 @@ const HELPERS: &[Helper] = &[
 
 /// The registers among [`PINS`] that a call may change.
 fn volatile() -> impl Iterator<Item = (u8, Reg)> {
-    PINS.into_iter().filter(|(_, r)| !matches!(r, Reg::Rbx | Reg::R12 | Reg::R13 | Reg::R14))
+    PINS.into_iter().filter(|&(_, r)| is_volatile(r))
 }
 
 const SAVED: [Reg; 6] = [Reg::Rbx, Reg::Rbp, Reg::R12, Reg::R13, Reg::R14, Reg::R15];
