@@ -51,6 +51,41 @@ pub enum Exit {
 /// `res_addr` while there is no reservation.
 pub const NO_RESERVATION: u64 = u64::MAX;
 
+/// Constants of generated floating-point code, 16 bytes each, in the order of [`FConst`].
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(16))]
+pub struct FpConstants([[u64; 2]; 9]);
+
+/// Numbers of [`FP_CONSTANTS`]. What is for singles leaves the upper half of 64 bits alone where it is a mask.
+#[derive(Debug, Clone, Copy)]
+#[repr(u8)]
+pub enum FConst {
+    /// The upper half of a NaN-boxed single.
+    Box,
+    /// The sign, and all but the sign.
+    SignDouble,
+    RestDouble,
+    SignSingle,
+    RestSingle,
+    /// The largest numbers that no rounding mode takes beyond a u32 or an i64.
+    LargestWuDouble,
+    LargestWuSingle,
+    LargestLDouble,
+    LargestLSingle,
+}
+
+pub const FP_CONSTANTS: FpConstants = FpConstants([
+    [u64::MAX << 32, 0],
+    [1 << 63, 0],
+    [u64::MAX >> 1, 0],
+    [1 << 31, 0],
+    [!(1 << 31), 0],
+    [4_294_967_295f64.to_bits(), 0],
+    [4_294_967_040f32.to_bits() as u64, 0],
+    [9_223_372_036_854_774_784f64.to_bits(), 0],
+    [9_223_371_487_098_961_920f32.to_bits() as u64, 0],
+]);
+
 /// A hart. Generated code's base register points at the end of the first 16 guest registers, so that all of
 /// `s.x` is within a byte's displacement.
 #[repr(C)]
@@ -86,6 +121,8 @@ pub struct Hart {
     pub mxcsr: u32,
     pub host_mxcsr: u32,
     pub temps: [u64; TEMPS],
+    /// For the operands of instructions.
+    pub fp_constants: FpConstants,
 
     // The Rust side.
     pub id: u32,
@@ -322,7 +359,10 @@ impl Hart {
         let (dirty, off) = (status::is_dirty(&self.s, mstatus::FS), status::is_off(&self.s, mstatus::FS));
         let frm = self.s.csr.fcsr >> 5 & 7;
         let flag = |missing, check| if missing { check } else { 0 };
-        self.fp_missing = flag(!dirty, fp_check::DIRTY) | flag(frm > 3, fp_check::NATIVE_FRM) | flag(off, fp_check::ON);
+        self.fp_missing = flag(!dirty, fp_check::DIRTY)
+            | flag(frm > 3, fp_check::NATIVE_FRM)
+            | flag(frm != 0, fp_check::NEAREST_FRM)
+            | flag(off, fp_check::ON);
     }
 
     /// `mip` as software reads it, timers by the clock.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use super::code_cache::CodeCache;
 use super::counters::Counting;
 use super::exec::{self, Translator};
-use super::hart::{Exit, Hart, HartBox, NO_RESERVATION, Stats};
+use super::hart::{Exit, FP_CONSTANTS, Hart, HartBox, NO_RESERVATION, Stats};
 use super::helpers::vector::VectorUnit;
 use super::ir::TEMPS;
 use super::mmu::pmp::Windows;
@@ -159,6 +159,7 @@ impl TcgVcpu {
             mxcsr: 0,
             host_mxcsr: 0,
             temps: [0; TEMPS],
+            fp_constants: FP_CONSTANTS,
             id,
             tlb,
             pmp: Windows::default(),

@@ -81,6 +81,7 @@ pub fn call(hart: &mut Hart, helper: Helper, a: u64, b: u64, c: u64) -> u64 {
         Helper::ShadowPointer => return hart.s.csr.ssp,
         Helper::ShadowSwap => return hart.shadow_swap(a, b, if c >> 32 != 0 { Width::D } else { Width::W }, c as u32),
         Helper::FpCheck => fp_check(hart, a as u8, c as u32),
+        Helper::Interpret => hart.leave_to_interpreter(),
     }
     0
 }

@@ -384,6 +384,8 @@ pub enum Helper {
     /// Failed checks (see [`fp_check`]), unused, instruction bits: makes FS dirty, traps, or leaves the operation to
     /// the interpreter.
     FpCheck,
+    /// Leaves the instruction to the interpreter. Only generated code asks for it.
+    Interpret,
 }
 
 /// What floating-point instructions need of the hart. Not part of a block's mode: kernels change FS at every
@@ -395,6 +397,8 @@ pub mod fp_check {
     pub const NATIVE_FRM: u8 = 2;
     /// mstatus.FS is not Off.
     pub const ON: u8 = 4;
+    /// `frm` is to nearest, ties to even. Not checked once, but where it matters.
+    pub const NEAREST_FRM: u8 = 8;
 }
 
 /// How control leaves a block to a place known at translation.

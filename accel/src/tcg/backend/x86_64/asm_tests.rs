@@ -457,8 +457,30 @@ fn fused_multiply_add() {
         let (x, y, z, m, double) = (rng.xmm(), rng.xmm(), rng.xmm(), rng.mem(), rng.flag());
         let (opcode, names) = rng.pick(NAMES);
         let name = names[usize::from(double)];
-        one(|a| a.fma213(opcode, double, x, y, z), name, &[xmm(x), xmm(y), xmm(z)]);
-        one(|a| a.fma213(opcode, double, x, y, m), name, &[xmm(x), xmm(y), at(m, wide(double))]);
+        one(|a| a.vex_map(2, 1, double, opcode, x.0, y.0, z.into()), name, &[xmm(x), xmm(y), xmm(z)]);
+        let memory = [xmm(x), xmm(y), at(m, wide(double))];
+        one(|a| a.vex_map(2, 1, double, opcode, x.0, y.0, m.into()), name, &memory);
+    });
+}
+
+#[test]
+fn scalars_with_a_vex_prefix() {
+    rounds(|rng| {
+        let (x, y, z, m, r) = (rng.xmm(), rng.xmm(), rng.xmm(), rng.mem(), rng.reg());
+        let (pp, opcode, name, bytes) = rng.pick(&[
+            (3, 0x58, Mnemonic::Vaddsd, 8),
+            (2, 0x5c, Mnemonic::Vsubss, 4),
+            (3, 0x5e, Mnemonic::Vdivsd, 8),
+            (2, 0x5a, Mnemonic::Vcvtss2sd, 4),
+            (0, 0x57, Mnemonic::Vxorps, 16),
+        ]);
+        one(|a| a.vex_0f(pp, false, opcode, x.0, y.0, z.into()), name, &[xmm(x), xmm(y), xmm(z)]);
+        one(|a| a.vex_0f(pp, false, opcode, x.0, y.0, m.into()), name, &[xmm(x), xmm(y), at(m, bytes)]);
+        let w = rng.flag();
+        one(|a| a.vex_0f(3, w, 0x2a, x.0, y.0, r.into()), Mnemonic::Vcvtsi2sd, &[xmm(x), xmm(y), gpr(r, wide(w))]);
+        one(|a| a.vex_0f(3, w, 0x2c, r as u8, 0, m.into()), Mnemonic::Vcvttsd2si, &[gpr(r, wide(w)), at(m, 8)]);
+        one(|a| a.vex_0f(1, false, 0x2e, x.0, 0, y.into()), Mnemonic::Vucomisd, &[xmm(x), xmm(y)]);
+        one(|a| a.vex_0f(3, false, 0x11, x.0, 0, m.into()), Mnemonic::Vmovsd, &[at(m, 8), xmm(x)]);
     });
 }
 

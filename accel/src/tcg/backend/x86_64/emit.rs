@@ -81,6 +81,7 @@ impl Backend {
                 self.asm.mov_imm(C, vector_code(op, raw));
                 self.set_cur();
                 self.call_out(self.thunks.vector);
+                self.f_clobbered();
                 if let Some(d) = d {
                     self.finish(d, A);
                 }
@@ -98,6 +99,7 @@ impl Backend {
                 self.jump(offset, from, done, self.since, code);
             }
             Op::JumpReg { addr } => {
+                self.f_sync();
                 self.load_to(A, addr);
                 self.retire(self.done, self.since);
                 self.asm.alu_imm(Alu::Cmp, false, POLL, 0);
@@ -109,33 +111,49 @@ impl Backend {
 
     pub(super) fn stub(&mut self, from: Forward, kind: StubKind) {
         let back = self.asm.code.len();
-        self.stubs.push(Stub { from, back, cur: self.cur, kind });
+        let f = self.f.now;
+        self.stubs.push(Stub { from, back, cur: self.cur, f, after: f, kind });
     }
 
     /// The stubs of `op`, emitted last, come back behind the whole operation.
     pub(super) fn land_stubs(&mut self, op: &Op) {
         let end = self.asm.code.len();
         for stub in self.stubs.iter_mut().rev() {
-            match stub.kind {
-                StubKind::Slow(o) if o == *op && stub.cur == self.cur => stub.back = end,
-                _ => break,
+            if stub.cur != self.cur {
+                break;
+            }
+            if matches!(stub.kind, StubKind::Slow(o) if o == *op) {
+                (stub.back, stub.after) = (end, self.f.now);
             }
         }
     }
 
     pub(super) fn emit_stub(&mut self, stub: Stub, code: &mut CodeCache) {
         self.asm.bind(stub.from);
-        self.cur = stub.cur;
+        (self.cur, self.f.now) = (stub.cur, stub.f);
         match stub.kind {
             StubKind::Taken { offset, from, done, since } => self.jump(offset, from, done, since, code),
             StubKind::Poll { offset } => {
+                self.f_sync();
                 self.asm.mov(true, A, PAGE_BASE);
                 self.add_imm(A, offset);
                 self.asm.jmp(self.thunks.poll);
             }
             StubKind::Slow(op) => {
                 self.set_cur();
+                self.f_forget();
                 self.slow(&op);
+                self.f_become(stub.after);
+                let back = self.asm.base + stub.back as u64;
+                self.asm.jmp(back);
+            }
+            StubKind::Interpret => {
+                self.set_cur();
+                let thunk = self.thunks.helper(Helper::Interpret);
+                self.call_out(thunk);
+            }
+            StubKind::Nan { x, double, product } => {
+                self.canonical_nan(x, double, product);
                 let back = self.asm.base + stub.back as u64;
                 self.asm.jmp(back);
             }
@@ -170,6 +188,10 @@ impl Backend {
 
     /// Leaves the block for `offset` in its page (or beyond), after `done` instructions, from `from`.
     fn jump(&mut self, offset: i64, from: u16, done: u16, since: Since, code: &mut CodeCache) {
+        let around = offset == i64::from(self.start);
+        if !around {
+            self.f_sync();
+        }
         self.retire(done, since);
         // Every cycle goes backward somewhere: only there interrupts are looked for.
         if offset <= i64::from(from) {
@@ -178,9 +200,12 @@ impl Backend {
             self.stub(f, StubKind::Poll { offset });
         }
         if (0..4096).contains(&offset) {
-            if offset == i64::from(self.start) {
-                // To itself. The block begins at the start of the code.
-                self.asm.jmp(self.asm.base);
+            if around {
+                let to = self.f_jump_to_head().unwrap_or_else(|| {
+                    self.f_sync();
+                    self.asm.base
+                });
+                self.asm.jmp(to);
                 return;
             }
             let slot = code.new_slot();
@@ -211,6 +236,7 @@ impl Backend {
 
     /// Calls a thunk that calls Rust: guest registers are kept, or control does not come back.
     pub(super) fn call_out(&mut self, thunk: u64) {
+        self.f_forget();
         self.asm.call(thunk);
     }
 
@@ -221,6 +247,7 @@ impl Backend {
         self.set_cur();
         let thunk = self.thunks.helper(helper);
         self.call_out(thunk);
+        self.f_clobbered();
         if let Some(d) = d {
             self.finish(d, A);
         }

@@ -1,6 +1,6 @@
 //! Loads, stores and atomics: the inline TLB probe, and the stubs that call out when it fails.
 
-use super::asm::{Alu, Cc, Reg, Shift, mem, mem_index};
+use super::asm::{Alu, Cc, Reg, Rm, Shift, Xmm, mem, mem_index};
 use super::thunks::{aligned_code, amo_code, lr_code, sc_code};
 use super::*;
 use crate::tcg::ir::interp::{boxed, reservation_tag};
@@ -10,6 +10,7 @@ use crate::tcg::mmu::tlb::{TLB_ENTRIES, Tables};
 const A: Reg = Reg::Rax;
 const C: Reg = Reg::Rcx;
 const D: Reg = Reg::Rdx;
+const SCRATCH: Xmm = Xmm(0);
 
 /// How a probe treats misaligned addresses.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -44,13 +45,11 @@ impl Backend {
             }
             Op::LoadF { fd, base, offset, width } => {
                 let m = self.probe(op, base, offset, width, false, Align::Free);
-                self.asm.extend(width.bytes(), false, D, m);
-                self.put_f(fd, width, D);
+                self.load_f(fd, width, m);
             }
             Op::StoreF { fs, base, offset, width } => {
                 let m = self.probe(op, base, offset, width, true, Align::Free);
-                self.asm.mov(true, D, f_slot(fs));
-                self.asm.store(width.bytes(), m, D);
+                self.store_f(fs, width, m);
             }
             Op::Amo { op: amo, width, d, addr, src } => {
                 let m = self.probe(op, addr, 0, width, true, Align::Required);
@@ -139,7 +138,37 @@ impl Backend {
         mem_index(C, addr, 1, 0)
     }
 
-    /// Puts the low bytes of `reg`, zero-extended, into an f register.
+    fn load_f(&mut self, fd: u8, width: Width, m: Mem) {
+        let x = self.f_target(fd);
+        match width {
+            Width::W | Width::D if x != SCRATCH => {
+                self.fmov_load(width == Width::D, x, m);
+                self.f_written(fd, x, width == Width::D, width == Width::W);
+            }
+            _ if x != SCRATCH => {
+                self.asm.extend(width.bytes(), false, D, m);
+                self.asm.alu_imm(Alu::Or, true, D, boxed(width, 0) as i64 as i32);
+                self.fmov_from(true, x, D);
+                self.f_written(fd, x, true, false);
+            }
+            _ => {
+                self.asm.extend(width.bytes(), false, D, m);
+                self.put_f(fd, width, D);
+                self.f_stored(fd, width != Width::W);
+            }
+        }
+    }
+
+    fn store_f(&mut self, fs: u8, width: Width, m: Mem) {
+        match self.f_bits(fs, width == Width::D) {
+            Rm::X(x) if matches!(width, Width::W | Width::D) => return self.fmov_store(width == Width::D, m, x),
+            Rm::X(x) => self.fmov_to(false, D, x),
+            slot => self.asm.mov(true, D, slot),
+        }
+        self.asm.store(width.bytes(), m, D);
+    }
+
+    /// Puts the low bytes of `reg`, zero-extended, into an f register in memory.
     fn put_f(&mut self, fd: u8, width: Width, reg: Reg) {
         if width == Width::W {
             self.asm.store(4, f_slot(fd), reg);

@@ -6,19 +6,24 @@
 //! | R15 | arrays of the current TLB context |
 //! | RSI RDI R8 R9 R10 R11 | a0 a1 a2 a3 a4 a5 |
 //! | RBX R12 R13 R14 | s0 sp ra s1 |
-//! | RAX RCX RDX, XMM0 XMM1 | scratch |
+//! | RAX RCX RDX, XMM0 to XMM3 | scratch |
+//! | XMM4 to XMM15 | f registers of the block (`f_regs`); free after `f_forget` |
+//! | ZMM16 to ZMM31, k1 to k7 | scratch of vector code |
 //! | RSP | host stack, 16-byte aligned while a block runs |
 //! | MXCSR | the guest's rounding mode and sticky flags |
 //!
-//! The other guest registers live in memory. Every operation leaves all guest registers where they belong, so
-//! there is nothing to reconstruct at a fault or an exit. Blocks enter each other by plain jumps.
+//! The other guest registers live in memory. Every operation leaves all integer registers where they belong, so
+//! there is nothing to reconstruct at a fault or an exit; f registers are written back there, in stubs. Blocks enter
+//! each other by plain jumps, with all f registers in memory.
 
 pub mod asm;
+mod asm_fp;
 #[cfg(test)]
 mod asm_tests;
 mod emit;
 mod emit_fp;
 mod emit_mem;
+mod f_regs;
 mod regs;
 mod thunks;
 
@@ -28,10 +33,11 @@ use asm::{Asm, Mem, Reg};
 
 use crate::tcg::HostSimd;
 use crate::tcg::code_cache::{CodeCache, LinkSite, SlotId};
-use crate::tcg::hart::{Exit, Hart, HartBox};
+use crate::tcg::hart::{Exit, FConst, Hart, HartBox};
 use crate::tcg::ir::{Dst, IrBlock, Op, Val};
 use crate::tcg::reservation::{Since, certainly_loud};
 use crate::tcg::smp::HartShared;
+use f_regs::{FRegs, FState};
 use regs::RegMap;
 use thunks::Thunks;
 
@@ -59,6 +65,13 @@ const fn t_slot(t: u8) -> Mem {
     field(offset_of!(Hart, temps) + 8 * t as usize)
 }
 
+/// A constant of [`FP_CONSTANTS`](crate::tcg::hart::FP_CONSTANTS).
+const fn f_const(c: FConst) -> Mem {
+    field(offset_of!(Hart, fp_constants) + 16 * c as usize)
+}
+
+/// Where MXCSR goes for a moment.
+const FP_SCRATCH: Mem = t_slot(0);
 const RETIRED: Mem = field(offset_of!(Hart, retired));
 const CUR: Mem = field(offset_of!(Hart, cur));
 const FP_MISSING: Mem = field(offset_of!(Hart, fp_missing));
@@ -92,6 +105,8 @@ pub struct Features {
     pub bmi1: bool,
     pub popcnt: bool,
     pub fma: bool,
+    pub avx: bool,
+    pub sse41: bool,
     pub ssse3: bool,
     pub pclmul: bool,
     pub aes: bool,
@@ -135,7 +150,10 @@ impl Features {
             lzcnt: is_x86_feature_detected!("lzcnt"),
             bmi1: is_x86_feature_detected!("bmi1"),
             popcnt: is_x86_feature_detected!("popcnt"),
-            fma: is_x86_feature_detected!("fma"),
+            // What has it has AVX.
+            fma: limit != HostSimd::None && is_x86_feature_detected!("fma"),
+            avx: limit != HostSimd::None && is_x86_feature_detected!("avx"),
+            sse41: is_x86_feature_detected!("sse4.1"),
             ssse3: is_x86_feature_detected!("ssse3"),
             pclmul: is_x86_feature_detected!("pclmulqdq"),
             aes: is_x86_feature_detected!("aes"),
@@ -168,6 +186,9 @@ struct Stub {
     back: usize,
     /// Offset of the instruction in its page | instructions before it << 16.
     cur: u32,
+    /// What is known of the f registers here, and what has to hold there.
+    f: FState,
+    after: FState,
     kind: StubKind,
 }
 
@@ -185,6 +206,14 @@ enum StubKind {
         offset: i64,
     },
     Slow(Op),
+    /// The interpreter performs the instruction.
+    Interpret,
+    /// `x` is a NaN and becomes the canonical one; `product`: what the host multiplied to get it.
+    Nan {
+        x: asm::Xmm,
+        double: bool,
+        product: Option<[asm::Rm; 2]>,
+    },
 }
 
 /// The compiler of one hart.
@@ -202,6 +231,7 @@ pub struct Backend {
     exact: bool,
     /// The block is one instruction.
     single: bool,
+    f: FRegs,
     stubs: Vec<Stub>,
     links: Vec<LinkSite>,
     /// Slot, page offset of the target and place of the displacement of direct jumps whose stub is to come.
@@ -228,6 +258,7 @@ impl Backend {
             since: Since::Entry,
             exact: false,
             single: false,
+            f: FRegs::default(),
             stubs: Vec::new(),
             links: Vec::new(),
             pending: Vec::new(),
@@ -247,6 +278,7 @@ impl Backend {
         self.start = block.start;
         self.since = Since::Entry;
         self.single = block.insns == 1;
+        self.f_begin(block);
         for (i, op) in block.ops.iter().enumerate() {
             self.exact = self.smp && matches!(op, Op::Lr { .. }) && certainly_loud(&block.ops[i + 1..]);
             self.emit(op, code);

@@ -68,6 +68,7 @@ const HELPERS: &[Helper] = &[
     Helper::ShadowPointer,
     Helper::ShadowSwap,
     Helper::FpCheck,
+    Helper::Interpret,
 ];
 
 /// The registers among [`PINS`] that a call may change.

@@ -484,9 +484,33 @@ impl Asm {
         self.byte(0);
     }
 
-    /// FMA3 scalar: `x1 = ±(x1 * x2) ± x3`, opcode of the 213 form, double or single.
-    pub fn fma213(&mut self, opcode: u8, double: bool, x1: Xmm, x2: Xmm, x3: impl Into<Rm>) {
-        self.vex(2, 1, double, x1.0, x2.0, &[opcode], x3.into());
+    /// A scalar or 128-bit instruction of opcode map 0F with a VEX prefix; `second` is 0 where there is none.
+    pub fn vex_0f(&mut self, pp: u8, wide: bool, opcode: u8, reg: u8, second: u8, rm: Rm) {
+        self.vex_map(1, pp, wide, opcode, reg, second, rm);
+    }
+
+    /// The same of map 1 (0F), 2 (0F 38) or 3 (0F 3A), with the shorter prefix where that can say it.
+    #[expect(clippy::too_many_arguments, reason = "the fields of a VEX prefix")]
+    pub fn vex_map(&mut self, map: u8, pp: u8, wide: bool, opcode: u8, reg: u8, second: u8, rm: Rm) {
+        let extended = match rm {
+            Rm::R(r) => r as u8 >= 8,
+            Rm::X(v) => v.0 >= 8,
+            Rm::M(m) => m.base as u8 >= 8 || m.index.is_some_and(|(i, _)| i as u8 >= 8),
+        };
+        if extended || wide || map != 1 {
+            return self.vex(map, pp, wide, reg, second, &[opcode], rm);
+        }
+        self.code.extend([0xc5, (reg >> 3 ^ 1) << 7 | (second ^ 15) << 3 | pp, opcode]);
+        self.modrm(reg & 7, rm);
+    }
+
+    /// An SSE4.1 instruction `66 0F 3A opcode`; as with [`Asm::vex_map`], its immediate is to follow.
+    pub fn sse3a(&mut self, opcode: u8, reg: u8, rm: Rm) {
+        self.op(Form { prefix: Some(0x66), ..L }, &[0x0f, 0x3a, opcode], reg, rm);
+    }
+
+    pub fn imm8(&mut self, v: u8) {
+        self.byte(v);
     }
 
     pub fn ldmxcsr(&mut self, m: Mem) {
