@@ -15,6 +15,7 @@
 use arch::csr::{counteren, event, mhpmevent, mip};
 use arch::ext::{Ext, IsaConfig};
 
+use super::csr::Gate;
 use super::hart::Hart;
 use super::translate::MAX_INSNS;
 use crate::{CsrState, HartState, Mode};
@@ -129,6 +130,11 @@ impl Counting {
         }
     }
 
+    /// Whether the mode decides what is counted.
+    pub fn follows_mode(&self) -> bool {
+        self.by_mode
+    }
+
     /// Counts `n` instructions and the misses since the last time, but not in the counters of `except`. Says whether
     /// an overflow asked for an interrupt; then it has to be derived anew.
     fn advance(&mut self, c: &mut CsrState, n: u64, except: u32) -> bool {
@@ -206,6 +212,17 @@ impl Hart {
         self.counting.derive(&self.s, &self.vm.isa, self.counted);
         // Blocks look at the limit, which is that of the timers, too.
         self.counting.armed |= self.drives_clock;
+        // As long as a counter follows the instructions it is this far from them.
+        self.cycle_offset = self.s.csr.mcycle.wrapping_sub(self.counted);
+        self.instret_offset = self.s.csr.minstret.wrapping_sub(self.counted);
+        self.selections.forget();
+        self.shut_gates();
+    }
+
+    /// The counters that do not follow the instructions now, by their gates.
+    pub fn uncounted(&self) -> u8 {
+        let shut = |bit: u32, gate: Gate| if self.counting.per_insn & bit != 0 { 0 } else { gate as u8 };
+        shut(1, Gate::Cycle) | shut(4, Gate::Instret)
     }
 
     /// The mode has changed after the last retired instruction.

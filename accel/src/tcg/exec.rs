@@ -34,12 +34,7 @@ pub struct Translator {
 
 impl Translator {
     pub fn new(isa: &arch::ext::IsaConfig, backend: Option<backend::Backend>) -> Self {
-        Self {
-            builder: Builder::new(!isa.has(arch::ext::Ext::Zca)),
-            decoder: arch::isa::Decoder::new(isa),
-            backend,
-            scratch: IrBlock::default(),
-        }
+        Self { builder: Builder::new(isa), decoder: arch::isa::Decoder::new(isa), backend, scratch: IrBlock::default() }
     }
 }
 
@@ -172,6 +167,7 @@ fn poll(hart: &mut Hart) -> bool {
             let pc = hart.s.pc;
             hart.trap(interrupt, pc);
         }
+        hart.held = hart.wfi_wakes();
     }
     bits & POLL_KICK != 0
 }
@@ -424,14 +420,7 @@ fn translate_block(hart: &mut Hart, tr: &mut Translator, pc: u64, pa: u64, mode:
     let first = 4096 - (pa & 0xfff) as usize;
     let mut bytes = hart.vm.ram.read_bytes(pa, first).unwrap_or_default();
     let start = (pa & 0xfff) as u16;
-    let source = translate::Source {
-        bytes: &bytes,
-        start,
-        next_page: None,
-        counting: mode.is_counting(),
-        recording: mode.is_recording(),
-        cfi: mode.cfi_flags(),
-    };
+    let source = translate::Source { bytes: &bytes, start, next_page: None, mode };
     let limit = hart.options.block_insns;
     let mut second_page = None;
     if translate::translate(&mut tr.builder, &tr.decoder, &source, limit).is_err() {
@@ -443,14 +432,7 @@ fn translate_block(hart: &mut Hart, tr: &mut Translator, pc: u64, pa: u64, mode:
         add_page(hart, second);
         second_page = Some(second);
         // The block is this one instruction: beyond it another page begins.
-        let source = translate::Source {
-            bytes: &bytes,
-            start,
-            next_page: Some(half),
-            counting: mode.is_counting(),
-            recording: mode.is_recording(),
-            cfi: mode.cfi_flags(),
-        };
+        let source = translate::Source { bytes: &bytes, start, next_page: Some(half), mode };
         let done = translate::translate(&mut tr.builder, &tr.decoder, &source, 1);
         debug_assert!(done.is_ok());
         bytes.extend(half.to_le_bytes());
@@ -537,15 +519,8 @@ fn run_from_device(hart: &mut Hart, tr: &mut Translator, pc: u64, pa: u64) -> Ex
         Err(t) => return fault(hart, t, pc),
     };
     let bytes = low.to_le_bytes();
-    let recording = ctr::recording(&hart.s);
-    let source = translate::Source {
-        bytes: &bytes,
-        start: (pa & 0xfff) as u16,
-        next_page: high,
-        counting: false,
-        recording,
-        cfi: hart.cfi,
-    };
+    let mode = BlockMode::of(&hart.s).cfi(hart.cfi).recording(ctr::recording(&hart.s));
+    let source = translate::Source { bytes: &bytes, start: (pa & 0xfff) as u16, next_page: high, mode };
     let done = translate::translate(&mut tr.builder, &tr.decoder, &source, 1);
     debug_assert!(done.is_ok());
     std::mem::swap(&mut tr.builder.block, &mut tr.scratch);

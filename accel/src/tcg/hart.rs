@@ -8,17 +8,17 @@ use std::cell::UnsafeCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::cfi::{self, flags};
+use super::cfi::flags;
 use super::code_cache::CodeCache;
+use super::context::Selections;
 use super::counters::{self, Counting};
-use super::csr::{self, CsrEffect, CsrEnv, CsrOp, Denied, status};
+use super::csr::{self, CsrEffect, CsrEnv, CsrOp, Denied, Live, status};
 use super::helpers::vector::VectorUnit;
 use super::interrupts::{self, World};
 use super::ir::{TEMPS, fp_check};
 use super::mmu::pmp::Windows;
 use super::mmu::pointer_mask::PointerMask;
-use super::mmu::tlb::{ContextKey, Tables, Tlb};
-use super::mmu::walk;
+use super::mmu::tlb::{Tables, Tlb};
 use super::smp::{HartShared, LineState, POLL_IRQ, VmShared};
 use super::triggers::{self, Armed};
 use super::{TcgOptions, ctr, exec, rnmi, tinst, trap};
@@ -46,6 +46,8 @@ pub enum Exit {
     Wfi = 6,
     /// Generated code cannot do the instruction at `s.pc`: the interpreter has to.
     Interpret = 7,
+    /// As `Resume`, where the run loop would do nothing but look the block up: generated code goes on by the jump cache.
+    Jump = 8,
 }
 
 /// `res_addr` while there is no reservation.
@@ -102,6 +104,13 @@ pub struct Hart {
     pub fp_missing: u8,
     /// The interpreter runs the hart, for good or for one instruction.
     pub interpreting: bool,
+    /// CSRs that generated code reads by a call in this mode, by the bits of `csr::Gate`.
+    pub by_call: u8,
+    /// Some interrupt may be pending and enabled, whatever the global enables say: who sets one of those has to look.
+    pub held: bool,
+    /// What `cycle` and `instret` are besides `retired`, while their gates are open.
+    pub cycle_offset: u64,
+    pub instret_offset: u64,
     /// Instructions retired since the hart was made.
     pub retired: u64,
     /// Host address of the reserved word, bit 0 set for a word and bit 1 for a doubleword.
@@ -132,6 +141,11 @@ pub struct Hart {
     pub mask: PointerMask,
     /// What of control-flow integrity is on (`cfi::flags`), likewise.
     pub cfi: u8,
+    pub selections: Selections,
+    /// No triggers are set up, likewise.
+    pub unwatched: bool,
+    /// The options and the machine let blocks lead to each other.
+    pub direct: bool,
     /// What triggers are after, likewise.
     pub armed: Armed,
     /// Triggers that the current instruction wrote, a bit each.
@@ -229,7 +243,13 @@ impl Hart {
         let tinst = if t.tinst == 0 && trap::shows_instruction(&self.s, &t) { self.transformed(&t) } else { t.tinst };
         self.leave_before();
         self.trap(trap::Trap { tinst, ..t }, pc);
-        self.exit = Exit::Resume;
+        self.exit = self.onward();
+    }
+
+    /// How the block is left for `s.pc` after a trap, a return or a fence.
+    pub fn onward(&self) -> Exit {
+        let plain = self.direct && self.unwatched && !self.counting.armed && !self.s.elp;
+        if plain && self.s.mp == MpState::Runnable { Exit::Jump } else { Exit::Resume }
     }
 
     /// The current instruction as `htinst` shows it after `t`.
@@ -305,53 +325,17 @@ impl Hart {
         nmi || interrupts::wakes(&self.s, &self.interrupts())
     }
 
-    /// What the current translation context depends on.
-    pub fn context_key(&self) -> ContextKey {
-        let m = self.s.csr.mstatus;
-        let data = walk::data_mode(&self.s);
-        // In M-mode fetches are not translated, so that loads and stores alone decide whose addresses these are.
-        let virt = trap::data_virt(&self.s);
-        let (satp, status) = self.translation_registers(virt);
-        let paging = if self.s.mode.min(data) == Mode::Machine { 0 } else { (satp >> 60) as u8 };
-        let translated = paging != 0;
-        ContextKey {
-            counting: self.counting.armed,
-            masked: self.mask.bits(),
-            recording: ctr::recording(&self.s),
-            cfi: self.cfi,
-            mode: self.s.mode as u8,
-            data_mode: data as u8,
-            sum: translated && data == Mode::Supervisor && status & 1 << 18 != 0,
-            mxr: translated && data != Mode::Machine && status & 1 << 19 != 0,
-            host_mxr: virt && m & 1 << 19 != 0,
-            paging,
-            satp: if translated && (self.s.mode == Mode::User || data == Mode::User) { satp } else { 0 },
-            virt,
-            hgatp: if virt { self.s.csr.hgatp } else { 0 },
+    /// The value of `cycle`, `time` or `instret` that the current instruction reads, if its gate is open.
+    pub fn live(&self, live: Live) -> u64 {
+        let retired = self.retired.wrapping_add(u64::from(self.cur >> 16));
+        match live {
+            Live::Cycle => retired.wrapping_add(self.cycle_offset),
+            Live::Instret => retired.wrapping_add(self.instret_offset),
+            Live::Time => {
+                self.tell_time();
+                self.vm.clock.now().wrapping_add(if self.s.virt { self.s.csr.htimedelta } else { 0 })
+            }
         }
-    }
-
-    /// `satp` and `sstatus`, or a guest's `vsatp` and `vsstatus`.
-    fn translation_registers(&self, virt: bool) -> (u64, u64) {
-        let c = &self.s.csr;
-        if virt { (c.vsatp, c.vsstatus) } else { (c.satp, c.mstatus) }
-    }
-
-    /// Makes the TLB context fit the state: after traps, xRET and writes to mstatus or satp.
-    pub fn select_context(&mut self) {
-        self.mask = PointerMask::of(&self.s);
-        self.cfi = self.cfi_flags();
-        self.armed = Armed::of(&self.s);
-        let key = self.context_key();
-        self.tables = self.tlb.select(key, self.translation_registers(key.virt).0);
-    }
-
-    fn cfi_flags(&self) -> u8 {
-        let s = &self.s;
-        let flag = |on, flag| if on { flag } else { 0 };
-        flag(cfi::landing_pads(s), flags::LANDING_PADS)
-            | flag(cfi::shadow_stack(s), flags::SHADOW_STACK)
-            | flag(cfi::shadow_pages(s, trap::data_virt(s)), flags::SHADOW_PAGES)
     }
 
     /// Brings `fp_missing` up to date: after writes to mstatus, fcsr or the whole state.
@@ -387,8 +371,16 @@ impl Hart {
         }
     }
 
+    /// Looks whether an interrupt is to be taken now, and tells generated code when to look again. While nothing is
+    /// pending and enabled there is no need: whatever changes that is a CSR instruction that asks, or sets `POLL_IRQ`.
+    pub fn look_at_interrupts(&mut self) -> bool {
+        self.held = self.wfi_wakes();
+        self.held && self.interrupt_due()
+    }
+
     /// Makes the run loop look at interrupts at the next poll.
     pub fn poll_interrupts(&mut self) {
+        self.held = true;
         self.shared().poll.fetch_or(POLL_IRQ, Ordering::SeqCst);
     }
 
@@ -489,6 +481,9 @@ impl Hart {
         if effect.intersects(CsrEffect::PMP | CsrEffect::TRIGGER) {
             self.tlb.flush_all();
         }
+        if v.is_some() {
+            self.selections.forget();
+        }
         if !effect.is_empty() {
             self.update_fp();
             self.select_context();
@@ -565,12 +560,24 @@ impl CsrEnv for CsrView<'_> {
 /// What the translation of a block depends on besides its code: bits 1:0 privilege, bit 2 V, bits 4:3 landing pads and
 /// shadow stacks, bit 6 whether it records its control transfers, bit 7 whether the block
 /// looks at the counters' limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct BlockMode(pub u8);
 
 impl BlockMode {
     pub fn of(s: &HartState) -> Self {
         Self(s.mode as u8 | u8::from(s.virt) << 2)
+    }
+
+    pub fn privilege(self) -> Mode {
+        match self.0 & 3 {
+            0 => Mode::User,
+            1 => Mode::Supervisor,
+            _ => Mode::Machine,
+        }
+    }
+
+    pub fn virt(self) -> bool {
+        self.0 >> 2 & 1 != 0
     }
 
     /// With blocks that record their control transfers.

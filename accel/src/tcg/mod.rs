@@ -9,6 +9,7 @@
 mod backend;
 mod cfi;
 mod code_cache;
+mod context;
 mod counters;
 pub mod csr;
 mod ctr;

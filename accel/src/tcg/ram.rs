@@ -39,13 +39,58 @@ struct Region {
     dirty: Box<[AtomicU64]>,
 }
 
+/// Stores to pages with code that are remembered one by one; who misses more looks at all of its pages.
+const RECENT: usize = 64;
+
+/// A list of the stores that found a `CODE` page, the newest of them by address: `fence.i` has nothing to do while it
+/// stands still, and otherwise no more than it tells.
+struct Changes {
+    count: AtomicU64,
+    /// Store number n is at n modulo [`RECENT`].
+    recent: [AtomicU64; RECENT],
+    /// Held to add one.
+    adding: Mutex<()>,
+}
+
+impl Default for Changes {
+    fn default() -> Self {
+        Self { count: AtomicU64::new(0), recent: [const { AtomicU64::new(0) }; RECENT], adding: Mutex::new(()) }
+    }
+}
+
+impl Changes {
+    fn add(&self, gpa: u64) {
+        let _adding = self.adding.lock().unwrap_or_else(|e| e.into_inner());
+        let n = self.count.load(Ordering::SeqCst);
+        self.recent[n as usize % RECENT].store(gpa & !0xfff, Ordering::SeqCst);
+        self.count.store(n + 1, Ordering::SeqCst);
+    }
+
+    /// More than can be remembered.
+    fn add_many(&self) {
+        let _adding = self.adding.lock().unwrap_or_else(|e| e.into_inner());
+        self.count.fetch_add(RECENT as u64 + 1, Ordering::SeqCst);
+    }
+
+    fn since(&self, seen: u64) -> (u64, Option<Vec<u64>>) {
+        let count = self.count.load(Ordering::SeqCst);
+        if count.wrapping_sub(seen) >= RECENT as u64 {
+            return (count, None);
+        }
+        let pages = (seen..count).map(|n| self.recent[n as usize % RECENT].load(Ordering::SeqCst)).collect();
+        // Under the next ones to be added while they were read, the oldest may have gone.
+        let whole = self.count.load(Ordering::SeqCst).wrapping_sub(seen) < RECENT as u64;
+        (count, whole.then_some(pages))
+    }
+}
+
 /// All RAM of the machine.
 pub struct Ram {
     regions: Vec<Region>,
     /// Kept for its mappings and its bitmap of device writes.
     memory: GuestRam,
-    /// Counts every store that found a `CODE` page: `fence.i` has nothing to do while it stands still.
-    dirtied: AtomicU64,
+    /// The stores that found a `CODE` page.
+    changes: Changes,
     /// Held from taking a mark of a device write to counting it.
     collecting: Mutex<()>,
     /// See `dirty`.
@@ -89,7 +134,7 @@ impl Ram {
         Self {
             regions,
             memory,
-            dirtied: AtomicU64::new(0),
+            changes: Changes::default(),
             collecting: Mutex::new(()),
             logging: AtomicBool::new(false),
             watched,
@@ -155,7 +200,7 @@ impl Ram {
         }
         let next = |w: u32| if w & CODE != 0 { (w & !FLAGS | WRITABLE).wrapping_add(VERSION) } else { w | WRITABLE };
         if word.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |w| Some(next(w))).is_ok_and(|w| w & CODE != 0) {
-            self.dirtied.fetch_add(1, Ordering::SeqCst);
+            self.changes.add(gpa);
         }
     }
 
@@ -164,9 +209,9 @@ impl Ram {
         self.page(gpa).map_or(0, |w| w.load(Ordering::SeqCst) / VERSION)
     }
 
-    /// Counts up when a page with code was stored to.
-    pub fn dirtied(&self) -> u64 {
-        self.dirtied.load(Ordering::SeqCst)
+    /// How often pages with code were stored to, and which they were since it was `seen`; `None`: too many to tell.
+    pub fn changes_since(&self, seen: u64) -> (u64, Option<Vec<u64>>) {
+        self.changes.since(seen)
     }
 
     /// Takes note of device writes to the page: they count as a store by a hart.
@@ -180,7 +225,7 @@ impl Ram {
             self.log(gpa);
             if let Some(word) = self.page(gpa) {
                 word.fetch_add(VERSION, Ordering::SeqCst);
-                self.dirtied.fetch_add(1, Ordering::SeqCst);
+                self.changes.add(gpa);
             }
         }
     }

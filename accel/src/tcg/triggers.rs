@@ -259,7 +259,7 @@ pub struct Armed {
 impl Armed {
     pub fn of(s: &HartState) -> Self {
         let mut armed = Self::default();
-        if s.csr.triggers.iter().all(|t| matches!(kind(t.tdata1), 0 | tdata1::DISABLED)) {
+        if !are_set(s) {
             return armed;
         }
         for (i, t) in s.csr.triggers.iter().enumerate().filter(|(_, t)| enabled(t.tdata1, s.mode, s.virt)) {
@@ -290,6 +290,11 @@ impl Armed {
     pub fn watches_data(&self, va: u64) -> bool {
         touches(&self.accesses, va & !0xfff, va | 0xfff)
     }
+}
+
+/// Whether any trigger is set up, whatever mode it is for.
+pub fn are_set(s: &HartState) -> bool {
+    !s.csr.triggers.iter().all(|t| matches!(kind(t.tdata1), 0 | tdata1::DISABLED))
 }
 
 /// The instruction counts that count what the current mode does now, a bit each.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::code_cache::CodeCache;
+use super::context::Selections;
 use super::counters::Counting;
 use super::exec::{self, Translator};
 use super::hart::{Exit, FP_CONSTANTS, Hart, HartBox, NO_RESERVATION, Stats};
@@ -148,6 +149,10 @@ impl TcgVcpu {
             exit: Exit::None,
             fp_missing: 0,
             interpreting: translator.backend.is_none(),
+            by_call: u8::MAX,
+            held: true,
+            cycle_offset: 0,
+            instret_offset: 0,
             retired: 0,
             res_addr: NO_RESERVATION,
             res_value: 0,
@@ -165,6 +170,9 @@ impl TcgVcpu {
             pmp: Windows::default(),
             mask: PointerMask::default(),
             cfi: 0,
+            selections: Selections::default(),
+            unwatched: false,
+            direct: options.evict == 0 && options.jump_cache && !vm.machine_traps,
             armed: Armed::default(),
             written_triggers: 0,
             code,
@@ -256,6 +264,7 @@ impl Vcpu for TcgVcpu {
         h.res_addr = NO_RESERVATION;
         h.late = None;
         h.critical = None;
+        h.selections.forget();
         h.tlb.flush_all();
         h.pmp.clear();
         // Memory may have been replaced behind our back (reset, a snapshot).
@@ -274,6 +283,7 @@ impl Vcpu for TcgVcpu {
         h.fold_counters();
         change(&mut h.s);
         h.s.x[0] = 0;
+        h.selections.forget();
         h.recount();
         h.res_addr = NO_RESERVATION;
         h.late = None;

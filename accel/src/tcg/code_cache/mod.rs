@@ -82,8 +82,8 @@ pub struct CodeCache {
     slots: Vec<Slot>,
     free_slots: Vec<SlotId>,
     pages: FxHashMap<u64, Page>,
-    /// Some page waits for an announcement.
-    unsettled: bool,
+    /// Pages that may wait for an announcement: `fence.i` has to look at them, and takes them out.
+    pub unsettled: Vec<u64>,
     /// Code of the blocks that died since this was last cleared: jump caches may name it.
     pub dead: Vec<u64>,
     pub translated: u64,
@@ -124,7 +124,7 @@ impl CodeCache {
             slots: Vec::new(),
             free_slots: Vec::new(),
             pages: FxHashMap::default(),
-            unsettled: false,
+            unsettled: Vec::new(),
             dead: Vec::new(),
             translated: 0,
             evicted: 0,
@@ -154,7 +154,15 @@ impl CodeCache {
 
     /// Begins a page: `version` and `announced` as of before its code was read.
     pub fn add_page(&mut self, page: u64, version: u32, announced: u64) {
-        self.unsettled |= announced != 0;
+        if announced != 0 {
+            // Pages may come and go without any fence.
+            if self.unsettled.len() > 2 * self.pages.len() + 64 {
+                self.unsettled.sort_unstable();
+                self.unsettled.dedup();
+                self.unsettled.retain(|page| self.pages.contains_key(page));
+            }
+            self.unsettled.push(page);
+        }
         self.pages.insert(page, Page { blocks: Vec::new(), version, announced });
     }
 
@@ -317,16 +325,12 @@ impl CodeCache {
             self.kill(i as BlockId);
         }
         self.pages.clear();
+        self.unsettled.clear();
     }
 
     /// Calls `f` with every page that holds code.
     pub fn each_page(&self, mut f: impl FnMut(u64)) {
         self.pages.keys().for_each(|&page| f(page));
-    }
-
-    /// Whether some page may wait for an announcement; the caller goes on to recheck those that do.
-    pub fn take_unsettled(&mut self) -> bool {
-        std::mem::take(&mut self.unsettled)
     }
 
     /// Pages that hold code.
@@ -350,7 +354,9 @@ impl CodeCache {
         mut read: impl FnMut(u64, usize) -> Option<Vec<u8>>,
     ) {
         let Some(p) = self.pages.get_mut(&page) else { return };
-        self.unsettled |= announced != 0;
+        if announced != 0 {
+            self.unsettled.push(page);
+        }
         p.version = version;
         p.announced = announced;
         for id in p.blocks.clone() {

@@ -12,14 +12,19 @@ use super::{CsrEffect, CsrEnv, Denied, delegation, in_machine, require};
 use crate::tcg::counters::implemented;
 use crate::{HartState, Mode};
 
-/// Whether the counter behind bit `bit` of the enables may be read in the current mode. `mcounteren` is for all modes
+/// The counters that may be read in the current mode, by their bits of the enables. `mcounteren` is for all modes
 /// but M, `hcounteren` for those of a guest, `scounteren` for U and VU.
-fn enabled(s: &HartState, isa: &IsaConfig, bit: u64) -> bool {
+pub(super) fn readable(s: &HartState, isa: &IsaConfig) -> u64 {
     let c = &s.csr;
-    let by_machine = s.mode == Mode::Machine || c.mcounteren & bit != 0;
-    let by_hypervisor = !s.virt || c.hcounteren & bit != 0;
-    let by_supervisor = s.mode != Mode::User || c.scounteren & bit != 0 || !isa.has(Ext::S);
-    by_machine && by_hypervisor && by_supervisor
+    let by_machine = if s.mode == Mode::Machine { u64::MAX } else { c.mcounteren };
+    let by_hypervisor = if s.virt { c.hcounteren } else { u64::MAX };
+    let by_supervisor = if s.mode == Mode::User && isa.has(Ext::S) { c.scounteren } else { u64::MAX };
+    by_machine & by_hypervisor & by_supervisor
+}
+
+/// Whether the counter behind bit `bit` of the enables may be read in the current mode.
+fn enabled(s: &HartState, isa: &IsaConfig, bit: u64) -> bool {
+    readable(s, isa) & bit != 0
 }
 
 pub(super) fn shadow_access(s: &HartState, isa: &IsaConfig, n: u16) -> Result<(), Denied> {

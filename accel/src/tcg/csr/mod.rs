@@ -9,6 +9,7 @@
 //!
 //! Unprivileged spec, "Zicsr"; privileged spec, "Control and Status Registers (CSRs)".
 
+use arch::csr::counteren;
 use arch::ext::IsaConfig;
 use bitflags::bitflags;
 
@@ -24,6 +25,7 @@ mod envcfg;
 mod fp;
 pub(crate) mod hypervisor;
 mod indirect;
+mod inline;
 mod interrupt;
 mod pmp;
 pub mod reset;
@@ -38,6 +40,7 @@ mod trigger;
 mod vector;
 
 pub use entropy::{host_entropy, seed};
+pub use inline::{Gate, Inline, Live, StateField, inline};
 pub use reset::{reset, reset_supervisor};
 pub(super) use trap_setup::epc;
 
@@ -134,6 +137,17 @@ pub enum CsrOp {
     Rc,
 }
 
+impl CsrOp {
+    /// What is written.
+    fn apply(self, old: u64, src: u64) -> u64 {
+        match self {
+            Self::Rw => src,
+            Self::Rs => old | src,
+            Self::Rc => old & !src,
+        }
+    }
+}
+
 /// Finds the behaviour of CSR `n`, if it may be accessed now. While V is 1, what HS-mode may access and the guest may
 /// not is a virtual-instruction exception.
 fn find(s: &HartState, isa: &IsaConfig, n: u16, write: bool) -> Result<(&'static table::Row, u16), Denied> {
@@ -161,16 +175,31 @@ fn admit(s: &HartState, isa: &IsaConfig, n: u16, write: bool) -> Result<(&'stati
 
 /// The current privilege as bits 9:8 of CSR numbers have it, where HS-mode stands above S-mode.
 fn privilege(s: &HartState) -> u8 {
-    match s.mode {
-        Mode::Supervisor if !s.virt => 2,
+    privilege_of(s.mode, s.virt)
+}
+
+fn privilege_of(mode: Mode, virt: bool) -> u8 {
+    match mode {
+        Mode::Supervisor if !virt => 2,
         mode => mode as u8,
     }
+}
+
+/// The [`Gate`]s that the CSRs shut in the current mode.
+pub fn gates_shut(s: &HartState, isa: &IsaConfig) -> u8 {
+    let counters = counter::readable(s, isa);
+    let shut = |legal: bool, gate: Gate| if legal { 0 } else { gate as u8 };
+    let satp = if s.virt { hypervisor::vsatp_access(s, isa, 0) } else { translation::access(s, isa, 0) };
+    shut(counters & counteren::CY != 0, Gate::Cycle)
+        | shut(counters & counteren::TM != 0, Gate::Time)
+        | shut(counters & counteren::IR != 0, Gate::Instret)
+        | shut(satp.is_ok(), Gate::Satp)
 }
 
 /// The value of CSR `n` as an instruction reads it.
 pub fn read(s: &HartState, env: &dyn CsrEnv, n: u16) -> Result<u64, Denied> {
     let (row, n) = find(s, env.isa(), n, false)?;
-    Ok((row.read)(s, env, n))
+    Ok(row.value(s, env, n))
 }
 
 /// Writes CSR `n` as an instruction would.
@@ -178,7 +207,7 @@ pub fn write(s: &mut HartState, env: &mut dyn CsrEnv, n: u16, v: u64) -> Result<
     let (row, n) = find(s, env.isa(), n, true)?;
     Ok(match row.update {
         Some(update) => update(s, env, n, u64::MAX, v).1,
-        None => (row.write)(s, env, n, v),
+        None => row.store(s, env, n, v),
     })
 }
 
@@ -202,17 +231,12 @@ pub fn csr_op(
         };
         return Ok(update(s, env, n, clear, set));
     }
-    let old = (row.read)(s, env, n);
+    let old = row.value(s, env, n);
     if !write {
         return Ok((old, CsrEffect::empty()));
     }
     let base = row.software.map_or(old, |software| software(s));
-    let new = match op {
-        CsrOp::Rw => src,
-        CsrOp::Rs => base | src,
-        CsrOp::Rc => base & !src,
-    };
-    Ok((old, (row.write)(s, env, n, new)))
+    Ok((old, row.store(s, env, n, op.apply(base, src))))
 }
 
 /// `old` with the bits of `mask` taken from `new`.

@@ -64,6 +64,11 @@ fn gate(isa: &IsaConfig, n: u16) -> Option<(usize, u64)> {
     Some((0, bit))
 }
 
+/// Whether some state enable stands before CSR `n` in some mode.
+pub(super) fn has_gate(isa: &IsaConfig, n: u16) -> bool {
+    isa.has(Ext::Ssstateen) && gate(isa, n).is_some()
+}
+
 /// Whether the state enables let the current mode at CSR `n`.
 pub(super) fn check(s: &HartState, isa: &IsaConfig, n: u16) -> Result<(), Denied> {
     if s.mode == Mode::Machine || !isa.has(Ext::Ssstateen) {

@@ -9,7 +9,7 @@ use arch::csr::mstatus::*;
 use arch::ext::{Ext, IsaConfig};
 
 use super::hypervisor::henvcfg;
-use super::{CsrEffect, CsrEnv, merge};
+use super::{CsrEffect, CsrEnv, CsrOp, merge};
 use crate::HartState;
 
 /// Which bits of `mstatus` software can change.
@@ -68,7 +68,7 @@ pub(super) fn read_mstatus(s: &HartState, _: &dyn CsrEnv, _: u16) -> u64 {
 }
 
 pub(super) fn read_sstatus(s: &HartState, _: &dyn CsrEnv, _: u16) -> u64 {
-    with_sd(s.csr.mstatus) & (SSTATUS | SDT | SPELP)
+    supervisor_view(s)
 }
 
 pub(super) fn write_mstatus(s: &mut HartState, env: &mut dyn CsrEnv, _: u16, v: u64) -> CsrEffect {
@@ -84,7 +84,24 @@ pub(super) fn write_mstatus(s: &mut HartState, env: &mut dyn CsrEnv, _: u16, v: 
 }
 
 pub(super) fn write_sstatus(s: &mut HartState, env: &mut dyn CsrEnv, _: u16, v: u64) -> CsrEffect {
-    set(s, v, writable(env.isa()) & (SSTATUS | SPELP) | sdt(s.csr.menvcfg))
+    set_supervisor(s, env.isa(), v)
+}
+
+/// A CSR instruction on `sstatus` where the mode allows it and V is 0: the same as by [`csr_op`](super::csr_op).
+pub fn change_sstatus(s: &mut HartState, isa: &IsaConfig, op: CsrOp, src: u64, write: bool) -> (u64, CsrEffect) {
+    let old = supervisor_view(s);
+    if !write {
+        return (old, CsrEffect::empty());
+    }
+    (old, set_supervisor(s, isa, op.apply(old, src)))
+}
+
+fn supervisor_view(s: &HartState) -> u64 {
+    with_sd(s.csr.mstatus) & (SSTATUS | SDT | SPELP)
+}
+
+fn set_supervisor(s: &mut HartState, isa: &IsaConfig, v: u64) -> CsrEffect {
+    set(s, v, writable(isa) & (SSTATUS | SPELP) | sdt(s.csr.menvcfg))
 }
 
 /// SDT, where this environment configuration lets it be.
@@ -158,10 +175,27 @@ fn effect(old: u64, new: u64) -> CsrEffect {
 #[cfg(test)]
 mod tests {
     use super::super::testing::Env;
-    use super::super::{CsrOp, csr_op, read, write};
+    use super::super::{csr_op, read, write};
     use super::*;
     use arch::csr;
     use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn the_short_way_is_the_same(m: u64, dte: bool, v: u64, write: bool, kind in 0..3usize) {
+            let mut env = Env::default();
+            [arch::ext::Ext::Ssdbltrp, arch::ext::Ext::Zicfilp].into_iter().for_each(|ext| env.isa.exts.insert(ext));
+            let mut s = env.hart();
+            s.csr.menvcfg |= if dte { envcfg::DTE } else { 0 };
+            crate::tcg::csr::write(&mut s, &mut env, csr::MSTATUS, m).unwrap();
+            s.mode = crate::Mode::Supervisor;
+            let mut short = s.clone();
+            let op = [CsrOp::Rw, CsrOp::Rs, CsrOp::Rc][kind];
+            let expected = csr_op(&mut s, &mut env, csr::SSTATUS, op, v, write).unwrap();
+            prop_assert_eq!(change_sstatus(&mut short, &env.isa, op, v, write), expected);
+            prop_assert!(short == s);
+        }
+    }
 
     #[test]
     fn reset_value_and_fixed_fields() {

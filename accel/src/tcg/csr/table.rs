@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use arch::csr::{self, Csr};
 use arch::ext::{ExtSet, IsaConfig};
 
+use super::inline::{Gate, Live, Place, StateField, state_field};
 use super::{
     CsrEffect, CsrEnv, Denied, aia, counter, ctr, delegation, entropy, envcfg, fp, hypervisor, indirect, interrupt,
     pmp, rnmi, security, stateen, status, translation, trap_setup, trigger, vector,
@@ -22,9 +23,11 @@ pub(super) struct Row {
     /// The numbers it stands for.
     first: u16,
     last: u16,
-    pub(super) read: Read,
+    read: Read,
     /// Makes the value legal and stores it. Never reached for a CSR whose number says read-only.
-    pub(super) write: Write,
+    write: Write,
+    /// Where it lives, if in one place; that counts, and not `read`. See [`super::inline`].
+    pub(super) place: Place,
     /// Whether the CSR may be accessed, beyond what its number says of privilege. With V=1 an illegal access that
     /// HS-mode could make becomes a virtual one by itself.
     pub(super) access: Access,
@@ -43,6 +46,7 @@ const fn row(n: u16) -> Row {
         last: n,
         read: |_, _, _| 0,
         write: |_, _, _, _| CsrEffect::empty(),
+        place: Place::Computed,
         access: |_, _, _| Ok(()),
         software: None,
         update: None,
@@ -64,6 +68,56 @@ impl Row {
     const fn write(mut self, write: Write) -> Self {
         self.write = write;
         self
+    }
+
+    /// A word that software writes as it likes.
+    const fn plain(self, field: StateField) -> Self {
+        self.masked(field, |_| u64::MAX)
+    }
+
+    /// The same but for the bits outside of a mask, which are zero.
+    const fn masked(mut self, field: StateField, mask: fn(&IsaConfig) -> u64) -> Self {
+        self.place = Place::Plain(field, mask);
+        self
+    }
+
+    /// A word with a function for writes, if it is written at all.
+    const fn word(mut self, field: StateField) -> Self {
+        self.place = Place::Word(field);
+        self
+    }
+
+    const fn gated(mut self, field: StateField, gate: Gate) -> Self {
+        self.place = Place::Gated(field, gate);
+        self
+    }
+
+    /// Generated code knows how to read it.
+    const fn live(mut self, live: Live) -> Self {
+        self.place = Place::Live(live);
+        self
+    }
+
+    const fn status(mut self) -> Self {
+        self.place = Place::Status;
+        self
+    }
+
+    pub(super) fn value(&self, s: &HartState, env: &dyn CsrEnv, n: u16) -> u64 {
+        match self.place {
+            Place::Word(field) | Place::Plain(field, _) | Place::Gated(field, _) => field.get(s),
+            Place::Computed | Place::Live(_) | Place::Status => (self.read)(s, env, n),
+        }
+    }
+
+    pub(super) fn store(&self, s: &mut HartState, env: &mut dyn CsrEnv, n: u16, v: u64) -> CsrEffect {
+        match self.place {
+            Place::Plain(field, mask) => {
+                field.set(s, v & mask(env.isa()));
+                CsrEffect::empty()
+            }
+            _ => (self.write)(s, env, n, v),
+        }
     }
 
     const fn when(mut self, access: Access) -> Self {
@@ -119,19 +173,20 @@ static ROWS: &[Row] = &[
         .write(store!(ssp, |s, env, v| v & !7))
         .when(|s, _, _| cfi::check_shadow_stack(s)),
     // Counters that all modes may read.
-    row(csr::CYCLE).read(counter::read_counter).when(counter::shadow_access),
-    row(csr::TIME).read(counter::read_time).when(counter::shadow_access),
-    row(csr::INSTRET).to(csr::HPMCOUNTER31).read(counter::read_counter).when(counter::shadow_access),
+    row(csr::CYCLE).live(Live::Cycle).read(counter::read_counter).when(counter::shadow_access),
+    row(csr::TIME).live(Live::Time).read(counter::read_time).when(counter::shadow_access),
+    row(csr::INSTRET).live(Live::Instret).read(counter::read_counter).when(counter::shadow_access),
+    row(csr::HPMCOUNTER3).to(csr::HPMCOUNTER31).read(counter::read_counter).when(counter::shadow_access),
     // Supervisor.
-    row(csr::SSTATUS).read(status::read_sstatus).write(status::write_sstatus),
+    row(csr::SSTATUS).status().read(status::read_sstatus).write(status::write_sstatus),
     row(csr::SIE).read(interrupt::read_sie).write(interrupt::write_sie),
-    row(csr::STVEC).read(|s, _, _| s.csr.stvec).write(store!(stvec, |s, env, v| trap_setup::tvec(s.csr.stvec, v))),
-    row(csr::SCOUNTEREN).read(|s, _, _| s.csr.scounteren).write(counter::write_scounteren),
+    row(csr::STVEC).word(state_field!(stvec)).write(store!(stvec, |s, env, v| trap_setup::tvec(s.csr.stvec, v))),
+    row(csr::SCOUNTEREN).word(state_field!(scounteren)).write(counter::write_scounteren),
     row(csr::SENVCFG).read(envcfg::read_senvcfg).write(envcfg::write_senvcfg),
-    row(csr::SSCRATCH).read(|s, _, _| s.csr.sscratch).write(store!(sscratch, |s, env, v| v)),
-    row(csr::SEPC).read(|s, _, _| s.csr.sepc).write(store!(sepc, |s, env, v| trap_setup::epc(env.isa(), v))),
-    row(csr::SCAUSE).read(|s, _, _| s.csr.scause).write(store!(scause, |s, env, v| v)),
-    row(csr::STVAL).read(|s, _, _| s.csr.stval).write(store!(stval, |s, env, v| v)),
+    row(csr::SSCRATCH).plain(state_field!(sscratch)),
+    row(csr::SEPC).masked(state_field!(sepc), trap_setup::epc_mask),
+    row(csr::SCAUSE).plain(state_field!(scause)),
+    row(csr::STVAL).plain(state_field!(stval)),
     row(csr::SIP).read(interrupt::read_sip).write(interrupt::write_sip).software(interrupt::software_sip),
     row(csr::STIMECMP).read(|s, _, _| s.csr.stimecmp).write(counter::write_stimecmp).when(counter::stimecmp_access),
     row(csr::SCOUNTOVF).read(counter::read_scountovf).when(counter::scountovf_access),
@@ -139,71 +194,74 @@ static ROWS: &[Row] = &[
         .read(delegation::read_inhibit)
         .write(delegation::write_inhibit)
         .when(delegation::inhibit_access),
-    row(csr::SATP).read(translation::read_satp).write(translation::write_satp).when(translation::access),
+    row(csr::SATP).gated(state_field!(satp), Gate::Satp).write(translation::write_satp).when(translation::access),
     // Hypervisor.
-    row(csr::HSTATUS).read(|s, _, _| s.csr.hstatus).write(hypervisor::write_hstatus),
-    row(csr::HEDELEG).read(|s, _, _| s.csr.hedeleg).write(hypervisor::write_hedeleg),
+    row(csr::HSTATUS).word(state_field!(hstatus)).write(hypervisor::write_hstatus),
+    row(csr::HEDELEG).word(state_field!(hedeleg)).write(hypervisor::write_hedeleg),
     row(csr::HIDELEG).read(interrupt::read_hideleg).write(interrupt::write_hideleg),
     row(csr::HIE).read(interrupt::read_hie).write(interrupt::write_hie),
-    row(csr::HTIMEDELTA).read(|s, _, _| s.csr.htimedelta).write(hypervisor::write_htimedelta),
-    row(csr::HCOUNTEREN).read(|s, _, _| s.csr.hcounteren).write(hypervisor::write_hcounteren),
-    row(csr::HGEIE).read(|s, _, _| s.csr.hgeie).write(hypervisor::write_hgeie),
+    row(csr::HTIMEDELTA).word(state_field!(htimedelta)).write(hypervisor::write_htimedelta),
+    row(csr::HCOUNTEREN).word(state_field!(hcounteren)).write(hypervisor::write_hcounteren),
+    row(csr::HGEIE).word(state_field!(hgeie)).write(hypervisor::write_hgeie),
     row(csr::HENVCFG).read(hypervisor::read_henvcfg).write(hypervisor::write_henvcfg),
-    row(csr::HTVAL).read(|s, _, _| s.csr.htval).write(store!(htval, |s, env, v| v)),
+    row(csr::HTVAL).plain(state_field!(htval)),
     row(csr::HIP).read(interrupt::read_hip).write(interrupt::write_hip).software(interrupt::software_hip),
-    row(csr::HVIP).read(|s, _, _| s.csr.hvip).write(interrupt::write_hvip),
-    row(csr::HTINST).read(|s, _, _| s.csr.htinst).write(store!(htinst, |s, env, v| v)),
+    row(csr::HVIP).word(state_field!(hvip)).write(interrupt::write_hvip),
+    row(csr::HTINST).plain(state_field!(htinst)),
     row(csr::HGATP).read(|s, _, _| s.csr.hgatp).write(hypervisor::write_hgatp).when(hypervisor::hgatp_access),
     row(csr::HGEIP).read(hypervisor::read_hgeip),
     // Virtual supervisor.
     row(csr::VSSTATUS).read(status::read_vsstatus).write(status::write_vsstatus),
     row(csr::VSIE).read(interrupt::read_vsie).write(interrupt::write_vsie),
-    row(csr::VSTVEC).read(|s, _, _| s.csr.vstvec).write(store!(vstvec, |s, env, v| trap_setup::tvec(s.csr.vstvec, v))),
-    row(csr::VSSCRATCH).read(|s, _, _| s.csr.vsscratch).write(store!(vsscratch, |s, env, v| v)),
-    row(csr::VSEPC).read(|s, _, _| s.csr.vsepc).write(store!(vsepc, |s, env, v| trap_setup::epc(env.isa(), v))),
-    row(csr::VSCAUSE).read(|s, _, _| s.csr.vscause).write(store!(vscause, |s, env, v| v)),
-    row(csr::VSTVAL).read(|s, _, _| s.csr.vstval).write(store!(vstval, |s, env, v| v)),
+    row(csr::VSTVEC).word(state_field!(vstvec)).write(store!(vstvec, |s, env, v| trap_setup::tvec(s.csr.vstvec, v))),
+    row(csr::VSSCRATCH).plain(state_field!(vsscratch)),
+    row(csr::VSEPC).masked(state_field!(vsepc), trap_setup::epc_mask),
+    row(csr::VSCAUSE).plain(state_field!(vscause)),
+    row(csr::VSTVAL).plain(state_field!(vstval)),
     row(csr::VSIP).read(interrupt::read_vsip).write(interrupt::write_vsip).software(interrupt::software_vsip),
     row(csr::VSTIMECMP)
         .read(|s, _, _| s.csr.vstimecmp)
         .write(hypervisor::write_vstimecmp)
         .when(hypervisor::vstimecmp_access),
-    row(csr::VSATP).read(|s, _, _| s.csr.vsatp).write(hypervisor::write_vsatp).when(hypervisor::vsatp_access),
+    row(csr::VSATP)
+        .gated(state_field!(vsatp), Gate::Satp)
+        .write(hypervisor::write_vsatp)
+        .when(hypervisor::vsatp_access),
     // Who the hart is.
     row(csr::MVENDORID).read(|_, env, _| env.isa().mvendorid),
     row(csr::MARCHID).read(|_, env, _| env.isa().marchid),
     row(csr::MIMPID).read(|_, env, _| env.isa().mimpid),
-    row(csr::MHARTID).read(|s, _, _| s.csr.hart_id),
+    row(csr::MHARTID).word(state_field!(hart_id)),
     // mconfigptr: there is no configuration structure.
     row(csr::MCONFIGPTR),
     // Machine trap setup.
     row(csr::MSTATUS).read(status::read_mstatus).write(status::write_mstatus),
     // misa: extensions cannot be switched at run time.
-    row(csr::MISA).read(|s, _, _| s.csr.misa),
-    row(csr::MEDELEG).read(|s, _, _| s.csr.medeleg).write(interrupt::write_medeleg),
-    row(csr::MIDELEG).read(|s, _, _| s.csr.mideleg).write(interrupt::write_mideleg),
-    row(csr::MIE).read(|s, _, _| s.csr.mie).write(interrupt::write_mie),
-    row(csr::MTVEC).read(|s, _, _| s.csr.mtvec).write(store!(mtvec, |s, env, v| trap_setup::tvec(s.csr.mtvec, v))),
-    row(csr::MCOUNTEREN).read(|s, _, _| s.csr.mcounteren).write(counter::write_mcounteren),
-    row(csr::MENVCFG).read(|s, _, _| s.csr.menvcfg).write(envcfg::write_menvcfg),
-    row(csr::MCOUNTINHIBIT).read(|s, _, _| s.csr.mcountinhibit).write(counter::write_mcountinhibit),
-    row(csr::MCYCLECFG).read(|s, _, _| s.csr.mcyclecfg).write(counter::write_mcyclecfg),
-    row(csr::MINSTRETCFG).read(|s, _, _| s.csr.minstretcfg).write(counter::write_minstretcfg),
+    row(csr::MISA).word(state_field!(misa)),
+    row(csr::MEDELEG).word(state_field!(medeleg)).write(interrupt::write_medeleg),
+    row(csr::MIDELEG).word(state_field!(mideleg)).write(interrupt::write_mideleg),
+    row(csr::MIE).word(state_field!(mie)).write(interrupt::write_mie),
+    row(csr::MTVEC).word(state_field!(mtvec)).write(store!(mtvec, |s, env, v| trap_setup::tvec(s.csr.mtvec, v))),
+    row(csr::MCOUNTEREN).word(state_field!(mcounteren)).write(counter::write_mcounteren),
+    row(csr::MENVCFG).word(state_field!(menvcfg)).write(envcfg::write_menvcfg),
+    row(csr::MCOUNTINHIBIT).word(state_field!(mcountinhibit)).write(counter::write_mcountinhibit),
+    row(csr::MCYCLECFG).word(state_field!(mcyclecfg)).write(counter::write_mcyclecfg),
+    row(csr::MINSTRETCFG).word(state_field!(minstretcfg)).write(counter::write_minstretcfg),
     row(csr::MHPMEVENT3).to(csr::MHPMEVENT31).read(counter::read_event).write(counter::write_event),
     // Machine trap handling.
-    row(csr::MSCRATCH).read(|s, _, _| s.csr.mscratch).write(store!(mscratch, |s, env, v| v)),
-    row(csr::MEPC).read(|s, _, _| s.csr.mepc).write(store!(mepc, |s, env, v| trap_setup::epc(env.isa(), v))),
-    row(csr::MCAUSE).read(|s, _, _| s.csr.mcause).write(store!(mcause, |s, env, v| v)),
-    row(csr::MTVAL).read(|s, _, _| s.csr.mtval).write(store!(mtval, |s, env, v| v)),
+    row(csr::MSCRATCH).plain(state_field!(mscratch)),
+    row(csr::MEPC).masked(state_field!(mepc), trap_setup::epc_mask),
+    row(csr::MCAUSE).plain(state_field!(mcause)),
+    row(csr::MTVAL).plain(state_field!(mtval)),
     row(csr::MIP).read(interrupt::read_mip).write(interrupt::write_mip).software(interrupt::software_mip),
-    row(csr::MTINST).read(|s, _, _| s.csr.mtinst).write(store!(mtinst, |s, env, v| v)),
-    row(csr::MTVAL2).read(|s, _, _| s.csr.mtval2).write(store!(mtval2, |s, env, v| v)),
+    row(csr::MTINST).plain(state_field!(mtinst)),
+    row(csr::MTVAL2).plain(state_field!(mtval2)),
     // Physical memory protection, and what else lower modes may.
-    row(csr::MSECCFG).read(|s, _, _| s.csr.mseccfg).write(security::write_mseccfg),
+    row(csr::MSECCFG).word(state_field!(mseccfg)).write(security::write_mseccfg),
     row(csr::PMPCFG0).to(0x3af).read(pmp::read_cfg).write(pmp::write_cfg),
     row(csr::PMPADDR0).to(csr::PMPADDR63).read(pmp::read_addr).write(pmp::write_addr),
     // Triggers.
-    row(csr::TSELECT).read(|s, _, _| s.csr.tselect).write(trigger::write_select),
+    row(csr::TSELECT).word(state_field!(tselect)).write(trigger::write_select),
     row(csr::TDATA1).to(csr::TDATA3).read(trigger::read_data).write(trigger::write_data),
     row(csr::TINFO).read(trigger::read_info),
     row(csr::MCONTEXT).read(|s, _, _| s.csr.mcontext).write(trigger::write_mcontext),
@@ -232,9 +290,9 @@ static ROWS: &[Row] = &[
     row(csr::SCTRSTATUS).read(ctr::read_status).write(ctr::write_status),
     row(csr::SCTRDEPTH).read(ctr::read_depth).write(ctr::write_depth).when(ctr::depth_access),
     // Non-maskable interrupts.
-    row(csr::MNSCRATCH).read(|s, _, _| s.csr.mnscratch).write(store!(mnscratch, |s, env, v| v)),
-    row(csr::MNEPC).read(|s, _, _| s.csr.mnepc).write(store!(mnepc, |s, env, v| trap_setup::epc(env.isa(), v))),
-    row(csr::MNCAUSE).read(|s, _, _| s.csr.mncause).write(store!(mncause, |s, env, v| v)),
+    row(csr::MNSCRATCH).plain(state_field!(mnscratch)),
+    row(csr::MNEPC).masked(state_field!(mnepc), trap_setup::epc_mask),
+    row(csr::MNCAUSE).plain(state_field!(mncause)),
     row(csr::MNSTATUS).read(rnmi::read_mnstatus).write(rnmi::write_mnstatus),
     // State enables.
     row(csr::MSTATEEN0).to(csr::MSTATEEN3).read(stateen::read_mstateen).write(stateen::write_mstateen),

@@ -9,7 +9,12 @@ pub(super) fn tvec(old: u64, v: u64) -> u64 {
 
 /// A written `xepc`, made legal: instructions stand at even addresses, without compressed ones at multiples of four.
 pub(in crate::tcg) fn epc(isa: &IsaConfig, v: u64) -> u64 {
-    v & if isa.has(Ext::Zca) { !1 } else { !3 }
+    v & epc_mask(isa)
+}
+
+/// The bits of `xepc` that there are.
+pub(super) fn epc_mask(isa: &IsaConfig) -> u64 {
+    if isa.has(Ext::Zca) { !1 } else { !3 }
 }
 
 #[cfg(test)]

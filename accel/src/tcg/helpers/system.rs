@@ -8,9 +8,8 @@ use std::sync::atomic::Ordering;
 
 use super::semihost;
 use super::softfloat::{self, FpOp, Rm};
-use arch::csr::{hgatp, mstatus, satp};
+use arch::csr::{SSTATUS, hgatp, mstatus, satp};
 
-use crate::RemoteFence;
 use crate::tcg::csr::ctr as ctr_registers;
 use crate::tcg::csr::{CsrEffect, CsrOp, Denied, status};
 use crate::tcg::hart::{Exit, Hart, NO_RESERVATION};
@@ -20,6 +19,7 @@ use crate::tcg::mmu::tlb::Space;
 use crate::tcg::smp::POLL_CODE;
 use crate::tcg::trap::{self, Trap};
 use crate::tcg::{ctr, rnmi};
+use crate::{Mode, RemoteFence};
 
 /// Bits of an ASID and of a VMID.
 const ASID: u64 = satp::ASID >> satp::ASID_SHIFT;
@@ -53,8 +53,11 @@ pub fn call(hart: &mut Hart, helper: Helper, a: u64, b: u64, c: u64) -> u64 {
             }
         }
         Helper::FenceI => {
-            hart.fence_i();
-            hart.leave_after(4, Exit::Resume);
+            // The block itself may be gone.
+            if hart.fence_i() {
+                let onward = hart.onward();
+                hart.leave_after(4, onward);
+            }
         }
         Helper::Illegal => hart.raise(Trap::illegal(a as u32)),
         Helper::CboManage => cbo_manage(hart, a, b, c as u32),
@@ -126,13 +129,17 @@ fn csr(hart: &mut Hart, code: u64, src: u64, raw: u32) -> u64 {
         _ => CsrOp::Rc,
     };
     let n = (code & 0xfff) as u16;
+    let write = code >> 16 & 1 != 0;
+    if n == SSTATUS && !hart.s.virt && hart.s.mode != Mode::User {
+        return supervisor_status(hart, op, src, write, raw);
+    }
     let floating = (1..=3).contains(&n);
     if floating {
         hart.sync_fflags();
     }
     let blocks = (hart.counting.armed, ctr::recording(&hart.s));
     let cfi = hart.cfi;
-    let (old, effect) = match hart.csr_op(n, op, src, code >> 16 & 1 != 0) {
+    let (old, effect) = match hart.csr_op(n, op, src, write) {
         Ok(r) => r,
         Err(denied) => {
             hart.raise(denied.trap(raw));
@@ -141,6 +148,9 @@ fn csr(hart: &mut Hart, code: u64, src: u64, raw: u32) -> u64 {
     };
     if floating {
         hart.load_mxcsr();
+    }
+    if write && !is_of_the_moment(n) {
+        hart.selections.forget();
     }
     hart.update_fp();
     if effect.is_empty() {
@@ -163,13 +173,49 @@ fn csr(hart: &mut Hart, code: u64, src: u64, raw: u32) -> u64 {
         hart.select_context();
         // The code that follows is translated for another mode.
         leave |= cfi != hart.cfi;
+    } else if effect.contains(CsrEffect::MODE) {
+        hart.shut_gates();
     }
-    if effect.contains(CsrEffect::INTERRUPTS) && hart.interrupt_due() {
+    if effect.contains(CsrEffect::INTERRUPTS) && hart.look_at_interrupts() {
         hart.poll_interrupts();
         leave = true;
     }
     if leave {
         // The block is not there any more to write the result: the run loop does it.
+        hart.leave_after(4, Exit::Resume);
+        hart.late = Some(((raw >> 7 & 31) as u8, old));
+    }
+    old
+}
+
+/// CSRs that are written all the time and never change what a mode selects (see `context`): those of floating point and
+/// vectors, pending and enabled interrupts, timers, and the status of a guest, which is named there.
+fn is_of_the_moment(n: u16) -> bool {
+    use arch::csr::*;
+    matches!(n, FFLAGS..=FCSR | VSTART..=VCSR | SIE | SIP | STIMECMP | VSIE | VSIP | VSTIMECMP | MIE | MIP | STOPEI)
+        || matches!(n, SSTATUS | VSSTATUS)
+}
+
+/// A CSR instruction on `sstatus`, which the mode allows: what kernels do around everything.
+fn supervisor_status(hart: &mut Hart, op: CsrOp, src: u64, write: bool, raw: u32) -> u64 {
+    let (old, effect) = status::change_sstatus(&mut hart.s, &hart.vm.isa, op, src, write);
+    if effect.contains(CsrEffect::MODE) {
+        hart.update_fp();
+    }
+    let (cfi, mut leave) = (hart.cfi, false);
+    if effect.contains(CsrEffect::TRANSLATION) {
+        hart.select_context();
+        leave = cfi != hart.cfi;
+    }
+    if effect.contains(CsrEffect::INTERRUPTS) {
+        hart.tell_time();
+        hart.take_soft();
+        if hart.look_at_interrupts() {
+            hart.poll_interrupts();
+            leave = true;
+        }
+    }
+    if leave {
         hart.leave_after(4, Exit::Resume);
         hart.late = Some(((raw >> 7 & 31) as u8, old));
     }
@@ -196,15 +242,15 @@ fn xret(hart: &mut Hart, ret: fn(&mut crate::HartState) -> Result<(), Denied>, r
         return hart.raise(denied.trap(raw));
     }
     hart.retired += u64::from(hart.cur >> 16) + 1;
-    hart.exit = Exit::Resume;
     ctr::record_return(&mut hart.s, source, from);
     hart.counters_see_mode();
     hart.res_addr = NO_RESERVATION;
     hart.update_fp();
     hart.select_context();
-    if hart.interrupt_due() {
+    if hart.held && hart.look_at_interrupts() {
         hart.poll_interrupts();
     }
+    hart.exit = hart.onward();
 }
 
 /// `which`: bit 0 the address counts, bit 1 the ASID counts; the instruction's bits above.
@@ -214,7 +260,8 @@ fn sfence_vma(hart: &mut Hart, va: u64, asid: u64, which: u64) {
     }
     let space = if hart.s.virt { hart.guest_space() } else { Space::Host };
     hart.fence(space, (which & 1 != 0).then_some(va), (which & 2 != 0).then_some(asid));
-    hart.leave_after(4, Exit::Resume);
+    let onward = hart.onward();
+    hart.leave_after(4, onward);
 }
 
 /// As [`sfence_vma`], for the guest of the current VMID.
@@ -304,19 +351,24 @@ fn compare_and_swap_16(hart: &mut Hart, va: u64) {
 }
 
 impl Hart {
-    /// `fence.i`: blocks whose guest code changed are dropped. See `ram` and `code_cache`.
-    pub fn fence_i(&mut self) {
+    /// `fence.i`: blocks whose guest code changed are dropped; whether any page had to be looked at. See `ram` and
+    /// `code_cache`.
+    pub fn fence_i(&mut self) -> bool {
         self.stats.fence_i += 1;
-        let vm = Arc::clone(&self.vm);
-        self.code.each_page(|page| vm.ram.collect_device_write(page));
+        let Self { code, vm, .. } = self;
+        code.each_page(|page| vm.ram.collect_device_write(page));
         vm.ram.device_writes_collected();
-        let dirtied = vm.ram.dirtied();
-        let unsettled = self.code.take_unsettled();
-        if dirtied == self.fenced_at && !unsettled {
-            return;
+        let (dirtied, changes) = vm.ram.changes_since(self.fenced_at);
+        if dirtied == self.fenced_at && self.code.unsettled.is_empty() {
+            return false;
         }
         let mut changed = false;
-        for page in self.code.pages() {
+        let mut pages = std::mem::take(&mut self.code.unsettled);
+        match changes {
+            Some(changes) => pages.extend(changes),
+            None => pages = self.code.pages(),
+        }
+        for page in pages {
             let version = self.vm.ram.version(page);
             if !self.code.suspicious(page, version) {
                 continue;
@@ -331,6 +383,7 @@ impl Hart {
         if changed {
             self.drop_stale_jumps();
         }
+        changed
     }
 
     /// Answers the announcements of code so far (`POLL_CODE`): no store is under way, and the next ones ask again.
@@ -410,7 +463,9 @@ impl Hart {
     /// Performs a fence that another hart asked for.
     pub fn perform(&mut self, fence: RemoteFence) {
         match fence {
-            RemoteFence::Instruction => self.fence_i(),
+            RemoteFence::Instruction => {
+                self.fence_i();
+            }
             RemoteFence::Address { start, size, asid } => self.fence_range(Space::Host, start, size, asid),
             RemoteFence::GuestStage { vmid } => self.tlb.flush_guests(vmid.map(|vmid| vmid & VMID)),
             RemoteFence::GuestAddress { start, size, asid, vmid } => {

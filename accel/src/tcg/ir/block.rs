@@ -1,6 +1,10 @@
 //! A block of IR and the builder that lowerings write to.
 
+use arch::ext::{Ext, IsaConfig};
+
 use super::op::{BinOp, Cond, Dst, Helper, Op, Target, UnOp, Val, Width, fp_check};
+use crate::tcg::csr;
+use crate::tcg::hart::BlockMode;
 
 /// The IR of one superblock: single entry, side exits at branches, all instructions in one guest page.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -26,8 +30,9 @@ pub struct Builder {
     pub four_byte: bool,
     /// Floating-point checks that this block has made.
     fp_checked: u8,
-    /// `cfi::flags` of the mode the block is for.
-    pub cfi: u8,
+    /// The mode the block is for.
+    pub mode: BlockMode,
+    isa: IsaConfig,
 }
 
 /// Register operand; x0 is the constant zero.
@@ -36,8 +41,13 @@ pub fn x(r: u8) -> Val {
 }
 
 impl Builder {
-    pub fn new(four_byte: bool) -> Self {
-        Self { four_byte, ..Self::default() }
+    pub fn new(isa: &IsaConfig) -> Self {
+        Self { four_byte: !isa.has(Ext::Zca), isa: isa.clone(), ..Self::default() }
+    }
+
+    /// What generated code does for CSR `n` in the block's mode, see [`csr::inline`].
+    pub fn inline_csr(&self, n: u16, write: bool) -> Option<csr::Inline> {
+        csr::inline(&self.isa, self.mode.privilege(), self.mode.virt(), n, write)
     }
 
     /// Starts a new block at `start`, keeping the buffer.
@@ -156,9 +166,13 @@ impl Builder {
         i64::from(self.offset) + i64::from(self.len)
     }
 
-    pub fn call(&mut self, helper: Helper, rd: u8, args: [Val; 3]) {
-        // A CSR instruction may change what was checked.
+    /// What was checked may not hold any more: a CSR instruction may have changed it.
+    pub fn forget_checks(&mut self) {
         self.fp_checked = 0;
+    }
+
+    pub fn call(&mut self, helper: Helper, rd: u8, args: [Val; 3]) {
+        self.forget_checks();
         self.push(Op::Call { helper, d: Self::dst(rd), args });
     }
 }

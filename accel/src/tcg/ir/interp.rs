@@ -2,7 +2,8 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
-use super::{Dst, FDst, FVal, Helper, IrBlock, Op, Val, Width};
+use super::{Dst, FDst, FVal, Gated, Helper, IrBlock, Op, Val, Width, csr_code};
+use crate::tcg::csr::CsrOp;
 use crate::tcg::hart::{Exit, Hart, NO_RESERVATION};
 use crate::tcg::helpers::{system, vector};
 use crate::tcg::reservation::{Since, certainly_loud};
@@ -147,6 +148,30 @@ fn step(h: &mut Hart, ops: &[Op], i: usize, done: u32) -> Option<Exit> {
         Op::Vector { op, raw, d, a, b } => {
             let (a, b) = (get(h, a), get(h, b));
             let v = vector::run(h, op, raw, a, b);
+            put_unless_left(h, d, v);
+        }
+        Op::ReadState { d, field } => {
+            let v = field.get(&h.s);
+            put(h, d, v);
+        }
+        Op::WriteState { field, src } => {
+            let v = get(h, src);
+            field.set(&mut h.s, v);
+        }
+        Op::ReadGated { d, what, raw } => {
+            let v = match what {
+                _ if h.by_call & what.gate() as u8 != 0 => {
+                    let code = csr_code(CsrOp::Rs, false, raw);
+                    system::call(h, Helper::Csr, code as u64, 0, u64::from(raw))
+                }
+                Gated::Word(field, _) => field.get(&h.s),
+                Gated::Live(live) => h.live(live),
+            };
+            put_unless_left(h, Some(d), v);
+        }
+        Op::Status { d, kind, write, src, raw } => {
+            let (code, src) = (csr_code(kind, write, raw), get(h, src));
+            let v = system::call(h, Helper::Csr, code as u64, src, u64::from(raw));
             put_unless_left(h, d, v);
         }
         Op::Call { helper, d, args } => {

@@ -6,4 +6,6 @@ pub mod op;
 pub mod verify;
 
 pub use block::{Builder, IrBlock, x};
-pub use op::{AmoOp, BinOp, Cond, Dst, FDst, FVal, Helper, Op, TEMPS, Target, UnOp, Val, Width, fp_check};
+pub use op::{
+    AmoOp, BinOp, Cond, Dst, FDst, FVal, Gated, Helper, Op, TEMPS, Target, UnOp, Val, Width, csr_code, fp_check,
+};

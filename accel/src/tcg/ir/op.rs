@@ -8,6 +8,7 @@
 //! Addresses of code are offsets from the virtual page in which the block stands, never absolute, so one
 //! translation serves every mapping of its physical page.
 
+use crate::tcg::csr::{CsrOp, Gate, Live, StateField};
 use crate::tcg::helpers::crypto::scalar as crypto;
 use crate::tcg::helpers::softfloat::{FpOp, Rm};
 
@@ -401,6 +402,27 @@ pub mod fp_check {
     pub const NEAREST_FRM: u8 = 8;
 }
 
+/// What [`Op::ReadGated`] reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gated {
+    Word(StateField, Gate),
+    Live(Live),
+}
+
+impl Gated {
+    pub const fn gate(self) -> Gate {
+        match self {
+            Gated::Word(_, gate) => gate,
+            Gated::Live(live) => live.gate(),
+        }
+    }
+}
+
+/// First argument of [`Helper::Csr`] for the instruction `raw`; its kind comes from the caller, who decoded it.
+pub const fn csr_code(kind: CsrOp, write: bool, raw: u32) -> i64 {
+    (raw >> 20) as i64 | (kind as i64) << 12 | (write as i64) << 16
+}
+
 /// How control leaves a block to a place known at translation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Target {
@@ -536,6 +558,30 @@ pub enum Op {
         a: Val,
         b: Val,
     },
+    /// A register of the hart's state.
+    ReadState {
+        d: Dst,
+        field: StateField,
+    },
+    WriteState {
+        field: StateField,
+        src: Val,
+    },
+    /// A CSR behind a gate: if it is shut, the instruction `raw` is a call.
+    ReadGated {
+        d: Dst,
+        what: Gated,
+        raw: u32,
+    },
+    /// A CSR instruction on `sstatus` outside of a guest, with the value of its source; by a call where it sets off more
+    /// than an inline sequence can do.
+    Status {
+        d: Option<Dst>,
+        kind: CsrOp,
+        write: bool,
+        src: Val,
+        raw: u32,
+    },
     Call {
         helper: Helper,
         d: Option<Dst>,
@@ -580,7 +626,6 @@ impl Helper {
                 | Helper::Mnret
                 | Helper::Sret
                 | Helper::Wfi
-                | Helper::FenceI
                 | Helper::Illegal
                 | Helper::MisalignedJump
                 | Helper::SfenceVma

@@ -86,6 +86,9 @@ fn operands(op: &Op) -> Operands {
             }
         }
         Op::Vector { d, a, b, .. } => ([Some(a), Some(b), None], none, d),
+        Op::ReadState { d, .. } | Op::ReadGated { d, .. } => ([None; 3], none, Some(d)),
+        Op::WriteState { src, .. } => ([Some(src), None, None], none, None),
+        Op::Status { d, src, .. } => ([Some(src), None, None], none, d),
         Op::Call { d, args, .. } => (args.map(Some), none, d),
         Op::BranchIf { a, b, .. } => ([Some(a), Some(b), None], none, None),
         Op::JumpReg { addr } => ([Some(addr), None, None], none, None),

@@ -227,6 +227,8 @@ pub struct Tlb {
     clock: u64,
     /// Usable entries in `read` and `write`; below [`TLB_ENTRIES`] only in the forced mode `tlb-size=`.
     mask: usize,
+    /// Contexts that had to make room for another.
+    pub recycled: u64,
     pub flushes: u64,
     pub fills: u64,
     /// Jump targets that another one had to leave for.
@@ -413,6 +415,7 @@ impl Tlb {
             current: 0,
             clock: 0,
             mask: entries - 1,
+            recycled: 0,
             flushes: 0,
             fills: 0,
             replaced: 0,
@@ -434,6 +437,7 @@ impl Tlb {
                 let i = (0..CONTEXTS).min_by_key(|&i| self.contexts[i].stamp).unwrap_or(0);
                 self.contexts[i].flush();
                 self.contexts[i].key = key;
+                self.recycled += 1;
                 i
             }
         };
@@ -445,6 +449,18 @@ impl Tlb {
         }
         self.current = i;
         c.tables
+    }
+
+    /// Index of the current context, which stays as long as [`recycled`](Self::recycled) does.
+    pub fn current(&self) -> usize {
+        self.current
+    }
+
+    /// Makes a context current again that [`select`](Self::select) found with the `satp` of now.
+    pub fn switch(&mut self, context: usize) {
+        self.clock += 1;
+        self.contexts[context].stamp = self.clock;
+        self.current = context;
     }
 
     /// Enters a translation of the page at `va` into the current context.

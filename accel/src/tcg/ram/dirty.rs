@@ -71,7 +71,7 @@ impl Ram {
             }
         }
         if any {
-            self.dirtied.fetch_add(1, Ordering::SeqCst);
+            self.changes.add_many();
         }
     }
 }

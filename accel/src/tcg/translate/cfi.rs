@@ -15,9 +15,9 @@ pub(super) fn lower(b: &mut Builder, i: &Insn) -> bool {
     match i.op {
         G::SsamoswapW => shadow_swap(b, i, Width::W),
         G::SsamoswapD => shadow_swap(b, i, Width::D),
-        G::Jalr if b.cfi & flags::LANDING_PADS != 0 && expects_pad(i.rs1) => guarded_jump(b, i),
+        G::Jalr if b.mode.cfi_flags() & flags::LANDING_PADS != 0 && expects_pad(i.rs1) => guarded_jump(b, i),
         // A compressed may-be-operation is `addi x0, x0, 0` by now.
-        G::MopRN | G::MopRrN | G::Addi if b.cfi & flags::SHADOW_STACK != 0 => shadow_stack(b, i),
+        G::MopRN | G::MopRrN | G::Addi if b.mode.cfi_flags() & flags::SHADOW_STACK != 0 => shadow_stack(b, i),
         _ => false,
     }
 }

@@ -20,6 +20,7 @@ mod zimop;
 use arch::isa::{Decoder, Insn};
 
 use super::ctr;
+use super::hart::BlockMode;
 use super::ir::{Builder, Helper, IrBlock, Op, Val, x};
 
 /// Most guest instructions in a block.
@@ -33,12 +34,8 @@ pub struct Source<'a> {
     pub start: u16,
     /// The second half of an instruction that crosses the page, if it has been translated already.
     pub next_page: Option<u16>,
-    /// Whether the block looks at the limit of the counters before it does anything.
-    pub counting: bool,
-    /// Whether the block records its control transfers.
-    pub recording: bool,
-    /// `cfi::flags` of the mode.
-    pub cfi: u8,
+    /// What the translation depends on besides.
+    pub mode: BlockMode,
 }
 
 /// Why a block could not be made.
@@ -51,7 +48,7 @@ pub enum Incomplete {
 /// Translates from `source` until something ends the block, or `limit` instructions.
 pub fn translate(b: &mut Builder, decoder: &Decoder, source: &Source, limit: u16) -> Result<(), Incomplete> {
     b.reset(source.start);
-    b.cfi = source.cfi;
+    b.mode = source.mode;
     let mut at = 0usize;
     loop {
         let offset = source.start + at as u16;
@@ -71,10 +68,10 @@ pub fn translate(b: &mut Builder, decoder: &Decoder, source: &Source, limit: u16
         let insn = decoder.decode(raw);
         let len = insn.map_or(arch::isa::insn_len(low) as u8, |i| i.len);
         b.insn(offset, len);
-        if source.counting && at == 0 {
+        if source.mode.is_counting() && at == 0 {
             b.call(Helper::CheckLimit, 0, [Val::C(0); 3]);
         }
-        if source.recording
+        if source.mode.is_recording()
             && let Some(i) = insn.filter(|i| ctr::is_transfer(i.op))
         {
             b.call(Helper::Transfer, 0, [x(i.rs1), x(i.rs2), Val::C(i64::from(i.raw))]);
@@ -144,7 +141,7 @@ mod tests {
     fn every_instruction_of_a_ready_extension_has_a_lowering() {
         let isa = arch::model::parse("max").unwrap();
         let decoder = Decoder::new(&isa);
-        let mut b = Builder::default();
+        let mut b = Builder::new(&isa);
         for row in rows().iter().filter(|row| row.available(&isa)) {
             // Not every word: a floating-point instruction with a reserved rounding mode is illegal.
             let lowers = words(&row.pattern).filter_map(|word| decoder.decode(word)).any(|insn| {

@@ -1,24 +1,73 @@
-//! Zicsr.
+//! Zicsr: what generated code can do itself (`csr::inline`), and calls for the rest.
 
 use arch::isa::{Insn, Op as G};
 
-use crate::tcg::ir::{Builder, Helper, Val, x};
+use crate::tcg::csr::{CsrOp, Inline, StateField};
+use crate::tcg::ir::{BinOp, Builder, Dst, Gated, Helper, Op, Val, csr_code, x};
 
 pub(super) fn lower(b: &mut Builder, i: &Insn) -> bool {
     let imm = Val::C(i64::from(i.rs1));
     // The last field tells whether the instruction writes: csrrs and csrrc with x0 or a zero immediate do not.
     let (kind, src, write) = match i.op {
-        G::Csrrw => (0, x(i.rs1), true),
-        G::Csrrs => (1, x(i.rs1), i.rs1 != 0),
-        G::Csrrc => (2, x(i.rs1), i.rs1 != 0),
-        G::Csrrwi => (0, imm, true),
-        G::Csrrsi => (1, imm, i.rs1 != 0),
-        G::Csrrci => (2, imm, i.rs1 != 0),
+        G::Csrrw => (CsrOp::Rw, x(i.rs1), true),
+        G::Csrrs => (CsrOp::Rs, x(i.rs1), i.rs1 != 0),
+        G::Csrrc => (CsrOp::Rc, x(i.rs1), i.rs1 != 0),
+        G::Csrrwi => (CsrOp::Rw, imm, true),
+        G::Csrrsi => (CsrOp::Rs, imm, i.rs1 != 0),
+        G::Csrrci => (CsrOp::Rc, imm, i.rs1 != 0),
         _ => return false,
     };
-    let csr = i.imm & 0xfff;
-    let code = csr | kind << 12 | i32::from(write) << 16;
-    let helper = if (1..=3).contains(&csr) { Helper::CsrFp } else { Helper::Csr };
-    b.call(helper, i.rd, [Val::C(i64::from(code)), src, Val::C(i64::from(i.raw))]);
+    let csr = (i.imm & 0xfff) as u16;
+    let d = Builder::dst(i.rd);
+    match (b.inline_csr(csr, write), d) {
+        (Some(Inline::Read(field)), Some(d)) => b.push(Op::ReadState { d, field }),
+        (Some(Inline::Read(_)), None) => {}
+        (Some(Inline::Gated(field, gate)), Some(d)) => gated(b, d, Gated::Word(field, gate), i.raw),
+        (Some(Inline::Live(live)), Some(d)) => gated(b, d, Gated::Live(live), i.raw),
+        (Some(Inline::Write(field, mask)), d) => change(b, (field, mask), kind, d, src),
+        (Some(Inline::Status), d) => {
+            b.forget_checks();
+            b.push(Op::Status { d, kind, write, src, raw: i.raw });
+        }
+        _ => {
+            let helper = if (1..=3).contains(&csr) { Helper::CsrFp } else { Helper::Csr };
+            let code = csr_code(kind, write, i.raw);
+            b.call(helper, i.rd, [Val::C(code), src, Val::C(i64::from(i.raw))]);
+        }
+    }
     true
+}
+
+fn gated(b: &mut Builder, d: Dst, what: Gated, raw: u32) {
+    b.push(Op::ReadGated { d, what, raw });
+}
+
+/// Reads a word and writes to the bits of its mask; the source is read before `d` is written.
+fn change(b: &mut Builder, (field, mask): (StateField, u64), kind: CsrOp, d: Option<Dst>, src: Val) {
+    let (old, new) = (Dst::T(0), Dst::T(1));
+    if d.is_some() || kind != CsrOp::Rw {
+        b.push(Op::ReadState { d: old, field });
+    }
+    let mut value = src;
+    let op = match kind {
+        CsrOp::Rw => None,
+        CsrOp::Rs => Some(BinOp::Or),
+        CsrOp::Rc => Some(BinOp::Andn),
+    };
+    if let Some(op) = op {
+        b.push(Op::Bin { op, d: new, a: Val::T(0), b: value });
+        value = new.into();
+    }
+    match value {
+        Val::C(v) => value = Val::C(v & mask as i64),
+        _ if mask == u64::MAX => {}
+        _ => {
+            b.push(Op::Bin { op: BinOp::And, d: new, a: value, b: Val::C(mask as i64) });
+            value = new.into();
+        }
+    }
+    b.push(Op::WriteState { field, src: value });
+    if let Some(d) = d {
+        b.push(Op::Mov { d, s: old.into() });
+    }
 }

@@ -1,10 +1,9 @@
 //! Integer operations and control flow.
 
 use super::asm::{Alu, Cc, Forward, Reg, Shift, mem, mem_index};
-use super::thunks::{bin_code, un_code, vector_code};
+use super::thunks::{bin_code, probe_jump, un_code, vector_code};
 use super::*;
 use crate::tcg::ir::{BinOp, Cond, Helper, Target, UnOp};
-use crate::tcg::mmu::tlb::{JUMP_ENTRIES, Tables};
 
 const A: Reg = Reg::Rax;
 const C: Reg = Reg::Rcx;
@@ -86,6 +85,7 @@ impl Backend {
                     self.finish(d, A);
                 }
             }
+            Op::ReadState { .. } | Op::WriteState { .. } | Op::ReadGated { .. } | Op::Status { .. } => self.csr(op),
             Op::Call { helper, d, args } => self.call(helper, d, args),
             Op::BranchIf { cond, a, b, target } => {
                 let cc = self.compare(cond, a, b);
@@ -221,17 +221,7 @@ impl Backend {
 
     /// Goes to the virtual address in RAX by the jump cache.
     fn probe_jump(&mut self) {
-        let at = |field: usize| mem_index(TABLES, C, 8, field as i32);
-        self.asm.mov(false, C, A);
-        self.asm.shift_imm(Shift::Shr, false, C, 12);
-        self.asm.alu(Alu::Xor, false, C, A);
-        self.asm.alu_imm(Alu::And, false, C, ((JUMP_ENTRIES - 1) << 1) as i32);
-        self.asm.alu(Alu::Cmp, true, A, at(offset_of!(Tables, jump)));
-        self.asm.jcc(Cc::Ne, self.thunks.lookup);
-        self.asm.mov(true, D, at(offset_of!(Tables, jump) + 8));
-        self.asm.alu_imm(Alu::And, true, A, -4096);
-        self.asm.store(8, PAGE_BASE, A);
-        self.asm.jmp_reg(D);
+        probe_jump(&mut self.asm, self.thunks.lookup);
     }
 
     /// Calls a thunk that calls Rust: guest registers are kept, or control does not come back.

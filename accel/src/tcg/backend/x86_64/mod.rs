@@ -21,6 +21,7 @@ mod asm_fp;
 #[cfg(test)]
 mod asm_tests;
 mod emit;
+mod emit_csr;
 mod emit_fp;
 mod emit_mem;
 mod f_regs;
@@ -74,6 +75,11 @@ const fn f_const(c: FConst) -> Mem {
 const FP_SCRATCH: Mem = t_slot(0);
 const RETIRED: Mem = field(offset_of!(Hart, retired));
 const CUR: Mem = field(offset_of!(Hart, cur));
+const BY_CALL: Mem = field(offset_of!(Hart, by_call));
+const HELD: Mem = field(offset_of!(Hart, held));
+const CYCLE_OFFSET: Mem = field(offset_of!(Hart, cycle_offset));
+const INSTRET_OFFSET: Mem = field(offset_of!(Hart, instret_offset));
+const STATUS: Mem = field(offset_of!(Hart, s.csr.mstatus));
 const FP_MISSING: Mem = field(offset_of!(Hart, fp_missing));
 const EXIT: Mem = field(offset_of!(Hart, exit));
 const LINK: Mem = field(offset_of!(Hart, link));

@@ -1,13 +1,14 @@
 //! Fixed code at the start of the arena: entry, exit, and the calls out to Rust.
 
-use super::asm::{Alu, Asm, Cc, Reg, mem, mem_index};
+use super::asm::{Alu, Asm, Cc, Reg, Shift, mem, mem_index};
 use super::regs::{PINS, is_volatile};
 use super::*;
 use crate::tcg::code_cache::arena::Arena;
+use crate::tcg::csr::Live;
 use crate::tcg::helpers::softfloat::{FpOp, Rm};
 use crate::tcg::helpers::{system, vector};
 use crate::tcg::ir::{AmoOp, Helper, Width, interp};
-use crate::tcg::mmu::tlb::Tables;
+use crate::tcg::mmu::tlb::{JUMP_ENTRIES, Tables};
 
 /// Addresses of the thunks.
 #[derive(Debug, Default)]
@@ -20,6 +21,8 @@ pub struct Thunks {
     pub lookup: u64,
     /// Jumped to with the pc in RAX.
     pub poll: u64,
+    /// Jumped to where a helper left the block for `s.pc` by `Exit::Jump`.
+    onward: u64,
     /// Jumped to with the slot of an unlinked jump in EAX.
     pub link: u64,
     pub load: u64,
@@ -31,6 +34,8 @@ pub struct Thunks {
     pub lr: u64,
     pub sc: u64,
     pub eval: u64,
+    /// Reads the clock.
+    pub time: u64,
     pub fp: u64,
     pub vector: u64,
     helpers: Vec<u64>,
@@ -127,20 +132,30 @@ impl Thunks {
         SAVED.iter().rev().for_each(|&r| asm.pop(r));
         asm.ret();
 
-        t.load = call(asm, t.exit, h_load as *const () as u64, 0, false);
-        t.store = call(asm, t.exit, h_store as *const () as u64, 0, false);
-        t.amo = call(asm, t.exit, h_amo as *const () as u64, 0, false);
-        t.cas = std::array::from_fn(|width| call(asm, t.exit, h_cas as *const () as u64, width as i64, false));
-        t.check_aligned = call(asm, t.exit, h_check_aligned as *const () as u64, 0, false);
-        t.lr = call(asm, t.exit, h_lr as *const () as u64, 0, false);
-        t.sc = call(asm, t.exit, h_sc as *const () as u64, 0, false);
-        t.eval = call(asm, t.exit, h_eval as *const () as u64, 0, false);
-        t.fp = call(asm, t.exit, h_fp as *const () as u64, 0, false);
-        t.vector = call(asm, t.exit, h_vector as *const () as u64, 0, false);
+        // A helper left the block for `s.pc`, and there is nothing else to do: on by the jump cache.
+        t.onward = asm.here();
+        asm.store_imm(4, EXIT, Exit::None as i32);
+        asm.alu_imm(Alu::Cmp, false, POLL, 0);
+        asm.mov_imm_keep_flags(Reg::Rax, Exit::Poll as i64);
+        asm.jcc(Cc::Ne, t.exit);
+        asm.mov(true, Reg::Rax, PC);
+        probe_jump(asm, t.lookup);
+
+        t.load = call(asm, &t, h_load as *const () as u64, 0, false);
+        t.store = call(asm, &t, h_store as *const () as u64, 0, false);
+        t.amo = call(asm, &t, h_amo as *const () as u64, 0, false);
+        t.cas = std::array::from_fn(|width| call(asm, &t, h_cas as *const () as u64, width as i64, false));
+        t.check_aligned = call(asm, &t, h_check_aligned as *const () as u64, 0, false);
+        t.lr = call(asm, &t, h_lr as *const () as u64, 0, false);
+        t.sc = call(asm, &t, h_sc as *const () as u64, 0, false);
+        t.eval = call(asm, &t, h_eval as *const () as u64, 0, false);
+        t.time = call(asm, &t, h_time as *const () as u64, 0, false);
+        t.fp = call(asm, &t, h_fp as *const () as u64, 0, false);
+        t.vector = call(asm, &t, h_vector as *const () as u64, 0, false);
         t.helpers = HELPERS
             .iter()
             .enumerate()
-            .map(|(i, &h)| call(asm, t.exit, h_helper as *const () as u64, i as i64, h == Helper::CsrFp))
+            .map(|(i, &h)| call(asm, &t, h_helper as *const () as u64, i as i64, h == Helper::CsrFp))
             .collect();
         arena.push(&asm.code);
         t
@@ -154,7 +169,7 @@ impl Thunks {
 
 /// A call to `f(hart, RAX, RDX, RCX, id)` that keeps all guest registers; leaves the block if the function set
 /// `exit`. `fp`: the function looks at the sticky flags and may change them.
-fn call(asm: &mut Asm, exit: u64, f: u64, id: i64, fp: bool) -> u64 {
+fn call(asm: &mut Asm, thunks: &Thunks, f: u64, id: i64, fp: bool) -> u64 {
     let at = asm.here();
     volatile().for_each(|(x, r)| asm.store(8, x_slot(x), r));
     if fp {
@@ -178,8 +193,25 @@ fn call(asm: &mut Asm, exit: u64, f: u64, id: i64, fp: bool) -> u64 {
     asm.bind(leave);
     asm.mov(false, Reg::Rax, EXIT);
     asm.alu_imm(Alu::Add, true, Reg::Rsp, 8);
-    asm.jmp(exit);
+    asm.alu_imm(Alu::Cmp, false, Reg::Rax, Exit::Jump as i32);
+    asm.jcc(Cc::E, thunks.onward);
+    asm.jmp(thunks.exit);
     at
+}
+
+/// Goes to the virtual address in RAX by the jump cache.
+pub fn probe_jump(asm: &mut Asm, lookup: u64) {
+    let at = |field: usize| mem_index(TABLES, Reg::Rcx, 8, field as i32);
+    asm.mov(false, Reg::Rcx, Reg::Rax);
+    asm.shift_imm(Shift::Shr, false, Reg::Rcx, 12);
+    asm.alu(Alu::Xor, false, Reg::Rcx, Reg::Rax);
+    asm.alu_imm(Alu::And, false, Reg::Rcx, ((JUMP_ENTRIES - 1) << 1) as i32);
+    asm.alu(Alu::Cmp, true, Reg::Rax, at(offset_of!(Tables, jump)));
+    asm.jcc(Cc::Ne, lookup);
+    asm.mov(true, Reg::Rdx, at(offset_of!(Tables, jump) + 8));
+    asm.alu_imm(Alu::And, true, Reg::Rax, -4096);
+    asm.store(8, PAGE_BASE, Reg::Rax);
+    asm.jmp_reg(Reg::Rdx);
 }
 
 /// Codes of an atomic operation for [`h_amo`].
@@ -263,6 +295,11 @@ extern "sysv64" fn h_sc(hart: *mut Hart, va: u64, src: u64, code: u64) -> u64 {
 extern "sysv64" fn h_eval(_hart: *mut Hart, a: u64, b: u64, code: u64) -> u64 {
     let n = (code & 0xff) as usize;
     if code >> 8 == 0 { crate::tcg::ir::BinOp::ALL[n].eval(a, b) } else { crate::tcg::ir::UnOp::ALL[n].eval(a) }
+}
+
+extern "sysv64" fn h_time(hart: *mut Hart) -> u64 {
+    // SAFETY: see above.
+    unsafe { &*hart }.live(Live::Time)
 }
 
 extern "sysv64" fn h_fp(hart: *mut Hart, a: u64, b: u64, code: u64) -> u64 {

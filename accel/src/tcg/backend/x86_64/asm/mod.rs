@@ -308,6 +308,17 @@ impl Asm {
         self.op(form(wide), &[0x85], other as u8, reg.into());
     }
 
+    /// Flags of the low 32 bits of `reg` and `imm`.
+    pub fn test_imm(&mut self, reg: Reg, imm: i32) {
+        self.op(form(false), &[0xf7], 0, reg.into());
+        self.imm32(imm);
+    }
+
+    /// `reg` = all ones if the carry flag is set, else zero (SBB with itself).
+    pub fn carry_mask(&mut self, reg: Reg) {
+        self.op(form(true), &[0x1b], reg as u8, reg.into());
+    }
+
     /// Flags of the low byte of `reg` and `imm`.
     pub fn test_low(&mut self, reg: Reg, imm: u8) {
         self.op(Form { prefix: None, wide: false, byte: true }, &[0xf6], 0, reg.into());

@@ -1,0 +1,166 @@
+//! What the hart's state means for translated code: which TLB context answers for its addresses, and what of it is
+//! derived for blocks and for the slow paths of accesses.
+//!
+//! All of it follows from the privilege mode, a few bits of the status registers, and much that hardly ever changes
+//! (`satp`, environment configurations, PMP, counter enables). Traps and their returns change the former only, and do so
+//! all the time: what was derived is remembered by it (see [`Selections`]) until anything of the latter changes.
+
+use arch::csr::mstatus;
+
+use super::cfi::{self, flags};
+use super::csr;
+use super::hart::Hart;
+use super::mmu::pointer_mask::PointerMask;
+use super::mmu::tlb::{ContextKey, Tables};
+use super::mmu::walk;
+use super::triggers::{self, Armed};
+use super::{ctr, trap};
+use crate::Mode;
+
+/// What [`Hart::select_context`] found for one combination of modes.
+#[derive(Debug, Clone, Copy)]
+struct Selection {
+    by: u64,
+    tables: *mut Tables,
+    context: usize,
+    mask: PointerMask,
+    cfi: u8,
+    by_call: u8,
+}
+
+/// No combination of modes.
+const NONE: u64 = u64::MAX;
+
+/// Places for what was found; a kernel and its programs need three to five.
+const PLACES: usize = 8;
+
+/// The selections since something changed that they do not name. Whoever changes such a thing (every CSR instruction
+/// that is a call and writes, every change of the state from outside, whatever the counters' limits follow) forgets them.
+#[derive(Debug)]
+pub struct Selections {
+    places: [Selection; PLACES],
+    next: usize,
+}
+
+impl Default for Selections {
+    fn default() -> Self {
+        let none = Selection {
+            by: NONE,
+            tables: std::ptr::null_mut(),
+            context: 0,
+            mask: PointerMask::default(),
+            cfi: 0,
+            by_call: 0,
+        };
+        Self { places: [none; PLACES], next: 0 }
+    }
+}
+
+impl Selections {
+    pub fn forget(&mut self) {
+        self.places.iter_mut().for_each(|place| place.by = NONE);
+        self.next = 0;
+    }
+
+    fn find(&self, by: u64) -> Option<&Selection> {
+        self.places.iter().find(|place| place.by == by)
+    }
+
+    fn add(&mut self, selection: Selection) {
+        self.places[self.next] = selection;
+        self.next = (self.next + 1) % PLACES;
+    }
+}
+
+impl Hart {
+    /// What the current translation context depends on.
+    pub fn context_key(&self) -> ContextKey {
+        let m = self.s.csr.mstatus;
+        let data = walk::data_mode(&self.s);
+        // In M-mode fetches are not translated, so that loads and stores alone decide whose addresses these are.
+        let virt = trap::data_virt(&self.s);
+        let (satp, status) = self.translation_registers(virt);
+        let paging = if self.s.mode.min(data) == Mode::Machine { 0 } else { (satp >> 60) as u8 };
+        let translated = paging != 0;
+        ContextKey {
+            counting: self.counting.armed,
+            masked: self.mask.bits(),
+            recording: ctr::recording(&self.s),
+            cfi: self.cfi,
+            mode: self.s.mode as u8,
+            data_mode: data as u8,
+            sum: translated && data == Mode::Supervisor && status & mstatus::SUM != 0,
+            mxr: translated && data != Mode::Machine && status & mstatus::MXR != 0,
+            host_mxr: virt && m & mstatus::MXR != 0,
+            paging,
+            satp: if translated && (self.s.mode == Mode::User || data == Mode::User) { satp } else { 0 },
+            virt,
+            hgatp: if virt { self.s.csr.hgatp } else { 0 },
+        }
+    }
+
+    /// `satp` and `sstatus`, or a guest's `vsatp` and `vsstatus`.
+    fn translation_registers(&self, virt: bool) -> (u64, u64) {
+        let c = &self.s.csr;
+        if virt { (c.vsatp, c.vsstatus) } else { (c.satp, c.mstatus) }
+    }
+
+    /// Makes the TLB context, and what is derived for blocks, fit the state: after traps, xRET and writes to mstatus or
+    /// satp.
+    pub fn select_context(&mut self) {
+        let by = self.modes();
+        self.unwatched = by != NONE;
+        if by != NONE
+            && let Some(found) = self.selections.find(by)
+        {
+            (self.mask, self.cfi, self.by_call, self.tables) = (found.mask, found.cfi, found.by_call, found.tables);
+            self.tlb.switch(found.context);
+            return;
+        }
+        self.derive_context(by);
+    }
+
+    fn derive_context(&mut self, by: u64) {
+        self.mask = PointerMask::of(&self.s);
+        self.cfi = self.cfi_flags();
+        self.armed = Armed::of(&self.s);
+        self.shut_gates();
+        let key = self.context_key();
+        let recycled = self.tlb.recycled;
+        self.tables = self.tlb.select(key, self.translation_registers(key.virt).0);
+        if self.tlb.recycled != recycled {
+            self.selections.forget();
+        }
+        if by != NONE {
+            let (tables, context) = (self.tables, self.tlb.current());
+            let (mask, cfi, by_call) = (self.mask, self.cfi, self.by_call);
+            self.selections.add(Selection { by, tables, context, mask, cfi, by_call });
+        }
+    }
+
+    /// The modes that select a context while nothing else changes; [`NONE`] where more than they decide. `armed` is not
+    /// among what they select, since it is then that of a hart without triggers.
+    fn modes(&self) -> u64 {
+        const STATUS: u64 = mstatus::SUM | mstatus::MXR | mstatus::MPRV;
+        let c = &self.s.csr;
+        if !ctr::is_off(&self.s) || c.nmi_masked || triggers::are_set(&self.s) || self.counting.follows_mode() {
+            return NONE;
+        }
+        let modified = if c.mstatus & mstatus::MPRV != 0 { mstatus::MPP | mstatus::MPV } else { 0 };
+        let guest = (c.vsstatus & (mstatus::SUM | mstatus::MXR)) << 32;
+        c.mstatus & (STATUS | modified) | guest | self.s.mode as u64 | u64::from(self.s.virt) << 2
+    }
+
+    /// Brings `by_call` up to date: after changes of the mode, of who may read counters, and of what they count.
+    pub fn shut_gates(&mut self) {
+        self.by_call = csr::gates_shut(&self.s, &self.vm.isa) | self.uncounted();
+    }
+
+    fn cfi_flags(&self) -> u8 {
+        let s = &self.s;
+        let flag = |on, flag| if on { flag } else { 0 };
+        flag(cfi::landing_pads(s), flags::LANDING_PADS)
+            | flag(cfi::shadow_stack(s), flags::SHADOW_STACK)
+            | flag(cfi::shadow_pages(s, trap::data_virt(s)), flags::SHADOW_PAGES)
+    }
+}
