@@ -7,7 +7,7 @@ use accel::tcg::TcgOptions;
 use arch::ext::{Ext, ExtSet, IsaConfig};
 use arch::isa::{Decoder, Row, disasm, rows};
 use guest::random::{Rng, number};
-use guest::{Guest, RAM, forced_modes};
+use guest::{Guest, RAM, forced_modes, simd_modes};
 
 const DATA: u64 = RAM + (2 << 20);
 const DATA_SIZE: usize = 64 << 10;
@@ -93,8 +93,11 @@ fn generated_code_does_what_the_interpreter_does() {
     let isa = isa();
     let (rows, decoder) = (vector_rows(&isa), Decoder::new(&isa));
     let mut reference = Guest::with_isa(TcgOptions { jit: false, ..TcgOptions::default() }, 1, isa.clone());
-    let mut others: Vec<_> =
-        forced_modes().into_iter().map(|(name, options)| (name, Guest::with_isa(options, 1, isa.clone()))).collect();
+    let mut others: Vec<_> = forced_modes()
+        .into_iter()
+        .chain(simd_modes())
+        .map(|(name, options)| (name, Guest::with_isa(options, 1, isa.clone())))
+        .collect();
     let mut retired = 0;
     for seed in first..first + rounds {
         let mut rng = Rng(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));

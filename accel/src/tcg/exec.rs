@@ -444,6 +444,7 @@ fn translate_block(hart: &mut Hart, tr: &mut Translator, pc: u64, pa: u64, mode:
         NewBlock { key: (pa, mode), len: len as u16, second_page, hash, code: 0, ir: None, links: Vec::new() };
     match &mut tr.backend {
         Some(backend) => {
+            backend.assume_vectors(hart.vector_word);
             let compiled = backend.compile(&tr.builder.block, &mut hart.code);
             new.code = hart.code.arena.push(compiled);
             new.links = backend.take_links();

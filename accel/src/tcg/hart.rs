@@ -13,7 +13,7 @@ use super::code_cache::CodeCache;
 use super::context::Selections;
 use super::counters::{self, Counting};
 use super::csr::{self, CsrEffect, CsrEnv, CsrOp, Denied, Live, status};
-use super::helpers::vector::VectorUnit;
+use super::helpers::vector::{VectorUnit, assumed};
 use super::interrupts::{self, World};
 use super::ir::{TEMPS, fp_check};
 use super::mmu::pmp::Windows;
@@ -102,6 +102,8 @@ pub struct Hart {
     pub exit: Exit,
     /// Floating-point checks that would fail now, see `ir::fp_check`.
     pub fp_missing: u8,
+    /// What generated vector code compares with a constant, see `helpers::vector::assumed`.
+    pub vector_word: u32,
     /// The interpreter runs the hart, for good or for one instruction.
     pub interpreting: bool,
     /// CSRs that generated code reads by a call in this mode, by the bits of `csr::Gate`.
@@ -338,8 +340,9 @@ impl Hart {
         }
     }
 
-    /// Brings `fp_missing` up to date: after writes to mstatus, fcsr or the whole state.
+    /// Brings `fp_missing` and `vector_word` up to date: after writes to mstatus, fcsr, vstart or the whole state.
     pub fn update_fp(&mut self) {
+        self.vector_word = assumed::word(&self.s);
         let (dirty, off) = (status::is_dirty(&self.s, mstatus::FS), status::is_off(&self.s, mstatus::FS));
         let frm = self.s.csr.fcsr >> 5 & 7;
         let flag = |missing, check| if missing { check } else { 0 };
@@ -484,8 +487,8 @@ impl Hart {
         if v.is_some() {
             self.selections.forget();
         }
+        self.update_fp();
         if !effect.is_empty() {
-            self.update_fp();
             self.select_context();
             self.poll_interrupts();
         }

@@ -137,7 +137,8 @@ impl TcgVcpu {
         let key = ContextKey { mode: 3, data_mode: 3, ..ContextKey::default() };
         let mut code = CodeCache::new(options.tb_size)?;
         let smp = vm.ram.reservations.shared();
-        let backend = if options.jit { backend::Backend::new(&mut code, smp, options.simd) } else { None };
+        let unit = VectorUnit::of(&vm.isa);
+        let backend = if options.jit { backend::Backend::new(&mut code, smp, unit, options.simd) } else { None };
         let translator = Translator::new(&vm.isa, backend);
         let mut tlb = Tlb::new(key, options.tlb_entries);
         let tables = tlb.select(key, 0);
@@ -179,6 +180,7 @@ impl TcgVcpu {
             vm: Arc::clone(&vm),
             shared: Arc::clone(&hart_box),
             late: None,
+            vector_word: 0,
             drives_clock: vm.clock.is_counting(),
             timer_limit: u64::MAX,
             counted: 0,
@@ -187,7 +189,7 @@ impl TcgVcpu {
             fenced_at: 0,
             options,
             stats: Stats::default(),
-            vector: VectorUnit::of(&vm.isa),
+            vector: unit,
         };
         hart.recount();
         hart.select_context();

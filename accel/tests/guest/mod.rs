@@ -12,7 +12,7 @@ pub mod writes;
 
 use std::sync::Arc;
 
-use accel::tcg::{Tcg, TcgOptions, csr};
+use accel::tcg::{HostSimd, Tcg, TcgOptions, csr};
 use accel::{Clock, GuestRam, HartState, Irqchip, Vcpu, VcpuExit, Vm};
 use arch::ext::{Ext, ExtSet, IsaConfig};
 pub use arch::isa::Op;
@@ -69,6 +69,13 @@ pub fn modes() -> Vec<(&'static str, TcgOptions)> {
 /// Every way to run but the interpreter, for comparisons with that.
 pub fn forced_modes() -> Vec<(&'static str, TcgOptions)> {
     modes().split_off(1)
+}
+
+/// Less and less of the host's vector extensions in code of vector instructions.
+pub fn simd_modes() -> Vec<(&'static str, TcgOptions)> {
+    let with = |simd| TcgOptions { simd, ..TcgOptions::default() };
+    let levels = [("AVX2", with(HostSimd::Avx2)), ("no vector extensions", with(HostSimd::None))];
+    levels.into_iter().filter(|_| cfg!(target_arch = "x86_64")).collect()
 }
 
 /// A guest program under construction.

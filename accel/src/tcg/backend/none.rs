@@ -3,6 +3,7 @@
 use crate::tcg::HostSimd;
 use crate::tcg::code_cache::{CodeCache, LinkSite};
 use crate::tcg::hart::{Exit, Hart};
+use crate::tcg::helpers::vector::VectorUnit;
 use crate::tcg::ir::IrBlock;
 
 /// No code is ever made.
@@ -12,8 +13,12 @@ pub const MAX_BLOCK_BYTES: usize = 0;
 pub enum Backend {}
 
 impl Backend {
-    pub fn new(_code: &mut CodeCache, _smp: bool, _simd: HostSimd) -> Option<Self> {
+    pub fn new(_code: &mut CodeCache, _smp: bool, _unit: VectorUnit, _simd: HostSimd) -> Option<Self> {
         None
+    }
+
+    pub fn assume_vectors(&mut self, _word: u32) {
+        match *self {}
     }
 
     pub fn compile(&mut self, _block: &IrBlock, _code: &mut CodeCache) -> &[u8] {

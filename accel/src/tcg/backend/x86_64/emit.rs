@@ -1,7 +1,7 @@
 //! Integer operations and control flow.
 
 use super::asm::{Alu, Cc, Forward, Reg, Shift, mem, mem_index};
-use super::thunks::{bin_code, probe_jump, un_code, vector_code};
+use super::thunks::{bin_code, probe_jump, un_code};
 use super::*;
 use crate::tcg::ir::{BinOp, Cond, Helper, Target, UnOp};
 
@@ -74,19 +74,18 @@ impl Backend {
                 self.stub(missing, StubKind::Slow(*op));
             }
             Op::Fp { op: fp, rm, d, a, b, c } => self.fp(op, fp, rm, d, [a, b, c]),
-            Op::Vector { op, raw, d, a, b } => {
-                self.load_to(A, a);
-                self.load_to(D, b);
-                self.asm.mov_imm(C, vector_code(op, raw));
-                self.set_cur();
-                self.call_out(self.thunks.vector);
-                self.f_clobbered();
-                if let Some(d) = d {
-                    self.finish(d, A);
+            Op::Vector { .. } => self.vector(op),
+            Op::Call { helper, d, args } => {
+                if !self.vector_csr(helper, d, args[0]) {
+                    self.call(helper, d, args);
+                    self.vectors.forget();
                 }
             }
-            Op::ReadState { .. } | Op::WriteState { .. } | Op::ReadGated { .. } | Op::Status { .. } => self.csr(op),
-            Op::Call { helper, d, args } => self.call(helper, d, args),
+            Op::ReadState { .. } | Op::WriteState { .. } | Op::ReadGated { .. } => self.csr(op),
+            Op::Status { .. } => {
+                self.csr(op);
+                self.vectors.forget();
+            }
             Op::BranchIf { cond, a, b, target } => {
                 let cc = self.compare(cond, a, b);
                 let from = self.asm.jcc_forward(cc);
@@ -122,7 +121,7 @@ impl Backend {
             if stub.cur != self.cur {
                 break;
             }
-            if matches!(stub.kind, StubKind::Slow(o) if o == *op) {
+            if matches!(stub.kind, StubKind::Slow(o) | StubKind::Partial(o, _) if o == *op) {
                 (stub.back, stub.after) = (end, self.f.now);
             }
         }
@@ -138,6 +137,12 @@ impl Backend {
                 self.asm.mov(true, A, PAGE_BASE);
                 self.add_imm(A, offset);
                 self.asm.jmp(self.thunks.poll);
+            }
+            StubKind::Partial(op, word) => {
+                self.vector_partial(&op, word);
+                self.f_become(stub.after);
+                let back = self.asm.base + stub.back as u64;
+                self.asm.jmp(back);
             }
             StubKind::Slow(op) => {
                 self.set_cur();

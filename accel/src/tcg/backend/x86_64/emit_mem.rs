@@ -21,6 +21,15 @@ enum Align {
     Required,
 }
 
+/// Where the last byte of an access is.
+#[derive(Clone, Copy)]
+pub(super) enum Last {
+    /// So many bytes behind the first.
+    Offset(i32),
+    /// Its address is in RDX.
+    InRdx,
+}
+
 impl Backend {
     pub(super) fn memory(&mut self, op: &Op) {
         match *op {
@@ -106,7 +115,7 @@ impl Backend {
     /// The address is compared by its last byte and looked up by its first, so an access that crosses into
     /// another page misses, and one that does not hits at any alignment.
     fn probe(&mut self, op: &Op, base: Val, offset: i32, width: Width, write: bool, align: Align) -> Mem {
-        let last = width.bytes() as i32 - 1;
+        let bytes = width.bytes() as i32;
         let addr = match self.loc(base) {
             Loc::Reg(r) if offset == 0 => r,
             Loc::Reg(r) => {
@@ -119,16 +128,24 @@ impl Backend {
                 A
             }
         };
+        if align == Align::Free || bytes == 1 {
+            self.look_up(op, addr, Last::Offset(bytes - 1), -4096, write)
+        } else {
+            self.look_up(op, addr, Last::Offset(0), -4096 | (bytes - 1), write)
+        }
+    }
+
+    /// The host address of what stands at `addr`, if the bits in `mask` of its last byte's address are those of the page
+    /// in the TLB; else the stub of `op`. Changes RCX and RDX; what is returned is based on RCX.
+    pub(super) fn look_up(&mut self, op: &Op, addr: Reg, last: Last, mask: i32, write: bool) -> Mem {
         self.asm.mov(false, C, addr);
         self.asm.shift_imm(Shift::Shr, false, C, 8);
         self.asm.alu_imm(Alu::And, false, C, ((TLB_ENTRIES - 1) << 4) as i32);
-        let mask = if align == Align::Free || last == 0 {
-            self.asm.lea(true, D, mem(addr, last));
-            -4096
-        } else {
-            self.asm.mov(true, D, addr);
-            -4096 | last
-        };
+        match last {
+            Last::Offset(0) => self.asm.mov(true, D, addr),
+            Last::Offset(n) => self.asm.lea(true, D, mem(addr, n)),
+            Last::InRdx => {}
+        }
         self.asm.alu_imm(Alu::And, true, D, mask);
         let table = if write { offset_of!(Tables, write) } else { offset_of!(Tables, read) } as i32;
         self.asm.alu(Alu::Cmp, true, D, mem_index(TABLES, C, 1, table));
@@ -337,6 +354,7 @@ impl Backend {
                 self.call_out(thunk);
             }
             Op::Fp { .. } => self.fp_slow(op),
+            Op::Vector { .. } => self.vector_call(op),
             Op::ReadGated { .. } | Op::Status { .. } => self.csr_slow(op),
             _ => unreachable!("an operation without a slow path"),
         }

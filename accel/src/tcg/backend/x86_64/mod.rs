@@ -27,6 +27,7 @@ mod emit_mem;
 mod f_regs;
 mod regs;
 mod thunks;
+mod vector;
 
 use std::mem::offset_of;
 
@@ -35,12 +36,14 @@ use asm::{Asm, Mem, Reg};
 use crate::tcg::HostSimd;
 use crate::tcg::code_cache::{CodeCache, LinkSite, SlotId};
 use crate::tcg::hart::{Exit, FConst, Hart, HartBox};
+use crate::tcg::helpers::vector::shape::VectorUnit;
 use crate::tcg::ir::{Dst, IrBlock, Op, Val};
 use crate::tcg::reservation::{Since, certainly_loud};
 use crate::tcg::smp::HartShared;
 use f_regs::{FRegs, FState};
 use regs::RegMap;
 use thunks::Thunks;
+use vector::Vectors;
 
 /// More than any block can need.
 pub const MAX_BLOCK_BYTES: usize = 32 << 10;
@@ -220,6 +223,9 @@ enum StubKind {
         double: bool,
         product: Option<[asm::Rm; 2]>,
     },
+    /// A vector instruction that `vl` keeps from whole registers; what its code takes for granted (see
+    /// `helpers::vector::assumed`).
+    Partial(Op, u32),
 }
 
 /// The compiler of one hart.
@@ -229,6 +235,7 @@ pub struct Backend {
     /// Where guest registers live in the code that is made.
     map: RegMap,
     features: Features,
+    vectors: Vectors,
     /// There are other harts, against which `reservation` guards.
     smp: bool,
     /// What is before the current operation.
@@ -250,7 +257,7 @@ pub struct Backend {
 
 impl Backend {
     /// Puts the thunks into the arena of `code`.
-    pub fn new(code: &mut CodeCache, smp: bool, simd: HostSimd) -> Option<Self> {
+    pub fn new(code: &mut CodeCache, smp: bool, unit: VectorUnit, simd: HostSimd) -> Option<Self> {
         let features = Features::detect(simd);
         let mut asm = Asm { no_evex: features.simd < HostSimd::Avx512, ..Asm::default() };
         let thunks = Thunks::emit(&mut asm, &mut code.arena);
@@ -260,6 +267,7 @@ impl Backend {
             thunks,
             map: RegMap::blocks(),
             features,
+            vectors: Vectors::new(unit, features),
             smp,
             since: Since::Entry,
             exact: false,
@@ -274,6 +282,12 @@ impl Backend {
         })
     }
 
+    /// Vector instructions of the next block are likely to meet the state that is now `word`, see
+    /// `helpers::vector::assumed`.
+    pub fn assume_vectors(&mut self, word: u32) {
+        self.vectors.assume(word);
+    }
+
     /// Makes host code for `block`, to be pushed at the arena's cursor.
     pub fn compile(&mut self, block: &IrBlock, code: &mut CodeCache) -> &[u8] {
         self.asm.reset(code.arena.cursor());
@@ -285,6 +299,7 @@ impl Backend {
         self.since = Since::Entry;
         self.single = block.insns == 1;
         self.f_begin(block);
+        self.vectors.start_block();
         for (i, op) in block.ops.iter().enumerate() {
             self.exact = self.smp && matches!(op, Op::Lr { .. }) && certainly_loud(&block.ops[i + 1..]);
             self.emit(op, code);

@@ -15,7 +15,7 @@ functions! {
 
 /// The application vector length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Avl {
+pub enum Avl {
     Elements(u64),
     /// As many as there can be.
     Max,
@@ -37,7 +37,7 @@ fn avl(_: &Hart, c: Call) -> Avl {
 }
 
 /// Whether a hart has the configuration. Fractions of a register are for elements up to that fraction of ELEN.
-fn supported(unit: &VectorUnit, vtype: u64) -> bool {
+pub fn supported(unit: &VectorUnit, vtype: u64) -> bool {
     let (sew, lmul) = (vtype >> 3 & 7, VType::of(vtype).lmul);
     let widest = i64::from(unit.elen) + i64::from(lmul.min(0));
     vtype >> 8 == 0 && vtype & 7 != 4 && sew as i64 <= widest
@@ -46,7 +46,7 @@ fn supported(unit: &VectorUnit, vtype: u64) -> bool {
 /// Sets `vtype` and `vl`; returns the new `vl`.
 fn configure(h: &mut Hart, avl: Avl, vtype: u64) -> u64 {
     let (unit, csr) = (&h.vector, &mut h.s.csr);
-    let vlmax = if supported(unit, vtype) { VType::of(vtype).vlmax(unit.vlenb) as u64 } else { 0 };
+    let vlmax = vlmax(unit, vtype);
     let old = csr.vtype;
     // To keep vl where VLMAX changes is reserved.
     let lost =
@@ -57,10 +57,19 @@ fn configure(h: &mut Hart, avl: Avl, vtype: u64) -> u64 {
     }
     csr.vtype = vtype;
     csr.vl = match avl {
-        Avl::Elements(n) if n > vlmax && n < 2 * vlmax && unit.half_avl => n.div_ceil(2),
-        Avl::Elements(n) => n.min(vlmax),
+        Avl::Elements(n) => length(unit, n, vlmax),
         Avl::Max => vlmax,
         Avl::Keep => csr.vl.min(vlmax),
     };
     csr.vl
+}
+
+/// VLMAX of a configuration; 0 if the hart does not have it.
+pub fn vlmax(unit: &VectorUnit, vtype: u64) -> u64 {
+    if supported(unit, vtype) { VType::of(vtype).vlmax(unit.vlenb) as u64 } else { 0 }
+}
+
+/// `vl` for an AVL of `n`.
+pub fn length(unit: &VectorUnit, n: u64, vlmax: u64) -> u64 {
+    if n > vlmax && n < 2 * vlmax && unit.half_avl { n.div_ceil(2) } else { n.min(vlmax) }
 }

@@ -11,6 +11,7 @@ use super::{Call, Stop, functions};
 use crate::VectorRegs;
 use crate::tcg::hart::Hart;
 use crate::tcg::trap::Trap;
+use arch::isa::Op;
 
 const LOAD: bool = false;
 const STORE: bool = true;
@@ -253,6 +254,55 @@ fn whole<const STORE: bool, const EEW: u8>(h: &mut Hart, c: Call) -> Result<u64,
     let t = Transfer { store: STORE, data, fields: 1, len: (c.fields() * vlenb) >> EEW };
     t.run_contiguous(h, &s, c.x1)?;
     Ok(0)
+}
+
+/// What an instruction moves in one piece.
+#[derive(Debug, Clone, Copy)]
+pub enum Moved {
+    /// Elements up to `vl`.
+    Elements { store: bool, data: Group, fault_only_first: bool },
+    /// As many bytes as `vl` has bits in it.
+    Mask { store: bool },
+    /// Bytes, whatever `vl` is.
+    Registers { store: bool, bytes: usize },
+}
+
+/// What `op` moves if it is legal and accesses one run of memory, field by field.
+pub fn unit_stride(op: Op, c: &Call, s: &Shape) -> Option<Moved> {
+    let (store, eew) = match op {
+        Op::Vle8V | Op::Vle8ffV => (LOAD, 0),
+        Op::Vle16V | Op::Vle16ffV => (LOAD, 1),
+        Op::Vle32V | Op::Vle32ffV => (LOAD, 2),
+        Op::Vle64V | Op::Vle64ffV => (LOAD, 3),
+        Op::Vse8V => (STORE, 0),
+        Op::Vse16V => (STORE, 1),
+        Op::Vse32V => (STORE, 2),
+        Op::Vse64V => (STORE, 3),
+        Op::VlmV => return Some(Moved::Mask { store: LOAD }),
+        Op::VsmV => return Some(Moved::Mask { store: STORE }),
+        _ => {
+            let (store, eew) = whole_registers(op)?;
+            let legal = eew <= s.elen && c.vd().is_multiple_of(c.fields());
+            return legal.then_some(Moved::Registers { store, bytes: c.fields() * s.vlenb });
+        }
+    };
+    let data = s.group(c.vd(), eew).ok()?;
+    let t = Transfer::new(c, store, data, s.vl).ok()?;
+    t.check(s, c, None).ok()?;
+    let fault_only_first = matches!(op, Op::Vle8ffV | Op::Vle16ffV | Op::Vle32ffV | Op::Vle64ffV);
+    Some(Moved::Elements { store, data, fault_only_first })
+}
+
+/// EEW of whole-register loads and stores.
+fn whole_registers(op: Op) -> Option<(bool, u8)> {
+    Some(match op {
+        Op::Vl1re8V | Op::Vl2re8V | Op::Vl4re8V | Op::Vl8re8V => (LOAD, 0),
+        Op::Vl1re16V | Op::Vl2re16V | Op::Vl4re16V | Op::Vl8re16V => (LOAD, 1),
+        Op::Vl1re32V | Op::Vl2re32V | Op::Vl4re32V | Op::Vl8re32V => (LOAD, 2),
+        Op::Vl1re64V | Op::Vl2re64V | Op::Vl4re64V | Op::Vl8re64V => (LOAD, 3),
+        Op::Vs1rV | Op::Vs2rV | Op::Vs4rV | Op::Vs8rV => (STORE, 0),
+        _ => return None,
+    })
 }
 
 functions! {

@@ -24,8 +24,9 @@ use arch::isa::Op;
 use crate::tcg::hart::Hart;
 use crate::tcg::trap::Trap;
 
+pub mod assumed;
 mod compare;
-mod config;
+pub mod config;
 mod crypto;
 mod crypto_bits;
 mod elem;
@@ -34,12 +35,12 @@ mod float;
 mod float_convert;
 mod integer;
 mod mask;
-mod memory;
+pub mod memory;
 #[cfg(target_arch = "x86_64")]
 mod native;
-mod perm;
+pub mod perm;
 mod reduce;
-mod shape;
+pub mod shape;
 mod widen;
 
 pub use shape::{VILL, VectorUnit, enabled, make_dirty};
@@ -146,19 +147,24 @@ pub fn run_indexed(h: &mut Hart, op: usize, raw: u32, x1: u64, x2: u64) -> u64 {
         Some(exec) if enabled(&h.s) => exec(h, Call { raw, x1, x2 }),
         _ => Err(Stop::Illegal),
     };
-    match result {
+    let value = match result {
         Ok(value) => {
             h.s.csr.vstart = 0;
             make_dirty(&mut h.s);
-            return value;
+            value
         }
-        Err(Stop::Illegal) => h.raise(Trap::illegal(raw)),
+        Err(Stop::Illegal) => {
+            h.raise(Trap::illegal(raw));
+            0
+        }
         Err(Stop::Trap(trap)) => {
             make_dirty(&mut h.s);
             h.raise(trap);
+            0
         }
-    }
-    0
+    };
+    h.vector_word = assumed::word(&h.s);
+    value
 }
 
 /// Makes the `function` of a family: operations and what performs them.

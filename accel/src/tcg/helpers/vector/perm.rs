@@ -19,7 +19,7 @@ fn from_scalar(h: &mut Hart, c: Call) -> Result<u64, Stop> {
 }
 
 /// The destination may overlap no source.
-fn apart(s: &Shape, c: &Call, d: Group, sources: &[Group]) -> Result<(), Stop> {
+pub fn apart(s: &Shape, c: &Call, d: Group, sources: &[Group]) -> Result<(), Stop> {
     s.check(c, d, sources)?;
     require(sources.iter().all(|source| !source.overlaps(&d)))
 }

@@ -189,6 +189,20 @@ impl Shape {
         })
     }
 
+    /// With a legal `vtype`, for checks: the longest there can be.
+    pub fn of_type(unit: &VectorUnit, vtype: u64) -> Self {
+        let t = VType::of(vtype);
+        Self {
+            vl: t.vlmax(unit.vlenb),
+            sew: t.sew,
+            lmul: t.lmul,
+            tail_ones: unit.tail_ones && t.tail_agnostic,
+            inactive_ones: unit.inactive_ones && t.mask_agnostic,
+            mask_tail_ones: unit.tail_ones,
+            ..Self::without_type(unit)
+        }
+    }
+
     /// What instructions that do not look at `vtype` and `vl` start from.
     pub fn without_type(unit: &VectorUnit) -> Self {
         Self {

@@ -1,0 +1,323 @@
+//! Vector instructions in host code: AVX-512, what AVX2 can do of it, and calls of the instructions' functions
+//! (`helpers::vector`) for all the rest. Those functions are what the code here has to agree with, bit by bit.
+//!
+//! The way of an instruction: [`Backend::vector`] knows `vtype` (behind a `vset{i}vl{i}` of the block) or guesses it (see
+//! `helpers::vector::assumed`), asks the families in turn for a [`Plan`], and emits it for `vl` = VLMAX. Any other `vl`
+//! leads to a stub in which the same plan is emitted with opmasks. What is illegal, what no family has, and agnostic
+//! elements that become ones have no plan: their function is called.
+//!
+//! A group of registers is one run of bytes in memory. It is taken in [`Chunks`] of a host register; elements that are
+//! not to be written get their old values back, so that registers are stored whole. Nothing stays in host registers
+//! from one instruction to the next.
+//!
+//! | Host registers | Hold |
+//! |---|---|
+//! | RAX RCX RDX | scratch, as everywhere |
+//! | with AVX-512: ZMM16 and on, K1 to K4 | scratch; they need no VZEROUPPER |
+//! | without: YMM0, YMM1 | scratch; their upper parts are cleared behind each instruction |
+//!
+//! | File | Instructions |
+//! |---|---|
+//! | `config` | `vset{i}vl{i}` |
+//! | `memory` | unit-stride, whole-register and mask loads and stores |
+//! | `integer` | integer arithmetic of single width, merges and moves |
+//! | `compare` | integer comparisons |
+//! | `mask` | logic of masks, counts and searches in them, indices |
+//! | `permute` | moves of scalars and whole registers, slides, gathers, compression |
+
+mod compare;
+mod config;
+mod integer;
+mod lanes;
+mod mask;
+mod memory;
+mod permute;
+
+use std::mem::offset_of;
+
+use arch::isa::Op as G;
+
+use super::asm::vex::Len;
+use super::asm::{Alu, Cc, Mem, Reg, Xmm};
+use super::thunks::vector_code;
+use super::{Backend, Features, StubKind, field};
+use crate::tcg::HostSimd;
+use crate::tcg::hart::Hart;
+use crate::tcg::helpers::vector::Call;
+use crate::tcg::helpers::vector::assumed;
+use crate::tcg::helpers::vector::config::supported;
+use crate::tcg::helpers::vector::shape::{Group, Shape, VectorUnit, scale};
+use crate::tcg::ir::{Dst, Op, Val};
+use lanes::Part;
+
+const A: Reg = Reg::Rax;
+const C: Reg = Reg::Rcx;
+const D: Reg = Reg::Rdx;
+
+const WORD: Mem = field(offset_of!(Hart, vector_word));
+const VL: Mem = field(offset_of!(Hart, s.csr.vl));
+const VTYPE: Mem = field(offset_of!(Hart, s.csr.vtype));
+const VSTART: Mem = field(offset_of!(Hart, s.csr.vstart));
+
+/// Bytes that vector instructions of a block may take before the others are calls, their stubs counted as they are
+/// asked for. A block has to keep within [`super::MAX_BLOCK_BYTES`].
+const ROOM: usize = 12 << 10;
+/// Chunks of a group that are worth code of their own.
+const MOST_CHUNKS: usize = 4;
+
+/// What the backend knows of the vector state at the current instruction.
+#[derive(Debug)]
+pub struct Vectors {
+    unit: VectorUnit,
+    features: Features,
+    /// The word (see `assumed`) that code is made for where nothing is known.
+    guess: Option<u32>,
+    /// The word is this one.
+    known: Option<u32>,
+    /// `vl` is VLMAX.
+    full: bool,
+    /// Bytes emitted.
+    spent: usize,
+}
+
+impl Vectors {
+    pub fn new(unit: VectorUnit, features: Features) -> Self {
+        Self { unit, features, guess: None, known: None, full: false, spent: 0 }
+    }
+
+    /// A block begins; the hart's word is `now`.
+    pub fn assume(&mut self, now: u32) {
+        self.guess = (now & assumed::ILL == 0).then_some(now & assumed::VTYPE);
+    }
+
+    pub fn start_block(&mut self) {
+        self.forget();
+        self.spent = 0;
+    }
+
+    /// Something may have changed `vtype`, `vstart` or VS.
+    pub fn forget(&mut self) {
+        (self.known, self.full) = (None, false);
+    }
+
+    fn avx512(&self) -> bool {
+        self.features.simd == HostSimd::Avx512
+    }
+
+    /// Scratch register `n`; without AVX-512 there are two.
+    fn scratch(&self, n: u8) -> Xmm {
+        debug_assert!(n < 2 || self.avx512());
+        Xmm(if self.avx512() { 16 + n } else { n })
+    }
+
+    /// The widest host register.
+    fn widest(&self) -> usize {
+        if self.avx512() { 64 } else { 32 }
+    }
+}
+
+/// A vector instruction at a `vtype`.
+#[derive(Debug, Clone, Copy)]
+struct Insn {
+    whole: Op,
+    op: G,
+    c: Call,
+    d: Option<Dst>,
+    /// The value of rs1.
+    a: Val,
+
+    s: Shape,
+}
+
+/// How an instruction is done; legal, and possible on this host.
+#[derive(Debug, Clone, Copy)]
+enum Plan {
+    Memory(memory::Plan),
+    Integer(integer::Plan),
+    Compare(compare::Plan),
+    Mask(mask::Plan),
+    Permute(permute::Plan),
+}
+
+impl Plan {
+    /// Whether `vl` matters at all.
+    fn counts(&self) -> bool {
+        match self {
+            Plan::Memory(p) => p.counts(),
+            Plan::Permute(p) => p.counts(),
+            Plan::Integer(_) | Plan::Compare(_) | Plan::Mask(_) => true,
+        }
+    }
+
+    /// Registers it writes or reads as one run of bytes; 16 where that is not what it does.
+    fn bytes(&self, i: &Insn) -> usize {
+        match self {
+            Plan::Memory(p) => p.bytes(i),
+            Plan::Mask(p) => p.bytes(i),
+            Plan::Permute(p) => p.bytes(i),
+            Plan::Integer(_) | Plan::Compare(_) => i.bytes(),
+        }
+    }
+
+    /// `vl` may be less afterwards.
+    fn may_shorten(&self) -> bool {
+        matches!(self, Plan::Memory(p) if p.may_shorten())
+    }
+}
+
+impl Insn {
+    /// Bytes of an operand with EEW = SEW.
+    fn bytes(&self) -> usize {
+        scale(self.s.vlenb, self.s.lmul)
+    }
+
+    /// An operand group.
+    fn group_bytes(&self, g: &Group) -> usize {
+        scale(self.s.vlenb, g.emul)
+    }
+}
+
+impl Backend {
+    /// A vector instruction: inline as far as possible.
+    pub(super) fn vector(&mut self, whole: &Op) {
+        let Op::Vector { op, .. } = *whole else { unreachable!("a vector instruction") };
+        let start = self.asm.code.len();
+        if self.set_vector_config(whole) {
+            return;
+        }
+        let known = self.vectors.known;
+        let planned = known.or(self.vectors.guess).and_then(|word| self.plan(whole, word));
+        let Some((i, plan)) = planned else {
+            self.set_cur();
+            self.vector_call(whole);
+            if op == G::Vsetvl {
+                self.vectors.forget();
+            }
+            // Fault-only-first loads make it less.
+            self.vectors.full = false;
+            return;
+        };
+        if known.is_none() {
+            let word = self.vectors.guess.expect("there is a plan for it");
+            self.asm.alu_imm(Alu::Cmp, false, WORD, word as i32);
+            let other = self.asm.jcc_forward(Cc::Ne);
+            self.stub(other, StubKind::Slow(*whole));
+        }
+        // What is less than a host register needs masks anyway.
+        let short = plan.counts() && plan.bytes(&i) < 16;
+        let part = if short { Part::Some } else { Part::All };
+        if short && known.is_none() {
+            self.asm.alu_imm(Alu::Cmp, true, VL, i.s.vl as i32);
+            let beyond = self.asm.jcc_forward(Cc::A);
+            self.stub(beyond, StubKind::Slow(*whole));
+        }
+        if plan.counts() && !(short || known.is_some() && self.vectors.full) {
+            self.asm.alu_imm(Alu::Cmp, true, VL, i.s.vl as i32);
+            let partial = self.asm.jcc_forward(Cc::Ne);
+            let kind = match self.vectors.avx512() {
+                true => StubKind::Partial(*whole, known.or(self.vectors.guess).expect("there is a plan for it")),
+                false => StubKind::Slow(*whole),
+            };
+            self.stub(partial, kind);
+        }
+        self.emit_plan(&i, &plan, part);
+        if !self.vectors.avx512() {
+            self.asm.vzeroupper();
+        }
+        self.vectors.full &= !plan.may_shorten();
+        self.land_stubs(whole);
+        // A stub for another `vl` is about twice as long, and always there.
+        self.vectors.spent += 3 * (self.asm.code.len() - start);
+    }
+
+    /// The stub for a `vl` that is not VLMAX.
+    pub(super) fn vector_partial(&mut self, whole: &Op, word: u32) {
+        let (i, plan) = self.plan_anyway(whole, word).expect("there was a plan in the block");
+        // No more than there is room for, whatever state the hart was given: the function knows what to do then.
+        let beyond = self.asm.jcc_forward(Cc::A);
+        self.stub(beyond, StubKind::Slow(*whole));
+        self.emit_plan(&i, &plan, Part::Some);
+        self.land_stubs(whole);
+    }
+
+    /// Calls the instruction's function.
+    pub(super) fn vector_call(&mut self, whole: &Op) {
+        let Op::Vector { op, raw, d, a, b } = *whole else { unreachable!("a vector instruction") };
+        self.load_to(A, a);
+        self.load_to(D, b);
+        self.asm.mov_imm(C, vector_code(op, raw));
+        self.call_out(self.thunks.vector);
+        self.f_clobbered();
+        if let Some(d) = d {
+            self.finish(d, A);
+        }
+    }
+
+    /// What to do for the instruction at the `vtype` in `word`, if the block has room for it.
+    fn plan(&self, whole: &Op, word: u32) -> Option<(Insn, Plan)> {
+        if self.vectors.spent > ROOM {
+            return None;
+        }
+        self.plan_anyway(whole, word)
+    }
+
+    fn plan_anyway(&self, whole: &Op, word: u32) -> Option<(Insn, Plan)> {
+        let Op::Vector { op, raw, d, a, .. } = *whole else { unreachable!("a vector instruction") };
+        let unit = &self.vectors.unit;
+        let vtype = u64::from(word);
+        if self.vectors.features.simd == HostSimd::None
+            || unit.tail_ones
+            || unit.inactive_ones
+            || !supported(unit, vtype)
+        {
+            return None;
+        }
+        let s = Shape::of_type(unit, vtype);
+        let i = Insn { whole: *whole, op, c: Call { raw, x1: 0, x2: 0 }, d, a, s };
+        let v = &self.vectors;
+        let plan = memory::plan(&i, v)
+            .map(Plan::Memory)
+            .or_else(|| integer::plan(&i, v).map(Plan::Integer))
+            .or_else(|| compare::plan(&i, v).map(Plan::Compare))
+            .or_else(|| mask::plan(&i, v).map(Plan::Mask))
+            .or_else(|| permute::plan(&i, v).map(Plan::Permute))?;
+        let bytes = plan.bytes(&i);
+        // Without opmasks every element takes part.
+        let possible = self.vectors.avx512() || i.c.unmasked() && bytes >= 16;
+        (possible && bytes <= MOST_CHUNKS * 64).then_some((i, plan))
+    }
+
+    fn emit_plan(&mut self, i: &Insn, plan: &Plan, part: Part) {
+        match plan {
+            Plan::Memory(p) => self.vector_memory(i, p, part),
+            Plan::Integer(p) => self.vector_integer(i, p, part),
+            Plan::Compare(p) => self.vector_compare(i, p, part),
+            Plan::Mask(p) => self.vector_mask(i, p, part),
+            Plan::Permute(p) => self.vector_permute(i, p, part),
+        }
+    }
+}
+
+/// Byte `at` of register `reg`.
+fn v_slot(s: &Shape, reg: usize, at: usize) -> Mem {
+    field(offset_of!(Hart, s.v) + reg * s.vlenb + at)
+}
+
+/// A run of bytes in pieces of one host register each.
+#[derive(Debug, Clone, Copy)]
+struct Chunks {
+    len: Len,
+    count: usize,
+}
+
+impl Chunks {
+    fn of(bytes: usize, widest: usize) -> Self {
+        let size = bytes.clamp(16, widest);
+        Self { len: Len::of(size), count: bytes.div_ceil(size) }
+    }
+
+    /// The place of each in the run.
+    fn offsets(self) -> impl Iterator<Item = usize> {
+        (0..self.count).map(move |n| n * self.len.bytes())
+    }
+}
