@@ -4,7 +4,8 @@
 //! virtual address means (see [`ContextKey`]), so a privilege change, a SUM window or an `satp` switch
 //! between resident address spaces swaps a pointer instead of flushing. U-mode contexts belong to one `satp`
 //! value; S-mode contexts are shared by all address spaces and drop their non-global entries when `satp`
-//! changes (privileged spec, "Supervisor Address Translation and Protection Register").
+//! changes (privileged spec, "Supervisor Address Translation and Protection Register"), unless S-mode itself runs from
+//! pages that are not global: then each address space has one of its own.
 //!
 //! Everything here belongs to the hart's own thread. Other harts reach it only by messages (`smp`).
 
@@ -426,8 +427,11 @@ impl Tlb {
     /// Makes the context for `key` current, recycling the oldest if there is none; returns its tables.
     pub fn select(&mut self, key: ContextKey, satp: u64) -> *mut Tables {
         self.clock += 1;
-        let found = self.contexts.iter().position(|c| c.key == key);
-        let i = match found {
+        let mut fit = self.contexts.iter().enumerate().filter(|(_, c)| c.key == key);
+        let same = fit.clone().find(|(_, c)| c.satp == satp);
+        // Without jump targets to lose, a context of another address space will do.
+        let found = same.or_else(|| fit.find(|(_, c)| !c.local_jumps));
+        let i = match found.map(|(i, _)| i) {
             Some(i) => i,
             None if self.contexts.len() < CONTEXTS => {
                 self.contexts.push(Context::new(key, satp));
@@ -436,7 +440,7 @@ impl Tlb {
             None => {
                 let i = (0..CONTEXTS).min_by_key(|&i| self.contexts[i].stamp).unwrap_or(0);
                 self.contexts[i].flush();
-                self.contexts[i].key = key;
+                (self.contexts[i].key, self.contexts[i].satp) = (key, satp);
                 self.recycled += 1;
                 i
             }
@@ -686,6 +690,41 @@ mod tests {
         assert!(t.find_fetch(KERNEL + 0x5000).is_some());
         t.flush_page(Space::Host, KERNEL + 0x10_0000, None);
         assert_eq!(t.find_fetch(KERNEL + 0x5000), None, "the fence is for a large page");
+    }
+
+    #[test]
+    fn a_kernel_that_is_not_global_has_a_context_an_address_space() {
+        let mut t = tlb(0);
+        let key = t.contexts[0].key;
+        // Data alone is dropped.
+        t.select(key, 1);
+        t.fill(USER, 0, false, false, 12);
+        t.select(key, 2);
+        assert!(!readable(&mut t, USER) && t.contexts.len() == 1);
+        t.fill(USER, 0, false, false, 12);
+        t.fill_jump(USER, 7, false, 12);
+        t.select(key, 1);
+        assert!(!readable(&mut t, USER) && t.find_jump(USER).is_none());
+        t.fill_jump(USER, 8, false, 12);
+        t.select(key, 2);
+        assert!(readable(&mut t, USER) && t.find_jump(USER) == Some(7));
+        t.select(key, 1);
+        assert_eq!(t.find_jump(USER), Some(8));
+        // A fence reaches all of them.
+        t.flush_page(Space::Host, USER, None);
+        assert_eq!(t.find_jump(USER), None);
+        t.select(key, 2);
+        assert!(!readable(&mut t, USER) && t.find_jump(USER).is_none());
+        // More address spaces than contexts, each with the code that it had or none.
+        for satp in 1..100 {
+            t.select(key, satp);
+            t.fill_jump(USER, satp, false, 12);
+        }
+        for satp in (1..100).rev() {
+            t.select(key, satp);
+            assert!([Some(satp), None].contains(&t.find_jump(USER)), "{satp}");
+        }
+        assert_eq!(t.contexts.len(), CONTEXTS);
     }
 
     #[test]
