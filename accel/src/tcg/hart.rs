@@ -146,7 +146,7 @@ pub struct Hart {
     pub selections: Selections,
     /// No triggers are set up, likewise.
     pub unwatched: bool,
-    /// The options and the machine let blocks lead to each other.
+    /// The options let blocks lead to each other.
     pub direct: bool,
     /// What triggers are after, likewise.
     pub armed: Armed,
@@ -250,7 +250,8 @@ impl Hart {
 
     /// How the block is left for `s.pc` after a trap, a return or a fence.
     pub fn onward(&self) -> Exit {
-        let plain = self.direct && self.unwatched && !self.counting.armed && !self.s.elp;
+        let outside = self.vm.machine_traps && self.s.mode == Mode::Machine;
+        let plain = self.direct && self.unwatched && !self.counting.armed && !self.s.elp && !outside;
         if plain && self.s.mp == MpState::Runnable { Exit::Jump } else { Exit::Resume }
     }
 

@@ -209,6 +209,11 @@ impl Ram {
         self.page(gpa).map_or(0, |w| w.load(Ordering::SeqCst) / VERSION)
     }
 
+    /// Counts up when a page with code was stored to.
+    pub fn changed(&self) -> u64 {
+        self.changes.count.load(Ordering::SeqCst)
+    }
+
     /// How often pages with code were stored to, and which they were since it was `seen`; `None`: too many to tell.
     pub fn changes_since(&self, seen: u64) -> (u64, Option<Vec<u64>>) {
         self.changes.since(seen)
@@ -227,6 +232,34 @@ impl Ram {
                 word.fetch_add(VERSION, Ordering::SeqCst);
                 self.changes.add(gpa);
             }
+        }
+    }
+
+    /// As [`Ram::collect_device_write`] for many pages, most of which no device has written to.
+    pub fn collect_device_writes_to(&self, pages: &[u64]) {
+        let mut rest = pages;
+        while let Some(&first) = rest.first() {
+            let Some(r) = self.memory.find_region(vm_memory::GuestAddress(first)) else {
+                rest = &rest[1..];
+                continue;
+            };
+            let (start, size) = (r.start_addr().0, r.len());
+            let bitmap: &vm_memory::bitmap::AtomicBitmap = std::ops::Deref::deref(r).bitmap();
+            // A bit is a page of the host, which may be larger.
+            let exact = bitmap.len() as u64 == size.div_ceil(4096);
+            let is_set = |page: &&u64| {
+                let offset = (**page - start) as usize;
+                if exact { bitmap.is_bit_set(offset >> 12) } else { bitmap.is_addr_set(offset) }
+            };
+            // Mostly all are in one region.
+            let (inside, outside) = match rest.iter().position(|page| page.wrapping_sub(start) >= size) {
+                Some(n) => rest.split_at(n),
+                None => (rest, &[][..]),
+            };
+            for &page in inside.iter().filter(is_set) {
+                self.collect_device_write(page);
+            }
+            rest = outside;
         }
     }
 
@@ -270,5 +303,28 @@ impl PhysMem for Ram {
             there.stored(NOBODY, 8);
         }
         Some(stored)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_are_told_by_address_until_there_are_too_many() {
+        let changes = Changes::default();
+        assert_eq!(changes.since(0), (0, Some(vec![])));
+        changes.add(0x8000_1234);
+        changes.add(0x8000_5000);
+        assert_eq!(changes.since(0), (2, Some(vec![0x8000_1000, 0x8000_5000])));
+        assert_eq!(changes.since(1), (2, Some(vec![0x8000_5000])));
+        for n in 2..RECENT as u64 + 1 {
+            changes.add(n << 12);
+        }
+        assert_eq!(changes.since(0), (RECENT as u64 + 1, None));
+        assert_eq!(changes.since(RECENT as u64).1, Some(vec![(RECENT as u64) << 12]));
+        let before = changes.since(0).0;
+        changes.add_many();
+        assert_eq!(changes.since(before).1, None);
     }
 }

@@ -173,7 +173,7 @@ impl TcgVcpu {
             cfi: 0,
             selections: Selections::default(),
             unwatched: false,
-            direct: options.evict == 0 && options.jump_cache && !vm.machine_traps,
+            direct: options.evict == 0 && options.jump_cache,
             armed: Armed::default(),
             written_triggers: 0,
             code,

@@ -82,6 +82,8 @@ pub struct CodeCache {
     slots: Vec<Slot>,
     free_slots: Vec<SlotId>,
     pages: FxHashMap<u64, Page>,
+    /// The keys of `pages`, which every `fence.i` goes through.
+    page_list: Vec<u64>,
     /// Pages that may wait for an announcement: `fence.i` has to look at them, and takes them out.
     pub unsettled: Vec<u64>,
     /// Code of the blocks that died since this was last cleared: jump caches may name it.
@@ -124,6 +126,7 @@ impl CodeCache {
             slots: Vec::new(),
             free_slots: Vec::new(),
             pages: FxHashMap::default(),
+            page_list: Vec::new(),
             unsettled: Vec::new(),
             dead: Vec::new(),
             translated: 0,
@@ -163,7 +166,9 @@ impl CodeCache {
             }
             self.unsettled.push(page);
         }
-        self.pages.insert(page, Page { blocks: Vec::new(), version, announced });
+        if self.pages.insert(page, Page { blocks: Vec::new(), version, announced }).is_none() {
+            self.page_list.push(page);
+        }
     }
 
     /// A slot for a jump that is about to be emitted.
@@ -308,6 +313,7 @@ impl CodeCache {
         self.evicted += old.len() as u64;
         old.into_iter().for_each(|id| self.kill(id));
         self.pages.retain(|_, p| !p.blocks.is_empty());
+        self.page_list.retain(|page| self.pages.contains_key(page));
     }
 
     /// Drops one block, if there is any: the forced mode that evicts at random.
@@ -325,17 +331,13 @@ impl CodeCache {
             self.kill(i as BlockId);
         }
         self.pages.clear();
+        self.page_list.clear();
         self.unsettled.clear();
     }
 
-    /// Calls `f` with every page that holds code.
-    pub fn each_page(&self, mut f: impl FnMut(u64)) {
-        self.pages.keys().for_each(|&page| f(page));
-    }
-
     /// Pages that hold code.
-    pub fn pages(&self) -> Vec<u64> {
-        self.pages.keys().copied().collect()
+    pub fn pages(&self) -> &[u64] {
+        &self.page_list
     }
 
     /// Whether the page may have changed: its version moved, or when its code was last looked at some hart could still

@@ -355,18 +355,19 @@ impl Hart {
     /// `code_cache`.
     pub fn fence_i(&mut self) -> bool {
         self.stats.fence_i += 1;
-        let Self { code, vm, .. } = self;
-        code.each_page(|page| vm.ram.collect_device_write(page));
-        vm.ram.device_writes_collected();
-        let (dirtied, changes) = vm.ram.changes_since(self.fenced_at);
-        if dirtied == self.fenced_at && self.code.unsettled.is_empty() {
+        self.vm.ram.collect_device_writes_to(self.code.pages());
+        if self.vm.harts.len() > 1 {
+            self.vm.ram.device_writes_collected();
+        }
+        if self.vm.ram.changed() == self.fenced_at && self.code.unsettled.is_empty() {
             return false;
         }
+        let (dirtied, changes) = self.vm.ram.changes_since(self.fenced_at);
         let mut changed = false;
         let mut pages = std::mem::take(&mut self.code.unsettled);
         match changes {
             Some(changes) => pages.extend(changes),
-            None => pages = self.code.pages(),
+            None => pages = self.code.pages().to_vec(),
         }
         for page in pages {
             let version = self.vm.ram.version(page);

@@ -104,6 +104,15 @@ fn jalr(b: &mut Builder, i: &Insn) {
 
 /// Only a fence from earlier writes to later reads costs anything on a host with total store order.
 /// `imm` = fm, predecessor and successor sets (I O R W each); device output counts as a write.
+///
+/// It does so on a machine of one hart, too: devices are served by threads that read and write guest memory at the same
+/// time. A virtio driver makes a chain available and *then* reads whether the device wants a kick (its `avail_event` or
+/// flags); the device says that it wants one and *then* reads whether there is a chain (`Virtqueue::enable_kicks`). The
+/// same the other way round: the driver writes `used_event` and then reads the used index, the device moves that index
+/// and then reads `used_event`. If the hart's read could pass its own write, both sides could miss each other and the
+/// queue would stand still. Nothing else of the hart comes in between: a kick is an exit, but here it is left out. To
+/// take the cost away from the hart (by `membarrier` on the device's side) every batch of completions would have to pay
+/// a system call and an interrupt of the hart's thread, which is far more than this.
 fn fence(b: &mut Builder, imm: i32) {
     let (pred, succ) = (imm >> 4 & 15, imm & 15);
     if pred & 0b0101 != 0 && succ & 0b1010 != 0 {
