@@ -18,9 +18,8 @@ const SKIP: [u32; 4] = [0x1410_2ff3, 0x004f_8f93, 0x141f_9073, 0x1020_0073];
 /// Counts rounds; where data are.
 const COUNTER: u8 = 29;
 const BASE: u8 = 30;
-/// `fflags`, and the CSR with the mode.
+/// `fflags`, `frm` is the next, `fcsr` the one behind it.
 const FFLAGS: i32 = 1;
-const FCSR: i32 = 3;
 
 const DOUBLES: [u64; 24] = [
     0,
@@ -136,6 +135,14 @@ fn random_insn(rng: &mut Rng, decoder: &Decoder, kind: Kind) -> u32 {
     }
 }
 
+/// An instruction on one of the three CSRs, with what is in a register or an immediate.
+fn random_csr(rng: &mut Rng) -> u32 {
+    let ops = [Op::Csrrw, Op::Csrrs, Op::Csrrc, Op::Csrrwi, Op::Csrrsi, Op::Csrrci];
+    let op = ops[rng.below(6) as usize];
+    let (rd, rs1) = ([0, 5, 6][rng.below(3) as usize], [0, 1, 5, 6, 7][rng.below(5) as usize]);
+    word(op, rd, rs1, 0, FFLAGS + rng.below(3) as i32)
+}
+
 struct Program {
     code: Vec<u32>,
     start: HartState,
@@ -145,14 +152,16 @@ struct Program {
 fn random_program(rng: &mut Rng, m: &Guest) -> Program {
     let decoder = Decoder::new(&m.isa);
     let kind = [Kind::Single, Kind::Double, Kind::Both][rng.below(3) as usize];
-    let (looping, length) = (rng.below(2) == 0, 1 + rng.below(40));
+    let looping = rng.below(2) == 0;
+    // Some loops are longer than a block usually is.
+    let length = 1 + rng.below(if looping { 54 } else { 40 });
     let mut code = Vec::new();
     for _ in 0..length {
         match rng.below(12) {
             // Over the next instruction.
             0 => code.push(word(Op::Blt, 0, register(rng) as u8, register(rng) as u8, 8)),
             1 if !looping => code.push(word(Op::Csrrw, 5 + rng.below(3) as u8, 0, 0, FFLAGS)),
-            2 if rng.below(8) == 0 => code.push(word(Op::Csrrw, 5, 6, 0, FCSR)),
+            2 if rng.below(4) == 0 => code.push(random_csr(rng)),
             _ => {}
         }
         code.push(random_insn(rng, &decoder, kind));

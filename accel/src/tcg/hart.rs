@@ -88,6 +88,34 @@ pub const FP_CONSTANTS: FpConstants = FpConstants([
     [9_223_371_487_098_961_920f32.to_bits() as u64, 0],
 ]);
 
+/// What generated code looks up to read and write `fcsr`.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct FcsrTables {
+    /// MXCSR with a rounding mode, and nothing else.
+    pub mxcsr: [u32; 8],
+    /// The bits of `Hart::fp_missing` that a rounding mode sets.
+    pub missing: [u8; 8],
+    /// `fflags` from the six flags of MXCSR.
+    pub fflags: [u8; 64],
+}
+
+impl Default for FcsrTables {
+    fn default() -> Self {
+        Self {
+            mxcsr: std::array::from_fn(|frm| mxcsr_for((frm as u64) << 5) & 3 << 13),
+            missing: std::array::from_fn(|frm| missing_frm(frm as u64)),
+            fflags: std::array::from_fn(|flags| mxcsr_to_fflags(flags as u32) as u8),
+        }
+    }
+}
+
+/// What the rounding mode `frm` contributes to `Hart::fp_missing`.
+fn missing_frm(frm: u64) -> u8 {
+    let flag = |missing, check| if missing { check } else { 0 };
+    flag(frm > 3, fp_check::NATIVE_FRM) | flag(frm != 0, fp_check::NEAREST_FRM)
+}
+
 /// A hart. Generated code's base register points at the end of the first 16 guest registers, so that all of
 /// `s.x` is within a byte's displacement.
 #[repr(C)]
@@ -134,6 +162,7 @@ pub struct Hart {
     pub temps: [u64; TEMPS],
     /// For the operands of instructions.
     pub fp_constants: FpConstants,
+    pub fcsr_tables: FcsrTables,
 
     // The Rust side.
     pub id: u32,
@@ -347,10 +376,7 @@ impl Hart {
         let (dirty, off) = (status::is_dirty(&self.s, mstatus::FS), status::is_off(&self.s, mstatus::FS));
         let frm = self.s.csr.fcsr >> 5 & 7;
         let flag = |missing, check| if missing { check } else { 0 };
-        self.fp_missing = flag(!dirty, fp_check::DIRTY)
-            | flag(frm > 3, fp_check::NATIVE_FRM)
-            | flag(frm != 0, fp_check::NEAREST_FRM)
-            | flag(off, fp_check::ON);
+        self.fp_missing = flag(!dirty, fp_check::DIRTY) | flag(off, fp_check::ON) | missing_frm(frm);
     }
 
     /// `mip` as software reads it, timers by the clock.

@@ -70,7 +70,7 @@ impl Default for TcgOptions {
         Self {
             jit: true,
             tb_size: 64 << 20,
-            block_insns: translate::MAX_INSNS,
+            block_insns: translate::USUAL_INSNS,
             chain: true,
             jump_cache: true,
             tlb_entries: mmu::tlb::TLB_ENTRIES,

@@ -8,7 +8,7 @@ use super::code_cache::CodeCache;
 use super::context::Selections;
 use super::counters::Counting;
 use super::exec::{self, Translator};
-use super::hart::{Exit, FP_CONSTANTS, Hart, HartBox, NO_RESERVATION, Stats};
+use super::hart::{Exit, FP_CONSTANTS, FcsrTables, Hart, HartBox, NO_RESERVATION, Stats};
 use super::helpers::vector::VectorUnit;
 use super::ir::TEMPS;
 use super::mmu::pmp::Windows;
@@ -166,6 +166,7 @@ impl TcgVcpu {
             host_mxcsr: 0,
             temps: [0; TEMPS],
             fp_constants: FP_CONSTANTS,
+            fcsr_tables: FcsrTables::default(),
             id,
             tlb,
             pmp: Windows::default(),

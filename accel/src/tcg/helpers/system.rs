@@ -28,7 +28,7 @@ const VMID: u64 = hgatp::VMID >> hgatp::VMID_SHIFT;
 /// Performs `helper`; the result is meaningless if `hart.exit` was set.
 pub fn call(hart: &mut Hart, helper: Helper, a: u64, b: u64, c: u64) -> u64 {
     match helper {
-        Helper::Csr | Helper::CsrFp => return csr(hart, a, b, c as u32),
+        Helper::Csr => return csr(hart, a, b, c as u32),
         Helper::Ecall => ecall(hart),
         Helper::Ebreak if semihost::call(hart) => {}
         Helper::Ebreak => {

@@ -84,6 +84,11 @@ impl Builder {
         }
     }
 
+    /// `frm` has been written.
+    pub fn frm_changed(&mut self) {
+        self.fp_checked &= !fp_check::NATIVE_FRM;
+    }
+
     /// A destination register, `None` for x0.
     pub fn dst(r: u8) -> Option<Dst> {
         (r != 0).then_some(Dst::X(r))

@@ -131,6 +131,11 @@ fn step(h: &mut Hart, ops: &[Op], i: usize, done: u32) -> Option<Exit> {
                 system::call(h, Helper::FpCheck, u64::from(checks), 0, u64::from(raw));
             }
         }
+        Op::FpCsr { kind, write, d, src, raw, .. } => {
+            let (code, src) = (csr_code(kind, write, raw), get(h, src));
+            let v = system::call(h, Helper::Csr, code as u64, src, u64::from(raw));
+            put_unless_left(h, d, v);
+        }
         Op::Fp { op, rm, d, a, b, c } => {
             let f = |v| match v {
                 FVal::F(r) => h.s.f[usize::from(r)],

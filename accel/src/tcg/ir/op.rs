@@ -332,8 +332,6 @@ ops! {
 pub enum Helper {
     /// `csr | kind << 12 | write << 16`, source value -> old value. Kind: 0 rw, 1 rs, 2 rc.
     Csr,
-    /// As `Csr`, for the floating-point CSRs, which see the sticky flags of the host.
-    CsrFp,
     Ecall,
     Ebreak,
     Mret,
@@ -507,6 +505,15 @@ pub enum Op {
         d: Option<Dst>,
         addr: Val,
         src: Val,
+    },
+    /// A CSR instruction on `fflags`, `frm` or `fcsr`, which is `csr`. FS has been looked at before.
+    FpCsr {
+        csr: u16,
+        kind: CsrOp,
+        write: bool,
+        d: Option<Dst>,
+        src: Val,
+        raw: u32,
     },
     /// Atomic compare-and-swap: stores `src` if memory holds `expected`; `d` is what it held, sign-extended.
     Cas {

@@ -85,6 +85,7 @@ fn operands(op: &Op) -> Operands {
                 FDst::X(r) => ([xs(a), xs(b), xs(c)], [f(a), f(b), f(c), None], (r != 0).then_some(Dst::X(r))),
             }
         }
+        Op::FpCsr { d, src, .. } => ([Some(src), None, None], none, d),
         Op::Vector { d, a, b, .. } => ([Some(a), Some(b), None], none, d),
         Op::ReadState { d, .. } | Op::ReadGated { d, .. } => ([None; 3], none, Some(d)),
         Op::WriteState { src, .. } => ([Some(src), None, None], none, None),

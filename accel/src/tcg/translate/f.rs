@@ -1,11 +1,19 @@
-//! F, D, Zfh, Zfhmin, Zfbfmin and Zfa.
+//! F, D, Zfh, Zfhmin, Zfbfmin and Zfa, and their CSRs.
 
+use arch::csr::{FCSR, FFLAGS, FRM};
 use arch::isa::{Insn, Op as G};
 
+use crate::tcg::csr::CsrOp;
 use crate::tcg::helpers::softfloat::{Fmt, FpKind, FpOp, RegFile, Rm};
 use crate::tcg::ir::{Builder, FDst, FVal, Op, Width, fp_check, x};
 
 pub(super) fn lower(b: &mut Builder, i: &Insn) -> bool {
+    if let Some((kind, write)) = super::zicsr::kind(i)
+        && matches!(i.imm as u16 & 0xfff, FFLAGS | FRM | FCSR)
+    {
+        csr(b, i, kind, write);
+        return true;
+    }
     let memory = memory(i.op);
     let op = operation(i.op);
     if memory.is_none() && op.is_none() {
@@ -33,6 +41,17 @@ pub(super) fn lower(b: &mut Builder, i: &Insn) -> bool {
         arithmetic(b, i, op);
     }
     true
+}
+
+/// A CSR instruction on the flags or the rounding mode.
+fn csr(b: &mut Builder, i: &Insn, kind: CsrOp, write: bool) {
+    let csr = i.imm as u16 & 0xfff;
+    b.fp_check(if write { fp_check::DIRTY } else { fp_check::ON }, i.raw);
+    let src = super::zicsr::source(i);
+    b.push(Op::FpCsr { csr, kind, write, d: Builder::dst(i.rd), src, raw: i.raw });
+    if write && csr != FFLAGS {
+        b.frm_changed();
+    }
 }
 
 /// The rounding mode has been found not to be reserved.

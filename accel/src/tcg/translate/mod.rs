@@ -17,14 +17,17 @@ mod zicbo;
 mod zicsr;
 mod zimop;
 
-use arch::isa::{Decoder, Insn};
+use arch::isa::{Decoder, Insn, Op as G};
 
 use super::ctr;
 use super::hart::BlockMode;
 use super::ir::{Builder, Helper, IrBlock, Op, Val, x};
 
-/// Most guest instructions in a block.
-pub const MAX_INSNS: u16 = 48;
+/// Guest instructions after which a block ends unless told otherwise.
+pub const USUAL_INSNS: u16 = 48;
+
+/// Most guest instructions in a block: one that is a loop is not cut short before its end.
+pub const MAX_INSNS: u16 = 64;
 
 /// The guest code a block is made from.
 pub struct Source<'a> {
@@ -49,7 +52,7 @@ pub enum Incomplete {
 pub fn translate(b: &mut Builder, decoder: &Decoder, source: &Source, limit: u16) -> Result<(), Incomplete> {
     b.reset(source.start);
     b.mode = source.mode;
-    let mut at = 0usize;
+    let (mut at, mut limit) = (0usize, limit);
     loop {
         let offset = source.start + at as u16;
         let Some(low) = source.bytes.get(at..at + 2) else { break };
@@ -85,12 +88,34 @@ pub fn translate(b: &mut Builder, decoder: &Decoder, source: &Source, limit: u16
         }
         at += usize::from(len);
         if b.block.insns >= limit {
-            break;
+            match closes_loop(decoder, &source.bytes[at.min(source.bytes.len())..], at) {
+                Some(more) if limit == USUAL_INSNS => limit += more,
+                _ => break,
+            }
         }
     }
     let target = super::ir::Target { offset: b.next() };
     b.push(Op::Jump { target });
     Ok(())
+}
+
+/// How many instructions there are from the first of `bytes`, which stands `at` bytes behind the start of the block,
+/// to a jump to that start; `None` if it is not near.
+fn closes_loop(decoder: &Decoder, bytes: &[u8], at: usize) -> Option<u16> {
+    let mut offset = 0;
+    for n in 1..=MAX_INSNS - USUAL_INSNS {
+        let half = |i: usize| Some(u32::from(u16::from_le_bytes(*bytes.get(i..)?.first_chunk()?)));
+        let low = half(offset)?;
+        let long = arch::isa::insn_len(low as u16) == 4;
+        let insn = decoder.decode(if long { low | half(offset + 2)? << 16 } else { low })?;
+        let back = i64::from(insn.imm) + (at + offset) as i64 == 0;
+        match insn.op {
+            G::Beq | G::Bne | G::Blt | G::Bge | G::Bltu | G::Bgeu | G::Jal if back => return Some(n),
+            G::Jal | G::Jalr | G::Ecall | G::Ebreak => return None,
+            _ => offset += usize::from(insn.len),
+        }
+    }
+    None
 }
 
 /// Lowers one instruction; `false` if nothing here knows it.
@@ -135,6 +160,34 @@ mod tests {
         let fill = (0..16).map(|n: u32| n.wrapping_mul(0x9e37_79b9)).chain([0, u32::MAX]);
         let kept = if pattern.len == 2 { 0xffff } else { u32::MAX };
         fill.map(move |fill| (pattern.bits | fill & !pattern.mask) & kept).filter(|word| pattern.matches(*word))
+    }
+
+    /// A block at offset 64 of `n` no-operations and `end`, as words.
+    fn block_of(n: u64, end: &[u32], limit: u16) -> u16 {
+        let isa = arch::model::parse("max").unwrap();
+        let mut b = Builder::default();
+        let words = (0..n).map(|_| 0x13).chain(end.iter().copied());
+        let bytes: Vec<u8> = words.flat_map(u32::to_le_bytes).collect();
+        let source = Source { bytes: &bytes, start: 64, next_page: None, mode: BlockMode(0) };
+        translate(&mut b, &Decoder::new(&isa), &source, limit).unwrap();
+        b.block.insns
+    }
+
+    #[test]
+    fn a_loop_is_not_cut_short_where_it_is_about_to_end() {
+        let back = |by: i32| {
+            let operands = arch::isa::Operands { rs1: 10, imm: -by, ..Default::default() };
+            arch::isa::encode(G::Bne, &operands).unwrap()
+        };
+        let ret = 0x8067;
+        assert_eq!(block_of(60, &[back(240), ret], USUAL_INSNS), 61);
+        assert_eq!(block_of(63, &[back(252), ret], USUAL_INSNS), 64);
+        // Too far, to another place, behind a jump, or with a limit of its own.
+        assert_eq!(block_of(64, &[back(256), ret], USUAL_INSNS), 48);
+        assert_eq!(block_of(60, &[back(236), ret], USUAL_INSNS), 48);
+        assert_eq!(block_of(50, &[ret, back(204)], USUAL_INSNS), 48);
+        assert_eq!(block_of(60, &[back(240), ret], 4), 4);
+        assert_eq!(block_of(47, &[ret], USUAL_INSNS), 48);
     }
 
     #[test]

@@ -5,18 +5,28 @@ use arch::isa::{Insn, Op as G};
 use crate::tcg::csr::{CsrOp, Inline, StateField};
 use crate::tcg::ir::{BinOp, Builder, Dst, Gated, Helper, Op, Val, csr_code, x};
 
+/// What a CSR instruction does, and whether it writes: csrrs and csrrc with x0 or a zero immediate do not.
+pub(super) fn kind(i: &Insn) -> Option<(CsrOp, bool)> {
+    Some(match i.op {
+        G::Csrrw | G::Csrrwi => (CsrOp::Rw, true),
+        G::Csrrs | G::Csrrsi => (CsrOp::Rs, i.rs1 != 0),
+        G::Csrrc | G::Csrrci => (CsrOp::Rc, i.rs1 != 0),
+        _ => return None,
+    })
+}
+
+/// What a CSR instruction writes, or writes with.
+pub(super) fn source(i: &Insn) -> Val {
+    match i.op {
+        G::Csrrw | G::Csrrs | G::Csrrc => x(i.rs1),
+        _ => Val::C(i64::from(i.rs1)),
+    }
+}
+
+/// All but those of `f`.
 pub(super) fn lower(b: &mut Builder, i: &Insn) -> bool {
-    let imm = Val::C(i64::from(i.rs1));
-    // The last field tells whether the instruction writes: csrrs and csrrc with x0 or a zero immediate do not.
-    let (kind, src, write) = match i.op {
-        G::Csrrw => (CsrOp::Rw, x(i.rs1), true),
-        G::Csrrs => (CsrOp::Rs, x(i.rs1), i.rs1 != 0),
-        G::Csrrc => (CsrOp::Rc, x(i.rs1), i.rs1 != 0),
-        G::Csrrwi => (CsrOp::Rw, imm, true),
-        G::Csrrsi => (CsrOp::Rs, imm, i.rs1 != 0),
-        G::Csrrci => (CsrOp::Rc, imm, i.rs1 != 0),
-        _ => return false,
-    };
+    let Some((kind, write)) = kind(i) else { return false };
+    let src = source(i);
     let csr = (i.imm & 0xfff) as u16;
     let d = Builder::dst(i.rd);
     match (b.inline_csr(csr, write), d) {
@@ -30,9 +40,8 @@ pub(super) fn lower(b: &mut Builder, i: &Insn) -> bool {
             b.push(Op::Status { d, kind, write, src, raw: i.raw });
         }
         _ => {
-            let helper = if (1..=3).contains(&csr) { Helper::CsrFp } else { Helper::Csr };
             let code = csr_code(kind, write, i.raw);
-            b.call(helper, i.rd, [Val::C(code), src, Val::C(i64::from(i.raw))]);
+            b.call(Helper::Csr, i.rd, [Val::C(code), src, Val::C(i64::from(i.raw))]);
         }
     }
     true

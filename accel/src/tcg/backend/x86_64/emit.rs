@@ -73,6 +73,7 @@ impl Backend {
                 let missing = self.asm.jcc_forward(Cc::Ne);
                 self.stub(missing, StubKind::Slow(*op));
             }
+            Op::FpCsr { csr, kind, write, d, src, .. } => self.fcsr(csr, kind, write, d, src),
             Op::Fp { op: fp, rm, d, a, b, c } => self.fp(op, fp, rm, d, [a, b, c]),
             Op::Vector { .. } => self.vector(op),
             Op::Call { helper, d, args } => {

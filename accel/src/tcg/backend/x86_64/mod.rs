@@ -22,6 +22,7 @@ mod asm_fp;
 mod asm_tests;
 mod emit;
 mod emit_csr;
+mod emit_fcsr;
 mod emit_fp;
 mod emit_mem;
 mod f_regs;

@@ -43,7 +43,6 @@ pub struct Thunks {
 
 const HELPERS: &[Helper] = &[
     Helper::Csr,
-    Helper::CsrFp,
     Helper::Ecall,
     Helper::Ebreak,
     Helper::Mret,
@@ -141,22 +140,18 @@ impl Thunks {
         asm.mov(true, Reg::Rax, PC);
         probe_jump(asm, t.lookup);
 
-        t.load = call(asm, &t, h_load as *const () as u64, 0, false);
-        t.store = call(asm, &t, h_store as *const () as u64, 0, false);
-        t.amo = call(asm, &t, h_amo as *const () as u64, 0, false);
-        t.cas = std::array::from_fn(|width| call(asm, &t, h_cas as *const () as u64, width as i64, false));
-        t.check_aligned = call(asm, &t, h_check_aligned as *const () as u64, 0, false);
-        t.lr = call(asm, &t, h_lr as *const () as u64, 0, false);
-        t.sc = call(asm, &t, h_sc as *const () as u64, 0, false);
-        t.eval = call(asm, &t, h_eval as *const () as u64, 0, false);
-        t.time = call(asm, &t, h_time as *const () as u64, 0, false);
-        t.fp = call(asm, &t, h_fp as *const () as u64, 0, false);
-        t.vector = call(asm, &t, h_vector as *const () as u64, 0, false);
-        t.helpers = HELPERS
-            .iter()
-            .enumerate()
-            .map(|(i, &h)| call(asm, &t, h_helper as *const () as u64, i as i64, h == Helper::CsrFp))
-            .collect();
+        t.load = call(asm, &t, h_load as *const () as u64, 0);
+        t.store = call(asm, &t, h_store as *const () as u64, 0);
+        t.amo = call(asm, &t, h_amo as *const () as u64, 0);
+        t.cas = std::array::from_fn(|width| call(asm, &t, h_cas as *const () as u64, width as i64));
+        t.check_aligned = call(asm, &t, h_check_aligned as *const () as u64, 0);
+        t.lr = call(asm, &t, h_lr as *const () as u64, 0);
+        t.sc = call(asm, &t, h_sc as *const () as u64, 0);
+        t.eval = call(asm, &t, h_eval as *const () as u64, 0);
+        t.time = call(asm, &t, h_time as *const () as u64, 0);
+        t.fp = call(asm, &t, h_fp as *const () as u64, 0);
+        t.vector = call(asm, &t, h_vector as *const () as u64, 0);
+        t.helpers = (0..HELPERS.len()).map(|i| call(asm, &t, h_helper as *const () as u64, i as i64)).collect();
         arena.push(&asm.code);
         t
     }
@@ -167,14 +162,11 @@ impl Thunks {
     }
 }
 
-/// A call to `f(hart, RAX, RDX, RCX, id)` that keeps all guest registers; leaves the block if the function set
-/// `exit`. `fp`: the function looks at the sticky flags and may change them.
-fn call(asm: &mut Asm, thunks: &Thunks, f: u64, id: i64, fp: bool) -> u64 {
+/// A call to `f(hart, RAX, RDX, RCX, id)` that keeps all guest registers but those in vector registers; leaves the block
+/// if the function set `exit`. MXCSR stays the guest's.
+fn call(asm: &mut Asm, thunks: &Thunks, f: u64, id: i64) -> u64 {
     let at = asm.here();
     volatile().for_each(|(x, r)| asm.store(8, x_slot(x), r));
-    if fp {
-        asm.stmxcsr(MXCSR);
-    }
     asm.mov(true, Reg::Rsi, Reg::Rax);
     asm.lea(true, Reg::Rdi, mem(HART, -BIAS));
     asm.mov_imm(Reg::R8, id);
@@ -182,9 +174,6 @@ fn call(asm: &mut Asm, thunks: &Thunks, f: u64, id: i64, fp: bool) -> u64 {
     asm.alu_imm(Alu::Sub, true, Reg::Rsp, 8);
     asm.call_reg(Reg::Rax);
     asm.alu_imm(Alu::Add, true, Reg::Rsp, 8);
-    if fp {
-        asm.ldmxcsr(MXCSR);
-    }
     volatile().for_each(|(x, r)| asm.mov(true, r, x_slot(x)));
     asm.mov(true, TABLES, TABLES_FIELD);
     asm.alu_imm(Alu::Cmp, false, EXIT, 0);
