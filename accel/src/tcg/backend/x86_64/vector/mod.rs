@@ -24,14 +24,28 @@
 //! | `compare` | integer comparisons |
 //! | `mask` | logic of masks, counts and searches in them, indices |
 //! | `permute` | moves of scalars and whole registers, slides, gathers, compression |
+//! | `fixed` | fixed-point arithmetic |
+//! | `widen` | integer arithmetic between widths |
+//! | `reduce` | reductions |
+//! | `float` | floating-point arithmetic of single width, sign injection, merges and moves |
+//! | `float_compare` | floating-point comparisons |
+//! | `float_convert` | conversions, and arithmetic that widens single precision |
+//! | `element` | moves between element 0 and f registers |
 
 mod compare;
 mod config;
+mod element;
+mod fixed;
+mod float;
+mod float_compare;
+mod float_convert;
 mod integer;
 mod lanes;
 mod mask;
 mod memory;
 mod permute;
+mod reduce;
+mod widen;
 
 use std::mem::offset_of;
 
@@ -137,6 +151,13 @@ enum Plan {
     Compare(compare::Plan),
     Mask(mask::Plan),
     Permute(permute::Plan),
+    Fixed(fixed::Plan),
+    Widen(widen::Plan),
+    Reduce(reduce::Plan),
+    Float(float::Plan),
+    FloatCompare(float_compare::Plan),
+    FloatConvert(float_convert::Plan),
+    Element(element::Plan),
 }
 
 impl Plan {
@@ -145,7 +166,8 @@ impl Plan {
         match self {
             Plan::Memory(p) => p.counts(),
             Plan::Permute(p) => p.counts(),
-            Plan::Integer(_) | Plan::Compare(_) | Plan::Mask(_) => true,
+            Plan::Element(_) => false,
+            _ => true,
         }
     }
 
@@ -155,7 +177,11 @@ impl Plan {
             Plan::Memory(p) => p.bytes(i),
             Plan::Mask(p) => p.bytes(i),
             Plan::Permute(p) => p.bytes(i),
-            Plan::Integer(_) | Plan::Compare(_) => i.bytes(),
+            Plan::Fixed(p) => p.bytes(i),
+            Plan::Widen(p) => p.bytes(i),
+            Plan::FloatConvert(p) => p.bytes(i),
+            Plan::Element(_) => 16,
+            _ => i.bytes(),
         }
     }
 
@@ -280,7 +306,14 @@ impl Backend {
             .or_else(|| integer::plan(&i, v).map(Plan::Integer))
             .or_else(|| compare::plan(&i, v).map(Plan::Compare))
             .or_else(|| mask::plan(&i, v).map(Plan::Mask))
-            .or_else(|| permute::plan(&i, v).map(Plan::Permute))?;
+            .or_else(|| permute::plan(&i, v).map(Plan::Permute))
+            .or_else(|| float::plan(&i, v).map(Plan::Float))
+            .or_else(|| float_compare::plan(&i, v).map(Plan::FloatCompare))
+            .or_else(|| float_convert::plan(&i, v).map(Plan::FloatConvert))
+            .or_else(|| widen::plan(&i, v).map(Plan::Widen))
+            .or_else(|| reduce::plan(&i, v).map(Plan::Reduce))
+            .or_else(|| fixed::plan(&i, v).map(Plan::Fixed))
+            .or_else(|| element::plan(&i, v).map(Plan::Element))?;
         let bytes = plan.bytes(&i);
         // Without opmasks every element takes part.
         let possible = self.vectors.avx512() || i.c.unmasked() && bytes >= 16;
@@ -294,6 +327,13 @@ impl Backend {
             Plan::Compare(p) => self.vector_compare(i, p, part),
             Plan::Mask(p) => self.vector_mask(i, p, part),
             Plan::Permute(p) => self.vector_permute(i, p, part),
+            Plan::Fixed(p) => self.vector_fixed(i, p, part),
+            Plan::Widen(p) => self.vector_widen(i, p, part),
+            Plan::Reduce(p) => self.vector_reduce(i, p, part),
+            Plan::Float(p) => self.vector_float(i, p, part),
+            Plan::FloatCompare(p) => self.vector_float_compare(i, p, part),
+            Plan::FloatConvert(p) => self.vector_float_convert(i, p, part),
+            Plan::Element(p) => self.vector_element(i, p),
         }
     }
 }

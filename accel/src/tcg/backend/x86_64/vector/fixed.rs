@@ -1,0 +1,292 @@
+//! Fixed-point arithmetic by AVX-512: saturating sums and differences, averages, scaling shifts and clips.
+//!
+//! What rounds is done inline for `vxrm` = round-to-nearest-up, the mode after reset and the one of codecs; the functions
+//! have the others. `vxsat` is set behind the last chunk, in memory, if an active lane was saturated.
+
+use super::super::asm::rows::*;
+use super::super::asm::vex::{K, Len, Operand, Row};
+use super::super::asm::{Alu, Cc, Xmm};
+use super::float::{Regs, on};
+use super::lanes::{Active, Part};
+use super::*;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Saturate {
+        sub: bool,
+        signed: bool,
+    },
+    Average {
+        signed: bool,
+    },
+    /// The upper half of a product of words, doubled.
+    Mul,
+    /// A rounding shift to the right by an immediate, in place or to half the width with saturation.
+    Scale {
+        signed: bool,
+    },
+    Clip {
+        signed: bool,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Second {
+    Vector,
+    Register,
+    Immediate,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct Plan {
+    kind: Kind,
+    second: Second,
+}
+
+const VCSR: Mem = field(offset_of!(Hart, s.csr.vcsr));
+/// `vxsat` and `vxrm` in `vcsr`.
+const VXSAT: i32 = 1;
+const VXRM: u8 = 6;
+
+/// Rows by element width.
+type BySew = [&'static Row; 4];
+const ADD: BySew = [VPADDB, VPADDW, VPADDD, VPADDQ];
+const SUB: BySew = [VPSUBB, VPSUBW, VPSUBD, VPSUBQ];
+const COMPARE: BySew = [VPCMPB, VPCMPW, VPCMPD, VPCMPQ];
+const COMPARE_UNSIGNED: BySew = [VPCMPUB, VPCMPUW, VPCMPUD, VPCMPUQ];
+/// Of words and wider; index 0 is not used.
+const SRL: BySew = [VPSRLW_I, VPSRLW_I, VPSRLD_I, VPSRLQ_I];
+const SRA: BySew = [VPSRAW_I, VPSRAW_I, VPSRAD_I, VPSRAQ_I];
+const LESS: u8 = 1;
+const DIFFERENT: u8 = 4;
+
+fn kind(op: G) -> Option<(Kind, Second)> {
+    use Second::{Immediate as I, Register as X, Vector as V};
+    let add = |signed| Kind::Saturate { sub: false, signed };
+    let sub = |signed| Kind::Saturate { sub: true, signed };
+    Some(match op {
+        G::VsadduVv => (add(false), V),
+        G::VsadduVx => (add(false), X),
+        G::VsadduVi => (add(false), I),
+        G::VsaddVv => (add(true), V),
+        G::VsaddVx => (add(true), X),
+        G::VsaddVi => (add(true), I),
+        G::VssubuVv => (sub(false), V),
+        G::VssubuVx => (sub(false), X),
+        G::VssubVv => (sub(true), V),
+        G::VssubVx => (sub(true), X),
+        G::VaadduVv => (Kind::Average { signed: false }, V),
+        G::VaadduVx => (Kind::Average { signed: false }, X),
+        G::VaaddVv => (Kind::Average { signed: true }, V),
+        G::VaaddVx => (Kind::Average { signed: true }, X),
+        G::VsmulVv => (Kind::Mul, V),
+        G::VsmulVx => (Kind::Mul, X),
+        G::VssrlVi => (Kind::Scale { signed: false }, I),
+        G::VssraVi => (Kind::Scale { signed: true }, I),
+        G::VnclipuWi => (Kind::Clip { signed: false }, I),
+        G::VnclipWi => (Kind::Clip { signed: true }, I),
+        _ => return None,
+    })
+}
+
+pub fn plan(i: &Insn, v: &Vectors) -> Option<Plan> {
+    let (kind, second) = kind(i.op)?;
+    let (s, c) = (&i.s, &i.c);
+    match kind {
+        Kind::Clip { .. } => s.check(c, s.same(c.vd()).ok()?, &[s.wide(c.vs2()).ok()?]).ok()?,
+        _ => s.check_same(c, second == Second::Vector).ok()?,
+    }
+    let possible = match kind {
+        // There are no averages of signed bytes, nor shifts of bytes.
+        Kind::Average { signed } => s.sew > 0 || !signed,
+        Kind::Scale { .. } => s.sew > 0,
+        Kind::Mul => s.sew == 1,
+        Kind::Saturate { .. } | Kind::Clip { .. } => true,
+    };
+    (v.avx512() && possible).then_some(Plan { kind, second })
+}
+
+impl Plan {
+    /// Of the operand with the widest elements.
+    pub fn bytes(&self, i: &Insn) -> usize {
+        if matches!(self.kind, Kind::Clip { .. }) { 2 * i.bytes() } else { i.bytes() }
+    }
+
+    /// The amount of a shift.
+    fn amount(&self, i: &Insn) -> u8 {
+        let bits = 8 << (i.s.sew + u8::from(matches!(self.kind, Kind::Clip { .. })));
+        i.c.uimm() as u8 & (bits - 1)
+    }
+}
+
+/// Lanes that were saturated: of this chunk, of all so far.
+const NOW: K = K(3);
+const EVER: K = K(4);
+
+impl Backend {
+    pub(super) fn vector_fixed(&mut self, i: &Insn, plan: &Plan, part: Part) {
+        let shift = matches!(plan.kind, Kind::Scale { .. } | Kind::Clip { .. });
+        let rounds = match plan.kind {
+            Kind::Average { .. } | Kind::Mul => true,
+            _ => shift && plan.amount(i) != 0,
+        };
+        if rounds {
+            self.asm.test_byte(VCSR, VXRM);
+            self.slow_if(i, Cc::Ne);
+        }
+        let chunks = Chunks::of(plan.bytes(i), self.vectors.widest());
+        let (sew, len) = (i.s.sew, chunks.len);
+        let Regs { b, t, .. } = self.vectors.regs();
+        match plan.second {
+            _ if shift => self.v_splat(len, b, plan.wide(sew), Val::C(1)),
+            Second::Vector => {}
+            Second::Register => self.v_splat(len, b, sew, i.a),
+            Second::Immediate => self.v_splat(len, b, sew, Val::C(i.c.simm() as i64)),
+        }
+        self.limits(plan.kind, sew, len);
+        let saturates = matches!(plan.kind, Kind::Saturate { .. } | Kind::Mul | Kind::Clip { .. });
+        if saturates {
+            self.asm.v(KXORQ, (EVER, EVER, EVER));
+        }
+        let lanes = len.bytes() >> plan.wide(sew);
+        for at in chunks.offsets() {
+            let active = self.active(i, part, !i.c.unmasked(), at >> plan.wide(sew), lanes);
+            self.v_load(len, t, v_slot(&i.s, i.c.vs2(), at));
+            let second: Operand =
+                if plan.second == Second::Vector { v_slot(&i.s, i.c.vs1(), at).into() } else { b.into() };
+            self.fixed_chunk(i, plan, len, second, active);
+            if saturates {
+                self.asm.v(KORQ, (EVER, EVER, NOW));
+            }
+            let (r, old) = (self.vectors.result(0), self.vectors.result(1));
+            if let Kind::Clip { .. } = plan.kind {
+                let to = v_slot(&i.s, i.c.vd(), at / 2);
+                if len == Len::X && active == Active::All {
+                    self.asm.v(VMOVQ_ST, (to, r));
+                } else {
+                    self.v_put(Len::of(len.bytes() / 2), to, r, active, sew, old);
+                }
+            } else {
+                self.v_put(len, v_slot(&i.s, i.c.vd(), at), r, active, sew, old);
+            }
+        }
+        if saturates {
+            self.asm.v(KORTESTQ, (EVER, EVER));
+            let none = self.asm.jcc_forward(Cc::E);
+            self.asm.alu_imm(Alu::Or, true, VCSR, VXSAT);
+            self.asm.bind(none);
+        }
+    }
+
+    /// The result in register 0, saturated active lanes in [`NOW`]; vs2 is in `t`.
+    fn fixed_chunk(&mut self, i: &Insn, plan: &Plan, len: Len, second: Operand, active: Active) {
+        let sew = usize::from(i.s.sew);
+        let r = self.vectors.result(0);
+        let Regs { b, t, u } = self.vectors.regs();
+        match plan.kind {
+            Kind::Saturate { sub, signed } if sew < 2 => {
+                let rows = match (sub, signed) {
+                    (false, true) => [VPADDSB, VPADDSW],
+                    (false, false) => [VPADDUSB, VPADDUSW],
+                    (true, true) => [VPSUBSB, VPSUBSW],
+                    (true, false) => [VPSUBUSB, VPSUBUSW],
+                };
+                self.asm.v(rows[sew].len(len), (r, t, second));
+                self.asm.v(if sub { SUB } else { ADD }[sew].len(len), (u, t, second));
+                self.asm.v(on(COMPARE[sew], len, active), (NOW, r, u, DIFFERENT));
+            }
+            Kind::Saturate { sub, signed: false } => {
+                self.asm.v(if sub { SUB } else { ADD }[sew].len(len), (r, t, second));
+                let row = on(COMPARE_UNSIGNED[sew], len, active);
+                if sub {
+                    self.asm.v(row, (NOW, t, second, LESS));
+                    self.asm.v([VPXORD, VPXORQ][sew - 2].len(len).k(NOW), (r, r, r));
+                } else {
+                    self.asm.v(row, (NOW, r, t, LESS));
+                    self.asm.v([VPTERNLOGD, VPTERNLOGQ][sew - 2].len(len).k(NOW), (r, r, r, 0xffu8));
+                }
+            }
+            Kind::Saturate { sub, signed: true } => self.saturate_signed(sub, sew, len, second, active),
+            Kind::Average { signed: false } if sew < 2 => {
+                self.asm.v([VPAVGB, VPAVGW][sew].len(len), (r, t, second));
+            }
+            Kind::Average { signed } => {
+                self.asm.v(VPXORQ.len(len), (u, t, second));
+                self.asm.v(if signed { SRA } else { SRL }[sew].len(len), (u, u, 1u8));
+                self.asm.v(VPORQ.len(len), (t, t, second));
+                self.asm.v(SUB[sew].len(len), (r, t, u));
+            }
+            Kind::Mul => {
+                // One product overflows, and is the only one with this result.
+                self.asm.v(VPMULHRSW.len(len), (r, t, second));
+                let (least, most) = (self.vectors.result(2), self.vectors.result(3));
+                self.asm.v(on(VPCMPEQW_K, len, active), (NOW, r, least));
+                self.asm.v(VMOVDQU16.len(len).k(NOW), (r, most));
+            }
+            Kind::Scale { signed } => self.scale(sew, signed, len, plan.amount(i), [r, t, u, b]),
+            Kind::Clip { signed } => {
+                self.scale(sew + 1, signed, len, plan.amount(i), [t, t, u, b]);
+                let narrow = [[VPMOVUSWB, VPMOVSWB], [VPMOVUSDW, VPMOVSDW], [VPMOVUSQD, VPMOVSQD]];
+                let extend = [[VPMOVZXBW, VPMOVSXBW], [VPMOVZXWD, VPMOVSXWD], [VPMOVZXDQ, VPMOVSXDQ]];
+                self.asm.v(narrow[sew][usize::from(signed)].len(len), (r, t));
+                self.asm.v(extend[sew][usize::from(signed)].len(len), (u, r));
+                self.asm.v(on(COMPARE[sew + 1], len, active), (NOW, u, t, DIFFERENT));
+            }
+        }
+    }
+
+    /// `r` = `t` shifted to the right and rounded up at the middle; elements of 1 << `eew` bytes, ones in `b`.
+    fn scale(&mut self, eew: usize, signed: bool, len: Len, by: u8, [r, t, u, b]: [Xmm; 4]) {
+        let shift = if signed { SRA } else { SRL }[eew];
+        if by == 0 {
+            if r != t {
+                self.asm.v(VMOVDQU64.len(len), (r, t));
+            }
+            return;
+        }
+        self.asm.v(SRL[eew].len(len), (u, t, by - 1));
+        self.asm.v(VPANDQ.len(len), (u, u, b));
+        self.asm.v(shift.len(len), (t, t, by));
+        self.asm.v(ADD[eew].len(len), (r, t, u));
+    }
+
+    /// Of words of 32 or 64 bits: where the sign says that the result is wrong, the limit on the side of `t`.
+    fn saturate_signed(&mut self, sub: bool, sew: usize, len: Len, second: Operand, active: Active) {
+        let (r, most) = (self.vectors.result(0), self.vectors.result(3));
+        let Regs { t, u, .. } = self.vectors.regs();
+        let n = sew - 2;
+        self.asm.v(if sub { SUB } else { ADD }[sew].len(len), (r, t, second));
+        self.asm.v(VMOVDQU64.len(len), (u, t));
+        // The first operand differs from the result, and from the second (a difference) or the second does (a sum).
+        let table: u8 = if sub { 0x18 } else { 0x24 };
+        self.asm.v(VPTERNLOGQ.len(len), (u, r, second, table));
+        self.asm.v([VPMOVD2M, VPMOVQ2M][n].len(len), (NOW, u));
+        if let Active::By(k) = active {
+            self.asm.v(KANDQ, (NOW, NOW, k));
+        }
+        self.asm.v([VPSRAD_I, VPSRAQ_I][n].len(len), (u, t, if n == 0 { 31u8 } else { 63 }));
+        self.asm.v([VPXORD, VPXORQ][n].len(len).k(NOW), (r, u, most));
+    }
+
+    /// Constants: the greatest signed number in result register 3, the least in 2.
+    fn limits(&mut self, kind: Kind, sew: u8, len: Len) {
+        let (least, most) = (self.vectors.result(2), self.vectors.result(3));
+        match kind {
+            Kind::Mul => {
+                self.v_splat(len, least, 1, Val::C(-0x8000));
+                self.v_splat(len, most, 1, Val::C(0x7fff));
+            }
+            Kind::Saturate { signed: true, .. } if sew >= 2 => {
+                self.v_splat(len, most, sew, Val::C(i64::MAX >> (64 - (8 << sew))));
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Plan {
+    /// log2 of the bytes of the widest element.
+    fn wide(&self, sew: u8) -> u8 {
+        sew + u8::from(matches!(self.kind, Kind::Clip { .. }))
+    }
+}

@@ -1,0 +1,163 @@
+//! Reductions, by AVX-512: integer ones of any kind, floating-point sums strictly in order.
+//!
+//! An integer reduction folds chunks into one register, and that in halves. Lanes that are not active keep what they
+//! have there: zeros for a sum, else element 0 of vs1, which the operation may meet any number of times.
+
+use super::super::asm::rows::*;
+use super::super::asm::vex::{Len, Row};
+use super::super::asm::{Alu, Cc, mem_index};
+use super::super::{BIAS, HART};
+use super::float::{native, on};
+use super::lanes::{Active, MOVE, Part};
+use super::*;
+use crate::tcg::ir::fp_check;
+
+/// Rows by element width.
+type BySew = [&'static Row; 4];
+
+#[derive(Debug, Clone, Copy)]
+pub enum Plan {
+    /// Whether lanes start from zeros.
+    Integer {
+        rows: BySew,
+        zero: bool,
+    },
+    /// A sum of twice SEW, of signed elements or not.
+    WideSum {
+        signed: bool,
+    },
+    FloatSum,
+}
+
+pub fn plan(i: &Insn, v: &Vectors) -> Option<Plan> {
+    let sum = |rows| Plan::Integer { rows, zero: true };
+    let idempotent = |rows| Plan::Integer { rows, zero: false };
+    let plan = match i.op {
+        G::VredsumVs => sum([VPADDB, VPADDW, VPADDD, VPADDQ]),
+        G::VredxorVs => sum([VPXORQ; 4]),
+        G::VredandVs => idempotent([VPANDQ; 4]),
+        G::VredorVs => idempotent([VPORQ; 4]),
+        G::VredminuVs => idempotent([VPMINUB, VPMINUW, VPMINUD, VPMINUQ]),
+        G::VredminVs => idempotent([VPMINSB, VPMINSW, VPMINSD, VPMINSQ]),
+        G::VredmaxuVs => idempotent([VPMAXUB, VPMAXUW, VPMAXUD, VPMAXUQ]),
+        G::VredmaxVs => idempotent([VPMAXSB, VPMAXSW, VPMAXSD, VPMAXSQ]),
+        G::VwredsumuVs => Plan::WideSum { signed: false },
+        G::VwredsumVs => Plan::WideSum { signed: true },
+        G::VfredusumVs | G::VfredosumVs if i.c.unmasked() && native(v, i.s.sew) => Plan::FloatSum,
+        _ => return None,
+    };
+    let eew = i.s.sew + u8::from(matches!(plan, Plan::WideSum { .. }));
+    i.s.check_reduction(&i.c, eew).ok()?;
+    v.avx512().then_some(plan)
+}
+
+impl Backend {
+    pub(super) fn vector_reduce(&mut self, i: &Insn, plan: &Plan, part: Part) {
+        if let Plan::FloatSum = plan {
+            self.fp_ready(i, fp_check::DIRTY | fp_check::NATIVE_FRM);
+        }
+        // Without a body there is nothing to do.
+        let mut nothing = None;
+        if part == Part::Some {
+            self.asm.alu_imm(Alu::Cmp, true, VL, 0);
+            nothing = Some(self.asm.jcc_forward(Cc::E));
+        }
+        match *plan {
+            Plan::Integer { rows, zero } => self.fold(i, rows, zero, part),
+            Plan::WideSum { signed } => self.wide_sum(i, signed, part),
+            Plan::FloatSum => self.float_sum(i),
+        }
+        if let Some(nothing) = nothing {
+            self.asm.bind(nothing);
+        }
+    }
+
+    fn fold(&mut self, i: &Insn, rows: BySew, zero: bool, part: Part) {
+        let (sew, chunks) = (i.s.sew, Chunks::of(i.bytes(), self.vectors.widest()));
+        let (len, row) = (chunks.len, rows[usize::from(sew)]);
+        let (r, t) = (self.vectors.result(0), self.vectors.regs().t);
+        let first = v_slot(&i.s, i.c.vs1(), 0);
+        if zero {
+            self.asm.extend(1 << sew, false, A, first);
+            self.asm.v(VMOVQ, (r, A));
+        } else {
+            let splat = [VPBROADCASTB, VPBROADCASTW, VPBROADCASTD, VPBROADCASTQ][usize::from(sew)];
+            self.asm.v(splat.len(len), (r, first));
+        }
+        let lanes = len.bytes() >> sew;
+        for at in chunks.offsets() {
+            let from = v_slot(&i.s, i.c.vs2(), at);
+            match self.active(i, part, !i.c.unmasked(), at >> sew, lanes) {
+                Active::All => self.asm.v(row.len(len), (r, r, from)),
+                Active::By(k) => {
+                    self.asm.v(row.len(len), (t, r, from));
+                    self.asm.v(MOVE[usize::from(sew)].len(len).k(k), (r, t));
+                }
+            }
+        }
+        self.fold_lanes(row, len, sew);
+        self.put_first(i, sew);
+    }
+
+    fn wide_sum(&mut self, i: &Insn, signed: bool, part: Part) {
+        let (sew, chunks) = (usize::from(i.s.sew), Chunks::of(2 * i.bytes(), self.vectors.widest()));
+        let len = chunks.len;
+        let (r, t) = (self.vectors.result(0), self.vectors.regs().t);
+        let extend = [[VPMOVZXBW, VPMOVSXBW], [VPMOVZXWD, VPMOVSXWD], [VPMOVZXDQ, VPMOVSXDQ]][sew][usize::from(signed)];
+        let add = [VPADDW, VPADDD, VPADDQ][sew];
+        self.asm.extend(2 << sew, false, A, v_slot(&i.s, i.c.vs1(), 0));
+        self.asm.v(VMOVQ, (r, A));
+        let lanes = len.bytes() >> (sew + 1);
+        for at in chunks.offsets() {
+            let active = self.active(i, part, !i.c.unmasked(), at >> (sew + 1), lanes);
+            self.asm.v(extend.len(len), (t, v_slot(&i.s, i.c.vs2(), at / 2)));
+            self.asm.v(on(add, len, active), (r, r, t));
+        }
+        self.fold_lanes(add, len, sew as u8 + 1);
+        self.put_first(i, sew as u8 + 1);
+    }
+
+    /// Element 0 of the result register = all of its elements together.
+    fn fold_lanes(&mut self, row: &'static Row, len: Len, eew: u8) {
+        let (r, t) = (self.vectors.result(0), self.vectors.regs().t);
+        if len == Len::Z {
+            self.asm.v(VEXTRACTI64X4.z(), (t, r, 1u8));
+            self.asm.v(row.y(), (r, r, t));
+        }
+        if len >= Len::Y {
+            self.asm.v(VEXTRACTI32X4.y(), (t, r, 1u8));
+            self.asm.v(row.x(), (r, r, t));
+        }
+        for bytes in [8u8, 4, 2, 1].into_iter().filter(|bytes| *bytes >= 1 << eew) {
+            self.asm.v(VPSRLDQ.x(), (t, r, bytes));
+            self.asm.v(row.x(), (r, r, t));
+        }
+    }
+
+    /// Element 0 of vd = that of the result register.
+    fn put_first(&mut self, i: &Insn, eew: u8) {
+        let r = self.vectors.result(0);
+        self.asm.v(VMOVQ_ST, (A, r));
+        self.asm.store(1 << eew, v_slot(&i.s, i.c.vd(), 0), A);
+    }
+
+    /// One after the other.
+    fn float_sum(&mut self, i: &Insn) {
+        let double = i.s.sew == 3;
+        let (load, add, ordered, store) =
+            if double { (VMOVSD, VADDSD, VUCOMISD, VMOVSD_ST) } else { (VMOVSS, VADDSS, VUCOMISS, VMOVSS_ST) };
+        let r = self.vectors.result(0);
+        self.asm.v(load, (r, v_slot(&i.s, i.c.vs1(), 0)));
+        let first = v_slot(&i.s, i.c.vs2(), 0);
+        debug_assert!(first.base == HART && BIAS == 128, "registers are at a constant distance from the hart");
+        self.asm.mov_imm(C, 0);
+        let round = self.asm.here();
+        self.asm.v(add, (r, r, mem_index(first.base, C, 1 << i.s.sew, first.disp)));
+        self.asm.alu_imm(Alu::Add, true, C, 1);
+        self.asm.alu(Alu::Cmp, true, C, VL);
+        self.asm.jcc(Cc::B, round);
+        self.asm.v(ordered, (r, r));
+        self.slow_if(i, Cc::P);
+        self.asm.v(store, (v_slot(&i.s, i.c.vd(), 0), r));
+    }
+}
