@@ -61,6 +61,10 @@ pub struct MachineConfig {
     pub rtc: RtcBase,
     /// `-icount shift=N`: instructions are the guest's clock; each takes 2^N nanoseconds.
     pub icount: Option<u32>,
+    /// `-perfmap`: `perf` learns the names of translated blocks.
+    pub perf_map: bool,
+    /// `-jitdump`: and their code.
+    pub jit_dump: bool,
     /// `-semihosting`: bare programs may call the host.
     pub semihosting: Option<SemihostingConfig>,
     /// What a guest's request to reboot does.

@@ -167,9 +167,15 @@ fn m_mode(config: &MachineConfig) -> bool {
 
 fn choose_engine(config: &MachineConfig) -> Result<Box<dyn Accel>, MachineError> {
     let mut choices: Vec<Choice> = config.accel.iter().map(choice).collect();
-    if choices.is_empty() && (m_mode(config) || config.icount.is_some()) {
-        // Only the translator has an M-mode, and counts instructions.
+    let observed = config.perf_map || config.jit_dump;
+    if choices.is_empty() && (m_mode(config) || config.icount.is_some() || observed) {
+        // Only the translator has an M-mode, counts instructions, and has code to show.
         choices.push(Choice::Tcg(TcgOptions::default()));
+    }
+    for choice in &mut choices {
+        if let Choice::Tcg(options) = choice {
+            (options.perf_map, options.jit_dump) = (config.perf_map, config.jit_dump);
+        }
     }
     let selection = select(&choices).map_err(|mut refused| match (refused.len(), refused.pop()) {
         (1, Some(only)) => MachineError::Accel(only),
@@ -196,7 +202,7 @@ fn choice(choice: &AccelChoice) -> Choice {
         AccelChoice::Tcg(tcg) => {
             let mut options = TcgOptions { jit: tcg.jit, ..TcgOptions::default() };
             if let Some(mib) = tcg.code_cache_mib {
-                options.tb_size = (mib as usize) << 20;
+                options.tb_size = Some((mib as usize) << 20);
             }
             if tcg.one_insn_per_block {
                 options.block_insns = 1;

@@ -9,6 +9,7 @@ use super::ctr;
 use super::hart::{BlockMode, Exit, Hart, HartBox};
 use super::ir::{Builder, IrBlock, interp};
 use super::mmu::walk::{self, Access, Regime, Walk};
+use super::observe;
 use super::smp::{POLL_CODE, POLL_IRQ, POLL_KICK, POLL_MAIL, POLL_WATCH};
 use super::trap::Trap;
 use super::{backend, cfi, translate, triggers};
@@ -33,7 +34,11 @@ pub struct Translator {
 }
 
 impl Translator {
-    pub fn new(isa: &arch::ext::IsaConfig, backend: Option<backend::Backend>) -> Self {
+    /// `observed`: somebody wants to see the blocks.
+    pub fn new(isa: &arch::ext::IsaConfig, mut backend: Option<backend::Backend>, observed: bool) -> Self {
+        if let Some(backend) = backend.as_mut().filter(|_| observed) {
+            backend.keep_marks();
+        }
         Self { builder: Builder::new(isa), decoder: arch::isa::Decoder::new(isa), backend, scratch: IrBlock::default() }
     }
 }
@@ -177,6 +182,7 @@ fn wait(hart: &mut Hart) {
     let shared = Arc::clone(&hart.shared);
     let shared = &shared.shared;
     hart.look_at_counters();
+    hart.code.arena.rest();
     loop {
         hart.take_soft();
         // What was written to a watched page must not wait for an interrupt.
@@ -292,7 +298,11 @@ fn run_block(hart: &mut Hart, tr: &mut Translator, id: BlockId, pc: u64, walk: &
 
 fn enter(hart: &mut Hart, tr: &mut Translator, code: u64) -> Exit {
     match &tr.backend {
-        Some(backend) => backend.enter(hart, code),
+        Some(backend) => {
+            let exit = backend.enter(hart, code);
+            hart.stats.exits[exit as usize] += 1;
+            exit
+        }
         None => unreachable!("code was made without a backend"),
     }
 }
@@ -410,6 +420,7 @@ fn find_or_translate(hart: &mut Hart, tr: &mut Translator, pc: u64, walk: &Walk)
 }
 
 fn translate_block(hart: &mut Hart, tr: &mut Translator, pc: u64, pa: u64, mode: BlockMode) -> Result<BlockId, Trap> {
+    let begun = hart.stats.begin();
     // Room first: making it may drop blocks, and with them pages.
     hart.code.reserve(backend::MAX_BLOCK_BYTES);
     if tr.backend.is_none() && hart.code.len() >= MAX_INTERPRETED_BLOCKS {
@@ -417,7 +428,8 @@ fn translate_block(hart: &mut Hart, tr: &mut Translator, pc: u64, pa: u64, mode:
     }
     hart.drop_stale_jumps();
     add_page(hart, pa & !0xfff);
-    let first = 4096 - (pa & 0xfff) as usize;
+    // As far as the block can go.
+    let first = (4096 - (pa & 0xfff) as usize).min(4 * usize::from(hart.options.block_insns));
     let mut bytes = hart.vm.ram.read_bytes(pa, first).unwrap_or_default();
     let start = (pa & 0xfff) as u16;
     let source = translate::Source { bytes: &bytes, start, next_page: None, mode };
@@ -442,25 +454,36 @@ fn translate_block(hart: &mut Hart, tr: &mut Translator, pc: u64, pa: u64, mode:
     let hash = hash_code(&bytes[..len]);
     let mut new =
         NewBlock { key: (pa, mode), len: len as u16, second_page, hash, code: 0, ir: None, links: Vec::new() };
+    let mut host_bytes = 0;
     match &mut tr.backend {
         Some(backend) => {
             backend.assume_vectors(hart.vector_word);
             let compiled = backend.compile(&tr.builder.block, &mut hart.code);
+            host_bytes = compiled.len();
             new.code = hart.code.arena.push(compiled);
             new.links = backend.take_links();
-            log_block(hart, pc, &tr.builder.block, compiled_len(new.code, &hart.code));
         }
         None => new.ir = Some(Arc::new(tr.builder.block.clone())),
+    }
+    hart.stats.translated(begun, tr.builder.block.insns, len, host_bytes);
+    if let Some(observer) = &hart.vm.observer {
+        observer.block(&tr.decoder, &made(hart, tr, pc, &bytes[..len], &new, host_bytes));
     }
     Ok(hart.code.insert(new))
 }
 
-fn compiled_len(start: u64, code: &super::code_cache::CodeCache) -> u64 {
-    code.arena.cursor().wrapping_sub(start)
-}
-
-fn log_block(hart: &Hart, pc: u64, block: &IrBlock, host_bytes: u64) {
-    tracing::trace!(target: "op", hart = hart.id, pc = format_args!("{pc:#x}"), insns = block.insns, host_bytes, ops = ?block.ops);
+/// The block as an observer is shown it.
+fn made<'a>(
+    hart: &'a Hart,
+    tr: &'a Translator,
+    pc: u64,
+    bytes: &'a [u8],
+    new: &NewBlock,
+    host_bytes: usize,
+) -> observe::Made<'a> {
+    let host = if new.code == 0 { &[] } else { hart.code.arena.bytes(new.code, host_bytes) };
+    let marks = tr.backend.as_ref().map_or(&[][..], backend::Backend::marks);
+    observe::Made { hart: hart.id, pc, mode: new.key.1, bytes, ir: &tr.builder.block, address: new.code, host, marks }
 }
 
 /// Watches a page before its code is read for the first time.

@@ -19,6 +19,7 @@ use super::ir::{TEMPS, fp_check};
 use super::mmu::pmp::Windows;
 use super::mmu::pointer_mask::PointerMask;
 use super::mmu::tlb::{Tables, Tlb};
+use super::observe::stats::Stats;
 use super::smp::{HartShared, LineState, POLL_IRQ, VmShared};
 use super::triggers::{self, Armed};
 use super::{TcgOptions, ctr, exec, rnmi, tinst, trap};
@@ -48,6 +49,23 @@ pub enum Exit {
     Interpret = 7,
     /// As `Resume`, where the run loop would do nothing but look the block up: generated code goes on by the jump cache.
     Jump = 8,
+}
+
+impl Exit {
+    pub const COUNT: usize = 9;
+    /// What the statistics call them, by number.
+    pub const NAMES: [&str; Self::COUNT] = [
+        "",
+        "trap, xRET or change of mode",
+        "jump cache missed",
+        "link missing",
+        "poll",
+        "SBI call",
+        "WFI",
+        "interpreter",
+        // Generated code goes on by the jump cache.
+        "",
+    ];
 }
 
 /// `res_addr` while there is no reservation.
@@ -201,27 +219,6 @@ pub struct Hart {
     pub stats: Stats,
     /// What vector instructions need of the ISA.
     pub vector: VectorUnit,
-}
-
-/// Counters for the log.
-#[derive(Debug, Default, Clone, Copy)]
-pub struct Stats {
-    pub lookups: u64,
-    pub links: u64,
-    pub polls: u64,
-    pub traps: u64,
-    pub slow_accesses: u64,
-    pub mmio: u64,
-    pub csr: u64,
-    pub fence_i: u64,
-}
-
-impl std::fmt::Display for Stats {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { lookups, links, polls, traps, slow_accesses, mmio, csr, fence_i } = self;
-        write!(f, "lookups={lookups} links={links} polls={polls} traps={traps} ")?;
-        write!(f, "slow_accesses={slow_accesses} mmio={mmio} csr={csr} fence_i={fence_i}")
-    }
 }
 
 /// Memory of one hart: the shared side and the side of its thread.
@@ -636,6 +633,13 @@ impl BlockMode {
 
     pub fn is_counting(self) -> bool {
         self.0 >> 7 != 0
+    }
+}
+
+impl std::fmt::Display for BlockMode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names = if self.0 & 4 == 0 { ["U", "S", "?", "M"] } else { ["VU", "VS", "?", "?"] };
+        f.write_str(names[usize::from(self.0 & 3)])
     }
 }
 

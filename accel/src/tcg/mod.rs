@@ -20,6 +20,7 @@ pub mod helpers;
 pub mod interrupts;
 mod ir;
 pub mod mmu;
+mod observe;
 mod ram;
 mod reservation;
 mod rnmi;
@@ -38,8 +39,8 @@ pub use vm::Tcg;
 pub struct TcgOptions {
     /// Compile to host code; otherwise interpret the IR. Hosts without a backend always interpret.
     pub jit: bool,
-    /// Bytes of host code a hart may keep.
-    pub tb_size: usize,
+    /// Bytes of host code a hart may keep; `None`: [`TcgOptions::room`] decides.
+    pub tb_size: Option<usize>,
     /// Most guest instructions in a block.
     pub block_insns: u16,
     /// Link direct jumps.
@@ -50,6 +51,10 @@ pub struct TcgOptions {
     pub tlb_entries: usize,
     /// Drop a block at random about every so many returns to the run loop; 0 is never.
     pub evict: u32,
+    /// Write `/tmp/perf-PID.map`, so that `perf report` knows blocks by name.
+    pub perf_map: bool,
+    /// Write `jit-PID.dump`, for `perf inject -j`.
+    pub jit_dump: bool,
     /// The most that generated code may use of the host's vector instructions.
     pub simd: HostSimd,
 }
@@ -69,13 +74,23 @@ impl Default for TcgOptions {
     fn default() -> Self {
         Self {
             jit: true,
-            tb_size: 64 << 20,
+            tb_size: None,
             block_insns: translate::USUAL_INSNS,
             chain: true,
             jump_cache: true,
             tlb_entries: mmu::tlb::TLB_ENTRIES,
             evict: 0,
+            perf_map: false,
+            jit_dump: false,
             simd: HostSimd::default(),
         }
+    }
+}
+
+impl TcgOptions {
+    /// Bytes of host code each of `harts` may keep. By default a compiler and the kernel under it fit in (some 100 MiB),
+    /// and many harts share 1 GiB. All of it is paid for as it is used.
+    pub fn room(&self, harts: usize) -> usize {
+        self.tb_size.unwrap_or_else(|| ((1 << 30) / harts.max(1)).clamp(32 << 20, 256 << 20))
     }
 }

@@ -20,6 +20,7 @@ use arch::isa::Decoder;
 
 use super::csr::hypervisor::henvcfg;
 use super::hart::HartBox;
+use super::observe::Observer;
 use super::ram::Ram;
 use super::timer::Timers;
 use crate::{Clock, GuestBus, HartIrq, HartSet, HartState, Imsic, RemoteFence};
@@ -244,6 +245,8 @@ pub struct VmShared {
     pub imsic: Option<Arc<dyn Imsic>>,
     pub harts: Vec<Arc<HartBox>>,
     pub timers: Timers,
+    /// Whoever asked to see blocks.
+    pub observer: Option<Observer>,
     /// Counts pages that became code while a hart might have held a writable entry.
     pub code_seq: AtomicU64,
     /// Held while a page is marked as code and announced.

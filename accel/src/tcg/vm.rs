@@ -8,12 +8,14 @@ use super::code_cache::CodeCache;
 use super::context::Selections;
 use super::counters::Counting;
 use super::exec::{self, Translator};
-use super::hart::{Exit, FP_CONSTANTS, FcsrTables, Hart, HartBox, NO_RESERVATION, Stats};
+use super::hart::{Exit, FP_CONSTANTS, FcsrTables, Hart, HartBox, NO_RESERVATION};
 use super::helpers::vector::VectorUnit;
 use super::ir::TEMPS;
 use super::mmu::pmp::Windows;
 use super::mmu::pointer_mask::PointerMask;
 use super::mmu::tlb::{ContextKey, Tlb};
+use super::observe::Observer;
+use super::observe::stats::{self, Stats};
 use super::ram::Ram;
 use super::reservation::Reservations;
 use super::smp::{HartShared, POLL_IRQ, POLL_KICK, VmShared};
@@ -73,6 +75,7 @@ impl Accel for Tcg {
             imsic: config.imsic,
             harts,
             timers,
+            observer: Observer::new(&self.options)?,
             code_seq: AtomicU64::new(0),
             marking: Default::default(),
         };
@@ -135,11 +138,16 @@ unsafe impl Send for TcgVcpu {}
 impl TcgVcpu {
     fn new(vm: Arc<VmShared>, hart_box: Arc<HartBox>, id: u32, options: TcgOptions) -> std::io::Result<Self> {
         let key = ContextKey { mode: 3, data_mode: 3, ..ContextKey::default() };
-        let mut code = CodeCache::new(options.tb_size)?;
+        let mut code = CodeCache::new(options.room(vm.harts.len()))?;
         let smp = vm.ram.reservations.shared();
         let unit = VectorUnit::of(&vm.isa);
         let backend = if options.jit { backend::Backend::new(&mut code, smp, unit, options.simd) } else { None };
-        let translator = Translator::new(&vm.isa, backend);
+        let translator = Translator::new(&vm.isa, backend, vm.observer.is_some());
+        if let (Some(observer), Some(backend)) = (&vm.observer, &translator.backend) {
+            for (name, address, len) in backend.thunks() {
+                observer.thunk(&name, address, code.arena.bytes(address, len));
+            }
+        }
         let mut tlb = Tlb::new(key, options.tlb_entries);
         let tables = tlb.select(key, 0);
         let mut hart = Hart {
@@ -189,7 +197,7 @@ impl TcgVcpu {
             critical: None,
             fenced_at: 0,
             options,
-            stats: Stats::default(),
+            stats: Stats::asked(),
             vector: unit,
         };
         hart.recount();
@@ -210,14 +218,10 @@ impl TcgVcpu {
 impl Drop for TcgVcpu {
     fn drop(&mut self) {
         let h = self.hart();
-        tracing::debug!(
-            target: "stats",
-            hart = h.id, blocks = h.code.len(), translated = h.code.translated, evicted = h.code.evicted,
-            code_bytes = h.code.arena.used(), tlb_fills = h.tlb.fills, tlb_flushes = h.tlb.flushes,
-            jumps_replaced = h.tlb.replaced, jump_flushes = h.tlb.jump_flushes,
-            retired = h.retired,
-            "hart ends: exits {};", h.stats
-        );
+        tracing::debug!(target: "stats", "hart {} ends{}", h.id, stats::table(h));
+        if let Some(observer) = &h.vm.observer {
+            observer.flush();
+        }
         // SAFETY: written in `new`, and nobody can reach it any more; a new vCPU may be made for the hart.
         unsafe { (*self.hart_box.hart.get()).assume_init_drop() };
         self.hart_box.taken.store(false, Ordering::SeqCst);

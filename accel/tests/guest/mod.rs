@@ -60,7 +60,7 @@ pub fn modes() -> Vec<(&'static str, TcgOptions)> {
     let generated = [
         ("jit", d()),
         ("no links", TcgOptions { chain: false, jump_cache: false, ..d() }),
-        ("tiny cache", TcgOptions { tb_size: 1 << 18, block_insns: 4, ..d() }),
+        ("tiny cache", TcgOptions { tb_size: Some(1 << 18), block_insns: 4, ..d() }),
         ("random eviction", TcgOptions { evict: 2, ..d() }),
     ];
     everywhere.into_iter().chain(generated.into_iter().filter(|_| cfg!(target_arch = "x86_64"))).collect()

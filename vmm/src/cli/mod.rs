@@ -166,6 +166,8 @@ fn build(o: &Options, order: &[Occurrence]) -> Result<MachineConfig> {
         force_legacy: machine::parse_global(&o.global)?,
         rtc: machine::parse_rtc(&o.rtc)?,
         icount: machine::parse_icount(&o.icount)?,
+        perf_map: o.perfmap > 0,
+        jit_dump: o.jitdump > 0,
         semihosting: machine::parse_semihosting(o.semihosting > 0, &o.semihosting_config)?,
         on_reboot: if o.no_reboot > 0 { OnReboot::Exit } else { OnReboot::Reset },
         on_shutdown: if o.no_shutdown > 0 { OnShutdown::Pause } else { OnShutdown::Exit },
@@ -455,21 +457,22 @@ fn check_contract(config: &MachineConfig) -> Result<()> {
     if config.icount.is_some() && config.topology.harts() > 1 {
         return Err(CliError::new("-icount", "one hart's instructions are the clock; -smp must be 1"));
     }
-    if config.icount.is_some()
-        && config.accel.iter().all(|a| matches!(a, crate::config::AccelChoice::Kvm(_)))
-        && !config.accel.is_empty()
-    {
+    let only_kvm =
+        !config.accel.is_empty() && config.accel.iter().all(|a| matches!(a, crate::config::AccelChoice::Kvm(_)));
+    if only_kvm && config.icount.is_some() {
         return Err(CliError::new("-icount", "KVM does not count instructions; use -accel tcg"));
+    }
+    for (option, given) in [("-perfmap", config.perf_map), ("-jitdump", config.jit_dump)] {
+        if only_kvm && given {
+            return Err(CliError::new(option, "KVM translates no code; use -accel tcg"));
+        }
     }
     if config.board.aclint && config.boot.bios == Bios::Default {
         let message =
             "the ACLINT belongs to M-mode, which the built-in SBI takes the place of; give -bios FILE or -bios none";
         return Err(CliError::new("-machine aclint=on", message));
     }
-    if matches!(config.boot.bios, Bios::File(_))
-        && config.accel.iter().all(|a| matches!(a, crate::config::AccelChoice::Kvm(_)))
-        && !config.accel.is_empty()
-    {
+    if only_kvm && matches!(config.boot.bios, Bios::File(_)) {
         let message = "M-mode firmware does not run under KVM; use -accel tcg, or -bios none";
         return Err(CliError::new("-bios", message));
     }

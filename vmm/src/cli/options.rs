@@ -133,6 +133,12 @@ pub struct Options {
     /// The same with enable=on|off, target=native|auto, chardev=ID, userspace=on|off, arg=WORD (may be repeated)
     #[arg(long = "semihosting-config", value_name = "PROP=VALUE[,...]", help_heading = "Running")]
     pub semihosting_config: Vec<String>,
+    /// Name translated code for `perf report`, in /tmp/perf-PID.map
+    #[arg(long = "perfmap", action = ArgAction::Count, help_heading = "Running")]
+    pub perfmap: u8,
+    /// The same with the code itself, in jit-PID.dump: for `perf inject -j` after `perf record -k 1`
+    #[arg(long = "jitdump", action = ArgAction::Count, help_heading = "Running")]
+    pub jitdump: u8,
     /// Write the process id here
     #[arg(long = "pidfile", value_name = "FILE", help_heading = "Running")]
     pub pidfile: Vec<String>,

@@ -43,8 +43,6 @@ pub const OPTIONS: &[(&str, &str)] = &[
     ("only-migratable", "migration"),
     ("option-rom", "an option ROM"),
     ("parallel", "a parallel port"),
-    ("perfmap", "a perf map"),
-    ("jitdump", "a perf dump"),
     ("pflash", "the short form of -drive if=pflash"),
     ("plugin", "TCG plugins"),
     ("portrait", "graphics"),

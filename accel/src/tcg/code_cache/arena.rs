@@ -1,4 +1,5 @@
-//! Executable memory: one memfd mapped twice, writable here and executable there, so that no page is ever both.
+//! Executable memory: the same pages mapped twice, writable here and executable there, so that no page is ever both.
+//! They belong to no file that has a name: `perf` looks such code up in its map (`-perfmap`).
 //!
 //! The arena is cut into regions that are filled in turn; when all are full the oldest is reused, and whoever
 //! owned code in it has dropped it before (see [`super::CodeCache`]). Only the hart's own thread writes to and
@@ -7,8 +8,11 @@
 use std::io;
 use std::ptr::{NonNull, null_mut};
 
-use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use rustix::mm::{
+    Advice, MapFlags, MprotectFlags, MremapFlags, ProtFlags, madvise, mmap_anonymous, mprotect, mremap, munmap,
+};
+
+use super::displacement;
 
 /// Number of regions.
 pub const REGIONS: usize = 8;
@@ -22,33 +26,48 @@ pub struct Arena {
     fixed: usize,
     region: usize,
     used: usize,
+    /// About how many bytes of pages the writable mapping has touched since [`Arena::rest`] gave them up.
+    touched: usize,
 }
+
+/// Writable pages that a resting hart may keep.
+const KEPT_WRITABLE: usize = 1 << 20;
 
 // SAFETY: the mappings belong to this value alone; nothing in it is bound to a thread.
 unsafe impl Send for Arena {}
 
-fn map(fd: &rustix::fd::OwnedFd, size: usize, prot: ProtFlags) -> io::Result<NonNull<u8>> {
-    // SAFETY: a fresh shared mapping at an address of the kernel's choice aliases no Rust object.
-    let p = unsafe { mmap(null_mut(), size, prot, MapFlags::SHARED, fd, 0) }?;
-    NonNull::new(p.cast()).ok_or_else(|| io::Error::other("mmap returned null"))
+/// Unmaps what was mapped, on an error.
+fn undo(p: NonNull<u8>, size: usize, e: rustix::io::Errno) -> io::Error {
+    // SAFETY: mapped by the caller a moment ago, and nothing refers to it.
+    let _ = unsafe { munmap(p.as_ptr().cast(), size) };
+    e.into()
+}
+
+fn mapped(p: *mut std::ffi::c_void) -> io::Result<NonNull<u8>> {
+    NonNull::new(p.cast()).ok_or_else(|| io::Error::other("a mapping at address 0"))
 }
 
 impl Arena {
     /// `size` bytes in all, at least 256 KiB, costing memory only as they are used.
     pub fn new(size: usize) -> io::Result<Self> {
         let size = size.max(256 << 10).next_multiple_of(4096 * REGIONS);
-        let fd = memfd_create(c"vireo-code", MemfdFlags::CLOEXEC)?;
-        ftruncate(&fd, size as u64)?;
-        let write = map(&fd, size, ProtFlags::READ | ProtFlags::WRITE)?;
-        let exec = match map(&fd, size, ProtFlags::READ | ProtFlags::EXEC) {
-            Ok(p) => p,
-            Err(e) => {
-                // SAFETY: mapped above, and nothing refers to it.
-                let _ = unsafe { munmap(write.as_ptr().cast(), size) };
-                return Err(e);
-            }
-        };
-        Ok(Self { write, exec, size, fixed: 0, region: 0, used: 0 })
+        let writable = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: a fresh shared mapping at an address of the kernel's choice aliases no Rust object.
+        let write =
+            mapped(unsafe { mmap_anonymous(null_mut(), size, writable, MapFlags::SHARED | MapFlags::NORESERVE) }?)?;
+        // SAFETY: an old size of 0 maps the pages of a shared mapping once more, at an address of the kernel's choice
+        // (mremap(2)), and moves nothing.
+        let exec = unsafe { mremap(write.as_ptr().cast(), 0, size, MremapFlags::MAYMOVE) };
+        let exec = mapped(exec.map_err(|e| undo(write, size, e))?)?;
+        let executable = MprotectFlags::READ | MprotectFlags::EXEC;
+        // SAFETY: the mapping just made, to which nothing refers yet.
+        if let Err(e) = unsafe { mprotect(exec.as_ptr().cast(), size, executable) } {
+            let e = undo(exec, size, e);
+            // SAFETY: mapped above, and nothing refers to it.
+            let _ = unsafe { munmap(write.as_ptr().cast(), size) };
+            return Err(e);
+        }
+        Ok(Self { write, exec, size, fixed: 0, region: 0, used: 0, touched: 0 })
     }
 
     fn region_size(&self) -> usize {
@@ -88,8 +107,27 @@ impl Arena {
         let at = self.cursor();
         // SAFETY: `used + len` lies inside the writable mapping (checked above), which nothing else writes.
         unsafe { std::ptr::copy_nonoverlapping(code.as_ptr(), self.write.as_ptr().add(self.used), code.len()) };
+        self.touched += code.len();
         self.used = (self.used + code.len()).next_multiple_of(16).min((self.region + 1) * self.region_size());
         at
+    }
+
+    /// `len` bytes of code at the executable address `at`.
+    pub fn bytes(&self, at: u64, len: usize) -> &[u8] {
+        let offset = (at - self.exec.as_ptr() as u64) as usize;
+        assert!(offset + len <= self.size, "bytes outside the arena");
+        // SAFETY: inside the writable mapping (checked above), which only changes through `&mut self`.
+        unsafe { std::slice::from_raw_parts(self.write.as_ptr().add(offset), len) }
+    }
+
+    /// Before the hart sleeps: lets the writable mapping go of its pages, which the executable one keeps. Otherwise
+    /// they count twice among what is resident, and the kernel keeps page tables for both.
+    pub fn rest(&mut self) {
+        if self.touched > KEPT_WRITABLE {
+            self.touched = 0;
+            // SAFETY: the pages of a shared mapping stay as they are; they come back when they are touched.
+            let _ = unsafe { madvise(self.write.as_ptr().cast(), self.size, Advice::LinuxDontNeed) };
+        }
     }
 
     /// Keeps everything pushed so far forever.
@@ -97,10 +135,24 @@ impl Arena {
         self.fixed = self.used;
     }
 
-    /// Replaces four bytes of code at the executable address `at`.
-    pub fn patch(&mut self, at: u64, value: i32) {
-        let offset = (at - self.exec.as_ptr() as u64) as usize;
+    /// Where the arena begins, as generated code sees it.
+    pub fn base(&self) -> u64 {
+        self.exec.as_ptr() as u64
+    }
+
+    /// Where in the arena the executable address `at` is.
+    pub fn offset(&self, at: u64) -> u32 {
+        let offset = at - self.base();
+        assert!(offset < self.size as u64, "an address outside the arena");
+        offset as u32
+    }
+
+    /// Makes the jump whose displacement stands `offset` bytes into the arena go to `target`.
+    pub fn patch(&mut self, offset: u32, target: u64) {
+        let value = displacement(self.base() + u64::from(offset), target);
+        let offset = offset as usize;
         assert!(offset + 4 <= self.size, "patch outside the arena");
+        self.touched += 4096;
         // SAFETY: inside the writable mapping (checked above); the hart that runs this code is the caller.
         unsafe { self.write.as_ptr().add(offset).cast::<i32>().write_unaligned(value) };
     }

@@ -6,6 +6,9 @@
 //!
 //! Invariants: a block is in `map` and in its page's list, or it is dead; a linked slot is in the `incoming`
 //! list of its target; whoever kills a block also clears the jump caches (`dead` tells).
+//!
+//! A Linux guest has a hundred thousand blocks and three times as many slots, so that both are small, and their lists
+//! are threaded through the slots instead of being allocated.
 
 pub mod arena;
 
@@ -22,17 +25,32 @@ pub type BlockId = u32;
 /// Index of a link slot.
 pub type SlotId = u32;
 
+/// No block, no slot.
+const NONE: u32 = u32::MAX;
+
 /// A direct jump that can be linked to its target.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 struct Slot {
     /// Offset of the target in the page, in bytes.
     offset: u16,
-    /// Address of the jump's 32-bit displacement.
-    patch: u64,
-    /// Where the jump goes while it is not linked.
-    stub: u64,
+    /// Place of the jump's 32-bit displacement in the arena.
+    patch: u32,
+    /// Where the jump goes while it is not linked, likewise.
+    stub: u32,
+    /// [`NONE`] while it belongs to no block.
     from: BlockId,
-    to: Option<BlockId>,
+    /// [`NONE`] while it is not linked.
+    to: BlockId,
+    /// The next jump of the same block.
+    sibling: SlotId,
+    /// The neighbours among the jumps that lead to `to`.
+    next: SlotId,
+    previous: SlotId,
+}
+
+impl Slot {
+    const FREE: Self =
+        Self { offset: 0, patch: 0, stub: 0, from: NONE, to: NONE, sibling: NONE, next: NONE, previous: NONE };
 }
 
 /// What the backend tells of a direct jump it emitted.
@@ -57,11 +75,13 @@ pub struct Block {
     hash: u64,
     /// Host code; 0 where the interpreter runs the block.
     pub code: u64,
-    region: usize,
     /// Kept for the interpreter, which shares it while it runs: the block may be dropped under it (fence.i).
     pub ir: Option<Arc<IrBlock>>,
-    slots: Vec<SlotId>,
-    incoming: Vec<SlotId>,
+    /// The first of its jumps.
+    slots: SlotId,
+    /// The first of the jumps that lead here.
+    incoming: SlotId,
+    region: u8,
     live: bool,
 }
 
@@ -76,7 +96,8 @@ struct Page {
 /// See the module's head.
 pub struct CodeCache {
     pub arena: Arena,
-    map: FxHashMap<(u64, BlockMode), BlockId>,
+    /// By [`word`].
+    map: FxHashMap<u64, BlockId>,
     blocks: Vec<Block>,
     free_blocks: Vec<BlockId>,
     slots: Vec<Slot>,
@@ -90,6 +111,11 @@ pub struct CodeCache {
     pub dead: Vec<u64>,
     pub translated: u64,
     pub evicted: u64,
+}
+
+/// Key of a block in one word: physical addresses have 56 bits.
+fn word((gpa, mode): (u64, BlockMode)) -> u64 {
+    gpa << 8 | u64::from(mode.0)
 }
 
 /// FNV-like hash of guest code; only compared with hashes of the same place.
@@ -135,7 +161,7 @@ impl CodeCache {
     }
 
     pub fn find(&self, gpa: u64, mode: BlockMode) -> Option<BlockId> {
-        self.map.get(&(gpa, mode)).copied()
+        self.map.get(&word((gpa, mode))).copied()
     }
 
     pub fn block(&self, id: BlockId) -> &Block {
@@ -173,14 +199,13 @@ impl CodeCache {
 
     /// A slot for a jump that is about to be emitted.
     pub fn new_slot(&mut self) -> SlotId {
-        let slot = Slot { offset: 0, patch: 0, stub: 0, from: BlockId::MAX, to: None };
         match self.free_slots.pop() {
             Some(id) => {
-                self.slots[id as usize] = slot;
+                self.slots[id as usize] = Slot::FREE;
                 id
             }
             None => {
-                self.slots.push(slot);
+                self.slots.push(Slot::FREE);
                 (self.slots.len() - 1) as SlotId
             }
         }
@@ -194,40 +219,31 @@ impl CodeCache {
     /// Enters a block; its page was added before.
     pub fn insert(&mut self, new: NewBlock) -> BlockId {
         self.translated += 1;
-        let id = self.free_blocks.pop().unwrap_or_else(|| {
-            let id = self.blocks.len() as BlockId;
-            self.blocks.push(Block {
-                key: new.key,
-                len: 0,
-                second_page: None,
-                hash: 0,
-                code: 0,
-                region: 0,
-                ir: None,
-                slots: Vec::new(),
-                incoming: Vec::new(),
-                live: false,
-            });
-            id
-        });
-        let slots = new.links.iter().map(|l| l.slot).collect();
+        let id = self.free_blocks.pop().unwrap_or(self.blocks.len() as BlockId);
+        let mut slots = NONE;
         for l in &new.links {
-            let s = &mut self.slots[l.slot as usize];
-            *s = Slot { offset: l.offset, patch: l.patch, stub: l.stub, from: id, to: None };
+            let (patch, stub) = (self.arena.offset(l.patch), self.arena.offset(l.stub));
+            self.slots[l.slot as usize] =
+                Slot { offset: l.offset, patch, stub, from: id, sibling: slots, ..Slot::FREE };
+            slots = l.slot;
         }
-        self.blocks[id as usize] = Block {
+        let block = Block {
             key: new.key,
             len: new.len,
             second_page: new.second_page,
             hash: new.hash,
             code: new.code,
-            region: self.arena.region(),
             ir: new.ir,
             slots,
-            incoming: Vec::new(),
+            incoming: NONE,
+            region: self.arena.region() as u8,
             live: true,
         };
-        self.map.insert(new.key, id);
+        match self.blocks.get_mut(id as usize) {
+            Some(place) => *place = block,
+            None => self.blocks.push(block),
+        }
+        self.map.insert(word(new.key), id);
         let first = new.key.0 & !0xfff;
         for page in [Some(first), new.second_page].into_iter().flatten() {
             self.pages.get_mut(&page).expect("pages are added before their blocks").blocks.push(id);
@@ -249,20 +265,36 @@ impl CodeCache {
     /// Whether the slot still belongs to a jump from this page and mode to `offset`.
     pub fn slot_is(&self, slot: SlotId, page: u64, mode: BlockMode, offset: u16) -> bool {
         let s = &self.slots[slot as usize];
-        s.from != BlockId::MAX && s.offset == offset && self.slot_source(slot) == (page, mode)
+        s.from != NONE && s.offset == offset && self.slot_source(slot) == (page, mode)
     }
 
     /// Makes the jump go straight to `to`.
     pub fn link(&mut self, slot: SlotId, to: BlockId) {
-        let code = self.blocks[to as usize].code;
+        let target = &mut self.blocks[to as usize];
         let s = &mut self.slots[slot as usize];
-        if s.to.is_some() || s.from == BlockId::MAX {
+        if s.to != NONE || s.from == NONE {
             return;
         }
-        s.to = Some(to);
-        let patch = s.patch;
-        self.arena.patch(patch, displacement(patch, code));
-        self.blocks[to as usize].incoming.push(slot);
+        (s.to, s.next) = (to, target.incoming);
+        self.arena.patch(s.patch, target.code);
+        let after = std::mem::replace(&mut target.incoming, slot);
+        if after != NONE {
+            self.slots[after as usize].previous = slot;
+        }
+    }
+
+    /// Takes a linked slot out of the list of its target.
+    fn unlist(&mut self, slot: SlotId) {
+        let s = &mut self.slots[slot as usize];
+        let (to, next, previous) = (s.to, s.next, s.previous);
+        (s.to, s.next, s.previous) = (NONE, NONE, NONE);
+        match previous {
+            NONE => self.blocks[to as usize].incoming = next,
+            _ => self.slots[previous as usize].next = next,
+        }
+        if next != NONE {
+            self.slots[next as usize].previous = previous;
+        }
     }
 
     /// Drops a block: nothing leads to it any more, except jump caches (`dead`).
@@ -272,32 +304,33 @@ impl CodeCache {
             return;
         }
         b.live = false;
-        let b_code = b.code;
         b.ir = None;
-        let (key, second) = (b.key, b.second_page);
-        let (slots, incoming) = (std::mem::take(&mut b.slots), std::mem::take(&mut b.incoming));
-        self.map.remove(&key);
+        let (code, key, second) = (b.code, b.key, b.second_page);
+        let mut slot = std::mem::replace(&mut b.slots, NONE);
+        self.map.remove(&word(key));
         for page in [Some(key.0 & !0xfff), second].into_iter().flatten() {
             if let Some(p) = self.pages.get_mut(&page) {
                 p.blocks.retain(|&x| x != id);
             }
         }
-        for slot in incoming {
-            let s = &mut self.slots[slot as usize];
-            s.to = None;
-            let (patch, stub) = (s.patch, s.stub);
-            self.arena.patch(patch, displacement(patch, stub));
+        while self.blocks[id as usize].incoming != NONE {
+            let slot = self.blocks[id as usize].incoming;
+            self.unlist(slot);
+            let Slot { patch, stub, .. } = self.slots[slot as usize];
+            self.arena.patch(patch, self.arena.base() + u64::from(stub));
         }
-        for slot in slots {
+        while slot != NONE {
             let s = &mut self.slots[slot as usize];
-            s.from = BlockId::MAX;
-            if let Some(to) = s.to.take() {
-                self.blocks[to as usize].incoming.retain(|&x| x != slot);
+            s.from = NONE;
+            let (linked, sibling) = (s.to != NONE, s.sibling);
+            if linked {
+                self.unlist(slot);
             }
             self.free_slots.push(slot);
+            slot = sibling;
         }
         self.free_blocks.push(id);
-        self.dead.push(b_code);
+        self.dead.push(code);
     }
 
     /// Makes room for `size` bytes of code, dropping the oldest region if need be.
@@ -307,7 +340,7 @@ impl CodeCache {
         }
         let region = self.arena.advance();
         let old: Vec<BlockId> = (0..self.blocks.len())
-            .filter(|&i| self.blocks[i].live && self.blocks[i].region == region)
+            .filter(|&i| self.blocks[i].live && usize::from(self.blocks[i].region) == region)
             .map(|i| i as BlockId)
             .collect();
         self.evicted += old.len() as u64;
@@ -381,4 +414,95 @@ impl CodeCache {
 /// Displacement of a jump whose 32-bit field stands at `patch`.
 pub fn displacement(patch: u64, target: u64) -> i32 {
     i32::try_from(target.wrapping_sub(patch + 4) as i64).expect("arenas are smaller than 2 GiB")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGE: u64 = 0x8000_0000;
+    const MODE: BlockMode = BlockMode(3);
+
+    /// A block of `len` bytes that jumps to the given offsets; its displacements stand at its start, its stubs behind.
+    fn add(code: &mut CodeCache, gpa: u64, len: usize, targets: &[u16]) -> (BlockId, Vec<LinkSite>) {
+        code.reserve(len);
+        if !code.has_page(gpa & !0xfff) {
+            code.add_page(gpa & !0xfff, 0, 0);
+        }
+        let at = code.arena.push(&vec![0; len]);
+        let links: Vec<_> = targets
+            .iter()
+            .enumerate()
+            .map(|(n, &offset)| {
+                let slot = code.new_slot();
+                LinkSite { slot, offset, patch: at + 4 * n as u64, stub: at + 64 + 8 * n as u64 }
+            })
+            .collect();
+        let new =
+            NewBlock { key: (gpa, MODE), len: 4, second_page: None, hash: 0, code: at, ir: None, links: links.clone() };
+        (code.insert(new), links)
+    }
+
+    /// Where the jump at `patch` goes.
+    fn goes_to(code: &CodeCache, patch: u64) -> u64 {
+        let field: [u8; 4] = code.arena.bytes(patch, 4).try_into().unwrap();
+        (patch + 4).wrapping_add_signed(i64::from(i32::from_le_bytes(field)))
+    }
+
+    #[test]
+    fn links_lead_to_blocks_while_both_live() {
+        let mut code = CodeCache::new(1 << 18).unwrap();
+        let (target, _) = add(&mut code, PAGE + 0x10, 128, &[]);
+        let sources: Vec<_> = (0..3).map(|n| add(&mut code, PAGE + 0x100 + 0x20 * n, 128, &[0x10, 0x10])).collect();
+        for (id, links) in &sources {
+            for l in links {
+                assert!(code.slot_is(l.slot, PAGE, MODE, 0x10));
+                code.link(l.slot, target);
+                // Again changes nothing.
+                code.link(l.slot, *id);
+                assert_eq!(goes_to(&code, l.patch), code.block(target).code);
+            }
+        }
+        // The middle one goes: the others stay linked.
+        code.kill(sources[1].0);
+        assert!(!code.slot_is(sources[1].1[0].slot, PAGE, MODE, 0x10));
+        code.kill(target);
+        for (_, links) in [&sources[0], &sources[2]] {
+            links.iter().for_each(|l| assert_eq!(goes_to(&code, l.patch), l.stub));
+        }
+        assert_eq!((code.len(), code.dead.len()), (2, 2));
+        assert_eq!((code.find(PAGE + 0x10, MODE), code.find(PAGE + 0x100, MODE)), (None, Some(sources[0].0)));
+        // What was freed is used again, and can be linked again.
+        let (again, links) = add(&mut code, PAGE + 0x10, 128, &[0x100]);
+        code.link(links[0].slot, sources[0].0);
+        code.link(sources[0].1[1].slot, again);
+        assert_eq!(goes_to(&code, sources[0].1[1].patch), code.block(again).code);
+        code.kill(sources[0].0);
+        assert_eq!(goes_to(&code, links[0].patch), links[0].stub);
+    }
+
+    #[test]
+    fn the_oldest_region_makes_room() {
+        let mut code = CodeCache::new(1 << 18).unwrap();
+        let region = (1 << 18) / arena::REGIONS;
+        let mut places = Vec::new();
+        while code.evicted == 0 {
+            places.push(PAGE + 2 * places.len() as u64);
+            add(&mut code, *places.last().unwrap(), region / 4, &[]);
+        }
+        let gone = places.iter().take_while(|p| code.find(**p, MODE).is_none()).count();
+        assert_eq!(gone as u64, code.evicted);
+        assert!(gone <= 4 && code.len() == places.len() - gone, "{gone} of {}", places.len());
+    }
+
+    #[test]
+    fn a_resting_arena_keeps_its_code() {
+        let mut code = CodeCache::new(4 << 20).unwrap();
+        let at = code.arena.push(&vec![0xc3; 400 << 10]);
+        (0..300).for_each(|_| code.arena.patch(8, at));
+        code.arena.rest();
+        assert_eq!(code.arena.bytes(at + (100 << 10), 2), [0xc3, 0xc3]);
+        code.arena.patch(16, at);
+        assert_eq!(goes_to(&code, code.arena.base() + 16), at);
+    }
 }

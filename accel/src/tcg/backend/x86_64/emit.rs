@@ -37,6 +37,7 @@ impl Backend {
     pub(super) fn emit(&mut self, op: &Op, code: &mut CodeCache) {
         match *op {
             Op::Insn { offset, .. } => {
+                self.mark(offset);
                 self.cur = u32::from(offset) | u32::from(self.done) << 16;
                 self.done += 1;
             }
@@ -205,7 +206,9 @@ impl Backend {
             let f = self.asm.jcc_forward(Cc::Ne);
             self.stub(f, StubKind::Poll { offset });
         }
-        if (0..4096).contains(&offset) {
+        // What begins in the last two bytes may be an instruction that crosses into another page. Links cannot lead there,
+        // since nothing would see that page being mapped elsewhere; the jump cache can.
+        if around || (0..4094).contains(&offset) {
             if around {
                 let to = self.f_jump_to_head().unwrap_or_else(|| {
                     self.f_sync();

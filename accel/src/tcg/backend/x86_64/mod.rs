@@ -26,6 +26,8 @@ mod emit_fcsr;
 mod emit_fp;
 mod emit_mem;
 mod f_regs;
+#[cfg(test)]
+mod pinned;
 mod regs;
 mod thunks;
 mod vector;
@@ -39,6 +41,7 @@ use crate::tcg::code_cache::{CodeCache, LinkSite, SlotId};
 use crate::tcg::hart::{Exit, FConst, Hart, HartBox};
 use crate::tcg::helpers::vector::shape::VectorUnit;
 use crate::tcg::ir::{Dst, IrBlock, Op, Val};
+use crate::tcg::observe::Mark;
 use crate::tcg::reservation::{Since, certainly_loud};
 use crate::tcg::smp::HartShared;
 use f_regs::{FRegs, FState};
@@ -136,6 +139,29 @@ pub struct Features {
 }
 
 impl Features {
+    /// What tests of emitted code assume, whatever the host has.
+    #[cfg(test)]
+    const PINNED: Self = Self {
+        bmi2: true,
+        lzcnt: true,
+        bmi1: true,
+        popcnt: true,
+        fma: true,
+        avx: true,
+        sse41: true,
+        ssse3: true,
+        pclmul: true,
+        aes: true,
+        simd: HostSimd::Avx512,
+        vbmi: true,
+        vbmi2: true,
+        bitalg: true,
+        vpopcntdq: true,
+        gfni: true,
+        vaes: true,
+        vpclmulqdq: true,
+    };
+
     /// What the host has, its vector instructions no further than `limit`.
     pub fn detect(limit: HostSimd) -> Self {
         let avx2 = is_x86_feature_detected!("avx2")
@@ -250,6 +276,8 @@ pub struct Backend {
     links: Vec<LinkSite>,
     /// Slot, page offset of the target and place of the displacement of direct jumps whose stub is to come.
     pending: Vec<(SlotId, u16, u64)>,
+    /// Where guest instructions begin, if somebody wants to know.
+    marks: Option<Vec<Mark>>,
     cur: u32,
     done: u16,
     /// Offset of the block's start in its page, and where its code begins: jumps to itself need no slot.
@@ -277,6 +305,7 @@ impl Backend {
             stubs: Vec::new(),
             links: Vec::new(),
             pending: Vec::new(),
+            marks: None,
             cur: 0,
             done: 0,
             start: 0,
@@ -295,6 +324,9 @@ impl Backend {
         self.stubs.clear();
         self.links.clear();
         self.pending.clear();
+        if let Some(marks) = &mut self.marks {
+            marks.clear();
+        }
         self.done = 0;
         self.start = block.start;
         self.since = Since::Entry;
@@ -306,6 +338,7 @@ impl Backend {
             self.emit(op, code);
             self.since = self.since.after(op);
         }
+        self.mark(Mark::COLD);
         // The stubs of LR and SC are those of their fast paths.
         (self.exact, self.since) = (false, Since::Reserved);
         // Stubs may ask for stubs.
@@ -325,6 +358,28 @@ impl Backend {
         }
         assert!(self.asm.code.len() <= MAX_BLOCK_BYTES, "a block outgrew its reserve");
         &self.asm.code
+    }
+
+    /// Names, addresses and sizes of the code that is no block.
+    pub fn thunks(&self) -> Vec<(String, u64, usize)> {
+        self.thunks.listed()
+    }
+
+    /// Has [`marks`](Self::marks) made from now on.
+    pub fn keep_marks(&mut self) {
+        self.marks = Some(Vec::new());
+    }
+
+    /// Where guest instructions begin in the block compiled last.
+    pub fn marks(&self) -> &[Mark] {
+        self.marks.as_deref().unwrap_or_default()
+    }
+
+    /// The code of the guest instruction at `guest` begins here.
+    fn mark(&mut self, guest: u16) {
+        if let Some(marks) = &mut self.marks {
+            marks.push(Mark { host: self.asm.code.len() as u32, guest });
+        }
     }
 
     /// The direct jumps of the block compiled last.

@@ -39,6 +39,8 @@ pub struct Thunks {
     pub fp: u64,
     pub vector: u64,
     helpers: Vec<u64>,
+    /// End of the last.
+    end: u64,
 }
 
 const HELPERS: &[Helper] = &[
@@ -152,8 +154,35 @@ impl Thunks {
         t.fp = call(asm, &t, h_fp as *const () as u64, 0);
         t.vector = call(asm, &t, h_vector as *const () as u64, 0);
         t.helpers = (0..HELPERS.len()).map(|i| call(asm, &t, h_helper as *const () as u64, i as i64)).collect();
+        t.end = asm.here();
         arena.push(&asm.code);
         t
+    }
+
+    /// Name, address and size of each.
+    pub fn listed(&self) -> Vec<(String, u64, usize)> {
+        let fixed = [
+            ("enter", self.enter),
+            ("lookup", self.lookup),
+            ("poll", self.poll),
+            ("link", self.link),
+            ("exit", self.exit),
+            ("load", self.load),
+            ("store", self.store),
+            ("amo", self.amo),
+            ("check-aligned", self.check_aligned),
+            ("lr", self.lr),
+            ("sc", self.sc),
+            ("eval", self.eval),
+            ("fp", self.fp),
+            ("vector", self.vector),
+        ];
+        let mut all: Vec<_> = fixed.iter().map(|(name, at)| (format!("thunk-{name}"), *at)).collect();
+        all.extend(self.cas.iter().map(|at| ("thunk-cas".to_owned(), *at)));
+        all.extend(HELPERS.iter().zip(&self.helpers).map(|(helper, at)| (format!("thunk-{helper:?}"), *at)));
+        all.sort_by_key(|(_, at)| *at);
+        let ends: Vec<u64> = all.iter().skip(1).map(|(_, at)| *at).chain([self.end]).collect();
+        all.into_iter().zip(ends).map(|((name, at), end)| (name, at, (end - at) as usize)).collect()
     }
 
     pub fn helper(&self, h: Helper) -> u64 {

@@ -162,7 +162,7 @@ impl Asm {
     }
 
     fn imm32(&mut self, v: i32) {
-        self.code.extend(v.to_le_bytes());
+        self.code.extend_from_slice(&v.to_le_bytes());
     }
 
     /// An instruction with a ModRM byte.
@@ -180,7 +180,8 @@ impl Asm {
         if rex != 0 || needs {
             self.byte(0x40 | rex);
         }
-        self.code.extend(opcode);
+        // One to three: not worth a call to copy them.
+        opcode.iter().for_each(|&b| self.byte(b));
         self.modrm(reg & 7, rm);
     }
 
@@ -194,6 +195,7 @@ impl Asm {
     }
 
     /// ModRM, SIB and displacement of a memory operand. A displacement of one byte counts in units of `unit` bytes.
+    #[inline]
     fn memory(&mut self, reg: u8, base: Reg, index: Option<(u8, u8)>, disp: i32, unit: i32) {
         let base = base as u8 & 7;
         let short = if disp % unit == 0 { i8::try_from(disp / unit).ok() } else { None };
@@ -574,13 +576,13 @@ impl Asm {
     }
 
     pub fn jcc(&mut self, cc: Cc, target: u64) {
-        self.code.extend([0x0f, 0x80 | cc as u8]);
+        self.code.extend_from_slice(&[0x0f, 0x80 | cc as u8]);
         self.relative(target);
     }
 
     /// A conditional jump forward.
     pub fn jcc_forward(&mut self, cc: Cc) -> Forward {
-        self.code.extend([0x0f, 0x80 | cc as u8]);
+        self.code.extend_from_slice(&[0x0f, 0x80 | cc as u8]);
         self.imm32(0);
         Forward(self.code.len())
     }

@@ -1,0 +1,179 @@
+//! Translated code as its developer sees it: names for `perf` ([`perf_map`], [`jit_dump`]), listings for the log
+//! ([`listing`]), and the counters of a hart ([`stats`]).
+//!
+//! Nothing here runs while code runs. A block is shown once, by the hart that made it, and only if somebody asked:
+//! then a [`VmShared`](super::smp::VmShared) has an [`Observer`].
+
+pub mod jit_dump;
+pub mod listing;
+pub mod perf_map;
+pub mod stats;
+
+use arch::isa::{Decoder, disasm, insn_len};
+
+use super::TcgOptions;
+use super::hart::BlockMode;
+use super::ir::IrBlock;
+use crate::AccelError;
+use jit_dump::JitDump;
+use listing::Listing;
+use perf_map::PerfMap;
+
+/// Where in a block's host code a guest instruction begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    /// Bytes into the host code.
+    pub host: u32,
+    /// Offset of the guest instruction in its page, or [`Mark::COLD`].
+    pub guest: u16,
+}
+
+impl Mark {
+    /// From here on stand the paths that are rarely taken, of any instruction.
+    pub const COLD: u16 = u16::MAX;
+}
+
+/// A block that was just made.
+pub struct Made<'a> {
+    pub hart: u32,
+    /// Virtual address of its first instruction, in the address space it was made for first.
+    pub pc: u64,
+    pub mode: BlockMode,
+    /// Its guest code.
+    pub bytes: &'a [u8],
+    pub ir: &'a IrBlock,
+    /// Where its host code will run, and the code.
+    pub address: u64,
+    pub host: &'a [u8],
+    pub marks: &'a [Mark],
+}
+
+/// A guest instruction of a block, as text.
+struct GuestLine {
+    pc: u64,
+    text: String,
+}
+
+impl Made<'_> {
+    /// What `perf` calls the block: QEMU's way to name code without a symbol.
+    fn name(&self) -> String {
+        format!("guest-{:#x}", self.pc)
+    }
+
+    fn guest_lines(&self, decoder: &Decoder) -> Vec<GuestLine> {
+        let mut lines = Vec::new();
+        let mut rest = self.bytes;
+        let mut pc = self.pc;
+        while let Some(low) = rest.first_chunk::<2>() {
+            let low = u16::from_le_bytes(*low);
+            let len = usize::from(insn_len(low)).min(rest.len());
+            let high = rest.get(2..4).filter(|_| len == 4).map_or(0, |h| u32::from(u16::from_le_bytes([h[0], h[1]])));
+            let raw = u32::from(low) | high << 16;
+            let digits = 2 * len;
+            let what =
+                decoder.decode(raw).map_or_else(|| "illegal".into(), |insn| disasm(&insn, pc).replace('\t', " "));
+            lines.push(GuestLine { pc, text: format!("{pc:#x}: {raw:0digits$x}  {what}") });
+            rest = &rest[len..];
+            pc = pc.wrapping_add(len as u64);
+        }
+        lines
+    }
+
+    /// The host code in pieces: bytes into the code, the piece, and the index of its guest instruction among
+    /// `lines`; `None` for what is rarely run.
+    fn pieces<'a>(&'a self, lines: &'a [GuestLine]) -> impl Iterator<Item = (u32, &'a [u8], Option<usize>)> {
+        self.marks.iter().enumerate().map(move |(i, mark)| {
+            let end = self.marks.get(i + 1).map_or(self.host.len(), |next| next.host as usize);
+            let pc = (self.pc & !0xfff).wrapping_add(u64::from(mark.guest));
+            let line = lines.iter().position(|l| mark.guest != Mark::COLD && l.pc == pc);
+            (mark.host, &self.host[mark.host as usize..end], line)
+        })
+    }
+}
+
+/// Whoever asked to see blocks. Shared by all harts.
+pub struct Observer {
+    perf_map: Option<PerfMap>,
+    jit_dump: Option<JitDump>,
+    listing: Listing,
+}
+
+impl Observer {
+    /// `None` if nobody asked.
+    pub fn new(options: &TcgOptions) -> Result<Option<Self>, AccelError> {
+        let perf_map = options.perf_map.then(PerfMap::create).transpose()?;
+        let jit_dump = options.jit_dump.then(JitDump::create).transpose()?;
+        let listing = Listing::asked();
+        let any = perf_map.is_some() || jit_dump.is_some() || listing.any();
+        Ok(any.then_some(Self { perf_map, jit_dump, listing }))
+    }
+
+    /// Code of ours that is no block: thunks.
+    pub fn thunk(&self, name: &str, address: u64, host: &[u8]) {
+        if let Some(map) = &self.perf_map {
+            map.add(address, host.len(), name);
+        }
+        if let Some(dump) = &self.jit_dump {
+            dump.add(name, address, host, &[], &[]);
+        }
+    }
+
+    pub fn block(&self, decoder: &Decoder, made: &Made) {
+        if let Some(map) = &self.perf_map {
+            map.add(made.address, made.host.len(), &made.name());
+        }
+        if let Some(dump) = &self.jit_dump {
+            let lines = made.guest_lines(decoder);
+            let places: Vec<_> =
+                made.pieces(&lines).map(|(at, _, line)| (made.address + u64::from(at), line)).collect();
+            let text: Vec<_> = lines.iter().map(|l| l.text.as_str()).collect();
+            dump.add(&made.name(), made.address, made.host, &text, &places);
+        }
+        if self.listing.any() {
+            self.listing.show(decoder, made);
+        }
+    }
+
+    /// Writes out what is buffered.
+    pub fn flush(&self) {
+        if let Some(map) = &self.perf_map {
+            map.flush();
+        }
+        if let Some(dump) = &self.jit_dump {
+            dump.flush();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn guest_code_is_named_and_host_code_is_divided() {
+        let isa = arch::model::parse("rv64").unwrap();
+        // addi a0, a0, 1; c.nop (c.addi zero,0); half of an instruction that is none.
+        let bytes = [0x13, 0x05, 0x15, 0x00, 0x01, 0x00, 0x00, 0x00];
+        let ir = IrBlock::default();
+        let marks = [Mark { host: 0, guest: 0x10 }, Mark { host: 3, guest: 0x14 }, Mark { host: 4, guest: Mark::COLD }];
+        let made = Made {
+            hart: 0,
+            pc: 0x8000_0010,
+            mode: BlockMode(3),
+            bytes: &bytes,
+            ir: &ir,
+            address: 0x1000,
+            host: &[1, 2, 3, 4, 5],
+            marks: &marks,
+        };
+        assert_eq!(made.name(), "guest-0x80000010");
+        let lines = made.guest_lines(&Decoder::new(&isa));
+        let text: Vec<_> = lines.iter().map(|l| l.text.as_str()).collect();
+        assert_eq!(
+            text,
+            ["0x80000010: 00150513  addi a0,a0,1", "0x80000014: 0001  c.addi zero,0", "0x80000016: 0000  illegal"]
+        );
+        let pieces: Vec<_> = made.pieces(&lines).collect();
+        assert_eq!(pieces, [(0, &[1, 2, 3][..], Some(0)), (3, &[4][..], Some(1)), (4, &[5][..], None)]);
+    }
+}
