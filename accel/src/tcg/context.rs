@@ -62,6 +62,7 @@ impl Selections {
         self.next = 0;
     }
 
+    #[inline]
     fn find(&self, by: u64) -> Option<&Selection> {
         self.places.iter().find(|place| place.by == by)
     }
@@ -107,6 +108,7 @@ impl Hart {
 
     /// Makes the TLB context, and what is derived for blocks, fit the state: after traps, xRET and writes to mstatus or
     /// satp.
+    #[inline]
     pub fn select_context(&mut self) {
         let by = self.modes();
         self.unwatched = by != NONE;
@@ -120,6 +122,7 @@ impl Hart {
         self.derive_context(by);
     }
 
+    #[cold]
     fn derive_context(&mut self, by: u64) {
         self.mask = PointerMask::of(&self.s);
         self.cfi = self.cfi_flags();
@@ -140,6 +143,7 @@ impl Hart {
 
     /// The modes that select a context while nothing else changes; [`NONE`] where more than they decide. `armed` is not
     /// among what they select, since it is then that of a hart without triggers.
+    #[inline]
     fn modes(&self) -> u64 {
         const STATUS: u64 = mstatus::SUM | mstatus::MXR | mstatus::MPRV;
         let c = &self.s.csr;

@@ -131,6 +131,7 @@ impl Counting {
     }
 
     /// Whether the mode decides what is counted.
+    #[inline]
     pub fn follows_mode(&self) -> bool {
         self.by_mode
     }
@@ -226,6 +227,7 @@ impl Hart {
     }
 
     /// The mode has changed after the last retired instruction.
+    #[inline]
     pub fn counters_see_mode(&mut self) {
         if self.counting.by_mode {
             self.fold_counters();

@@ -60,6 +60,7 @@ fn frozen(s: &HartState) -> bool {
 }
 
 /// Whether the registers ask for nothing at all; this is what is looked at first at every trap.
+#[inline]
 pub fn is_off(s: &HartState) -> bool {
     s.csr.ctr.mctrctl | s.csr.ctr.vsctrctl == 0
 }

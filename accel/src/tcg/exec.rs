@@ -168,11 +168,11 @@ fn poll(hart: &mut Hart) -> bool {
         if hart.nmi_due() {
             let pc = hart.s.pc;
             hart.nmi(pc);
-        } else if let Some(interrupt) = hart.pending_interrupt() {
+            hart.held = true;
+        } else if let Some(interrupt) = hart.look_for_interrupt() {
             let pc = hart.s.pc;
             hart.trap(interrupt, pc);
         }
-        hart.held = hart.wfi_wakes();
     }
     bits & POLL_KICK != 0
 }

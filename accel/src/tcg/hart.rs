@@ -275,6 +275,7 @@ impl Hart {
     }
 
     /// How the block is left for `s.pc` after a trap, a return or a fence.
+    #[inline]
     pub fn onward(&self) -> Exit {
         let outside = self.vm.machine_traps && self.s.mode == Mode::Machine;
         let plain = self.direct && self.unwatched && !self.counting.armed && !self.s.elp && !outside;
@@ -309,7 +310,7 @@ impl Hart {
         if self.s.mp == MpState::Failed {
             self.s.pc = pc;
             self.critical = Some(t.cause);
-        } else {
+        } else if !ctr::is_off(&self.s) {
             ctr::record_trap(&mut self.s, &t, pc, (mode, virt));
         }
         triggers::count(&mut self.s, counting);
@@ -340,18 +341,12 @@ impl Hart {
 
     /// Whether a non-maskable interrupt is to be taken.
     pub fn nmi_due(&self) -> bool {
-        self.vm.isa.has(Ext::Smrnmi) && !self.s.csr.nmi_masked && self.shared().nmi.load(Ordering::SeqCst)
-    }
-
-    /// Whether any interrupt is to be taken.
-    pub fn interrupt_due(&self) -> bool {
-        self.nmi_due() || self.pending_interrupt().is_some()
+        !self.s.csr.nmi_masked && self.nmi_line()
     }
 
     /// Whether WFI goes on: for NMIE as for the other global enables.
     pub fn wfi_wakes(&self) -> bool {
-        let nmi = self.vm.isa.has(Ext::Smrnmi) && self.shared().nmi.load(Ordering::SeqCst);
-        nmi || interrupts::wakes(&self.s, &self.interrupts())
+        self.nmi_line() || interrupts::wakes(&self.s, &self.interrupts())
     }
 
     /// The value of `cycle`, `time` or `instret` that the current instruction reads, if its gate is open.
@@ -386,11 +381,6 @@ impl Hart {
         World { mip: self.mip(), isa: &self.vm.isa, imsic: self.vm.imsic.as_deref() }
     }
 
-    /// The interrupt to take now.
-    pub fn pending_interrupt(&self) -> Option<trap::Trap> {
-        interrupts::pending(&self.s, &self.interrupts())
-    }
-
     /// Brings what other threads asked for into the state. Called before `mip` is looked at.
     pub fn take_soft(&mut self) {
         if self.shared().ssip.load(Ordering::Relaxed) && self.shared().ssip.swap(false, Ordering::SeqCst) {
@@ -401,8 +391,21 @@ impl Hart {
     /// Looks whether an interrupt is to be taken now, and tells generated code when to look again. While nothing is
     /// pending and enabled there is no need: whatever changes that is a CSR instruction that asks, or sets `POLL_IRQ`.
     pub fn look_at_interrupts(&mut self) -> bool {
-        self.held = self.wfi_wakes();
-        self.held && self.interrupt_due()
+        self.look_for_interrupt().is_some() || self.nmi_due()
+    }
+
+    /// As [`Hart::look_at_interrupts`]: the interrupt to take now, if it is no NMI.
+    pub fn look_for_interrupt(&mut self) -> Option<trap::Trap> {
+        // The clock is read once for both.
+        let world = self.interrupts();
+        let held = interrupts::wakes(&self.s, &world);
+        let interrupt = if held { interrupts::pending(&self.s, &world) } else { None };
+        self.held = held || self.nmi_line();
+        interrupt
+    }
+
+    fn nmi_line(&self) -> bool {
+        self.vm.isa.has(Ext::Smrnmi) && self.shared().nmi.load(Ordering::SeqCst)
     }
 
     /// Makes the run loop look at interrupts at the next poll.

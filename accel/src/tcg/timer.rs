@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::hart::HartBox;
-use super::smp::POLL_IRQ;
+use super::smp::{POLL_IRQ, wake_in_time};
 use crate::Clock;
 
 struct State {
@@ -82,6 +82,7 @@ impl Drop for Timers {
 }
 
 fn serve(inner: &Inner, clock: &Clock, harts: &[Weak<HartBox>]) {
+    wake_in_time();
     let mut state = inner.state.lock().unwrap_or_else(|e| e.into_inner());
     while !state.stop {
         let now = clock.now();

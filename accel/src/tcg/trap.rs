@@ -67,6 +67,7 @@ impl Trap {
 ///
 /// A mode that is not ready for another trap (SDT) passes it on to M-mode as a double trap. If M-mode is not ready
 /// either, see [`rnmi`].
+#[inline]
 pub fn take_trap(s: &mut HartState, isa: &IsaConfig, t: Trap, epc: u64) {
     match t.target.unwrap_or_else(|| target(s, t.cause)) {
         Target::Supervisor if s.csr.mstatus & mstatus::SDT == 0 => enter_supervisor(s, t, epc),
@@ -198,6 +199,7 @@ fn names_guest_address(s: &HartState, t: &Trap) -> bool {
 
 /// Whether the trap shows its instruction in `htinst` or `mtinst`: a guest's load or store whose trap does not go to the
 /// guest itself. For others zero is shown, which is always allowed.
+#[inline]
 pub fn shows_instruction(s: &HartState, t: &Trap) -> bool {
     is_data_fault(t.cause) && (t.gva || data_virt(s)) && target(s, t.cause) != Target::VirtualSupervisor
 }
@@ -246,6 +248,7 @@ pub fn mret(s: &mut HartState) -> Result<(), Denied> {
 
 /// SRET: returns to the mode and place that `sstatus.SPP`, `hstatus.SPV` and `sepc` name, or in VS-mode
 /// `vsstatus.SPP` and `vsepc`.
+#[inline]
 pub fn sret(s: &mut HartState) -> Result<(), Denied> {
     check_sret(s)?;
     let c = &mut s.csr;

@@ -293,6 +293,7 @@ impl Armed {
 }
 
 /// Whether any trigger is set up, whatever mode it is for.
+#[inline]
 pub fn are_set(s: &HartState) -> bool {
     !s.csr.triggers.iter().all(|t| matches!(kind(t.tdata1), 0 | tdata1::DISABLED))
 }
@@ -304,7 +305,11 @@ pub fn counting(s: &HartState) -> u8 {
 }
 
 /// Counts down; who arrives at zero fires before the next instruction.
+#[inline]
 pub fn count(s: &mut HartState, triggers: u8) {
+    if triggers == 0 {
+        return;
+    }
     for (_, t) in s.csr.triggers.iter_mut().enumerate().filter(|(i, _)| triggers >> i & 1 != 0) {
         match (t.tdata1 & icount::COUNT) >> icount::COUNT_SHIFT {
             0 => {}

@@ -3,10 +3,10 @@
 //! `frm` holds the reserved rounding modes too; instructions that round by them are illegal.
 
 use arch::csr::fcsr::{FFLAGS, FRM, FRM_SHIFT};
-use arch::csr::mstatus;
-use arch::ext::IsaConfig;
+use arch::csr::{self, mstatus};
+use arch::ext::{Ext, IsaConfig};
 
-use super::{CsrEffect, CsrEnv, Denied, merge, require, status};
+use super::{CsrEffect, CsrEnv, CsrOp, Denied, merge, require, status};
 use crate::HartState;
 
 pub(super) fn access(s: &HartState, _: &IsaConfig, _: u16) -> Result<(), Denied> {
@@ -37,6 +37,26 @@ pub(super) fn write_fcsr(s: &mut HartState, _: &mut dyn CsrEnv, _: u16, v: u64) 
     set(s, v, FFLAGS | FRM)
 }
 
+/// A CSR instruction on `fflags`, `frm` or `fcsr` while FS lets it and no state enable is in the way: the same as by
+/// [`csr_op`](super::csr_op).
+pub fn change_fcsr(s: &mut HartState, n: u16, op: CsrOp, src: u64, write: bool) -> u64 {
+    let (mask, shift) = match n {
+        csr::FFLAGS => (FFLAGS, 0),
+        csr::FRM => (FRM, FRM_SHIFT),
+        _ => (FFLAGS | FRM, 0),
+    };
+    let old = (s.csr.fcsr & mask) >> shift;
+    if write {
+        set(s, op.apply(old, src) << shift, mask);
+    }
+    old
+}
+
+/// Whether [`change_fcsr`] may be asked.
+pub fn is_at_hand(s: &HartState, isa: &IsaConfig) -> bool {
+    isa.has(Ext::F) && !status::is_off(s, mstatus::FS)
+}
+
 fn set(s: &mut HartState, v: u64, mask: u64) -> CsrEffect {
     let old = s.csr.fcsr;
     s.csr.fcsr = merge(old, v, mask);
@@ -49,10 +69,28 @@ fn set(s: &mut HartState, v: u64, mask: u64) -> CsrEffect {
 #[cfg(test)]
 mod tests {
     use super::super::testing::Env;
-    use super::super::{CsrOp, Illegal, csr_op, read, write};
+    use super::super::{Illegal, csr_op, read, write};
     use super::*;
-    use arch::csr;
     use arch::csr::mstatus::{CLEAN, DIRTY, FS, FS_SHIFT};
+
+    #[test]
+    fn the_short_way_is_the_same() {
+        let mut env = Env::default();
+        for (n, fcsr, src) in
+            (0..3 * 64u64).map(|i| (csr::FFLAGS + (i % 3) as u16, i * 0x55 & 0xff, i * 0x9e37 % 0x1ff))
+        {
+            for (op, write) in [(CsrOp::Rw, true), (CsrOp::Rs, true), (CsrOp::Rc, true), (CsrOp::Rs, false)] {
+                let mut s = env.hart();
+                s.csr.mstatus |= CLEAN << FS_SHIFT;
+                s.csr.fcsr = fcsr;
+                assert!(is_at_hand(&s, &env.isa));
+                let mut short = s.clone();
+                let old = csr_op(&mut s, &mut env, n, op, src, write).unwrap().0;
+                assert_eq!(change_fcsr(&mut short, n, op, src, write), old, "{n:#x} {fcsr:#x} {op:?} {src:#x}");
+                assert!(short == s, "{n:#x} {fcsr:#x} {op:?} {src:#x}");
+            }
+        }
+    }
 
     #[test]
     fn off_means_illegal() {

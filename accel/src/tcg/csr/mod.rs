@@ -22,7 +22,7 @@ pub mod ctr;
 mod delegation;
 mod entropy;
 mod envcfg;
-mod fp;
+pub(crate) mod fp;
 pub(crate) mod hypervisor;
 mod indirect;
 mod inline;

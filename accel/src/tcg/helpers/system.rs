@@ -11,7 +11,7 @@ use super::softfloat::{self, FpOp, Rm};
 use arch::csr::{SSTATUS, hgatp, mstatus, satp};
 
 use crate::tcg::csr::ctr as ctr_registers;
-use crate::tcg::csr::{CsrEffect, CsrOp, Denied, status};
+use crate::tcg::csr::{CsrEffect, CsrOp, Denied, fp, status};
 use crate::tcg::hart::{Exit, Hart, NO_RESERVATION};
 use crate::tcg::ir::{Helper, Width, fp_check as checks};
 use crate::tcg::mmu::hyper::HyperLoad;
@@ -136,6 +136,14 @@ fn csr(hart: &mut Hart, code: u64, src: u64, raw: u32) -> u64 {
     let floating = (1..=3).contains(&n);
     if floating {
         hart.sync_fflags();
+        if fp::is_at_hand(&hart.s, &hart.vm.isa) {
+            let old = fp::change_fcsr(&mut hart.s, n, op, src, write);
+            if write {
+                hart.load_mxcsr();
+                hart.update_fp();
+            }
+            return old;
+        }
     }
     let blocks = (hart.counting.armed, ctr::recording(&hart.s));
     let cfi = hart.cfi;

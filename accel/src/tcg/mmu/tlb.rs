@@ -461,6 +461,7 @@ impl Tlb {
     }
 
     /// Makes a context current again that [`select`](Self::select) found with the `satp` of now.
+    #[inline]
     pub fn switch(&mut self, context: usize) {
         self.clock += 1;
         self.contexts[context].stamp = self.clock;
