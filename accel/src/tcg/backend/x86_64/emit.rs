@@ -123,7 +123,7 @@ impl Backend {
             if stub.cur != self.cur {
                 break;
             }
-            if matches!(stub.kind, StubKind::Slow(o) | StubKind::Partial(o, _) if o == *op) {
+            if matches!(stub.kind, StubKind::Slow(o) | StubKind::SlowFrom(o, _) | StubKind::Partial(o, _) if o == *op) {
                 (stub.back, stub.after) = (end, self.f.now);
             }
         }
@@ -146,7 +146,10 @@ impl Backend {
                 let back = self.asm.base + stub.back as u64;
                 self.asm.jmp(back);
             }
-            StubKind::Slow(op) => {
+            StubKind::Slow(op) | StubKind::SlowFrom(op, _) => {
+                if let StubKind::SlowFrom(_, element) = stub.kind {
+                    self.vector_start(element);
+                }
                 self.set_cur();
                 self.f_forget();
                 self.slow(&op);

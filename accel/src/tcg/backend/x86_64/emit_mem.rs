@@ -138,6 +138,11 @@ impl Backend {
     /// The host address of what stands at `addr`, if the bits in `mask` of its last byte's address are those of the page
     /// in the TLB; else the stub of `op`. Changes RCX and RDX; what is returned is based on RCX.
     pub(super) fn look_up(&mut self, op: &Op, addr: Reg, last: Last, mask: i32, write: bool) -> Mem {
+        self.look_up_or(StubKind::Slow(*op), addr, last, mask, write)
+    }
+
+    /// The same with another stub.
+    pub(super) fn look_up_or(&mut self, stub: StubKind, addr: Reg, last: Last, mask: i32, write: bool) -> Mem {
         self.asm.mov(false, C, addr);
         self.asm.shift_imm(Shift::Shr, false, C, 8);
         self.asm.alu_imm(Alu::And, false, C, ((TLB_ENTRIES - 1) << 4) as i32);
@@ -150,7 +155,7 @@ impl Backend {
         let table = if write { offset_of!(Tables, write) } else { offset_of!(Tables, read) } as i32;
         self.asm.alu(Alu::Cmp, true, D, mem_index(TABLES, C, 1, table));
         let miss = self.asm.jcc_forward(Cc::Ne);
-        self.stub(miss, StubKind::Slow(*op));
+        self.stub(miss, stub);
         self.asm.mov(true, C, mem_index(TABLES, C, 1, table + 8));
         mem_index(C, addr, 1, 0)
     }

@@ -250,6 +250,8 @@ enum StubKind {
         double: bool,
         product: Option<[asm::Rm; 2]>,
     },
+    /// A vector instruction from this element on.
+    SlowFrom(Op, u16),
     /// A vector instruction that `vl` keeps from whole registers; what its code takes for granted (see
     /// `helpers::vector::assumed`).
     Partial(Op, u32),

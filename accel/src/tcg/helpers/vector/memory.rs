@@ -265,32 +265,88 @@ pub enum Moved {
     Mask { store: bool },
     /// Bytes, whatever `vl` is.
     Registers { store: bool, bytes: usize },
+    /// Elements up to `vl`, each the value of rs2 behind the one before.
+    Strided { store: bool, data: Group },
+    /// Elements up to `vl`, each behind an offset.
+    Indexed { store: bool, data: Group, index: Group },
 }
 
-/// What `op` moves if it is legal and accesses one run of memory, field by field.
-pub fn unit_stride(op: Op, c: &Call, s: &Shape) -> Option<Moved> {
-    let (store, eew) = match op {
-        Op::Vle8V | Op::Vle8ffV => (LOAD, 0),
-        Op::Vle16V | Op::Vle16ffV => (LOAD, 1),
-        Op::Vle32V | Op::Vle32ffV => (LOAD, 2),
-        Op::Vle64V | Op::Vle64ffV => (LOAD, 3),
-        Op::Vse8V => (STORE, 0),
-        Op::Vse16V => (STORE, 1),
-        Op::Vse32V => (STORE, 2),
-        Op::Vse64V => (STORE, 3),
+/// What `op` moves if it is legal; segments excepted.
+pub fn moved(op: Op, c: &Call, s: &Shape) -> Option<Moved> {
+    match op {
         Op::VlmV => return Some(Moved::Mask { store: LOAD }),
         Op::VsmV => return Some(Moved::Mask { store: STORE }),
-        _ => {
-            let (store, eew) = whole_registers(op)?;
-            let legal = eew <= s.elen && c.vd().is_multiple_of(c.fields());
-            return legal.then_some(Moved::Registers { store, bytes: c.fields() * s.vlenb });
-        }
+        _ => {}
+    }
+    if let Some((store, eew)) = whole_registers(op) {
+        let legal = eew <= s.elen && c.vd().is_multiple_of(c.fields());
+        return legal.then_some(Moved::Registers { store, bytes: c.fields() * s.vlenb });
+    }
+    let checked = |store, data, index| {
+        let t = Transfer::new(c, store, data, s.vl).ok()?;
+        t.check(s, c, index).ok()?;
+        (t.fields == 1).then_some(t.data)
     };
-    let data = s.group(c.vd(), eew).ok()?;
-    let t = Transfer::new(c, store, data, s.vl).ok()?;
-    t.check(s, c, None).ok()?;
-    let fault_only_first = matches!(op, Op::Vle8ffV | Op::Vle16ffV | Op::Vle32ffV | Op::Vle64ffV);
-    Some(Moved::Elements { store, data, fault_only_first })
+    let moved = if let Some((store, eew, fault_only_first)) = unit_stride(op) {
+        let data = checked(store, s.group(c.vd(), eew).ok()?, None)?;
+        Moved::Elements { store, data, fault_only_first }
+    } else if let Some((store, eew)) = strided_elements(op) {
+        Moved::Strided { store, data: checked(store, s.group(c.vd(), eew).ok()?, None)? }
+    } else {
+        let (store, eew) = indexed_elements(op)?;
+        let index = s.group(c.vs2(), eew).ok()?;
+        Moved::Indexed { store, data: checked(store, s.same(c.vd()).ok()?, Some(index))?, index }
+    };
+    Some(moved)
+}
+
+/// EEW of unit-stride loads and stores, and whether only the first element may fault.
+fn unit_stride(op: Op) -> Option<(bool, u8, bool)> {
+    Some(match op {
+        Op::Vle8V => (LOAD, 0, false),
+        Op::Vle16V => (LOAD, 1, false),
+        Op::Vle32V => (LOAD, 2, false),
+        Op::Vle64V => (LOAD, 3, false),
+        Op::Vle8ffV => (LOAD, 0, true),
+        Op::Vle16ffV => (LOAD, 1, true),
+        Op::Vle32ffV => (LOAD, 2, true),
+        Op::Vle64ffV => (LOAD, 3, true),
+        Op::Vse8V => (STORE, 0, false),
+        Op::Vse16V => (STORE, 1, false),
+        Op::Vse32V => (STORE, 2, false),
+        Op::Vse64V => (STORE, 3, false),
+        _ => return None,
+    })
+}
+
+/// EEW of strided loads and stores.
+fn strided_elements(op: Op) -> Option<(bool, u8)> {
+    Some(match op {
+        Op::Vlse8V => (LOAD, 0),
+        Op::Vlse16V => (LOAD, 1),
+        Op::Vlse32V => (LOAD, 2),
+        Op::Vlse64V => (LOAD, 3),
+        Op::Vsse8V => (STORE, 0),
+        Op::Vsse16V => (STORE, 1),
+        Op::Vsse32V => (STORE, 2),
+        Op::Vsse64V => (STORE, 3),
+        _ => return None,
+    })
+}
+
+/// EEW of the indices of indexed loads and stores.
+fn indexed_elements(op: Op) -> Option<(bool, u8)> {
+    Some(match op {
+        Op::Vluxei8V | Op::Vloxei8V => (LOAD, 0),
+        Op::Vluxei16V | Op::Vloxei16V => (LOAD, 1),
+        Op::Vluxei32V | Op::Vloxei32V => (LOAD, 2),
+        Op::Vluxei64V | Op::Vloxei64V => (LOAD, 3),
+        Op::Vsuxei8V | Op::Vsoxei8V => (STORE, 0),
+        Op::Vsuxei16V | Op::Vsoxei16V => (STORE, 1),
+        Op::Vsuxei32V | Op::Vsoxei32V => (STORE, 2),
+        Op::Vsuxei64V | Op::Vsoxei64V => (STORE, 3),
+        _ => return None,
+    })
 }
 
 /// EEW of whole-register loads and stores.

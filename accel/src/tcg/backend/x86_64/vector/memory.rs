@@ -4,8 +4,9 @@
 use super::super::asm::{Cc, Mem, Shift, mem_index};
 use super::super::emit_mem::Last;
 use super::lanes::{Active, MOVE, Part, STORE};
+use super::places::{MOST, Place};
 use super::*;
-use crate::tcg::helpers::vector::memory::{Moved, unit_stride};
+use crate::tcg::helpers::vector::memory::{Moved, moved};
 
 #[derive(Debug, Clone, Copy)]
 pub enum Plan {
@@ -15,11 +16,18 @@ pub enum Plan {
     Whole { store: bool, bytes: usize },
     /// A mask of VLMAX bits.
     Mask { store: bool, bytes: usize },
+    /// Elements in several places.
+    Each { store: bool, data: Group, place: Place },
 }
 
 pub fn plan(i: &Insn, _: &Vectors) -> Option<Plan> {
-    let moved = unit_stride(i.op, &i.c, &i.s)?;
-    Some(match moved {
+    let each = |store, data, place| {
+        let possible = i.c.unmasked() && i.s.vl <= MOST;
+        possible.then_some(Plan::Each { store, data, place })
+    };
+    Some(match moved(i.op, &i.c, &i.s)? {
+        Moved::Strided { store, data } => return each(store, data, Place::Stride),
+        Moved::Indexed { store, data, index } => return each(store, data, Place::Index(index)),
         Moved::Elements { store, data, fault_only_first } => Plan::Unit { store, data, fault_only_first },
         Moved::Registers { store, bytes } => Plan::Whole { store, bytes },
         Moved::Mask { store } if i.s.vl >= 8 => Plan::Mask { store, bytes: i.s.vl / 8 },
@@ -38,6 +46,7 @@ impl Plan {
             Plan::Whole { bytes, .. } => *bytes,
             // Short ones need no masks.
             Plan::Mask { bytes, .. } => 16.max(*bytes),
+            Plan::Each { .. } => 16,
         }
     }
 
@@ -60,6 +69,7 @@ impl Backend {
                 self.vector_call(&i.whole);
             }
             Plan::Whole { store, bytes } => self.move_bytes(i, store, i.c.vd(), bytes),
+            Plan::Each { store, data, place } => self.move_each(i, store, &data, place, part),
         }
     }
 

@@ -1,0 +1,60 @@
+//! Strided and indexed loads and stores: one element after the other, each looked up in the TLB for itself. From the
+//! first element on that is not there, the function takes over: it begins at `vstart`.
+
+use super::super::asm::{Alu, Cc, mem_index};
+use super::super::emit_mem::Last;
+use super::lanes::Part;
+use super::*;
+
+/// Where the elements are, from the value of rs1 on.
+#[derive(Debug, Clone, Copy)]
+pub enum Place {
+    /// The value of rs2 apart.
+    Stride,
+    /// Each behind an offset of its own.
+    Index(Group),
+}
+
+/// Elements of a group that has code.
+pub const MOST: usize = 32;
+
+impl Backend {
+    pub(super) fn move_each(&mut self, i: &Insn, store: bool, data: &Group, place: Place, part: Part) {
+        let size = 1u64 << data.eew;
+        let mut done = Vec::new();
+        if let Place::Stride = place {
+            self.load_to(A, i.a);
+        }
+        for n in 0..i.s.vl {
+            if part == Part::Some {
+                self.asm.alu_imm(Alu::Cmp, true, VL, n as i32);
+                done.push(self.asm.jcc_forward(Cc::E));
+            }
+            match place {
+                Place::Stride if n == 0 => {}
+                Place::Stride => {
+                    let stride = self.in_reg(C, i.b);
+                    self.asm.alu(Alu::Add, true, A, stride);
+                }
+                Place::Index(index) => {
+                    let offset = v_slot(&i.s, index.reg, n << index.eew);
+                    self.asm.extend(1 << index.eew, false, A, offset);
+                    let base = self.in_reg(C, i.a);
+                    self.asm.alu(Alu::Add, true, A, base);
+                }
+            }
+            let stub = StubKind::SlowFrom(i.whole, n as u16);
+            self.look_up_or(stub, A, Last::Offset(size as i32 - 1), -4096, store);
+            let (there, here) = (mem_index(A, C, 1, 0), v_slot(&i.s, data.reg, n << data.eew));
+            let (to, from) = if store { (there, here) } else { (here, there) };
+            self.asm.extend(size, false, D, from);
+            self.asm.store(size, to, D);
+        }
+        done.into_iter().for_each(|end| self.asm.bind(end));
+    }
+
+    /// What is called next begins at this element.
+    pub(in super::super) fn vector_start(&mut self, element: u16) {
+        self.asm.store_imm(8, VSTART, i32::from(element));
+    }
+}
