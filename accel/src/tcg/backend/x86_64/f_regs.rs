@@ -85,9 +85,12 @@ fn round(block: &IrBlock) -> Option<usize> {
 }
 
 impl Backend {
-    /// At the start of the code of `block`.
-    pub(super) fn f_begin(&mut self, block: &IrBlock) {
+    /// At the start of the code of `block`. Unless `held`, f registers stay in memory.
+    pub(super) fn f_begin(&mut self, block: &IrBlock, held: bool) {
         self.f = FRegs::default();
+        if !held {
+            return;
+        }
         let mut uses = [0u16; 32];
         block.ops.iter().for_each(|op| accesses(op, |r, _| uses[usize::from(r)] += 1));
         if uses == [0; 32] {
@@ -302,5 +305,79 @@ impl Backend {
         let (bit, now) = (1 << r, &mut self.f.now);
         debug_assert!(now.held & bit == 0);
         now.boxed = if double { now.boxed & !bit } else { now.boxed | bit };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tcg::HostSimd;
+    use crate::tcg::helpers::softfloat::{FpOp, Rm};
+    use crate::tcg::helpers::vector::VectorUnit;
+    use crate::tcg::ir::{BinOp, Cond, Target, Width};
+
+    fn block(ops: impl IntoIterator<Item = Op>) -> IrBlock {
+        let mut b = IrBlock::default();
+        for op in ops {
+            b.ops.extend([Op::Insn { offset: b.end, len: 4 }, op]);
+            (b.insns, b.end) = (b.insns + 1, b.end + 4);
+        }
+        b
+    }
+
+    fn fp(kind: FpKind, fmt: Fmt, rm: Option<Rm>, d: FDst, sources: [u8; 3]) -> Op {
+        let operand = |n: usize| if n < kind.operands() { FVal::F(sources[n]) } else { FVal::C(0) };
+        let [a, b, c] = [0, 1, 2].map(operand);
+        Op::Fp { op: FpOp::new(kind, fmt), rm, d, a, b, c }
+    }
+
+    fn with_backend<T>(f: impl FnOnce(&mut Backend, &mut CodeCache) -> T) -> T {
+        let mut code = CodeCache::new(1 << 20).unwrap();
+        let isa = arch::model::parse("max").unwrap();
+        let mut backend = Backend::new(&mut code, true, VectorUnit::of(&isa), HostSimd::Avx512).unwrap();
+        f(&mut backend, &mut code)
+    }
+
+    #[test]
+    fn any_block_fits() {
+        let load = |r| Op::LoadF { fd: r, base: Val::X(10), offset: 0, width: Width::W };
+        let convert = |n: u8| fp(FpKind::ToWu, Fmt::S, Some(Rm::Rne), FDst::X(11), [n % 12; 3]);
+        let fuse = |n: u8| fp(FpKind::Madd, Fmt::S, Some(Rm::Rne), FDst::F(n % 12), [n % 7, n % 11, n % 5]);
+        let end = Op::Jump { target: Target { offset: 4096 } };
+        with_backend(|backend, code| {
+            for op in [&convert as &dyn Fn(u8) -> Op, &fuse, &|n| load(n % 12)] {
+                let start = (0..12).flat_map(|r| [load(r), fp(FpKind::Add, Fmt::S, None, FDst::F(r), [r; 3])]);
+                let ops = start.chain((24..63).map(op)).chain([end]);
+                assert!(backend.compile(&block(ops), code).len() <= MAX_BLOCK_BYTES);
+            }
+        });
+    }
+
+    #[test]
+    fn a_loop_keeps_its_registers() {
+        let ops = [
+            fp(FpKind::Add, Fmt::D, None, FDst::F(1), [1, 2, 0]),
+            Op::Bin { op: BinOp::Add, d: Dst::X(10), a: Val::X(10), b: Val::C(-1) },
+            Op::BranchIf { cond: Cond::Ne, a: Val::X(10), b: Val::C(0), target: Target { offset: 0 } },
+            Op::Jump { target: Target { offset: 2048 } },
+        ];
+        with_backend(|backend, code| {
+            let (base, bytes) = (code.arena.cursor(), backend.compile(&block(ops), code).to_vec());
+            let decoder = iced_x86::Decoder::with_ip(64, &bytes, base, iced_x86::DecoderOptions::NONE);
+            let all: Vec<_> = decoder.into_iter().collect();
+            let back = all.iter().filter(|i| i.near_branch64() >= base && i.near_branch64() < i.ip());
+            let head = back.map(iced_x86::Instruction::near_branch64).min().expect("it goes round");
+            let loads = |from: u64, to: u64| {
+                let moves = |i: &&iced_x86::Instruction| {
+                    matches!(i.mnemonic(), iced_x86::Mnemonic::Movsd | iced_x86::Mnemonic::Vmovsd)
+                };
+                all.iter().filter(|i| (from..to).contains(&i.ip())).filter(moves).count()
+            };
+            assert_eq!(loads(base, head), 2);
+            let branch = all
+                .iter()
+                .find(|i| i.ip() >= head && i.is_jcc_short_or_near() && i.mnemonic() != iced_x86::Mnemonic::Jp);
+            assert_eq!(loads(head, branch.expect("the way out").ip()), 0);
+        });
     }
 }

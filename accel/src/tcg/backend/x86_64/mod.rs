@@ -322,6 +322,18 @@ impl Backend {
 
     /// Makes host code for `block`, to be pushed at the arena's cursor.
     pub fn compile(&mut self, block: &IrBlock, code: &mut CodeCache) -> &[u8] {
+        self.generate(block, code, true);
+        if self.asm.code.len() > MAX_BLOCK_BYTES {
+            // Moving f registers takes most of the room of stubs, of which a block may have many.
+            code.free_unused(&self.links);
+            self.generate(block, code, false);
+        }
+        assert!(self.asm.code.len() <= MAX_BLOCK_BYTES, "a block outgrew its reserve");
+        &self.asm.code
+    }
+
+    /// Makes the code of `block`, its f registers in XMM registers if `floats`.
+    fn generate(&mut self, block: &IrBlock, code: &mut CodeCache, floats: bool) {
         self.asm.reset(code.arena.cursor());
         self.stubs.clear();
         self.links.clear();
@@ -333,7 +345,7 @@ impl Backend {
         self.start = block.start;
         self.since = Since::Entry;
         self.single = block.insns == 1;
-        self.f_begin(block);
+        self.f_begin(block, floats);
         self.vectors.start_block();
         for (i, op) in block.ops.iter().enumerate() {
             self.exact = self.smp && matches!(op, Op::Lr { .. }) && certainly_loud(&block.ops[i + 1..]);
@@ -358,8 +370,6 @@ impl Backend {
             self.asm.code[at..at + 4].copy_from_slice(&disp.to_le_bytes());
             self.links.push(LinkSite { slot, offset, patch, stub });
         }
-        assert!(self.asm.code.len() <= MAX_BLOCK_BYTES, "a block outgrew its reserve");
-        &self.asm.code
     }
 
     /// Names, addresses and sizes of the code that is no block.
