@@ -77,7 +77,7 @@ mod tests {
     fn the_short_way_is_the_same() {
         let mut env = Env::default();
         for (n, fcsr, src) in
-            (0..3 * 64u64).map(|i| (csr::FFLAGS + (i % 3) as u16, i * 0x55 & 0xff, i * 0x9e37 % 0x1ff))
+            (0..3 * 64u64).map(|i| (csr::FFLAGS + (i % 3) as u16, (i * 0x55) & 0xff, (i * 0x9e37) % 0x1ff))
         {
             for (op, write) in [(CsrOp::Rw, true), (CsrOp::Rs, true), (CsrOp::Rc, true), (CsrOp::Rs, false)] {
                 let mut s = env.hart();
