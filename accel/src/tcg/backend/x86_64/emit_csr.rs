@@ -103,9 +103,13 @@ impl Backend {
         if kind != CsrOp::Rc {
             self.asm.test_low(D, mstatus::SIE as u8);
             let same = self.asm.jcc_forward(Cc::E);
+            // One that is held back, or has come since the last poll: this write has to look at once.
             self.asm.test_byte(HELD, 1);
             let pending = self.asm.jcc_forward(Cc::Ne);
             self.stub(pending, StubKind::Slow(*op));
+            self.asm.alu_imm(Alu::Cmp, false, POLL, 0);
+            let unseen = self.asm.jcc_forward(Cc::Ne);
+            self.stub(unseen, StubKind::Slow(*op));
             self.asm.bind(same);
         }
         self.asm.alu_store(Alu::Xor, STATUS, D);
