@@ -248,11 +248,18 @@ fn step(hart: &mut Hart, tr: &mut Translator) -> Exit {
     if !fetch.ram {
         return run_from_device(hart, tr, pc, fetch.walk.pa);
     }
-    let id = match find_or_translate(hart, tr, pc, &fetch.walk) {
+    let walk = fetch.walk;
+    if hart.options.jump_cache
+        && let Some(code) = hart.code.find_recent(walk.pa, block_mode(hart))
+    {
+        hart.tlb.fill_jump(pc, code, walk.global, walk.page_shift);
+        return enter(hart, tr, code);
+    }
+    let id = match find_or_translate(hart, tr, pc, &walk) {
         Ok(id) => id,
         Err(t) => return fault(hart, t, pc),
     };
-    run_block(hart, tr, id, pc, &fetch.walk)
+    run_block(hart, tr, id, pc, &walk)
 }
 
 /// Runs the one instruction at the pc that triggers have to look at.
@@ -292,6 +299,7 @@ fn run_block(hart: &mut Hart, tr: &mut Translator, id: BlockId, pc: u64, walk: &
             }
         }
         hart.tlb.fill_jump(pc, code, walk.global, walk.page_shift);
+        hart.code.used(id);
     }
     enter(hart, tr, code)
 }
@@ -404,8 +412,13 @@ fn land(hart: &mut Hart, pc: u64) -> Result<(), Trap> {
     Ok(())
 }
 
+/// The mode of the block that the hart would run now.
+fn block_mode(hart: &Hart) -> BlockMode {
+    BlockMode::of(&hart.s).cfi(hart.cfi).counting(hart.counting.armed).recording(ctr::recording(&hart.s))
+}
+
 fn find_or_translate(hart: &mut Hart, tr: &mut Translator, pc: u64, walk: &Walk) -> Result<BlockId, Trap> {
-    let mode = BlockMode::of(&hart.s).cfi(hart.cfi).counting(hart.counting.armed).recording(ctr::recording(&hart.s));
+    let mode = block_mode(hart);
     if let Some(id) = hart.code.find(walk.pa, mode) {
         let Some(second) = hart.code.block(id).second_page else { return Ok(id) };
         // The second page may be mapped elsewhere than when the block was made.
@@ -429,7 +442,7 @@ fn translate_block(hart: &mut Hart, tr: &mut Translator, pc: u64, pa: u64, mode:
     hart.drop_stale_jumps();
     add_page(hart, pa & !0xfff);
     // As far as the block can go.
-    let first = (4096 - (pa & 0xfff) as usize).min(4 * usize::from(hart.options.block_insns));
+    let first = (4096 - (pa & 0xfff) as usize).min(4 * usize::from(translate::MAX_INSNS));
     let mut bytes = hart.vm.ram.read_bytes(pa, first).unwrap_or_default();
     let start = (pa & 0xfff) as u16;
     let source = translate::Source { bytes: &bytes, start, next_page: None, mode };

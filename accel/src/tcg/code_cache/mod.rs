@@ -98,6 +98,9 @@ pub struct CodeCache {
     pub arena: Arena,
     /// By [`word`].
     map: FxHashMap<u64, BlockId>,
+    /// Blocks that were looked up not long ago, by [`recent`]: one access to memory where `map` takes three. No block
+    /// that crosses a page.
+    recent: Box<[Recent]>,
     blocks: Vec<Block>,
     free_blocks: Vec<BlockId>,
     slots: Vec<Slot>,
@@ -116,6 +119,22 @@ pub struct CodeCache {
 /// Key of a block in one word: physical addresses have 56 bits.
 fn word((gpa, mode): (u64, BlockMode)) -> u64 {
     gpa << 8 | u64::from(mode.0)
+}
+
+/// An entry of `CodeCache::recent`; without a block `code` is 0.
+#[derive(Clone, Copy)]
+struct Recent {
+    /// The block's [`word`].
+    key: u64,
+    code: u64,
+}
+
+/// Entries of `CodeCache::recent`.
+const RECENT: usize = 1 << 14;
+
+/// Where in `CodeCache::recent` a block has its place.
+fn recent(key: u64) -> usize {
+    (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize & (RECENT - 1)
 }
 
 /// FNV-like hash of guest code; only compared with hashes of the same place.
@@ -147,6 +166,7 @@ impl CodeCache {
         Ok(Self {
             arena: Arena::new(size)?,
             map: FxHashMap::default(),
+            recent: vec![Recent { key: 0, code: 0 }; RECENT].into_boxed_slice(),
             blocks: Vec::new(),
             free_blocks: Vec::new(),
             slots: Vec::new(),
@@ -162,6 +182,22 @@ impl CodeCache {
 
     pub fn find(&self, gpa: u64, mode: BlockMode) -> Option<BlockId> {
         self.map.get(&word((gpa, mode))).copied()
+    }
+
+    /// Code of the block, if it was [`used`](Self::used) not long ago.
+    pub fn find_recent(&self, gpa: u64, mode: BlockMode) -> Option<u64> {
+        let key = word((gpa, mode));
+        let entry = self.recent[recent(key)];
+        (entry.key == key && entry.code != 0).then_some(entry.code)
+    }
+
+    /// A block was found by its place, and will be again.
+    pub fn used(&mut self, id: BlockId) {
+        let b = &self.blocks[id as usize];
+        if b.second_page.is_none() {
+            let key = word(b.key);
+            self.recent[recent(key)] = Recent { key, code: b.code };
+        }
     }
 
     pub fn block(&self, id: BlockId) -> &Block {
@@ -308,6 +344,10 @@ impl CodeCache {
         let (code, key, second) = (b.code, b.key, b.second_page);
         let mut slot = std::mem::replace(&mut b.slots, NONE);
         self.map.remove(&word(key));
+        let entry = &mut self.recent[recent(word(key))];
+        if entry.key == word(key) {
+            entry.code = 0;
+        }
         for page in [Some(key.0 & !0xfff), second].into_iter().flatten() {
             if let Some(p) = self.pages.get_mut(&page) {
                 p.blocks.retain(|&x| x != id);
@@ -466,7 +506,10 @@ mod tests {
         // The middle one goes: the others stay linked.
         code.kill(sources[1].0);
         assert!(!code.slot_is(sources[1].1[0].slot, PAGE, MODE, 0x10));
+        code.used(target);
+        assert_eq!(code.find_recent(PAGE + 0x10, MODE), Some(code.block(target).code));
         code.kill(target);
+        assert_eq!(code.find_recent(PAGE + 0x10, MODE), None);
         for (_, links) in [&sources[0], &sources[2]] {
             links.iter().for_each(|l| assert_eq!(goes_to(&code, l.patch), l.stub));
         }

@@ -174,6 +174,7 @@ impl Thunks {
             ("lr", self.lr),
             ("sc", self.sc),
             ("eval", self.eval),
+            ("time", self.time),
             ("fp", self.fp),
             ("vector", self.vector),
         ];
