@@ -18,9 +18,9 @@ const SKIP: [u32; 4] = [0x1410_2ff3, 0x004f_8f93, 0x141f_9073, 0x1020_0073];
 /// Holds the address of data; programs do not write it.
 const BASE: u32 = 30;
 
-fn isa() -> IsaConfig {
+fn isa(vlen: u16) -> IsaConfig {
     let isa = IsaConfig::default();
-    IsaConfig { exts: isa.exts.union(&ExtSet::of(&[Ext::V])).closure(), vlen: 256, ..isa }
+    IsaConfig { exts: isa.exts.union(&ExtSet::of(&[Ext::V])).closure(), vlen: vlen.into(), ..isa }
 }
 
 fn vector_rows(isa: &IsaConfig) -> Vec<&'static Row> {
@@ -30,11 +30,13 @@ fn vector_rows(isa: &IsaConfig) -> Vec<&'static Row> {
 /// A configuration, then a random instruction with registers that mostly begin a group.
 fn random_pair(rng: &mut Rng, rows: &[&'static Row]) -> [u32; 2] {
     let (sew, lmul) = (rng.below(4) as u32, rng.below(4) as u32);
+    // Some are fractions of a register.
+    let vlmul = if rng.below(5) == 0 { 5 + lmul % 3 } else { lmul };
     let policy = rng.below(4) as u32;
     let avl = rng.below(32) as u32;
-    let configure = 3 << 30 | (policy << 6 | sew << 3 | lmul) << 20 | avl << 15 | 7 << 12 | 0x57;
+    let configure = 3 << 30 | (policy << 6 | sew << 3 | vlmul) << 20 | avl << 15 | 7 << 12 | 0x57;
     // Bits of a register number that are zero for the first of a group.
-    let low = if rng.below(8) == 0 { 0 } else { (1 << lmul) - 1 };
+    let low = if rng.below(8) == 0 || vlmul > 3 { 0 } else { (1 << lmul) - 1 };
     loop {
         let row = rows[rng.below(rows.len() as u64) as usize];
         let operands = row.operands;
@@ -67,7 +69,7 @@ fn random_program(rng: &mut Rng, m: &Guest, rows: &[&'static Row]) -> Program {
         start.f[r] = rng.corner();
     }
     start.x[BASE as usize] = DATA + 4096 + rng.below(8192);
-    start.v.0[..32 * 32].chunks_mut(8).for_each(|bytes| bytes.copy_from_slice(&rng.corner().to_le_bytes()));
+    start.v.0.chunks_mut(8).for_each(|bytes| bytes.copy_from_slice(&rng.corner().to_le_bytes()));
     start.csr.mstatus |= (1 + rng.below(3)) << 9 | (1 + rng.below(3)) << 13;
     start.csr.vcsr = rng.below(8);
     start.csr.vstart = if rng.below(8) == 0 { rng.below(64) } else { 0 };
@@ -177,7 +179,7 @@ fn float_program(rng: &mut Rng, m: &Guest, rows: &[&'static Row]) -> Program {
         let v = value(rng);
         p.start.f[r] = if rng.below(3) == 0 { v } else { v | 0xffff_ffff << 32 };
     }
-    p.start.v.0[..32 * 32].chunks_mut(8).for_each(|bytes| bytes.copy_from_slice(&value(rng).to_le_bytes()));
+    p.start.v.0.chunks_mut(8).for_each(|bytes| bytes.copy_from_slice(&value(rng).to_le_bytes()));
     p.start.csr.mstatus |= 3 << 9 | 3 << 13;
     p.start.csr.vstart = 0;
     p.start.csr.fcsr = rng.below(5) << 5 | if rng.below(2) == 0 { rng.below(32) } else { 0 };
@@ -194,11 +196,15 @@ fn first_difference(reference: &mut Guest, m: &mut Guest, p: &Program, text: imp
             continue;
         }
         let mut all = vec![format!("first after {n}: {}", text(&p.code[n - 1]))];
-        let wrong = (0..32).filter(|r| a.v.0[r * 32..r * 32 + 32] != b.v.0[r * 32..r * 32 + 32]);
-        all.extend(wrong.map(|r| {
-            let bytes = r * 32..r * 32 + 32;
+        let wrong = (0..a.v.0.len() / 16).filter(|n| a.v.0[n * 16..n * 16 + 16] != b.v.0[n * 16..n * 16 + 16]);
+        all.extend(wrong.map(|n| {
+            let bytes = n * 16..n * 16 + 16;
             let was = &p.start.v.0[bytes.clone()];
-            format!("v{r} {:02x?} for {:02x?}, at first {was:02x?}", &b.v.0[bytes.clone()], &a.v.0[bytes])
+            format!(
+                "bytes {bytes:?} {:02x?} for {:02x?}, at first {was:02x?}",
+                &b.v.0[bytes.clone()],
+                &a.v.0[bytes.clone()]
+            )
         }));
         let (x, y) = (&a.csr, &b.csr);
         all.push(format!("fcsr {:x} for {:x}, vl {} for {}", y.fcsr, x.fcsr, y.vl, x.vl));
@@ -209,9 +215,15 @@ fn first_difference(reference: &mut Guest, m: &mut Guest, p: &Program, text: imp
 }
 
 /// Runs programs on the interpreter and on all other engines.
-fn compare(seeds: u64, only: fn(&Row) -> bool, program: fn(&mut Rng, &Guest, &[&'static Row]) -> Program, least: u64) {
+fn compare(
+    vlen: u16,
+    seeds: u64,
+    only: fn(&Row) -> bool,
+    program: fn(&mut Rng, &Guest, &[&'static Row]) -> Program,
+    least: u64,
+) {
     let (rounds, first) = (number("VIREO_LOCKSTEP_ROUNDS", seeds), number("VIREO_LOCKSTEP_SEED", 1));
-    let isa = isa();
+    let isa = isa(vlen);
     let (rows, decoder) = (vector_rows(&isa), Decoder::new(&isa));
     let rows: Vec<_> = rows.into_iter().filter(|row| only(row)).collect();
     let mut reference = Guest::with_isa(TcgOptions { jit: false, ..TcgOptions::default() }, 1, isa.clone());
@@ -231,7 +243,7 @@ fn compare(seeds: u64, only: fn(&Row) -> bool, program: fn(&mut Rng, &Guest, &[&
             if got != expected || memory != data {
                 let text = |raw: &u32| decoder.decode(*raw).map_or_else(|| "illegal".into(), |insn| disasm(&insn, 0));
                 panic!(
-                    "{name}, seed {seed}: interpreter and generated code differ on\n{}\n{}",
+                    "{name}, VLEN {vlen}, seed {seed}: interpreter and generated code differ on\n{}\n{}",
                     program.code.iter().map(text).collect::<Vec<_>>().join("\n"),
                     first_difference(&mut reference, m, &program, text)
                 );
@@ -245,11 +257,11 @@ fn compare(seeds: u64, only: fn(&Row) -> bool, program: fn(&mut Rng, &Guest, &[&
 #[test]
 fn generated_code_does_what_the_interpreter_does() {
     // Each of about 16 pairs retires once, its handler not counted: else nothing but traps was compared.
-    compare(400, |_| true, random_program, 30);
+    compare(256, 400, |_| true, random_program, 30);
 }
 
 /// In every rounding mode.
 #[test]
 fn floating_point_and_widths_do_what_the_interpreter_does() {
-    compare(400, computes, float_program, 30);
+    [128, 256, 512, 1024].into_iter().for_each(|vlen| compare(vlen, 150, computes, float_program, 30));
 }

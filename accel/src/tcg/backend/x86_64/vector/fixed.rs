@@ -161,8 +161,8 @@ impl Backend {
             let (r, old) = (self.vectors.result(0), self.vectors.result(1));
             if let Kind::Clip { .. } = plan.kind {
                 let to = v_slot(&i.s, i.c.vd(), at / 2);
-                if len == Len::X && active == Active::All {
-                    self.asm.v(VMOVQ_ST, (to, r));
+                if len == Len::X {
+                    self.put_half(to, r, active, sew, old);
                 } else {
                     self.v_put(Len::of(len.bytes() / 2), to, r, active, sew, old);
                 }

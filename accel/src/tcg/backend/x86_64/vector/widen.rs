@@ -8,7 +8,7 @@ use super::super::asm::rows::*;
 use super::super::asm::vex::{Len, Row};
 use super::super::asm::{Alu, Xmm};
 use super::float::Regs;
-use super::lanes::Part;
+use super::lanes::{Active, MOVE, Part};
 use super::*;
 
 #[derive(Debug, Clone, Copy)]
@@ -195,19 +195,22 @@ impl Backend {
                 }
             }
             if matches!(plan.kind, Kind::Narrow { .. }) && len == Len::X {
-                self.put_half(i, to, r, active, old);
+                self.put_half(to, r, active, sew, old);
             } else {
                 self.v_put(put, to, r, active, wide, old);
             }
         }
     }
 
-    /// Eight bytes of elements.
-    fn put_half(&mut self, i: &Insn, to: Mem, r: Xmm, active: lanes::Active, old: Xmm) {
-        match active {
-            lanes::Active::All => self.asm.v(VMOVQ_ST, (to, r)),
-            lanes::Active::By(_) => self.v_put(Len::X, to, r, active, i.s.sew, old),
+    /// The active elements of `r`, as many as fit in eight bytes: the mask may have bits for more.
+    pub(super) fn put_half(&mut self, to: Mem, r: Xmm, active: Active, sew: u8, old: Xmm) {
+        let mut value = r;
+        if let Active::By(k) = active {
+            self.v_load(Len::X, old, to);
+            self.asm.v(MOVE[usize::from(sew)].x().k(k), (old, r));
+            value = old;
         }
+        self.asm.v(VMOVQ_ST, (to, value));
     }
 
     /// `t` = vs2, extended unless it has the wider elements.
