@@ -159,6 +159,8 @@ pub struct TcgConfig {
     pub evict: Option<u32>,
     /// `x-chain=`: link direct jumps between blocks.
     pub chain: bool,
+    /// `x-hot=`: times that a jump goes back before the loop is compiled as a whole; 0: never; `None`: the engine's choice.
+    pub hot: Option<u32>,
     /// `x-jump-cache=`: remember where indirect jumps lead.
     pub jump_cache: bool,
 }
@@ -172,6 +174,7 @@ impl Default for TcgConfig {
             tlb_entries: None,
             evict: None,
             chain: true,
+            hot: None,
             jump_cache: true,
         }
     }

@@ -212,6 +212,7 @@ fn choice(choice: &AccelChoice) -> Choice {
             }
             options.evict = tcg.evict.unwrap_or(options.evict);
             options.chain = tcg.chain;
+            options.hot = tcg.hot.unwrap_or(options.hot);
             options.jump_cache = tcg.jump_cache;
             Choice::Tcg(options)
         }

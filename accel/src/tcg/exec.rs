@@ -12,13 +12,13 @@ use super::mmu::walk::{self, Access, Regime, Walk};
 use super::observe;
 use super::smp::{POLL_CODE, POLL_IRQ, POLL_KICK, POLL_MAIL, POLL_WATCH};
 use super::trap::Trap;
-use super::{backend, cfi, translate, triggers};
+use super::{backend, cfi, region, translate, triggers};
 use crate::{Mode, MpState, SbiCall, VcpuExit};
 
 /// A place to execute from: translated, checked, in RAM or not.
-struct Fetch {
-    walk: Walk,
-    ram: bool,
+pub(super) struct Fetch {
+    pub walk: Walk,
+    pub ram: bool,
 }
 
 /// Blocks that the interpreter keeps: they take no room in the arena that would limit them.
@@ -81,6 +81,8 @@ fn run_loop(hart: &mut Hart, tr: &mut Translator) -> VcpuExit {
             hart.s.x[usize::from(rd)] = v;
         }
         match exit {
+            // First of all, while the code that says so is certain to be there.
+            Exit::Hot => region::promote(hart, tr),
             Exit::Sbi => return VcpuExit::Sbi(sbi_call(hart)),
             Exit::Wfi => wait(hart),
             _ => {}
@@ -384,7 +386,7 @@ fn fetch(hart: &Hart, pc: u64) -> Result<Fetch, Trap> {
 }
 
 /// As [`fetch`], remembered for pages of RAM that may be executed as a whole.
-fn fetch_code(hart: &mut Hart, pc: u64) -> Result<Fetch, Trap> {
+pub(super) fn fetch_code(hart: &mut Hart, pc: u64) -> Result<Fetch, Trap> {
     if let Some(walk) = hart.tlb.find_fetch(pc) {
         return Ok(Fetch { walk, ram: true });
     }
@@ -412,8 +414,8 @@ fn land(hart: &mut Hart, pc: u64) -> Result<(), Trap> {
     Ok(())
 }
 
-/// The mode of the block that the hart would run now.
-fn block_mode(hart: &Hart) -> BlockMode {
+/// What blocks that are entered now depend on.
+pub(super) fn block_mode(hart: &Hart) -> BlockMode {
     BlockMode::of(&hart.s).cfi(hart.cfi).counting(hart.counting.armed).recording(ctr::recording(&hart.s))
 }
 
@@ -445,7 +447,7 @@ fn translate_block(hart: &mut Hart, tr: &mut Translator, pc: u64, pa: u64, mode:
     let first = (4096 - (pa & 0xfff) as usize).min(4 * usize::from(translate::MAX_INSNS));
     let mut bytes = hart.vm.ram.read_bytes(pa, first).unwrap_or_default();
     let start = (pa & 0xfff) as u16;
-    let source = translate::Source { bytes: &bytes, start, next_page: None, mode };
+    let source = translate::Source { bytes: &bytes, start, next_page: None, mode, stops: &[] };
     let limit = hart.options.block_insns;
     let mut second_page = None;
     if translate::translate(&mut tr.builder, &tr.decoder, &source, limit).is_err() {
@@ -457,7 +459,7 @@ fn translate_block(hart: &mut Hart, tr: &mut Translator, pc: u64, pa: u64, mode:
         add_page(hart, second);
         second_page = Some(second);
         // The block is this one instruction: beyond it another page begins.
-        let source = translate::Source { bytes: &bytes, start, next_page: Some(half), mode };
+        let source = translate::Source { bytes: &bytes, start, next_page: Some(half), mode, stops: &[] };
         let done = translate::translate(&mut tr.builder, &tr.decoder, &source, 1);
         debug_assert!(done.is_ok());
         bytes.extend(half.to_le_bytes());
@@ -465,12 +467,22 @@ fn translate_block(hart: &mut Hart, tr: &mut Translator, pc: u64, pa: u64, mode:
     translate::check(&tr.builder.block);
     let len = usize::from(tr.builder.block.end - tr.builder.block.start);
     let hash = hash_code(&bytes[..len]);
-    let mut new =
-        NewBlock { key: (pa, mode), len: len as u16, second_page, hash, code: 0, ir: None, links: Vec::new() };
+    let mut new = NewBlock {
+        key: (pa, mode),
+        from: pa,
+        len: len as u16,
+        second_page,
+        hash,
+        code: 0,
+        ir: None,
+        links: Vec::new(),
+        tier: 1,
+    };
     let mut host_bytes = 0;
     match &mut tr.backend {
         Some(backend) => {
             backend.assume_vectors(hart.vector_word);
+            backend.profile(region::are_made(&hart.options, mode));
             let compiled = backend.compile(&tr.builder.block, &mut hart.code);
             host_bytes = compiled.len();
             new.code = hart.code.arena.push(compiled);
@@ -557,7 +569,7 @@ fn run_from_device(hart: &mut Hart, tr: &mut Translator, pc: u64, pa: u64) -> Ex
     };
     let bytes = low.to_le_bytes();
     let mode = BlockMode::of(&hart.s).cfi(hart.cfi).recording(ctr::recording(&hart.s));
-    let source = translate::Source { bytes: &bytes, start: (pa & 0xfff) as u16, next_page: high, mode };
+    let source = translate::Source { bytes: &bytes, start: (pa & 0xfff) as u16, next_page: high, mode, stops: &[] };
     let done = translate::translate(&mut tr.builder, &tr.decoder, &source, 1);
     debug_assert!(done.is_ok());
     std::mem::swap(&mut tr.builder.block, &mut tr.scratch);

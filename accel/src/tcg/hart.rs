@@ -49,10 +49,12 @@ pub enum Exit {
     Interpret = 7,
     /// As `Resume`, where the run loop would do nothing but look the block up: generated code goes on by the jump cache.
     Jump = 8,
+    /// A jump back in the page of the code, to `s.pc`, was taken often; `hot` names it.
+    Hot = 9,
 }
 
 impl Exit {
-    pub const COUNT: usize = 9;
+    pub const COUNT: usize = 10;
     /// What the statistics call them, by number.
     pub const NAMES: [&str; Self::COUNT] = [
         "",
@@ -65,6 +67,7 @@ impl Exit {
         "interpreter",
         // Generated code goes on by the jump cache.
         "",
+        "hot loop",
     ];
 }
 
@@ -181,6 +184,10 @@ pub struct Hart {
     /// For the operands of instructions.
     pub fp_constants: FpConstants,
     pub fcsr_tables: FcsrTables,
+    /// The counted jump that was taken often.
+    pub hot: HotJump,
+    /// How often counted jumps are still to be taken; some may share one.
+    pub heat: [i32; HEATS],
 
     // The Rust side.
     pub id: u32,
@@ -219,6 +226,21 @@ pub struct Hart {
     pub stats: Stats,
     /// What vector instructions need of the ISA.
     pub vector: VectorUnit,
+}
+
+/// Number of counters of jumps back.
+pub const HEATS: usize = 1024;
+
+/// A jump back that counts how often it is taken.
+#[derive(Debug, Default, Clone, Copy)]
+#[repr(C)]
+pub struct HotJump {
+    /// Address of the code that counts.
+    pub site: u64,
+    /// Bytes of that code.
+    pub len: u32,
+    /// Its counter in `heat`.
+    pub counter: u32,
 }
 
 /// Memory of one hart: the shared side and the side of its thread.

@@ -22,6 +22,7 @@ mod ir;
 pub mod mmu;
 mod observe;
 mod ram;
+mod region;
 mod reservation;
 mod rnmi;
 mod smp;
@@ -49,6 +50,8 @@ pub struct TcgOptions {
     pub jump_cache: bool,
     /// TLB entries in use, a power of two up to 1024.
     pub tlb_entries: usize,
+    /// Times that a jump goes back in a page before the loop is compiled as a region; 0 is never.
+    pub hot: u32,
     /// Drop a block at random about every so many returns to the run loop; 0 is never.
     pub evict: u32,
     /// Write `/tmp/perf-PID.map`, so that `perf report` knows blocks by name.
@@ -79,6 +82,7 @@ impl Default for TcgOptions {
             chain: true,
             jump_cache: true,
             tlb_entries: mmu::tlb::TLB_ENTRIES,
+            hot: region::HOT,
             evict: 0,
             perf_map: false,
             jit_dump: false,

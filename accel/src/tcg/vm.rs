@@ -8,7 +8,7 @@ use super::code_cache::CodeCache;
 use super::context::Selections;
 use super::counters::Counting;
 use super::exec::{self, Translator};
-use super::hart::{Exit, FP_CONSTANTS, FcsrTables, Hart, HartBox, NO_RESERVATION};
+use super::hart::{Exit, FP_CONSTANTS, FcsrTables, HEATS, Hart, HartBox, HotJump, NO_RESERVATION};
 use super::helpers::vector::VectorUnit;
 use super::ir::TEMPS;
 use super::mmu::pmp::Windows;
@@ -175,6 +175,8 @@ impl TcgVcpu {
             temps: [0; TEMPS],
             fp_constants: FP_CONSTANTS,
             fcsr_tables: FcsrTables::default(),
+            hot: HotJump::default(),
+            heat: [options.hot.saturating_sub(1) as i32; HEATS],
             id,
             tlb,
             pmp: Windows::default(),

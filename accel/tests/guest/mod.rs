@@ -49,7 +49,7 @@ pub fn isa_with(exts: &[Ext]) -> IsaConfig {
     IsaConfig { exts: isa.exts.union(&ExtSet::of(exts)).closure(), ..isa }
 }
 
-/// Every way to run, the interpreter included. Without a code generator the last four are the first.
+/// Every way to run, the interpreter included. Without a code generator the last ones are the first.
 pub fn modes() -> Vec<(&'static str, TcgOptions)> {
     let d = TcgOptions::default;
     let everywhere = [
@@ -62,6 +62,9 @@ pub fn modes() -> Vec<(&'static str, TcgOptions)> {
         ("no links", TcgOptions { chain: false, jump_cache: false, ..d() }),
         ("tiny cache", TcgOptions { tb_size: Some(1 << 18), block_insns: 4, ..d() }),
         ("random eviction", TcgOptions { evict: 2, ..d() }),
+        ("loops at once", TcgOptions { hot: 1, ..d() }),
+        ("loops at once, tiny blocks and cache", TcgOptions { hot: 1, tb_size: Some(1 << 18), block_insns: 3, ..d() }),
+        ("loops at once, evicted", TcgOptions { hot: 1, evict: 3, tlb_entries: 1, ..d() }),
     ];
     everywhere.into_iter().chain(generated.into_iter().filter(|_| cfg!(target_arch = "x86_64"))).collect()
 }

@@ -168,6 +168,7 @@ fn parse_one_accel(option: &str, text: &str, kvm: &KvmOptions) -> Result<Vec<Acc
             return Err(o.error(format!("x-tlb-entries={n} must be a power of two from 1 to 1024")));
         }
         let evict = o.number("x-evict", 1..=1_000_000)?;
+        let hot = o.number("x-hot", 0..=1_000_000)?;
         let (chain, jump_cache) = (o.flag("x-chain")?, o.flag("x-jump-cache")?);
         o.unsupported(&["split-wx"])?;
         if o.choice("thread", &[("multi", true), ("single", false)])? == Some(false) {
@@ -185,6 +186,7 @@ fn parse_one_accel(option: &str, text: &str, kvm: &KvmOptions) -> Result<Vec<Acc
                 tcg.jump_cache = jump_cache.unwrap_or(true);
                 tcg.tlb_entries = tlb;
                 tcg.evict = evict;
+                tcg.hot = hot;
             }
         }
     }
@@ -402,9 +404,15 @@ mod tests {
                 ..TcgConfig::default()
             })]
         );
-        let forced =
-            TcgConfig { chain: false, jump_cache: false, tlb_entries: Some(4), evict: Some(9), ..TcgConfig::default() };
-        let text = "tcg,x-chain=off,x-jump-cache=off,x-tlb-entries=4,x-evict=9";
+        let forced = TcgConfig {
+            chain: false,
+            jump_cache: false,
+            tlb_entries: Some(4),
+            evict: Some(9),
+            hot: Some(0),
+            ..TcgConfig::default()
+        };
+        let text = "tcg,x-chain=off,x-jump-cache=off,x-tlb-entries=4,x-evict=9,x-hot=0";
         assert_eq!(accel(text).unwrap(), [AccelChoice::Tcg(forced)]);
         assert_eq!(
             parse_accel(&[], Some("kvm:tcg"), false, None).unwrap(),

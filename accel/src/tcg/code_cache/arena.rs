@@ -149,12 +149,16 @@ impl Arena {
 
     /// Makes the jump whose displacement stands `offset` bytes into the arena go to `target`.
     pub fn patch(&mut self, offset: u32, target: u64) {
-        let value = displacement(self.base() + u64::from(offset), target);
+        self.write(offset, displacement(self.base() + u64::from(offset), target).to_le_bytes());
+    }
+
+    /// Replaces four bytes of code `offset` bytes into the arena.
+    pub fn write(&mut self, offset: u32, bytes: [u8; 4]) {
         let offset = offset as usize;
         assert!(offset + 4 <= self.size, "patch outside the arena");
         self.touched += 4096;
         // SAFETY: inside the writable mapping (checked above); the hart that runs this code is the caller.
-        unsafe { self.write.as_ptr().add(offset).cast::<i32>().write_unaligned(value) };
+        unsafe { self.write.as_ptr().add(offset).cast::<[u8; 4]>().write_unaligned(bytes) };
     }
 }
 

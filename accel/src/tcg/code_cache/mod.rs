@@ -67,7 +67,8 @@ pub struct LinkSite {
 pub struct Block {
     /// Guest physical address of its first byte, and its mode.
     pub key: (u64, BlockMode),
-    /// Bytes of guest code.
+    /// Where the guest code it was made from begins, and its bytes.
+    pub from: u64,
     pub len: u16,
     /// Guest physical page of the part beyond the first page, if the last instruction crosses.
     pub second_page: Option<u64>,
@@ -83,6 +84,8 @@ pub struct Block {
     incoming: SlotId,
     region: u8,
     live: bool,
+    /// 1, or 2 for a region.
+    pub tier: u8,
 }
 
 struct Page {
@@ -114,6 +117,8 @@ pub struct CodeCache {
     pub dead: Vec<u64>,
     pub translated: u64,
     pub evicted: u64,
+    /// Of those translated: regions.
+    pub regions: u64,
 }
 
 /// Key of a block in one word: physical addresses have 56 bits.
@@ -152,12 +157,14 @@ pub fn hash_code(bytes: &[u8]) -> u64 {
 /// A finished translation, ready to be entered.
 pub struct NewBlock {
     pub key: (u64, BlockMode),
+    pub from: u64,
     pub len: u16,
     pub second_page: Option<u64>,
     pub hash: u64,
     pub code: u64,
     pub ir: Option<Arc<IrBlock>>,
     pub links: Vec<LinkSite>,
+    pub tier: u8,
 }
 
 impl CodeCache {
@@ -177,6 +184,7 @@ impl CodeCache {
             dead: Vec::new(),
             translated: 0,
             evicted: 0,
+            regions: 0,
         })
     }
 
@@ -248,13 +256,21 @@ impl CodeCache {
     }
 
     /// Gives back slots of code that was not kept.
-    pub fn free_unused(&mut self, links: &[LinkSite]) {
-        self.free_slots.extend(links.iter().map(|l| l.slot));
+    pub fn free_slots(&mut self, slots: impl Iterator<Item = SlotId>) {
+        self.free_slots.extend(slots);
+    }
+
+    /// Makes the code at `site` that counts, `len` bytes long, a jump behind it.
+    pub fn stop_counting(&mut self, site: u64, len: u32) {
+        // A short jump, two bytes long.
+        let offset = self.arena.offset(site);
+        self.arena.write(offset, [0xeb, len as u8 - 2, 0x90, 0x90]);
     }
 
     /// Enters a block; its page was added before.
     pub fn insert(&mut self, new: NewBlock) -> BlockId {
         self.translated += 1;
+        self.regions += u64::from(new.tier == 2);
         let id = self.free_blocks.pop().unwrap_or(self.blocks.len() as BlockId);
         let mut slots = NONE;
         for l in &new.links {
@@ -265,6 +281,7 @@ impl CodeCache {
         }
         let block = Block {
             key: new.key,
+            from: new.from,
             len: new.len,
             second_page: new.second_page,
             hash: new.hash,
@@ -274,6 +291,7 @@ impl CodeCache {
             incoming: NONE,
             region: self.arena.region() as u8,
             live: true,
+            tier: new.tier,
         };
         match self.blocks.get_mut(id as usize) {
             Some(place) => *place = block,
@@ -436,7 +454,7 @@ impl CodeCache {
         p.announced = announced;
         for id in p.blocks.clone() {
             let b = &self.blocks[id as usize];
-            let (gpa, len) = (b.key.0, usize::from(b.len));
+            let (gpa, len) = (b.from, usize::from(b.len));
             let first = len.min(4096 - (gpa & 0xfff) as usize);
             let mut bytes = read(gpa, first);
             if let (Some(v), Some(second)) = (&mut bytes, b.second_page)
@@ -478,8 +496,17 @@ mod tests {
                 LinkSite { slot, offset, patch: at + 4 * n as u64, stub: at + 64 + 8 * n as u64 }
             })
             .collect();
-        let new =
-            NewBlock { key: (gpa, MODE), len: 4, second_page: None, hash: 0, code: at, ir: None, links: links.clone() };
+        let new = NewBlock {
+            key: (gpa, MODE),
+            from: gpa,
+            tier: 1,
+            len: 4,
+            second_page: None,
+            hash: 0,
+            code: at,
+            ir: None,
+            links: links.clone(),
+        };
         (code.insert(new), links)
     }
 

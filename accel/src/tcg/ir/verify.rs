@@ -58,10 +58,10 @@ pub fn verify(block: &IrBlock) -> Result<(), String> {
     Ok(())
 }
 
-type Operands = ([Option<Val>; 3], [Option<u8>; 4], Option<Dst>);
+pub type Operands = ([Option<Val>; 3], [Option<u8>; 4], Option<Dst>);
 
 /// Integer operands, floating-point registers and integer destination of an operation.
-fn operands(op: &Op) -> Operands {
+pub fn operands(op: &Op) -> Operands {
     let none = [None; 4];
     match *op {
         Op::Insn { .. } | Op::Jump { .. } | Op::FenceStoreLoad | Op::FpCheck { .. } => ([None; 3], none, None),

@@ -69,6 +69,7 @@ pub fn table(h: &Hart) -> String {
     row("instructions retired", h.retired, String::new());
     row("blocks now", h.code.len() as u64, String::new());
     row("blocks translated", translated, format!("{:.1} instructions each", a(s.guest_insns, translated)));
+    row("of them regions", h.code.regions, String::new());
     row("blocks dropped for room", h.code.evicted, String::new());
     row("guest bytes translated", s.guest_bytes, format!("{:.1} a block", a(s.guest_bytes, translated)));
     row("host bytes made", s.host_bytes, format!("{:.1} an instruction", a(s.host_bytes, s.guest_insns)));

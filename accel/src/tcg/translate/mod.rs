@@ -39,6 +39,8 @@ pub struct Source<'a> {
     pub next_page: Option<u16>,
     /// What the translation depends on besides.
     pub mode: BlockMode,
+    /// Offsets in the page at which the block ends: others begin there.
+    pub stops: &'a [u16],
 }
 
 /// Why a block could not be made.
@@ -87,6 +89,9 @@ pub fn translate(b: &mut Builder, decoder: &Decoder, source: &Source, limit: u16
             return Ok(());
         }
         at += usize::from(len);
+        if source.stops.contains(&(source.start + at as u16)) {
+            break;
+        }
         if b.block.insns >= limit {
             match closes_loop(decoder, &source.bytes[at.min(source.bytes.len())..], at) {
                 Some(more) if limit == USUAL_INSNS => limit += more,
@@ -168,7 +173,7 @@ mod tests {
         let mut b = Builder::default();
         let words = (0..n).map(|_| 0x13).chain(end.iter().copied());
         let bytes: Vec<u8> = words.flat_map(u32::to_le_bytes).collect();
-        let source = Source { bytes: &bytes, start: 64, next_page: None, mode: BlockMode(0) };
+        let source = Source { bytes: &bytes, start: 64, next_page: None, mode: BlockMode(0), stops: &[] };
         translate(&mut b, &Decoder::new(&isa), &source, limit).unwrap();
         b.block.insns
     }

@@ -316,6 +316,7 @@ fn conditions() {
         Cc::E => C::e,
         Cc::Ne => C::ne,
         Cc::A => C::a,
+        Cc::S => C::s,
         Cc::P => C::p,
         Cc::Np => C::np,
         Cc::L => C::l,

@@ -103,6 +103,7 @@ impl Backend {
                 self.f_sync();
                 self.load_to(A, addr);
                 self.retire(self.done, self.since);
+                self.leave_region();
                 self.asm.alu_imm(Alu::Cmp, false, POLL, 0);
                 self.asm.jcc(Cc::Ne, self.thunks.poll);
                 self.probe_jump();
@@ -146,6 +147,17 @@ impl Backend {
                 let back = self.asm.base + stub.back as u64;
                 self.asm.jmp(back);
             }
+            StubKind::PollInside { offset, counted } => self.poll_inside(offset, counted),
+            StubKind::Hot { offset, site, len, counter } => {
+                self.f_sync();
+                self.asm.store_imm(4, HOT_COUNTER, i32::from(counter));
+                self.asm.store_imm(4, HOT_LEN, i32::from(len));
+                self.asm.mov_imm(A, site as i64);
+                self.asm.store(8, HOT_SITE, A);
+                self.asm.mov(true, A, PAGE_BASE);
+                self.add_imm(A, offset);
+                self.asm.jmp(self.thunks.hot);
+            }
             StubKind::Slow(op) | StubKind::SlowFrom(op, _) => {
                 if let StubKind::SlowFrom(_, element) = stub.kind {
                     self.vector_start(element);
@@ -176,7 +188,7 @@ impl Backend {
     }
 
     /// Counts the instructions of the block, which is left, with `since` before.
-    fn retire(&mut self, n: u16, since: Since) {
+    pub(super) fn retire(&mut self, n: u16, since: Since) {
         // An instruction alone is a block where it crosses a page, maybe between an LR and an SC.
         let passing = self.smp && since == Since::Entry && self.single;
         if passing {
@@ -203,15 +215,20 @@ impl Backend {
             self.f_sync();
         }
         self.retire(done, since);
+        self.leave_region();
         // Every cycle goes backward somewhere: only there interrupts are looked for.
         if offset <= i64::from(from) {
             self.asm.alu_imm(Alu::Cmp, false, POLL, 0);
             let f = self.asm.jcc_forward(Cc::Ne);
             self.stub(f, StubKind::Poll { offset });
         }
+        let near = around || (0..4094).contains(&offset);
+        if near && self.profile && offset <= i64::from(from) {
+            self.count_jump(offset);
+        }
         // What begins in the last two bytes may be an instruction that crosses into another page. Links cannot lead there,
         // since nothing would see that page being mapped elsewhere; the jump cache can.
-        if around || (0..4094).contains(&offset) {
+        if near {
             if around {
                 let to = self.f_jump_to_head().unwrap_or_else(|| {
                     self.f_sync();
@@ -231,15 +248,21 @@ impl Backend {
         }
     }
 
+    /// Counts a jump back to `offset`, which leaves when it was taken often. The code can be jumped over when it has done
+    /// its duty, see `CodeCache::stop_counting`.
+    fn count_jump(&mut self, offset: i64) {
+        let counter = self.next_counter;
+        self.next_counter = (counter + 1) % HEATS as u16;
+        let site = self.asm.here();
+        self.asm.alu_imm(Alu::Sub, false, heat(counter), 1);
+        let hot = self.asm.jcc_forward(Cc::S);
+        let len = (self.asm.here() - site) as u8;
+        self.stub(hot, StubKind::Hot { offset, site, len, counter });
+    }
+
     /// Goes to the virtual address in RAX by the jump cache.
     fn probe_jump(&mut self) {
         probe_jump(&mut self.asm, self.thunks.lookup);
-    }
-
-    /// Calls a thunk that calls Rust: guest registers are kept, or control does not come back.
-    pub(super) fn call_out(&mut self, thunk: u64) {
-        self.f_forget();
-        self.asm.call(thunk);
     }
 
     fn call(&mut self, helper: Helper, d: Option<Dst>, args: [Val; 3]) {
@@ -351,7 +374,7 @@ impl Backend {
     }
 
     /// Sets the flags for `cond`.
-    fn compare(&mut self, cond: Cond, a: Val, b: Val) -> Cc {
+    pub(super) fn compare(&mut self, cond: Cond, a: Val, b: Val) -> Cc {
         let cc = cc(cond);
         match (self.loc(a), self.loc(b)) {
             (Loc::Mem(m), Loc::Reg(r)) if matches!(cc, Cc::E | Cc::Ne | Cc::L | Cc::B) => {

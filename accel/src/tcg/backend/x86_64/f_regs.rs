@@ -12,7 +12,8 @@ use super::asm::{Alu, Cc, Rm, Xmm};
 use super::emit_mem::upper;
 use super::*;
 use crate::tcg::helpers::softfloat::{Fmt, FpKind};
-use crate::tcg::ir::{FDst, FVal};
+use crate::tcg::ir::{FDst, FVal, Width};
+use crate::tcg::region::Region;
 
 /// The XMM registers for f registers: the first, and how many. Those below are scratch.
 const FIRST: u8 = 4;
@@ -112,6 +113,64 @@ impl Backend {
         if let Some(end) = round {
             self.f_preload(block, end);
         }
+    }
+
+    /// At the entry of a region: chooses registers for all of it, loads them, and returns the state that its nodes find.
+    pub(super) fn f_enter_region(&mut self, region: &Region) -> FState {
+        self.f = FRegs::default();
+        let mut uses = [0u64; 32];
+        let (mut single, mut other, mut written) = (0u32, 0u32, 0u32);
+        region.each(|op, weight| {
+            let writes_single = match op {
+                Op::LoadF { width, .. } => *width == Width::W,
+                Op::Fp { op, .. } => op.fmt == Fmt::S,
+                _ => false,
+            };
+            // Also results of operations that are done by calls.
+            if let Op::Fp { d: FDst::F(r), .. } = op
+                && !writes_single
+            {
+                other |= 1 << r;
+            }
+            accesses(op, |r, access| {
+                uses[usize::from(r)] += weight;
+                match access {
+                    Access::Single => single |= 1 << r,
+                    Access::Write => {
+                        written |= 1 << r;
+                        other |= u32::from(!writes_single) << r;
+                    }
+                    Access::Read => {}
+                }
+            });
+        });
+        let mut order: Vec<u8> = (0..32).filter(|&r| uses[usize::from(r)] != 0).collect();
+        order.sort_by_key(|&r| std::cmp::Reverse(uses[usize::from(r)]));
+        order.truncate(COUNT);
+        for (&r, x) in order.iter().zip(FIRST..) {
+            self.f.map[usize::from(r)] = x;
+        }
+        for r in 0..32 {
+            if let Some(x) = self.f_reg(r) {
+                if (single & !other) >> r & 1 != 0 {
+                    self.check_box(r);
+                }
+                self.f_load(x, r);
+                self.f.now.held |= 1 << r;
+                self.f.now.dirty |= written & 1 << r;
+            }
+        }
+        self.f.now
+    }
+
+    /// On the way to a place that finds `target`.
+    pub(super) fn f_go_on_with(&mut self, target: FState) {
+        let mut unknown = target.boxed & !self.f.now.boxed;
+        while unknown != 0 {
+            self.check_box(unknown.trailing_zeros() as u8);
+            unknown &= unknown - 1;
+        }
+        self.f_become(target);
     }
 
     /// Loads what the loop uses, and says that jumps to the block may come in behind that.

@@ -28,6 +28,7 @@ mod emit_mem;
 mod f_regs;
 #[cfg(test)]
 mod pinned;
+mod region;
 mod regs;
 mod thunks;
 mod vector;
@@ -38,7 +39,7 @@ use asm::{Asm, Mem, Reg};
 
 use crate::tcg::HostSimd;
 use crate::tcg::code_cache::{CodeCache, LinkSite, SlotId};
-use crate::tcg::hart::{Exit, FConst, Hart, HartBox};
+use crate::tcg::hart::{Exit, FConst, HEATS, Hart, HartBox, HotJump};
 use crate::tcg::helpers::vector::shape::VectorUnit;
 use crate::tcg::ir::{Dst, IrBlock, Op, Val};
 use crate::tcg::observe::Mark;
@@ -80,6 +81,14 @@ const fn f_const(c: FConst) -> Mem {
 
 /// Where MXCSR goes for a moment.
 const FP_SCRATCH: Mem = t_slot(0);
+
+const fn heat(counter: u16) -> Mem {
+    field(offset_of!(Hart, heat) + 4 * counter as usize)
+}
+
+const HOT_SITE: Mem = field(offset_of!(Hart, hot) + offset_of!(HotJump, site));
+const HOT_LEN: Mem = field(offset_of!(Hart, hot) + offset_of!(HotJump, len));
+const HOT_COUNTER: Mem = field(offset_of!(Hart, hot) + offset_of!(HotJump, counter));
 const RETIRED: Mem = field(offset_of!(Hart, retired));
 const CUR: Mem = field(offset_of!(Hart, cur));
 const BY_CALL: Mem = field(offset_of!(Hart, by_call));
@@ -241,6 +250,18 @@ enum StubKind {
     Poll {
         offset: i64,
     },
+    /// The same inside a region, of the last `counted` instructions before they are done.
+    PollInside {
+        offset: i64,
+        counted: u8,
+    },
+    /// A jump back to `offset` was taken often; where it counts.
+    Hot {
+        offset: i64,
+        site: u64,
+        len: u8,
+        counter: u16,
+    },
     Slow(Op),
     /// The interpreter performs the instruction.
     Interpret,
@@ -267,6 +288,12 @@ pub struct Backend {
     vectors: Vectors,
     /// There are other harts, against which `reservation` guards.
     smp: bool,
+    /// The region that is compiled, if it is one.
+    region: Option<region::State>,
+    /// Jumps back count how often they are taken.
+    profile: bool,
+    /// Counter of the next one.
+    next_counter: u16,
     /// What is before the current operation.
     since: Since,
     /// The LR that is compiled has to be exact.
@@ -300,6 +327,9 @@ impl Backend {
             features,
             vectors: Vectors::new(unit, features),
             smp,
+            region: None,
+            profile: false,
+            next_counter: 0,
             since: Since::Entry,
             exact: false,
             single: false,
@@ -325,7 +355,7 @@ impl Backend {
         self.generate(block, code, true);
         if self.asm.code.len() > MAX_BLOCK_BYTES {
             // Moving f registers takes most of the room of stubs, of which a block may have many.
-            code.free_unused(&self.links);
+            code.free_slots(self.links.iter().map(|l| l.slot));
             self.generate(block, code, false);
         }
         assert!(self.asm.code.len() <= MAX_BLOCK_BYTES, "a block outgrew its reserve");
@@ -334,16 +364,8 @@ impl Backend {
 
     /// Makes the code of `block`, its f registers in XMM registers if `floats`.
     fn generate(&mut self, block: &IrBlock, code: &mut CodeCache, floats: bool) {
-        self.asm.reset(code.arena.cursor());
-        self.stubs.clear();
-        self.links.clear();
-        self.pending.clear();
-        if let Some(marks) = &mut self.marks {
-            marks.clear();
-        }
-        self.done = 0;
+        self.begin(code);
         self.start = block.start;
-        self.since = Since::Entry;
         self.single = block.insns == 1;
         self.f_begin(block, floats);
         self.vectors.start_block();
@@ -353,6 +375,23 @@ impl Backend {
             self.since = self.since.after(op);
         }
         self.mark(Mark::COLD);
+        self.end(code);
+    }
+
+    fn begin(&mut self, code: &CodeCache) {
+        self.asm.reset(code.arena.cursor());
+        self.stubs.clear();
+        self.links.clear();
+        self.pending.clear();
+        if let Some(marks) = &mut self.marks {
+            marks.clear();
+        }
+        self.done = 0;
+        self.since = Since::Entry;
+    }
+
+    /// The cold parts.
+    fn end(&mut self, code: &mut CodeCache) {
         // The stubs of LR and SC are those of their fast paths.
         (self.exact, self.since) = (false, Since::Reserved);
         // Stubs may ask for stubs.
@@ -394,7 +433,12 @@ impl Backend {
         }
     }
 
-    /// The direct jumps of the block compiled last.
+    /// Whether the blocks compiled from here on count their jumps back.
+    pub fn profile(&mut self, on: bool) {
+        self.profile = on;
+    }
+
+    /// The direct jumps of the block or region compiled last.
     pub fn take_links(&mut self) -> Vec<LinkSite> {
         std::mem::take(&mut self.links)
     }
@@ -416,6 +460,7 @@ impl Backend {
             5 => Exit::Sbi,
             6 => Exit::Wfi,
             7 => Exit::Interpret,
+            9 => Exit::Hot,
             _ => unreachable!("exit reasons come from `Exit`"),
         }
     }

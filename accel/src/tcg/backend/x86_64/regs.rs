@@ -38,6 +38,11 @@ impl RegMap {
         Self(map)
     }
 
+    /// Gives the host register of `out` to `to`.
+    pub fn replace(&mut self, out: u8, to: u8) {
+        self.0[usize::from(to)] = self.0[usize::from(out)].take();
+    }
+
     /// The host register of a guest register.
     pub fn get(&self, x: u8) -> Option<Reg> {
         self.0[usize::from(x)]

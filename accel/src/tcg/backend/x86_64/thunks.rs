@@ -1,5 +1,7 @@
 //! Fixed code at the start of the arena: entry, exit, and the calls out to Rust.
 
+use rustc_hash::FxHashMap;
+
 use super::asm::{Alu, Asm, Cc, Reg, Shift, mem, mem_index};
 use super::regs::{PINS, is_volatile};
 use super::*;
@@ -41,6 +43,13 @@ pub struct Thunks {
     helpers: Vec<u64>,
     /// End of the last.
     end: u64,
+    /// Jumped to with the pc in RAX, after a jump that was taken often.
+    pub hot: u64,
+    /// As `exit`, with all guest registers in memory.
+    exit_bare: u64,
+    onward_bare: u64,
+    /// For each thunk that calls Rust, one for code with another register map, see [`Thunks::bare`].
+    bare: FxHashMap<u64, u64>,
 }
 
 const HELPERS: &[Helper] = &[
@@ -119,14 +128,20 @@ impl Thunks {
         asm.mov_imm(Reg::Rax, Exit::Poll as i64);
 
         let also_to_exit = asm.jmp_forward();
+        t.hot = asm.here();
+        asm.store(8, PC, Reg::Rax);
+        asm.mov_imm(Reg::Rax, Exit::Hot as i64);
+        let hot_to_exit = asm.jmp_forward();
         t.link = asm.here();
         asm.store(4, LINK, Reg::Rax);
         asm.mov_imm(Reg::Rax, Exit::Link as i64);
 
         asm.bind(to_exit);
         asm.bind(also_to_exit);
+        asm.bind(hot_to_exit);
         t.exit = asm.here();
         PINS.iter().for_each(|&(x, r)| asm.store(8, x_slot(x), r));
+        t.exit_bare = asm.here();
         asm.stmxcsr(MXCSR);
         asm.ldmxcsr(HOST_MXCSR);
         asm.alu_imm(Alu::Add, true, Reg::Rsp, 8);
@@ -142,18 +157,23 @@ impl Thunks {
         asm.mov(true, Reg::Rax, PC);
         probe_jump(asm, t.lookup);
 
-        t.load = call(asm, &t, h_load as *const () as u64, 0);
-        t.store = call(asm, &t, h_store as *const () as u64, 0);
-        t.amo = call(asm, &t, h_amo as *const () as u64, 0);
-        t.cas = std::array::from_fn(|width| call(asm, &t, h_cas as *const () as u64, width as i64));
-        t.check_aligned = call(asm, &t, h_check_aligned as *const () as u64, 0);
-        t.lr = call(asm, &t, h_lr as *const () as u64, 0);
-        t.sc = call(asm, &t, h_sc as *const () as u64, 0);
-        t.eval = call(asm, &t, h_eval as *const () as u64, 0);
-        t.time = call(asm, &t, h_time as *const () as u64, 0);
-        t.fp = call(asm, &t, h_fp as *const () as u64, 0);
-        t.vector = call(asm, &t, h_vector as *const () as u64, 0);
-        t.helpers = (0..HELPERS.len()).map(|i| call(asm, &t, h_helper as *const () as u64, i as i64)).collect();
+        // The same with all guest registers in memory.
+        t.onward_bare = asm.here();
+        PINS.iter().for_each(|&(x, r)| asm.mov(true, r, x_slot(x)));
+        asm.jmp(t.onward);
+
+        t.load = call(asm, &mut t, h_load as *const () as u64, 0);
+        t.store = call(asm, &mut t, h_store as *const () as u64, 0);
+        t.amo = call(asm, &mut t, h_amo as *const () as u64, 0);
+        t.cas = std::array::from_fn(|width| call(asm, &mut t, h_cas as *const () as u64, width as i64));
+        t.check_aligned = call(asm, &mut t, h_check_aligned as *const () as u64, 0);
+        t.lr = call(asm, &mut t, h_lr as *const () as u64, 0);
+        t.sc = call(asm, &mut t, h_sc as *const () as u64, 0);
+        t.eval = call(asm, &mut t, h_eval as *const () as u64, 0);
+        t.time = call(asm, &mut t, h_time as *const () as u64, 0);
+        t.fp = call(asm, &mut t, h_fp as *const () as u64, 0);
+        t.vector = call(asm, &mut t, h_vector as *const () as u64, 0);
+        t.helpers = (0..HELPERS.len()).map(|i| call(asm, &mut t, h_helper as *const () as u64, i as i64)).collect();
         t.end = asm.here();
         arena.push(&asm.code);
         t
@@ -186,6 +206,11 @@ impl Thunks {
         all.into_iter().zip(ends).map(|((name, at), end)| (name, at, (end - at) as usize)).collect()
     }
 
+    /// The same as `thunk`, but guest registers are in memory before, and the caller loads them again.
+    pub fn bare(&self, thunk: u64) -> u64 {
+        self.bare[&thunk]
+    }
+
     pub fn helper(&self, h: Helper) -> u64 {
         let i = HELPERS.iter().position(|&x| x == h).expect("every helper has a thunk");
         self.helpers[i]
@@ -194,9 +219,18 @@ impl Thunks {
 
 /// A call to `f(hart, RAX, RDX, RCX, id)` that keeps all guest registers but those in vector registers; leaves the block
 /// if the function set `exit`. MXCSR stays the guest's.
-fn call(asm: &mut Asm, thunks: &Thunks, f: u64, id: i64) -> u64 {
+fn call(asm: &mut Asm, t: &mut Thunks, f: u64, id: i64) -> u64 {
+    let bare = asm.here();
+    call_bare(asm, (t.exit_bare, t.onward_bare), f, id, |_| {});
     let at = asm.here();
     volatile().for_each(|(x, r)| asm.store(8, x_slot(x), r));
+    call_bare(asm, (t.exit, t.onward), f, id, |asm| volatile().for_each(|(x, r)| asm.mov(true, r, x_slot(x))));
+    t.bare.insert(at, bare);
+    at
+}
+
+/// The call itself, `reload` behind it, and the ways out where the function set `exit`.
+fn call_bare(asm: &mut Asm, (exit, onward): (u64, u64), f: u64, id: i64, reload: impl FnOnce(&mut Asm)) {
     asm.mov(true, Reg::Rsi, Reg::Rax);
     asm.lea(true, Reg::Rdi, mem(HART, -BIAS));
     asm.mov_imm(Reg::R8, id);
@@ -204,7 +238,7 @@ fn call(asm: &mut Asm, thunks: &Thunks, f: u64, id: i64) -> u64 {
     asm.alu_imm(Alu::Sub, true, Reg::Rsp, 8);
     asm.call_reg(Reg::Rax);
     asm.alu_imm(Alu::Add, true, Reg::Rsp, 8);
-    volatile().for_each(|(x, r)| asm.mov(true, r, x_slot(x)));
+    reload(asm);
     asm.mov(true, TABLES, TABLES_FIELD);
     asm.alu_imm(Alu::Cmp, false, EXIT, 0);
     let leave = asm.jcc_forward(Cc::Ne);
@@ -213,9 +247,8 @@ fn call(asm: &mut Asm, thunks: &Thunks, f: u64, id: i64) -> u64 {
     asm.mov(false, Reg::Rax, EXIT);
     asm.alu_imm(Alu::Add, true, Reg::Rsp, 8);
     asm.alu_imm(Alu::Cmp, false, Reg::Rax, Exit::Jump as i32);
-    asm.jcc(Cc::E, thunks.onward);
-    asm.jmp(thunks.exit);
-    at
+    asm.jcc(Cc::E, onward);
+    asm.jmp(exit);
 }
 
 /// Goes to the virtual address in RAX by the jump cache.

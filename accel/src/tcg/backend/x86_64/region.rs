@@ -1,0 +1,254 @@
+//! Regions: the code of a loop with a register map of its own.
+//!
+//! A region is entered from blocks, so at its entry and at its exits the registers are where blocks have them. The map
+//! differs from theirs by *swaps*: a host register whose pinned guest register the region uses less than another one
+//! holds that other one inside, and the pinned one lives in memory meanwhile. Pinned registers that stay where they are
+//! cost nothing on the way in and out.
+//!
+//! Calls to Rust know nothing of the map. Before one, all guest registers are written to where Rust finds them (`save`);
+//! after it, those in registers that it may have changed are loaded again (`reload`). Both are written once a region.
+//! If Rust leaves, everything is in place.
+
+use super::asm::{Alu, Asm, Forward};
+use super::f_regs::FState;
+use super::regs::{PINS, RegMap, is_volatile};
+use super::*;
+use crate::tcg::ir::Cond;
+use crate::tcg::region::Region;
+
+/// A host register that holds another guest register inside than outside.
+#[derive(Debug, Clone, Copy)]
+struct Swap {
+    reg: Reg,
+    outside: u8,
+    inside: u8,
+    /// The region may write the one inside.
+    written: bool,
+}
+
+/// The region that is being compiled.
+#[derive(Debug)]
+pub(super) struct State {
+    swaps: Vec<Swap>,
+    /// Starts of nodes, and where their code begins once it does.
+    nodes: Vec<(i64, Option<u64>)>,
+    /// Jumps to nodes that are still to come.
+    waiting: Vec<(i64, Forward)>,
+    /// Routines around calls to Rust.
+    save: u64,
+    reload: u64,
+    /// What each node finds of the f registers.
+    f: FState,
+}
+
+/// The guest registers that count most get host registers, pinned ones their own.
+fn choose(region: &Region) -> (RegMap, Vec<Swap>) {
+    let mut map = RegMap::blocks();
+    let chosen = &region.used[..region.used.len().min(PINS.len())];
+    let mut free = PINS.iter().filter(|(x, _)| !chosen.contains(x));
+    let mut swaps = Vec::new();
+    for &inside in chosen {
+        if map.get(inside).is_some() {
+            continue;
+        }
+        let &(outside, reg) = free.next().expect("no more are chosen than there are registers");
+        map.replace(outside, inside);
+        swaps.push(Swap { reg, outside, inside, written: region.written >> inside & 1 != 0 });
+    }
+    (map, swaps)
+}
+
+impl Backend {
+    /// Makes host code for `region`, to be pushed at the arena's cursor, and the offset of its entry in it. `None` if it
+    /// would be too much.
+    pub fn compile_region(&mut self, region: &Region, code: &mut CodeCache) -> Option<(&[u8], u64)> {
+        self.begin(code);
+        // No jump leads to the start of the code.
+        self.start = u16::MAX;
+        self.cur = u32::from(region.head);
+        let (map, swaps) = choose(region);
+        self.map = map;
+        let nodes = region.nodes.iter().map(|n| (i64::from(n.start), None)).collect();
+        let (save, reload) = self.routines(&swaps);
+        let entry = self.asm.here() - self.asm.base;
+        for s in &swaps {
+            self.asm.store(8, x_slot(s.outside), s.reg);
+            self.asm.mov(true, s.reg, x_slot(s.inside));
+        }
+        self.region = Some(State { swaps, nodes, waiting: Vec::new(), save, reload, f: FState::default() });
+        let f = self.f_enter_region(region);
+        if let Some(state) = &mut self.region {
+            state.f = f;
+        }
+        if region.nodes[0].start != region.head {
+            self.go_inside(i64::from(region.head));
+        }
+        let mut fits = true;
+        for (i, node) in region.nodes.iter().enumerate() {
+            self.node(node, region.nodes.get(i + 1), code);
+            fits &= self.asm.code.len() < MAX_BLOCK_BYTES / 2;
+            if !fits {
+                break;
+            }
+        }
+        if fits {
+            self.end(code);
+        }
+        self.map = RegMap::blocks();
+        let state = self.region.take();
+        if !fits || self.asm.code.len() > MAX_BLOCK_BYTES {
+            code.free_slots(self.pending.drain(..).map(|(slot, ..)| slot));
+            code.free_slots(self.links.drain(..).map(|l| l.slot));
+            return None;
+        }
+        debug_assert!(state.is_some_and(|s| s.waiting.is_empty()), "a jump leads nowhere");
+        Some((&self.asm.code, entry))
+    }
+
+    /// The routines around calls to Rust.
+    fn routines(&mut self, swaps: &[Swap]) -> (u64, u64) {
+        let clean = |x: u8| swaps.iter().any(|s| s.inside == x && !s.written);
+        let mapped: Vec<(u8, Reg)> = (1..32).filter_map(|x| Some((x, self.map.get(x)?))).collect();
+        let save = self.asm.here();
+        for &(x, r) in mapped.iter().filter(|(x, _)| !clean(*x)) {
+            self.asm.store(8, x_slot(x), r);
+        }
+        self.asm.ret();
+        let reload = self.asm.here();
+        for &(x, r) in mapped.iter().filter(|(_, r)| is_volatile(*r)) {
+            self.asm.mov(true, r, x_slot(x));
+        }
+        self.asm.ret();
+        (save, reload)
+    }
+
+    fn node(&mut self, node: &IrBlock, next: Option<&IrBlock>, code: &mut CodeCache) {
+        let (start, here) = (i64::from(node.start), self.asm.here());
+        let Some(state) = &mut self.region else { return };
+        for entry in state.nodes.iter_mut().filter(|(at, _)| *at == start) {
+            entry.1 = Some(here);
+        }
+        for (_, jump) in state.waiting.extract_if(.., |(to, _)| *to == start) {
+            self.asm.bind(jump);
+        }
+        // An LR in the node before is as one in the block before. No instruction here crosses a page.
+        (self.done, self.since, self.single, self.f.now) = (0, Since::Entry, false, state.f);
+        let ops = node.ops.as_slice();
+        for (i, op) in ops.iter().enumerate() {
+            self.exact = self.smp && matches!(op, Op::Lr { .. }) && certainly_loud(&ops[i + 1..]);
+            match *op {
+                Op::BranchIf { cond, a, b, target } if self.is_inside(target.offset) => {
+                    self.branch_inside(cond, a, b, target.offset);
+                }
+                Op::Jump { target } if self.is_inside(target.offset) => {
+                    self.jump_inside(target.offset, next.is_some_and(|n| i64::from(n.start) == target.offset));
+                }
+                _ => self.emit(op, code),
+            }
+            self.since = self.since.after(op);
+        }
+    }
+
+    fn is_inside(&self, offset: i64) -> bool {
+        self.region.as_ref().is_some_and(|s| s.nodes.iter().any(|(at, _)| *at == offset))
+    }
+
+    /// Goes to a node; conditions and counts were looked after.
+    fn go_inside(&mut self, offset: i64) {
+        match self.place_of(offset) {
+            Some(place) => self.asm.jmp(place),
+            None => {
+                let jump = self.asm.jmp_forward();
+                self.wait_for(offset, jump);
+            }
+        }
+    }
+
+    fn place_of(&self, offset: i64) -> Option<u64> {
+        self.region.as_ref()?.nodes.iter().find(|(at, _)| *at == offset)?.1
+    }
+
+    fn wait_for(&mut self, offset: i64, jump: Forward) {
+        self.region.as_mut().expect("a region is compiled").waiting.push((offset, jump));
+    }
+
+    /// Brings the f registers to what nodes find.
+    fn f_to_node(&mut self) {
+        if let Some(State { f, .. }) = self.region {
+            self.f_go_on_with(f);
+        }
+    }
+
+    /// A branch to a node. The instructions up to here are counted on both ways, and where it goes back the poll bits are
+    /// looked at before, so that the way around the loop is one jump.
+    fn branch_inside(&mut self, cond: Cond, a: Val, b: Val, offset: i64) {
+        let from = i64::from(self.cur as u16);
+        self.f_to_node();
+        self.retire(self.done, self.since);
+        self.done = 0;
+        if offset <= from {
+            self.asm.alu_imm(Alu::Cmp, false, POLL, 0);
+            let poll = self.asm.jcc_forward(asm::Cc::Ne);
+            self.stub(poll, StubKind::PollInside { offset: from, counted: 1 });
+        }
+        let cc = self.compare(cond, a, b);
+        match self.place_of(offset) {
+            Some(place) => self.asm.jcc(cc, place),
+            None => {
+                let jump = self.asm.jcc_forward(cc);
+                self.wait_for(offset, jump);
+            }
+        }
+    }
+
+    /// A jump to a node, which may be the `next` one.
+    fn jump_inside(&mut self, offset: i64, next: bool) {
+        let from = i64::from(self.cur as u16);
+        self.f_to_node();
+        self.retire(self.done, self.since);
+        if offset <= from {
+            self.asm.alu_imm(Alu::Cmp, false, POLL, 0);
+            let poll = self.asm.jcc_forward(asm::Cc::Ne);
+            self.stub(poll, StubKind::PollInside { offset, counted: 0 });
+        }
+        if !next {
+            self.go_inside(offset);
+        }
+    }
+
+    /// A poll bit was seen inside: leaves for `offset`, from where `counted` instructions are still to be done.
+    pub(super) fn poll_inside(&mut self, offset: i64, counted: u8) {
+        self.f_sync();
+        if counted != 0 {
+            self.asm.alu_imm(Alu::Sub, true, RETIRED, i32::from(counted));
+        }
+        self.leave_region();
+        self.asm.mov(true, Reg::Rax, PAGE_BASE);
+        self.add_imm(Reg::Rax, offset);
+        self.asm.jmp(self.thunks.poll);
+    }
+
+    /// On the way out of a region: registers go where blocks have them. Flags, RAX and RDX stay.
+    pub(super) fn leave_region(&mut self) {
+        let Some(state) = &self.region else { return };
+        put_back(&mut self.asm, &state.swaps);
+    }
+
+    /// Calls a thunk that calls Rust: guest registers are kept, or control does not come back.
+    pub(super) fn call_out(&mut self, thunk: u64) {
+        self.f_forget();
+        let Some(state) = &self.region else { return self.asm.call(thunk) };
+        self.asm.call(state.save);
+        self.asm.call(self.thunks.bare(thunk));
+        self.asm.call(state.reload);
+    }
+}
+
+fn put_back(asm: &mut Asm, swaps: &[Swap]) {
+    for s in swaps {
+        if s.written {
+            asm.store(8, x_slot(s.inside), s.reg);
+        }
+        asm.mov(true, s.reg, x_slot(s.outside));
+    }
+}

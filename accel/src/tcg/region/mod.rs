@@ -1,0 +1,108 @@
+//! The second tier: loops that run often, compiled as a whole.
+//!
+//! A block is compiled when it is first executed, alone, with a register map that all blocks share. A *region* is the
+//! blocks of a hot loop: those that its jumps and branches reach inside one page and that lead back to its head. It is
+//! entered at its head only, from other blocks as any block is, and left through exits that go on in blocks. In between
+//! it has a register map of its own, with the guest registers the loop uses most in host registers ([`weigh`]).
+//!
+//! | Step | Where |
+//! |---|---|
+//! | Jumps back in blocks count how often they are taken | backend |
+//! | One was taken often: the loop around its target is found | [`form`] |
+//! | Registers are chosen | [`weigh`] |
+//! | Code is made | backend |
+//! | It takes the place of the block at the head | [`promote`] |
+//!
+//! To the code cache a region is a block: found, linked, evicted and dropped as others, and dropped when any byte between
+//! its first and last instruction changes. The blocks it was made of stay for those who enter the loop elsewhere.
+//!
+//! Invariants: a region is precise as a block is. Every operation leaves the guest's registers where its map says, and
+//! they are in place before Rust is called; every way around a loop passes a jump back that looks at the poll bits, so
+//! that interrupts, fences and other harts wait no longer than for blocks; `retired` is brought up to date wherever one
+//! node is left for the next. A region holds nothing over a poll that a fence could make invalid: host addresses live
+//! no longer than one access.
+//!
+//! Not in regions: instructions that leave to Rust or change the mode (the region ends before them), code that counts
+//! or records each instruction (`BlockMode`), instructions that cross the page.
+
+mod form;
+mod promote;
+mod weigh;
+
+use super::hart::BlockMode;
+use super::ir::{IrBlock, Op};
+use super::{TcgOptions, ir};
+
+pub use promote::promote;
+
+/// Jumps back before a loop is compiled as a region, unless told otherwise.
+pub const HOT: u32 = 2048;
+/// Most nodes of a region.
+const MAX_NODES: usize = 24;
+/// Most instructions of a region.
+const MAX_INSNS: usize = 320;
+
+/// A loop, or several around each other, in one page.
+#[derive(Debug)]
+pub struct Region {
+    /// Its parts, each entered at its start only and with side exits as a superblock; by ascending start.
+    pub nodes: Vec<IrBlock>,
+    /// Offset of the node at which the region is entered.
+    pub head: u16,
+    /// Guest registers it uses, those that count most first.
+    pub used: Vec<u8>,
+    /// Guest registers that it may write, a bit each.
+    pub written: u32,
+}
+
+impl Region {
+    /// Whether a node begins at `offset`.
+    pub fn has(&self, offset: i64) -> bool {
+        self.nodes.iter().any(|n| i64::from(n.start) == offset)
+    }
+
+    /// Calls `f` for each operation, with how much it counts.
+    pub fn each(&self, f: impl FnMut(&Op, u64)) {
+        weigh::each(&self.nodes, f);
+    }
+
+    /// The bytes of its code in the page, and what lies between.
+    pub fn span(&self) -> (u16, u16) {
+        let from = self.nodes.iter().map(|n| n.start).min().unwrap_or(self.head);
+        let to = self.nodes.iter().map(|n| n.end).max().unwrap_or(self.head);
+        (from, to)
+    }
+
+    /// Returns what is wrong with it.
+    fn verify(&self) -> Result<(), String> {
+        if !self.has(i64::from(self.head)) {
+            return Err("the head is no node".into());
+        }
+        if self.nodes.windows(2).any(|n| n[0].start >= n[1].start) {
+            return Err("nodes are not in order".into());
+        }
+        for node in &self.nodes {
+            ir::verify::verify(node)?;
+            if node.end > 4096 {
+                return Err(format!("node {:#x} crosses the page", node.start));
+            }
+            if !node.ops.iter().filter_map(target).any(|to| self.has(to)) {
+                return Err(format!("node {:#x} leads nowhere in the region", node.start));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Where a jump or branch leads in its page, or beyond.
+fn target(op: &Op) -> Option<i64> {
+    match op {
+        Op::BranchIf { target, .. } | Op::Jump { target } => Some(target.offset),
+        _ => None,
+    }
+}
+
+/// Whether blocks of `mode` count their jumps back.
+pub fn are_made(options: &TcgOptions, mode: BlockMode) -> bool {
+    options.hot != 0 && options.chain && !mode.is_counting() && !mode.is_recording()
+}

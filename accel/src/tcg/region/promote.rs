@@ -1,0 +1,70 @@
+//! A jump back was taken often: its target becomes the head of a region, if there is a loop around it.
+
+use super::Region;
+use super::form::{Code, form};
+use crate::tcg::backend;
+use crate::tcg::code_cache::{BlockId, NewBlock, hash_code};
+use crate::tcg::exec::{Translator, block_mode, fetch_code};
+use crate::tcg::hart::Hart;
+use crate::tcg::observe::Made;
+
+/// Acts on `hart.hot`; the code that counted is still there. `s.pc` is where the jump leads, and the run loop goes on
+/// from there as after any exit.
+pub fn promote(hart: &mut Hart, tr: &mut Translator) {
+    let hot = hart.hot;
+    hart.heat[hot.counter as usize] = hart.options.hot.saturating_sub(1) as i32;
+    let pc = hart.s.pc;
+    // A fault is taken when the run loop goes on.
+    let Ok(fetch) = fetch_code(hart, pc) else { return };
+    let (pa, mode) = (fetch.walk.pa, block_mode(hart));
+    let head = |hart: &Hart| hart.code.find(pa, mode).filter(|&id| hart.code.block(id).second_page.is_none());
+    // The jump may have led into the middle of its own block so far; it goes on counting.
+    let Some(id) = head(hart) else { return };
+    // Whatever comes of it, it need not be asked for again.
+    hart.code.stop_counting(hot.site, hot.len);
+    if hart.code.block(id).tier == 2 {
+        return;
+    }
+    // Room first: making it may drop blocks.
+    hart.code.reserve(backend::MAX_BLOCK_BYTES);
+    hart.drop_stale_jumps();
+    if let Some(id) = head(hart) {
+        compile(hart, tr, id);
+    }
+}
+
+/// Makes a region of the loop around the block `id`, in the place of which it comes.
+fn compile(hart: &mut Hart, tr: &mut Translator, id: BlockId) {
+    let (Some(backend), key) = (&mut tr.backend, hart.code.block(id).key) else { return };
+    let (page, head) = (key.0 & !0xfff, (key.0 & 0xfff) as u16);
+    let Some(bytes) = hart.vm.ram.read_bytes(page, 4096) else { return };
+    let executed = |at: u16| {
+        let found = hart.code.find(page | u64::from(at), key.1);
+        found.is_some_and(|id| hart.code.block(id).second_page.is_none())
+    };
+    let limit = hart.options.block_insns;
+    let code = Code { bytes: &bytes, mode: key.1, limit, executed: &executed };
+    let Some(region) = form(&mut tr.builder, &tr.decoder, &code, head) else { return };
+    let Some((compiled, entry)) = backend.compile_region(&region, &mut hart.code) else { return };
+    let host_bytes = compiled.len();
+    let address = hart.code.arena.push(compiled);
+    let (code, links) = (address + entry, backend.take_links());
+    show(hart, tr, &region, &bytes, address, host_bytes);
+    let (from, to) = region.span();
+    let hash = hash_code(&bytes[usize::from(from)..usize::from(to)]);
+    hart.code.kill(id);
+    let (from, len) = (page | u64::from(from), to - from);
+    hart.code.insert(NewBlock { key, from, len, second_page: None, hash, code, ir: None, links, tier: 2 });
+    hart.drop_stale_jumps();
+}
+
+/// Tells an observer of the region: the instructions of its head stand for all.
+fn show(hart: &Hart, tr: &Translator, region: &Region, page: &[u8], address: u64, host_bytes: usize) {
+    let (Some(observer), Some(head)) = (&hart.vm.observer, region.nodes.iter().find(|n| n.start == region.head)) else {
+        return;
+    };
+    let bytes = &page[usize::from(head.start)..usize::from(head.end)];
+    let host = hart.code.arena.bytes(address, host_bytes);
+    let (pc, mode) = (hart.s.pc, block_mode(hart));
+    observer.block(&tr.decoder, &Made { hart: hart.id, pc, mode, bytes, ir: head, address, host, marks: &[] });
+}

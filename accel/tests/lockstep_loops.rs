@@ -1,0 +1,213 @@
+//! Random loops: the interpreter of the IR against generated code, in particular regions, which stand for hot loops.
+//!
+//! A program is a nest of counted loops with random arithmetic, memory accesses, atomics and branches in them. Addresses
+//! move on in each round, so that some programs run into the end of memory in the middle of a loop: then the trap, the
+//! registers, memory and the number of retired instructions have to be those of that very round.
+
+mod guest;
+
+use accel::HartState;
+use accel::tcg::TcgOptions;
+use guest::random::{Rng, number};
+use guest::{Asm, Guest, Op, RAM, SIZE, forced_modes};
+
+const DATA: u64 = RAM + (2 << 20);
+const DATA_SIZE: usize = 16 << 10;
+const HANDLER: u64 = RAM + 0x8000;
+
+/// Registers that hold addresses and count rounds: other instructions do not write them.
+const WALK: u8 = 28;
+const BASE: u8 = 29;
+const COUNTS: [u8; 3] = [25, 26, 27];
+
+const ALU: &[Op] = &[
+    Op::Add,
+    Op::Sub,
+    Op::Xor,
+    Op::Or,
+    Op::And,
+    Op::Sll,
+    Op::Srl,
+    Op::Sra,
+    Op::Slt,
+    Op::Sltu,
+    Op::Addw,
+    Op::Subw,
+    Op::Sllw,
+    Op::Sraw,
+    Op::Mul,
+    Op::Mulw,
+    Op::Mulhu,
+    Op::Mulhsu,
+    Op::Div,
+    Op::Remu,
+    Op::Divw,
+    Op::Andn,
+    Op::Rol,
+    Op::Max,
+    Op::Sh2add,
+    Op::AddUw,
+    Op::Bext,
+    Op::CzeroEqz,
+    Op::Clmulh,
+    Op::Xperm4,
+];
+const IMM: &[Op] = &[Op::Addi, Op::Xori, Op::Andi, Op::Ori, Op::Slti, Op::Sltiu, Op::Addiw];
+const LOADS: &[(Op, i32)] =
+    &[(Op::Lb, 1), (Op::Lhu, 2), (Op::Lw, 4), (Op::Ld, 8), (Op::Lbu, 1), (Op::Lwu, 4), (Op::Fld, 8), (Op::Flw, 4)];
+const STORES: &[(Op, i32)] = &[(Op::Sb, 1), (Op::Sh, 2), (Op::Sw, 4), (Op::Sd, 8), (Op::Fsd, 8), (Op::Fsw, 4)];
+const FLOAT: &[Op] = &[Op::FaddD, Op::FsubD, Op::FmulD, Op::FmulS, Op::FaddS, Op::FsgnjnD, Op::FminD];
+const BRANCHES: &[Op] = &[Op::Beq, Op::Bne, Op::Blt, Op::Bge, Op::Bltu, Op::Bgeu];
+
+fn pick<T: Copy>(rng: &mut Rng, list: &[T]) -> T {
+    list[rng.below(list.len() as u64) as usize]
+}
+
+/// A register that programs compute with.
+fn any(rng: &mut Rng) -> u8 {
+    rng.below(25) as u8
+}
+
+fn insn(rng: &mut Rng, a: &mut Asm) {
+    let (rd, rs1, rs2) = (any(rng), any(rng), any(rng));
+    let base = if rng.below(2) == 0 { WALK } else { BASE };
+    match rng.below(20) {
+        0..=6 => {
+            a.r(pick(rng, ALU), rd, rs1, rs2);
+        }
+        7..=9 => {
+            a.i(pick(rng, IMM), rd, rs1, rng.below(4096) as i32 - 2048);
+        }
+        10..=12 => {
+            let (op, size) = pick(rng, LOADS);
+            a.i(op, rd, base, size * (rng.below(32) as i32 - 16) + i32::from(rng.below(8) == 0));
+        }
+        13..=14 => {
+            let (op, size) = pick(rng, STORES);
+            a.s(op, rs2, base, size * (rng.below(32) as i32 - 16) + i32::from(rng.below(8) == 0));
+        }
+        15 => {
+            a.r(pick(rng, FLOAT), rd, rs1, rs2);
+        }
+        16 => {
+            a.amo(pick(rng, &[Op::AmoaddD, Op::AmoxorW, Op::AmomaxuD, Op::AmoswapW]), rd, rs2, BASE, 0);
+        }
+        17 => {
+            a.amo(Op::LrD, rd, 0, BASE, 0).amo(Op::ScD, any(rng), rs2, BASE, 0);
+        }
+        _ => {
+            let over = a.forward(pick(rng, BRANCHES), rs1, rs2);
+            for _ in 0..=rng.below(2) {
+                a.r(pick(rng, ALU), any(rng), rs1, rs2);
+            }
+            a.bind(over);
+        }
+    }
+}
+
+fn body(rng: &mut Rng, a: &mut Asm, depth: usize) {
+    let insns = |rng: &mut Rng, a: &mut Asm| (0..1 + rng.below(5)).for_each(|_| insn(rng, a));
+    insns(rng, a);
+    if depth < COUNTS.len() && rng.below(3) != 0 {
+        let count = COUNTS[depth];
+        a.i(Op::Addi, count, 0, 1 + rng.below(9) as i32);
+        // Now and then the loop is entered in its middle.
+        let middle = (rng.below(4) == 0).then(|| a.forward(Op::Jal, 0, 0));
+        let head = a.here();
+        body(rng, a, depth + 1);
+        if let Some(middle) = middle {
+            a.bind(middle);
+            insns(rng, a);
+        }
+        a.i(Op::Addi, WALK, WALK, 8 * rng.below(9) as i32);
+        // A way out of the loop.
+        let out = (rng.below(3) == 0).then(|| a.forward(pick(rng, BRANCHES), any(rng), any(rng)));
+        a.i(Op::Addi, count, count, -1);
+        match rng.below(3) {
+            0 => {
+                a.b(Op::Bne, count, 0, head);
+            }
+            1 => {
+                a.b(Op::Blt, 0, count, head);
+            }
+            _ => {
+                let end = a.forward(Op::Beq, count, 0);
+                a.j(0, head).bind(end);
+            }
+        }
+        out.into_iter().for_each(|out| {
+            a.bind(out);
+        });
+    }
+    insns(rng, a);
+}
+
+struct Program {
+    code: Vec<u8>,
+    start: HartState,
+    data: Vec<u8>,
+}
+
+fn random_program(rng: &mut Rng, m: &Guest) -> Program {
+    // Anywhere in the page, some across its end.
+    let mut a = Asm::at(RAM + 0x1_0000 + rng.below(4096) / 2 * 2);
+    let mut start = m.supervisor(0, a.base);
+    a.i(Op::Addi, COUNTS[0], 0, 1 + rng.below(12) as i32);
+    let head = a.here();
+    body(rng, &mut a, 1);
+    a.i(Op::Addi, WALK, WALK, 16);
+    a.i(Op::Addi, COUNTS[0], COUNTS[0], -1);
+    a.b(Op::Bne, COUNTS[0], 0, head);
+    a.ecall();
+    for r in 1..32 {
+        (start.x[r], start.f[r]) = (rng.corner(), rng.corner());
+    }
+    let data = DATA + 4096 + 8 * rng.below(1024);
+    start.x[usize::from(BASE)] = data + if rng.below(16) == 0 { rng.below(8) } else { 0 };
+    start.x[usize::from(WALK)] = if rng.below(3) == 0 { RAM + SIZE as u64 - 8 * rng.below(256) } else { data };
+    let fs = if rng.below(8) == 0 { rng.below(3) } else { 3 };
+    start.csr.mstatus |= fs << 13 | u64::from(fs == 3) << 63;
+    start.csr.medeleg = 0xb3ff;
+    start.csr.stvec = HANDLER;
+    let data = (0..DATA_SIZE / 8).flat_map(|_| rng.corner().to_le_bytes()).collect();
+    Program { code: a.code, start, data }
+}
+
+fn run(m: &mut Guest, p: &Program) -> (HartState, Vec<u8>, Vec<u8>) {
+    let end = RAM + SIZE as u64 - 4096;
+    m.write(DATA, &p.data);
+    m.write(end, &p.data[..4096]);
+    m.write(HANDLER, &0x73u32.to_le_bytes());
+    m.write(p.start.pc, &p.code);
+    let state = m.run(&p.start);
+    (state, m.read(DATA, DATA_SIZE), m.read(end, 4096))
+}
+
+/// `VIREO_LOCKSTEP_ROUNDS` programs, 1,500 unless told, from the seed `VIREO_LOCKSTEP_SEED` on.
+#[test]
+fn loops_in_regions_do_what_the_interpreter_does() {
+    let (rounds, first) = (number("VIREO_LOCKSTEP_ROUNDS", 1_500), number("VIREO_LOCKSTEP_SEED", 1));
+    let isa = arch::model::find("max").expect("a model that the program has").config();
+    let mut reference = Guest::with_isa(TcgOptions { jit: false, ..TcgOptions::default() }, 1, isa.clone());
+    let modes = forced_modes().into_iter().filter(|(_, o)| o.hot == 1 || *o == TcgOptions::default());
+    let mut others: Vec<_> =
+        modes.map(|(name, options)| (name, Guest::with_isa(options.clone(), 1, isa.clone()), options.hot)).collect();
+    // Two harts: LR and SC are done otherwise.
+    let at_once = TcgOptions { hot: 1, ..TcgOptions::default() };
+    others.push(("loops at once, of two harts", Guest::with_isa(at_once, 2, isa.clone()), 1));
+    let mut trapped = 0;
+    for seed in first..first + rounds {
+        let mut rng = Rng(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let program = random_program(&mut rng, &reference);
+        let expected = run(&mut reference, &program);
+        trapped += u64::from(expected.0.csr.scause != 0);
+        for (name, m, _) in &mut others {
+            let got = run(m, &program);
+            assert!(got.0.csr == expected.0.csr, "{name}, seed {seed}: {:?}\n{:?}", got.0.csr, expected.0.csr);
+            let state = |s: &HartState| (s.pc, s.x, s.f);
+            assert_eq!(state(&got.0), state(&expected.0), "{name}, seed {seed}");
+            assert!(got.1 == expected.1 && got.2 == expected.2, "{name}, seed {seed}: memory differs");
+        }
+    }
+    assert!(trapped > rounds / 16 && trapped < rounds / 2, "{trapped} of {rounds} programs trap");
+}
