@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use super::semihost;
 use super::softfloat::{self, FpOp, Rm};
 use arch::csr::{SSTATUS, hgatp, mstatus, satp};
+use arch::ext::Ext;
 
 use crate::tcg::csr::ctr as ctr_registers;
 use crate::tcg::csr::{CsrEffect, CsrOp, Denied, fp, status};
@@ -130,7 +131,7 @@ fn csr(hart: &mut Hart, code: u64, src: u64, raw: u32) -> u64 {
     };
     let n = (code & 0xfff) as u16;
     let write = code >> 16 & 1 != 0;
-    if n == SSTATUS && !hart.s.virt && hart.s.mode != Mode::User {
+    if n == SSTATUS && !hart.s.virt && hart.s.mode != Mode::User && hart.vm.isa.has(Ext::S) {
         return supervisor_status(hart, op, src, write, raw);
     }
     let floating = (1..=3).contains(&n);

@@ -45,6 +45,11 @@ impl Builder {
         Self { four_byte: !isa.has(Ext::Zca), isa: isa.clone(), ..Self::default() }
     }
 
+    /// Whether the hart has CSR `n`.
+    pub fn has_csr(&self, n: u16) -> bool {
+        arch::csr::by_number(n).is_some_and(|row| row.available(&self.isa))
+    }
+
     /// What generated code does for CSR `n` in the block's mode, see [`csr::inline`].
     pub fn inline_csr(&self, n: u16, write: bool) -> Option<csr::Inline> {
         csr::inline(&self.isa, self.mode.privilege(), self.mode.virt(), n, write)

@@ -9,7 +9,8 @@ use crate::tcg::ir::{Builder, FDst, FVal, Op, Width, fp_check, x};
 
 pub(super) fn lower(b: &mut Builder, i: &Insn) -> bool {
     if let Some((kind, write)) = super::zicsr::kind(i)
-        && matches!(i.imm as u16 & 0xfff, FFLAGS | FRM | FCSR)
+        && let number @ (FFLAGS | FRM | FCSR) = i.imm as u16 & 0xfff
+        && b.has_csr(number)
     {
         csr(b, i, kind, write);
         return true;
