@@ -80,6 +80,7 @@ pub const NO_RESERVATION: u64 = u64::MAX;
 pub struct FpConstants([[u64; 2]; 9]);
 
 /// Numbers of [`FP_CONSTANTS`]. What is for singles leaves the upper half of 64 bits alone where it is a mask.
+#[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "for generated code, which this host has not"))]
 #[derive(Debug, Clone, Copy)]
 #[repr(u8)]
 pub enum FConst {

@@ -221,6 +221,7 @@ impl Drop for TcgVcpu {
     fn drop(&mut self) {
         let h = self.hart();
         tracing::debug!(target: "stats", "hart {} ends{}", h.id, stats::table(h));
+        tracing::debug!(target: "stats", hart = h.id, "hart ends: exits {};", h.stats.exits());
         if let Some(observer) = &h.vm.observer {
             observer.flush();
         }

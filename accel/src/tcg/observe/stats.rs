@@ -48,6 +48,16 @@ impl Stats {
         self.guest_bytes += guest_bytes as u64;
         self.host_bytes += host_bytes as u64;
     }
+
+    /// What made the hart leave generated code or call out of it, for programs: words `KIND=COUNT`, as every engine
+    /// writes them.
+    pub fn exits(&self) -> String {
+        let Self { lookups, links, polls, traps, slow_accesses, mmio, csr, fence_i, .. } = self;
+        format!(
+            "lookups={lookups} links={links} polls={polls} traps={traps} \
+             slow_accesses={slow_accesses} mmio={mmio} csr={csr} fence_i={fence_i}"
+        )
+    }
 }
 
 /// What this thread has had of the processor: other load does not count.

@@ -43,6 +43,7 @@ const MAX_NODES: usize = 24;
 const MAX_INSNS: usize = 320;
 
 /// A loop, or several around each other, in one page.
+#[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "for generated code, which this host has not"))]
 #[derive(Debug)]
 pub struct Region {
     /// Its parts, each entered at its start only and with side exits as a superblock; by ascending start.
@@ -62,6 +63,7 @@ impl Region {
     }
 
     /// Calls `f` for each operation, with how much it counts.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "for generated code, which this host has not"))]
     pub fn each(&self, f: impl FnMut(&Op, u64)) {
         weigh::each(&self.nodes, f);
     }
