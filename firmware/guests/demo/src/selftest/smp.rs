@@ -139,6 +139,7 @@ fn sleep_deep(_: usize) -> usize {
     let me = hart::this();
     me.online.store(false, Ordering::Release);
     me.job.store(0, Ordering::Release);
+    READY.store(1, Ordering::Release);
     let ret = sbi::call(sbi::HSM, 3, [0x8000_0000, harts::entry_address(), core::ptr::from_ref(me) as usize, 0, 0]);
     // Only a refusal comes here.
     me.online.store(true, Ordering::Release);
@@ -147,7 +148,10 @@ fn sleep_deep(_: usize) -> usize {
 
 fn suspend_deep() -> Outcome {
     let other = another()?;
+    READY.store(0, Ordering::Release);
     other.start(sleep_deep, 0);
+    // KVM calls a hart suspended that is in WFI, as this one is until the IPI of the job reaches it.
+    ensure!(harts::spin_until(|| READY.load(Ordering::Acquire) == 1), "it did not start");
     ensure!(harts::spin_until(|| sbi::hart_status(other.id).value != 0), "hart {} did not suspend", other.id);
     sbi::send_ipi(1, other.id);
     ensure!(harts::spin_until(|| other.online.load(Ordering::Acquire)), "an IPI did not wake it");
