@@ -8,9 +8,9 @@ use std::sync::atomic::Ordering;
 
 use super::semihost;
 use super::softfloat::{self, FpOp, Rm};
-use arch::csr::{SSTATUS, hgatp, mstatus, satp};
-use arch::ext::Ext;
+use arch::csr::{hgatp, mstatus, satp};
 
+use crate::RemoteFence;
 use crate::tcg::csr::ctr as ctr_registers;
 use crate::tcg::csr::{CsrEffect, CsrOp, Denied, fp, status};
 use crate::tcg::hart::{Exit, Hart, NO_RESERVATION};
@@ -20,7 +20,6 @@ use crate::tcg::mmu::tlb::Space;
 use crate::tcg::smp::POLL_CODE;
 use crate::tcg::trap::{self, Trap};
 use crate::tcg::{ctr, rnmi};
-use crate::{Mode, RemoteFence};
 
 /// Bits of an ASID and of a VMID.
 const ASID: u64 = satp::ASID >> satp::ASID_SHIFT;
@@ -30,6 +29,7 @@ const VMID: u64 = hgatp::VMID >> hgatp::VMID_SHIFT;
 pub fn call(hart: &mut Hart, helper: Helper, a: u64, b: u64, c: u64) -> u64 {
     match helper {
         Helper::Csr => return csr(hart, a, b, c as u32),
+        Helper::Status => return supervisor_status(hart, a, b, c as u32),
         Helper::Ecall => ecall(hart),
         Helper::Ebreak if semihost::call(hart) => {}
         Helper::Ebreak => {
@@ -120,20 +120,20 @@ pub fn fp(hart: &mut Hart, op: FpOp, rm: Option<Rm>, a: u64, b: u64, c: u64) -> 
     r
 }
 
-/// `code` = CSR number, kind << 12, writes << 16.
-fn csr(hart: &mut Hart, code: u64, src: u64, raw: u32) -> u64 {
-    hart.stats.csr += 1;
-    hart.tell_time();
+/// CSR number, what the instruction does, and whether it writes; `code` is of [`csr_code`](crate::tcg::ir::csr_code).
+fn decode_csr(code: u64) -> (u16, CsrOp, bool) {
     let op = match code >> 12 & 3 {
         0 => CsrOp::Rw,
         1 => CsrOp::Rs,
         _ => CsrOp::Rc,
     };
-    let n = (code & 0xfff) as u16;
-    let write = code >> 16 & 1 != 0;
-    if n == SSTATUS && !hart.s.virt && hart.s.mode != Mode::User && hart.vm.isa.has(Ext::S) {
-        return supervisor_status(hart, op, src, write, raw);
-    }
+    ((code & 0xfff) as u16, op, code >> 16 & 1 != 0)
+}
+
+fn csr(hart: &mut Hart, code: u64, src: u64, raw: u32) -> u64 {
+    hart.stats.csr += 1;
+    hart.tell_time();
+    let (n, op, write) = decode_csr(code);
     let floating = (1..=3).contains(&n);
     if floating {
         hart.sync_fflags();
@@ -206,7 +206,9 @@ fn is_of_the_moment(n: u16) -> bool {
 }
 
 /// A CSR instruction on `sstatus`, which the mode allows: what kernels do around everything.
-fn supervisor_status(hart: &mut Hart, op: CsrOp, src: u64, write: bool, raw: u32) -> u64 {
+fn supervisor_status(hart: &mut Hart, code: u64, src: u64, raw: u32) -> u64 {
+    hart.stats.csr += 1;
+    let (_, op, write) = decode_csr(code);
     let (old, effect) = status::change_sstatus(&mut hart.s, &hart.vm.isa, op, src, write);
     if effect.contains(CsrEffect::MODE) {
         hart.update_fp();

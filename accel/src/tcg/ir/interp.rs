@@ -176,7 +176,7 @@ fn step(h: &mut Hart, ops: &[Op], i: usize, done: u32) -> Option<Exit> {
         }
         Op::Status { d, kind, write, src, raw } => {
             let (code, src) = (csr_code(kind, write, raw), get(h, src));
-            let v = system::call(h, Helper::Csr, code as u64, src, u64::from(raw));
+            let v = system::call(h, Helper::Status, code as u64, src, u64::from(raw));
             put_unless_left(h, d, v);
         }
         Op::Call { helper, d, args } => {

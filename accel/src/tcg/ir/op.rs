@@ -332,6 +332,8 @@ ops! {
 pub enum Helper {
     /// `csr | kind << 12 | write << 16`, source value -> old value. Kind: 0 rw, 1 rs, 2 rc.
     Csr,
+    /// The same for `sstatus` in M- and HS-mode of a hart that has it: nothing can deny it.
+    Status,
     Ecall,
     Ebreak,
     Mret,

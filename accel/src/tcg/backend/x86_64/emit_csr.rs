@@ -134,15 +134,15 @@ impl Backend {
 
     /// The call that stands in for an operation.
     pub(super) fn csr_slow(&mut self, op: &Op) {
-        let (d, kind, write, src, raw) = match *op {
-            Op::ReadGated { d, raw, .. } => (Some(d), CsrOp::Rs, false, Val::C(0), raw),
-            Op::Status { d, kind, write, src, raw } => (d, kind, write, src, raw),
+        let (helper, d, kind, write, src, raw) = match *op {
+            Op::ReadGated { d, raw, .. } => (Helper::Csr, Some(d), CsrOp::Rs, false, Val::C(0), raw),
+            Op::Status { d, kind, write, src, raw } => (Helper::Status, d, kind, write, src, raw),
             _ => unreachable!("an operation that may be a call"),
         };
         self.load_to(D, src);
         self.asm.mov_imm(A, csr_code(kind, write, raw));
         self.asm.mov_imm(C, i64::from(raw));
-        let thunk = self.thunks.helper(Helper::Csr);
+        let thunk = self.thunks.helper(helper);
         self.call_out(thunk);
         if let Some(d) = d {
             self.finish(d, A);

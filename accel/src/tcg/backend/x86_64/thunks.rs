@@ -54,6 +54,7 @@ pub struct Thunks {
 
 const HELPERS: &[Helper] = &[
     Helper::Csr,
+    Helper::Status,
     Helper::Ecall,
     Helper::Ebreak,
     Helper::Mret,
