@@ -23,6 +23,7 @@ mod asm_tests;
 mod emit;
 mod emit_csr;
 mod emit_fcsr;
+mod emit_flow;
 mod emit_fp;
 mod emit_mem;
 mod f_regs;

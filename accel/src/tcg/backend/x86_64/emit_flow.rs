@@ -1,0 +1,162 @@
+//! How control leaves a block: jumps and links, the count of its instructions, and the stubs behind it.
+
+use super::asm::{Alu, Cc, Forward, Reg};
+use super::thunks::probe_jump;
+use super::*;
+use crate::tcg::ir::Helper;
+
+const A: Reg = Reg::Rax;
+const D: Reg = Reg::Rdx;
+
+impl Backend {
+    pub(super) fn stub(&mut self, from: Forward, kind: StubKind) {
+        let back = self.asm.code.len();
+        let f = self.f.now;
+        self.stubs.push(Stub { from, back, cur: self.cur, f, after: f, kind });
+    }
+
+    /// The stubs of `op`, emitted last, come back behind the whole operation.
+    pub(super) fn land_stubs(&mut self, op: &Op) {
+        let end = self.asm.code.len();
+        for stub in self.stubs.iter_mut().rev() {
+            if stub.cur != self.cur {
+                break;
+            }
+            if matches!(stub.kind, StubKind::Slow(o) | StubKind::SlowFrom(o, _) | StubKind::Partial(o, _) if o == *op) {
+                (stub.back, stub.after) = (end, self.f.now);
+            }
+        }
+    }
+
+    pub(super) fn emit_stub(&mut self, stub: Stub, code: &mut CodeCache) {
+        self.asm.bind(stub.from);
+        (self.cur, self.f.now) = (stub.cur, stub.f);
+        match stub.kind {
+            StubKind::Taken { offset, from, done, since } => self.jump(offset, from, done, since, code),
+            StubKind::Poll { offset } => {
+                self.f_sync();
+                self.asm.mov(true, A, PAGE_BASE);
+                self.add_imm(A, offset);
+                self.asm.jmp(self.thunks.poll);
+            }
+            StubKind::Partial(op, word) => {
+                self.vector_partial(&op, word);
+                self.f_become(stub.after);
+                self.asm.jmp(self.asm.base + stub.back as u64);
+            }
+            StubKind::PollInside { offset, counted } => self.poll_inside(offset, counted),
+            StubKind::Hot { offset, site, len, counter } => {
+                self.f_sync();
+                self.asm.store_imm(4, HOT_COUNTER, i32::from(counter));
+                self.asm.store_imm(4, HOT_LEN, i32::from(len));
+                self.asm.mov_imm(A, site as i64);
+                self.asm.store(8, HOT_SITE, A);
+                self.asm.mov(true, A, PAGE_BASE);
+                self.add_imm(A, offset);
+                self.asm.jmp(self.thunks.hot);
+            }
+            StubKind::Slow(op) | StubKind::SlowFrom(op, _) => {
+                if let StubKind::SlowFrom(_, element) = stub.kind {
+                    self.vector_start(element);
+                }
+                self.set_cur();
+                self.f_forget();
+                self.slow(&op);
+                self.f_become(stub.after);
+                self.asm.jmp(self.asm.base + stub.back as u64);
+            }
+            StubKind::Interpret => {
+                self.set_cur();
+                let thunk = self.thunks.helper(Helper::Interpret);
+                self.call_out(thunk);
+            }
+            StubKind::Nan { x, double, product } => {
+                self.canonical_nan(x, double, product);
+                self.asm.jmp(self.asm.base + stub.back as u64);
+            }
+        }
+    }
+
+    /// Tells Rust which instruction calls.
+    pub(super) fn set_cur(&mut self) {
+        self.asm.store_imm(4, CUR, self.cur as i32);
+    }
+
+    /// Counts the instructions of the block, which is left, with `since` before.
+    pub(super) fn retire(&mut self, n: u16, since: Since) {
+        // An instruction alone is a block where it crosses a page, maybe between an LR and an SC.
+        let passing = self.smp && since == Since::Entry && self.single;
+        if passing {
+            self.asm.mov(true, D, RETIRED);
+        }
+        self.asm.alu_imm(Alu::Add, true, RETIRED, i32::from(n));
+        if passing {
+            self.asm.alu(Alu::Cmp, true, D, RES_LEFT);
+            let elsewhere = self.asm.jcc_forward(Cc::Ne);
+            self.asm.alu_imm(Alu::Add, true, D, 1);
+            self.asm.store(8, RES_LEFT, D);
+            self.asm.bind(elsewhere);
+        }
+        if self.smp && since == Since::Reserved {
+            self.asm.mov(true, D, RETIRED);
+            self.asm.store(8, RES_LEFT, D);
+        }
+    }
+
+    /// Leaves the block for `offset` in its page (or beyond), after `done` instructions, from `from`.
+    pub(super) fn jump(&mut self, offset: i64, from: u16, done: u16, since: Since, code: &mut CodeCache) {
+        let around = offset == i64::from(self.start);
+        if !around {
+            self.f_sync();
+        }
+        self.retire(done, since);
+        self.leave_region();
+        // Every cycle goes backward somewhere: only there interrupts are looked for.
+        if offset <= i64::from(from) {
+            self.asm.alu_imm(Alu::Cmp, false, POLL, 0);
+            let f = self.asm.jcc_forward(Cc::Ne);
+            self.stub(f, StubKind::Poll { offset });
+        }
+        let near = around || (0..4094).contains(&offset);
+        if near && self.profile && offset <= i64::from(from) {
+            self.count_jump(offset);
+        }
+        // What begins in the last two bytes may be an instruction that crosses into another page. Links cannot lead there,
+        // since nothing would see that page being mapped elsewhere; the jump cache can.
+        if near {
+            if around {
+                let to = self.f_jump_to_head().unwrap_or_else(|| {
+                    self.f_sync();
+                    self.asm.base
+                });
+                self.asm.jmp(to);
+                return;
+            }
+            let slot = code.new_slot();
+            self.asm.jmp(self.asm.base);
+            let patch = self.asm.here() - 4;
+            self.pending.push((slot, offset as u16, patch));
+        } else {
+            self.asm.mov(true, A, PAGE_BASE);
+            self.add_imm(A, offset);
+            self.probe_jump();
+        }
+    }
+
+    /// Counts a jump back to `offset`, which leaves when it was taken often. The code can be jumped over when it has done
+    /// its duty, see `CodeCache::stop_counting`.
+    fn count_jump(&mut self, offset: i64) {
+        let counter = self.next_counter;
+        self.next_counter = (counter + 1) % HEATS as u16;
+        let site = self.asm.here();
+        self.asm.alu_imm(Alu::Sub, false, heat(counter), 1);
+        let hot = self.asm.jcc_forward(Cc::S);
+        let len = (self.asm.here() - site) as u8;
+        self.stub(hot, StubKind::Hot { offset, site, len, counter });
+    }
+
+    /// Goes to the virtual address in RAX by the jump cache.
+    pub(super) fn probe_jump(&mut self) {
+        probe_jump(&mut self.asm, self.thunks.lookup);
+    }
+}
