@@ -7,14 +7,12 @@ use accel::HartState;
 use accel::tcg::{HostSimd, TcgOptions};
 use arch::isa::{Decoder, Insn, Op, disasm, rows};
 use guest::random::{Rng, number};
-use guest::{Guest, RAM, forced_modes, word};
+use guest::{Guest, RAM, SKIP, forced_modes, word};
 
 const DATA: u64 = RAM + (2 << 20);
 const DATA_SIZE: usize = 8 << 10;
 const HANDLER: u64 = RAM + 0x8000;
 const ECALL: u32 = 0x73;
-/// What traps lead to: `csrr x31, sepc; addi x31, x31, 4; csrw sepc, x31; sret`.
-const SKIP: [u32; 4] = [0x1410_2ff3, 0x004f_8f93, 0x141f_9073, 0x1020_0073];
 /// Counts rounds; where data are.
 const COUNTER: u8 = 29;
 const BASE: u8 = 30;

@@ -1,23 +1,21 @@
-//! Vector instructions at every SEW and LMUL, at lengths of nothing, one, a part and everything, with and without masks
-//! and now and then from the middle on: the interpreter of the IR against generated code, with `vtype` known in the
-//! block and guessed, and with less and less of the host's vector extensions.
+//! Vector instructions at every SEW and LMUL, at lengths of nothing, one, a part and everything, with and without masks:
+//! the interpreter of the IR against generated code, with `vtype` known in the block and guessed, and with less and less
+//! of the host's vector extensions. Programs begin at element 0; `lockstep_vectors` also begins in the middle.
 
 mod guest;
 
 use accel::HartState;
 use accel::tcg::TcgOptions;
-use arch::ext::{Ext, ExtSet, IsaConfig};
+use arch::ext::{Ext, IsaConfig};
 use arch::isa::{Decoder, Row, disasm, rows};
-use guest::random::{Rng, number};
-use guest::{Guest, RAM, simd_modes};
+use guest::random::{Rng, number, vector_insn};
+use guest::{Guest, RAM, SKIP, isa_with, simd_modes};
 
 const DATA: u64 = RAM + (2 << 20);
 const DATA_SIZE: usize = 16 << 10;
 const HANDLER: u64 = RAM + 0x8000;
 const CODE: u64 = RAM + 0x1_0000;
 const ECALL: u32 = 0x73;
-/// What traps lead to: `csrr x31, sepc; addi x31, x31, 4; csrw sepc, x31; sret`.
-const SKIP: [u32; 4] = [0x1410_2ff3, 0x004f_8f93, 0x141f_9073, 0x1020_0073];
 /// Holds the address of data; programs do not write it.
 const BASE: u32 = 30;
 /// Holds AVL; likewise.
@@ -25,8 +23,7 @@ const AVL: u32 = 29;
 const INSNS: usize = 320;
 
 fn isa(vlen: u32) -> IsaConfig {
-    let isa = IsaConfig::default();
-    IsaConfig { exts: isa.exts.union(&ExtSet::of(&[Ext::V])).closure(), vlen, ..isa }
+    IsaConfig { vlen, ..isa_with(&[Ext::V]) }
 }
 
 /// `vsetvli x0, x29, vtype`.
@@ -37,20 +34,7 @@ fn configure(vtype: u32) -> u32 {
 /// A random instruction with registers that begin a group at this LMUL.
 fn random_insn(rng: &mut Rng, rows: &[&'static Row], lmul: u32) -> u32 {
     let low = if lmul < 4 && rng.below(16) != 0 { (1 << lmul) - 1 } else { 0 };
-    loop {
-        let row = rows[rng.below(rows.len() as u64) as usize];
-        let operands = row.operands;
-        let mut cleared = low << 7;
-        cleared |= if operands.contains("vs2") { low << 20 } else { 0 };
-        cleared |= if operands.contains("vs1") { low << 15 } else { 0 };
-        let mut raw = row.pattern.bits | rng.next() as u32 & !row.pattern.mask & !cleared;
-        if operands.contains("(rs1)") {
-            raw = raw & !(31 << 15) | BASE << 15;
-        }
-        if !operands.starts_with("rd") || !matches!(raw >> 7 & 31, AVL | BASE) {
-            return raw;
-        }
-    }
+    vector_insn(rng, rows, low, BASE, &[AVL, BASE])
 }
 
 struct Program {

@@ -6,15 +6,13 @@ use accel::HartState;
 use accel::tcg::TcgOptions;
 use arch::ext::{Ext, ExtSet, IsaConfig};
 use arch::isa::{Decoder, Row, disasm, rows};
-use guest::random::{Rng, number};
-use guest::{Guest, RAM, forced_modes, simd_modes};
+use guest::random::{Rng, number, vector_insn};
+use guest::{Guest, RAM, SKIP, forced_modes, simd_modes};
 
 const DATA: u64 = RAM + (2 << 20);
 const DATA_SIZE: usize = 64 << 10;
 const HANDLER: u64 = RAM + 0x8000;
 const ECALL: u32 = 0x73;
-/// What traps lead to: `csrr x31, sepc; addi x31, x31, 4; csrw sepc, x31; sret`.
-const SKIP: [u32; 4] = [0x1410_2ff3, 0x004f_8f93, 0x141f_9073, 0x1020_0073];
 /// Holds the address of data; programs do not write it.
 const BASE: u32 = 30;
 
@@ -37,21 +35,7 @@ fn random_pair(rng: &mut Rng, rows: &[&'static Row]) -> [u32; 2] {
     let configure = 3 << 30 | (policy << 6 | sew << 3 | vlmul) << 20 | avl << 15 | 7 << 12 | 0x57;
     // Bits of a register number that are zero for the first of a group.
     let low = if rng.below(8) == 0 || vlmul > 3 { 0 } else { (1 << lmul) - 1 };
-    loop {
-        let row = rows[rng.below(rows.len() as u64) as usize];
-        let operands = row.operands;
-        let mut cleared = low << 7;
-        cleared |= if operands.contains("vs2") { low << 20 } else { 0 };
-        cleared |= if operands.contains("vs1") { low << 15 } else { 0 };
-        let mut raw = row.pattern.bits | rng.next() as u32 & !row.pattern.mask & !cleared;
-        if operands.contains("(rs1)") {
-            // Most indices and strides lead out of RAM: those instructions trap.
-            raw = raw & !(31 << 15) | BASE << 15;
-        }
-        if !operands.starts_with("rd") || raw >> 7 & 31 != BASE {
-            return [configure, raw];
-        }
-    }
+    [configure, vector_insn(rng, rows, low, BASE, &[BASE])]
 }
 
 struct Program {

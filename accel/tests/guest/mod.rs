@@ -30,6 +30,9 @@ pub const END: u64 = 0x10_0000;
 /// Reads as 16 bits of code, `nop`: a device to execute from.
 pub const ROM: u64 = 0x20_0000;
 
+/// What traps lead to: `csrr x31, sepc; addi x31, x31, 4; csrw sepc, x31; sret`.
+pub const SKIP: [u32; 4] = [0x1410_2ff3, 0x004f_8f93, 0x141f_9073, 0x1020_0073];
+
 /// Cause of an illegal instruction.
 pub const ILLEGAL: u64 = 2;
 
