@@ -9,6 +9,25 @@
 //! | `sleep` | own hart waits | whoever sets `poll` notifies | notified after `poll` was set, under its lock |
 //!
 //! Lock order: `mail` before `sleep`; no lock is held while guest code runs.
+//!
+//! # Safepoints, and why there are no epochs
+//!
+//! A *safepoint* is a place where a hart looks at `poll`: a jump back, an indirect jump, xRET, and every return to the run
+//! loop. What others ask of a hart happens there and nowhere else, so that between two safepoints generated code may
+//! rely on what it has looked up: a host address out of the TLB, the mode, that a page is not code. It must not carry
+//! such a thing over a safepoint without looking again.
+//!
+//! | Who asks | What | Answered, so that the asker may go on |
+//! |---|---|---|
+//! | `remote_fence` | forget translations or code | `mail.done` has reached the fence's number |
+//! | `announce_code` | ask again before stores to a page | `code_seen` has reached `code_seq` |
+//! | `withdraw_writes` | the same, for dirty logging | likewise |
+//!
+//! A hart that is not in the guest (`in_guest`) needs no answer: it polls before its next instruction. So no hart waits for
+//! one that sleeps, is paused or waits itself, and `remote_fence` cannot deadlock.
+//!
+//! Memory that one hart frees is never memory that another may stand in: code caches and TLBs belong to one hart, their
+//! owner changes them at its own safepoints, and RAM is unmapped by nobody. That is what epochs would be for.
 
 use std::cell::Cell;
 use std::num::NonZeroU64;
