@@ -15,6 +15,7 @@ pub mod session;
 pub mod stats;
 
 mod args;
+mod cpu_clock;
 mod host;
 #[cfg(test)]
 mod testing;

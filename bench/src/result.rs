@@ -122,12 +122,20 @@ pub struct Sample {
     pub host_ns: u64,
     /// By the guest's clock.
     pub guest_ns: u64,
+    /// CPU time of all the process's threads, where the host says; there was none before results said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_ns: Option<u64>,
 }
 
 impl Sample {
     /// Nanoseconds a unit by the host's clock.
     pub fn per_unit(&self) -> f64 {
         self.host_ns as f64 / self.n as f64
+    }
+
+    /// Nanoseconds of CPU time a unit.
+    pub fn cpu_per_unit(&self) -> Option<f64> {
+        Some(self.cpu_ns? as f64 / self.n as f64)
     }
 
     /// Whether the clocks agree: within 3 % and the 2 ms that the console may take.
@@ -158,13 +166,27 @@ impl Outcome {
         if self.failed.is_some() { Vec::new() } else { self.samples.iter().map(Sample::per_unit).collect() }
     }
 
+    /// CPU times a unit in nanoseconds, in the order of runs; none of a failed benchmark.
+    pub fn cpu_times(&self) -> Vec<f64> {
+        if self.failed.is_some() { Vec::new() } else { self.samples.iter().filter_map(Sample::cpu_per_unit).collect() }
+    }
+
     /// This outcome's times over the other's, run by run.
     pub fn ratios_to(&self, other: &Self) -> Vec<f64> {
+        self.paired(other, |s| Some(s.per_unit()))
+    }
+
+    /// The same of CPU times.
+    pub fn cpu_ratios_to(&self, other: &Self) -> Vec<f64> {
+        self.paired(other, Sample::cpu_per_unit)
+    }
+
+    fn paired(&self, other: &Self, time: impl Fn(&Sample) -> Option<f64>) -> Vec<f64> {
         if self.failed.is_some() || other.failed.is_some() {
             return Vec::new();
         }
         let of = |run| other.samples.iter().find(|s: &&Sample| s.run == run);
-        let pairs = self.samples.iter().filter_map(|s| Some((s.per_unit(), of(s.run)?.per_unit())));
+        let pairs = self.samples.iter().filter_map(|s| Some((time(s)?, time(of(s.run)?)?)));
         crate::stats::ratios(pairs)
     }
 }
@@ -289,7 +311,7 @@ mod tests {
 
     #[test]
     fn clocks() {
-        let sample = |host_ns, guest_ns| Sample { run: 0, n: 1, host_ns, guest_ns };
+        let sample = |host_ns, guest_ns| Sample { run: 0, n: 1, host_ns, guest_ns, cpu_ns: None };
         assert!(sample(100_000_000, 103_000_000).clocks_agree());
         assert!(!sample(100_000_000, 106_000_000).clocks_agree());
         assert!(!sample(100_000_000, 50_000_000).clocks_agree());

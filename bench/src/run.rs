@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
 use crate::BenchError;
+use crate::cpu_clock::CpuClock;
 use crate::engine::{Board, Engine, Family};
 use crate::protocol::{self, GuestInfo, Name, Record};
 
@@ -54,6 +55,8 @@ pub struct Round {
     /// Units of this round and of those before it.
     pub total: u64,
     pub host: Duration,
+    /// Of all the process's threads meanwhile, where the host says.
+    pub cpu: Option<Duration>,
     pub guest_ticks: u64,
 }
 
@@ -61,22 +64,25 @@ pub struct Round {
 struct Line {
     begin: Instant,
     end: Instant,
+    /// CPU time of the process when its last byte came.
+    cpu: Option<Duration>,
     text: String,
 }
 
 /// Reads the console; a thread's body. The clock is read behind every read, so a line's times are those of the chunks
 /// that its ends came in.
-fn listen(mut console: impl Read, lines: &Sender<Line>) {
+fn listen(mut console: impl Read, clock: Option<CpuClock>, lines: &Sender<Line>) {
     // Whoever is late here measures wrong. Only the superuser may do this, and nothing depends on it.
     let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), -10);
     let mut chunk = [0; 4096];
     let (mut text, mut begin) = (Vec::new(), None);
     while let Ok(count @ 1..) = console.read(&mut chunk) {
         let now = Instant::now();
+        let cpu = clock.and_then(CpuClock::now);
         for &byte in &chunk[..count] {
             if byte == b'\n' {
                 let line = String::from_utf8_lossy(&text).trim_end_matches('\r').to_owned();
-                let line = Line { begin: begin.take().unwrap_or(now), end: now, text: line };
+                let line = Line { begin: begin.take().unwrap_or(now), end: now, cpu, text: line };
                 text.clear();
                 if lines.send(line).is_err() {
                     return;
@@ -190,7 +196,8 @@ pub fn run(job: &Job) -> Result<Option<Outcome>, BenchError> {
     let (sender, lines) = channel();
     let console = child.stdout.take().expect("it is piped");
     // Ends with the console, or, if another process holds that open, with the next line after `lines` is gone.
-    std::thread::spawn(move || listen(console, &sender));
+    let clock = CpuClock::of(child.id());
+    std::thread::spawn(move || listen(console, clock, &sender));
     let errors = Errors::of(child.stderr.take().expect("it is piped"));
     let pid = child.id();
     let mut child = Running(Some(child));
@@ -273,8 +280,8 @@ enum Heard {
 struct Follower<'a> {
     job: &'a Job<'a>,
     started: Instant,
-    /// The round that is under way, with its begin.
-    open: Option<(Name, Instant)>,
+    /// The round that is under way, with its begin and the CPU time then.
+    open: Option<(Name, Instant, Option<Duration>)>,
     /// The last lines that were no records.
     tail: Vec<String>,
     done: bool,
@@ -295,7 +302,7 @@ impl Follower<'_> {
                 }
                 Err(RecvTimeoutError::Disconnected) => return Heard::End,
                 Err(RecvTimeoutError::Timeout) if last.elapsed() >= self.job.silence => {
-                    let during = self.open.as_ref().map(|(name, _)| format!(" in {name}")).unwrap_or_default();
+                    let during = self.open.as_ref().map(|(name, ..)| format!(" in {name}")).unwrap_or_default();
                     outcome.broken = Some(format!("said nothing for {} s{during}", self.job.silence.as_secs()));
                     return Heard::Silence;
                 }
@@ -333,18 +340,19 @@ impl Follower<'_> {
             Record::Bench { name, unit, axis, what } => outcome.descriptions.push((name, [unit, axis, what])),
             Record::Begin(name) => {
                 (self.job.watch)(&name.to_string());
-                self.open = Some((name, line.end));
+                self.open = Some((name, line.end, line.cpu));
             }
             Record::End { name, n, total, ticks, wrong } => match self.open.take() {
                 _ if wrong.is_some() => outcome.failed.push((name, wrong.unwrap_or_default())),
-                Some((begun, at)) if begun == name => {
+                Some((begun, at, used)) if begun == name => {
                     let host = line.begin - at;
+                    let cpu = line.cpu.zip(used).map(|(now, then)| now.saturating_sub(then));
                     let timebase = outcome.guest.as_ref().map_or(1, |g| g.timebase);
                     // A clock that ran backwards tells any number.
                     let guest = Duration::try_from_secs_f64(ticks as f64 / timebase as f64).unwrap_or(Duration::MAX);
                     match host * 2 < guest {
                         true => outcome.missed.push(name),
-                        false => outcome.rounds.push(Round { name, n, total, host, guest_ticks: ticks }),
+                        false => outcome.rounds.push(Round { name, n, total, host, cpu, guest_ticks: ticks }),
                     }
                 }
                 _ => {

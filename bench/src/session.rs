@@ -262,7 +262,8 @@ fn take(report: &mut Report, engine: &str, suite: &str, run: Option<usize>, outc
     let Some(run) = run else { return };
     for round in &outcome.rounds {
         let guest_ns = (u128::from(round.guest_ticks) * 1_000_000_000 / u128::from(timebase)) as u64;
-        let sample = Sample { run, n: round.n, host_ns: round.host.as_nanos() as u64, guest_ns };
+        let cpu_ns = round.cpu.map(|cpu| cpu.as_nanos() as u64);
+        let sample = Sample { run, n: round.n, host_ns: round.host.as_nanos() as u64, guest_ns, cpu_ns };
         result(report, &round.name, engine).samples.push(sample);
     }
     for name in &outcome.missed {
@@ -283,7 +284,7 @@ fn take(report: &mut Report, engine: &str, suite: &str, run: Option<usize>, outc
             let benchmark = entry(report, &name);
             (benchmark.unit, benchmark.what) = ("start".to_owned(), what.to_owned());
             let ns = time.as_nanos() as u64;
-            result(report, &name, engine).samples.push(Sample { run, n: 1, host_ns: ns, guest_ns: ns });
+            result(report, &name, engine).samples.push(Sample { run, n: 1, host_ns: ns, guest_ns: ns, cpu_ns: None });
         }
     }
     // A curve is described once, and its points are what has results.

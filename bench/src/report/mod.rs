@@ -4,5 +4,6 @@ pub mod compare;
 pub mod html;
 pub mod table;
 
+mod cost;
 mod svg;
 mod units;

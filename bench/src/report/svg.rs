@@ -34,13 +34,15 @@ pub fn ratio_rows(rows: &[Row], title: &str) -> String {
     let marks = || rows.iter().flat_map(|r| &r.marks);
     let low = marks().map(|m| m.low).fold(0.5, f64::min).max(1e-3);
     let high = marks().map(|m| m.high).fold(2.0, f64::max).min(1e3);
-    let (from, to) = (low.log2().floor(), high.log2().ceil());
+    // Lines stand at powers so far apart that they are few, counted from 1, which always has one.
+    let span = high.log2().ceil() - low.log2().floor();
+    let step = (span / 8.0).ceil().max(1.0);
+    let (from, to) = ((low.log2() / step).floor() * step, (high.log2() / step).ceil() * step);
     let x = |v: f64| LABEL + (v.log2().clamp(from, to) - from) / (to - from) * (WIDTH - LABEL - 60.0);
     let series = rows.iter().map(|r| r.marks.len()).max().unwrap_or(1).max(1) as f64;
     let thickness = (ROW - 6.0) / series;
     let height = 24.0 + rows.len() as f64 * ROW + 8.0;
     let mut s = open(WIDTH, height, title);
-    let step = (((to - from) / 8.0).ceil() as i32).max(1);
     for power in (from as i32..=to as i32).step_by(step as usize) {
         let value = f64::from(power).exp2();
         let at = x(value);
@@ -243,6 +245,16 @@ mod tests {
         assert!((log.ticks(3)[1] - 10.0).abs() < 1e-9);
         assert_eq!(Span::of([5.0].into_iter(), false).part(5.0), 0.5);
         assert_eq!(Span::of(std::iter::empty(), true).part(1.0), 0.0);
+    }
+
+    #[test]
+    fn every_axis_has_a_line_at_one() {
+        for (low, high) in [(0.9, 1.1), (0.3, 9.0), (0.4, 300.0), (0.04, 999.0), (0.001, 2.0)] {
+            let marks = [low, high].map(|v| Mark { series: 0, value: v, low: v, high: v }).into();
+            let svg = ratio_rows(&[Row { label: "row".into(), marks }], "title");
+            assert_eq!(svg.matches("class='axis'").count(), 1, "{low} to {high}: {svg}");
+            assert!(svg.matches("class='grid'").count() <= 9, "{low} to {high}: {svg}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use comfy_table::{Cell, CellAlignment, Table};
 
+use super::cost;
 use super::units::{digits, point, scale};
 use crate::result::{Benchmark, Outcome, Report};
 use crate::stats;
@@ -21,6 +22,8 @@ pub fn text(report: &Report) -> String {
     for suite in report.suites() {
         text += &suite_table(report, suite);
     }
+    text += &cost::cpu_time(report);
+    text += &cost::scaling(report);
     text += &exits(report);
     text += &summary(report);
     text += &remarks(report);
@@ -113,7 +116,7 @@ pub fn trimmed(text: &str) -> String {
     text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
 }
 
-fn label(b: &Benchmark) -> String {
+pub fn label(b: &Benchmark) -> String {
     match b.name.point {
         Some(p) => format!("{} {}", b.name.benchmark, point(p)),
         None => b.name.benchmark.clone(),
