@@ -166,8 +166,12 @@ fn misaligned_accesses_show_the_distance() {
         ] {
             for distance in 1..size {
                 let insn = if load { word(op, 12, 8, 0, 0x10) } else { word(op, 0, 8, 12, 0x10) };
-                let (mut s, mut st) = world(&g, |a| drop(a.word(insn)));
-                s.x[8] = NEXT - distance - 0x10;
+                // The base is made just before, so that it may be in a host register alone.
+                let (mut s, mut st) = world(&g, |a| {
+                    a.word(word(Addi, 8, 8, 0, 0x20));
+                    a.word(insn);
+                });
+                s.x[8] = NEXT - distance - 0x30;
                 let kept = if load { 0x7fff } else { 0x01f0_707f };
                 let shown = |distance: u64| u64::from(insn & kept) | distance << 15;
                 let cause = if load { 21 } else { 23 };

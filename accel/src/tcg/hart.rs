@@ -310,16 +310,7 @@ impl Hart {
     fn transformed(&self, t: &trap::Trap) -> u64 {
         let Some(raw) = exec::encoding(self, self.cur_pc()) else { return 0 };
         let Some(insn) = self.vm.decoder.decode(raw) else { return 0 };
-        let address = self.s.x[usize::from(insn.rs1)].wrapping_add(tinst::displacement(&insn, raw));
-        let mask = match insn.op {
-            op if tinst::is_execute_load(op) => PointerMask::default(),
-            op if tinst::is_hypervisor_access(op) => PointerMask::of_guest_access(&self.s),
-            _ => self.mask,
-        };
-        let address = mask.apply(address);
-        // Only an access that crosses a page faults elsewhere than where it begins.
-        let offset = t.tval.wrapping_sub(address);
-        tinst::transform(&insn, raw, if offset < 16 { offset } else { 0 })
+        tinst::transform(&insn, raw, t.offset)
     }
 
     /// Takes a trap or an interrupt at `pc`.

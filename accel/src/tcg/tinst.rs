@@ -8,9 +8,9 @@ use arch::isa::{Insn, Op};
 
 /// The transformation of `insn`, whose encoding is `raw`; zero where none is defined. `offset` is how far the
 /// address that faulted lies behind the one that was accessed.
-pub fn transform(insn: &Insn, raw: u32, offset: u64) -> u64 {
+pub fn transform(insn: &Insn, raw: u32, offset: u8) -> u64 {
     const RS1: u32 = 31 << 15;
-    let place = (offset as u32 & 31) << 15;
+    let place = (u32::from(offset) & 31) << 15;
     let transformed = match insn.op {
         Op::Lb | Op::Lbu | Op::Lh | Op::Lhu | Op::Lw | Op::Lwu | Op::Ld | Op::Flh | Op::Flw | Op::Fld => {
             insn.op.row().pattern.bits | u32::from(insn.rd) << 7 | place
@@ -32,14 +32,10 @@ fn is_atomic(op: Op, raw: u32) -> bool {
 }
 
 /// HLV, HLVX and HSV. Their minor opcode also has the shadow stack instructions.
-pub fn is_hypervisor_access(op: Op) -> bool {
+fn is_hypervisor_access(op: Op) -> bool {
     use Op::*;
-    matches!(op, HlvB | HlvBu | HlvH | HlvHu | HlvW | HlvWu | HlvD | HsvB | HsvH | HsvW | HsvD) || is_execute_load(op)
-}
-
-/// HLVX.
-pub fn is_execute_load(op: Op) -> bool {
-    matches!(op, Op::HlvxHu | Op::HlvxWu)
+    matches!(op, HlvB | HlvBu | HlvH | HlvHu | HlvW | HlvWu | HlvD | HlvxHu | HlvxWu)
+        || matches!(op, HsvB | HsvH | HsvW | HsvD)
 }
 
 /// The immediate that a transformable instruction adds to rs1 for its address.
@@ -52,7 +48,7 @@ mod tests {
     use super::*;
     use arch::isa::Decoder;
 
-    fn of(raw: u32, offset: u64) -> u64 {
+    fn of(raw: u32, offset: u8) -> u64 {
         let isa = arch::model::parse("max").unwrap();
         transform(&Decoder::new(&isa).decode(raw).unwrap(), raw, offset)
     }

@@ -33,6 +33,8 @@ pub struct Trap {
     pub gva: bool,
     /// `tval` is zero and no address, though others with this cause have one.
     pub no_address: bool,
+    /// Of an access that crosses a page and faults in the second: bytes from its start to there.
+    pub offset: u8,
     /// Who takes an interrupt that was selected; `cause` is then as that mode sees it. Exceptions go by delegation.
     pub target: Option<Target>,
 }
@@ -40,7 +42,7 @@ pub struct Trap {
 impl Trap {
     /// `cause` as in `mcause`.
     pub const fn new(cause: u64, tval: u64) -> Self {
-        Self { cause, tval, tval2: 0, tinst: 0, gva: false, no_address: false, target: None }
+        Self { cause, tval, tval2: 0, tinst: 0, gva: false, no_address: false, offset: 0, target: None }
     }
 
     pub const fn of(cause: Exception, tval: u64) -> Self {

@@ -120,7 +120,6 @@ impl Hart {
         self.check_access(self.mask.apply(va), len, Touch::Load)?;
         if va & 0xfff > 4096 - len {
             // Both pages are translated before anything is read; each byte then stands on its own.
-            // Each byte stands on its own.
             let (first, low, high) = self.crossing(va, len, Access::Load)?;
             return Ok(bytes_of(low, first) | bytes_of(high, len - first) << (8 * first));
         }
@@ -199,7 +198,8 @@ impl Hart {
         let first = 4096 - (va & 0xfff);
         let parts = [(va, first), (va.wrapping_add(first), len - first)];
         for (part, len) in parts {
-            if !self.is_ram(part, len, access)? {
+            let behind = part.wrapping_sub(va) as u8;
+            if !self.is_ram(part, len, access).map_err(|t| Trap { offset: behind, ..t })? {
                 // Only RAM can be met by parts. The exception is that of the whole access.
                 return Err(access.misaligned(self.mask.apply(va)));
             }

@@ -129,7 +129,9 @@ impl Hart {
         let mut hosts = [std::ptr::null_mut(); 2];
         for dry in [true, false] {
             for (host, (part, len)) in hosts.iter_mut().zip(parts) {
-                *host = match self.guest_place(part, len, access, exec, dry)? {
+                let behind = part.wrapping_sub(va) as u8;
+                let place = self.guest_place(part, len, access, exec, dry);
+                *host = match place.map_err(|t| Trap { offset: behind, ..t })? {
                     Place::Ram(host) => host,
                     Place::Device(_) => return Err(access.misaligned(va)),
                 };
