@@ -59,6 +59,7 @@ const NO_PROGRAMS: &[(&str, &str)] = &[
     ("lockstep_loops", JIT),
     ("lockstep_vector_shapes", JIT),
     ("lockstep_vectors", JIT),
+    ("loops", JIT),
     ("machine_traps", STATE),
     ("pmp", STATE),
     ("pointer_masking", STATE),

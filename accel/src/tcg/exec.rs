@@ -419,6 +419,39 @@ pub(super) fn block_mode(hart: &Hart) -> BlockMode {
     BlockMode::of(&hart.s).cfi(hart.cfi).counting(hart.counting.armed).recording(ctr::recording(&hart.s))
 }
 
+/// An access of a loop that is in another page than the last time.
+pub(super) struct LoopAccess {
+    /// Offset of the loop in its page.
+    pub start: u64,
+    pub va: u64,
+    /// Its entry among the recent pages.
+    pub slot: usize,
+    /// In bytes.
+    pub width: u64,
+    pub store: bool,
+}
+
+/// The loops of this hart have changed pages a number of times, that of `access` last. If that was too often, a load
+/// gets more than a page to be in; where that is no help, the loop is translated anew, without recent pages.
+pub(super) fn look_at_loop(hart: &mut Hart, access: &LoopAccess) {
+    if !hart.page_changes.too_many(hart.retired) {
+        return;
+    }
+    if !access.store
+        && let Some(range) = hart.mapped_alike(access.va)
+        && hart.tlb.widen_recent(access.slot, access.width, &range)
+    {
+        return;
+    }
+    let Ok(f) = fetch(hart, hart.page_base.wrapping_add(access.start)) else { return };
+    if let Some(id) = hart.code.find(f.walk.pa, block_mode(hart)) {
+        hart.code.scatter(id);
+        hart.drop_stale_jumps();
+        // The loop itself is left where it goes back.
+        hart.poll_interrupts();
+    }
+}
+
 fn find_or_translate(hart: &mut Hart, tr: &mut Translator, pc: u64, walk: &Walk) -> Result<BlockId, Trap> {
     let mode = block_mode(hart);
     if let Some(id) = hart.code.find(walk.pa, mode) {
@@ -447,10 +480,9 @@ fn translate_block(hart: &mut Hart, tr: &mut Translator, pc: u64, pa: u64, mode:
     let first = (4096 - (pa & 0xfff) as usize).min(4 * usize::from(translate::MAX_INSNS));
     let mut bytes = hart.vm.ram.read_bytes(pa, first).unwrap_or_default();
     let start = (pa & 0xfff) as u16;
-    let source = translate::Source { bytes: &bytes, start, next_page: None, mode, stops: &[] };
     let limit = hart.options.block_insns;
     let mut second_page = None;
-    if translate::translate(&mut tr.builder, &tr.decoder, &source, limit).is_err() {
+    if translate::translate(&mut tr.builder, &tr.decoder, &source(&bytes, start, None, mode), limit).is_err() {
         let at = (pc | 0xfff) + 1;
         let next = fetch(hart, at)?;
         let second = next.walk.pa & !0xfff;
@@ -459,12 +491,23 @@ fn translate_block(hart: &mut Hart, tr: &mut Translator, pc: u64, pa: u64, mode:
         add_page(hart, second);
         second_page = Some(second);
         // The block is this one instruction: beyond it another page begins.
-        let source = translate::Source { bytes: &bytes, start, next_page: Some(half), mode, stops: &[] };
-        let done = translate::translate(&mut tr.builder, &tr.decoder, &source, 1);
+        let done = translate::translate(&mut tr.builder, &tr.decoder, &source(&bytes, start, Some(half), mode), 1);
         debug_assert!(done.is_ok());
         bytes.extend(half.to_le_bytes());
     }
     translate::check(&tr.builder.block);
+    let scattered = hart.code.is_scattered(pa, mode);
+    if let Some(backend) = &mut tr.backend {
+        backend.assume_vectors(hart.vector_word);
+        backend.profile(region::are_made(&hart.options, mode));
+        // What outgrows its room is made again of half as many instructions. One alone never does.
+        while backend.compile(&tr.builder.block, scattered, &mut hart.code).len() > backend::MAX_BLOCK_BYTES {
+            hart.code.free_slots(backend.take_links().iter().map(|l| l.slot));
+            let limit = (tr.builder.block.insns / 2).max(1);
+            let done = translate::translate(&mut tr.builder, &tr.decoder, &source(&bytes, start, None, mode), limit);
+            debug_assert!(done.is_ok());
+        }
+    }
     let len = usize::from(tr.builder.block.end - tr.builder.block.start);
     let hash = hash_code(&bytes[..len]);
     let mut new = NewBlock {
@@ -481,11 +524,8 @@ fn translate_block(hart: &mut Hart, tr: &mut Translator, pc: u64, pa: u64, mode:
     let mut host_bytes = 0;
     match &mut tr.backend {
         Some(backend) => {
-            backend.assume_vectors(hart.vector_word);
-            backend.profile(region::are_made(&hart.options, mode));
-            let compiled = backend.compile(&tr.builder.block, &mut hart.code);
-            host_bytes = compiled.len();
-            new.code = hart.code.arena.push(compiled);
+            host_bytes = backend.compiled().len();
+            new.code = hart.code.arena.push(backend.compiled());
             new.links = backend.take_links();
         }
         None => new.ir = Some(Arc::new(tr.builder.block.clone())),
@@ -495,6 +535,11 @@ fn translate_block(hart: &mut Hart, tr: &mut Translator, pc: u64, pa: u64, mode:
         observer.block(&tr.decoder, &made(hart, tr, pc, &bytes[..len], &new, host_bytes));
     }
     Ok(hart.code.insert(new))
+}
+
+/// The code of a block in `bytes`, to be translated for `mode`.
+fn source(bytes: &[u8], start: u16, next_page: Option<u16>, mode: BlockMode) -> translate::Source<'_> {
+    translate::Source { bytes, start, next_page, mode, stops: &[] }
 }
 
 /// The block as an observer is shown it.

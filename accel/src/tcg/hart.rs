@@ -18,6 +18,7 @@ use super::interrupts::{self, World};
 use super::ir::{TEMPS, fp_check};
 use super::mmu::pmp::Windows;
 use super::mmu::pointer_mask::PointerMask;
+use super::mmu::recent::PageChanges;
 use super::mmu::tlb::{Tables, Tlb};
 use super::observe::stats::Stats;
 use super::smp::{HartShared, LineState, POLL_IRQ, VmShared};
@@ -181,6 +182,8 @@ pub struct Hart {
     /// Guest's MXCSR: rounding mode and sticky flags.
     pub mxcsr: u32,
     pub host_mxcsr: u32,
+    /// How often the accesses of loops changed their pages.
+    pub page_changes: PageChanges,
     pub temps: [u64; TEMPS],
     /// For the operands of instructions.
     pub fp_constants: FpConstants,

@@ -154,6 +154,11 @@ impl Ram {
         (r.size - offset >= len).then(|| unsafe { r.host.add(offset as usize) })
     }
 
+    /// Start and size of the RAM without a gap that `gpa` is in.
+    pub fn region_around(&self, gpa: u64) -> Option<(u64, u64)> {
+        self.region(gpa).map(|r| (r.gpa, r.size))
+    }
+
     /// Whether the bus watches the page of `gpa`.
     pub fn is_watched(&self, gpa: u64) -> bool {
         self.watched.contains(&(gpa & !0xfff))

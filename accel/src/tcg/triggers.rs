@@ -286,6 +286,11 @@ impl Armed {
         self.every || touches(&self.fetches, pc & !0xfff, pc | 0xfff)
     }
 
+    /// Whether loads and stores anywhere have to be looked at.
+    pub fn watches_any_data(&self) -> bool {
+        touches(&self.accesses, 0, u64::MAX)
+    }
+
     /// Whether loads and stores to the page of `va` have to be looked at.
     pub fn watches_data(&self, va: u64) -> bool {
         touches(&self.accesses, va & !0xfff, va | 0xfff)

@@ -13,6 +13,7 @@ use super::helpers::vector::VectorUnit;
 use super::ir::TEMPS;
 use super::mmu::pmp::Windows;
 use super::mmu::pointer_mask::PointerMask;
+use super::mmu::recent::PageChanges;
 use super::mmu::tlb::{ContextKey, Tlb};
 use super::observe::Observer;
 use super::observe::stats::{self, Stats};
@@ -172,6 +173,7 @@ impl TcgVcpu {
             link: 0,
             mxcsr: 0,
             host_mxcsr: 0,
+            page_changes: PageChanges::default(),
             temps: [0; TEMPS],
             fp_constants: FP_CONSTANTS,
             fcsr_tables: FcsrTables::default(),

@@ -23,7 +23,11 @@ impl Backend {
         match *self {}
     }
 
-    pub fn compile(&mut self, _block: &IrBlock, _code: &mut CodeCache) -> &[u8] {
+    pub fn compile(&mut self, _block: &IrBlock, _scattered: bool, _code: &mut CodeCache) -> &[u8] {
+        match *self {}
+    }
+
+    pub fn compiled(&self) -> &[u8] {
         match *self {}
     }
 

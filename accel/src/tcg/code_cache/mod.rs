@@ -14,11 +14,14 @@ pub mod arena;
 
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::hart::BlockMode;
 use super::ir::IrBlock;
 use arena::Arena;
+
+/// Loops that are remembered to be scattered.
+const SCATTERED_MAX: usize = 4096;
 
 /// Index of a block.
 pub type BlockId = u32;
@@ -113,6 +116,8 @@ pub struct CodeCache {
     page_list: Vec<u64>,
     /// Pages that may wait for an announcement: `fence.i` has to look at them, and takes them out.
     pub unsettled: Vec<u64>,
+    /// Loops that touch too many pages for recent pages to be of use.
+    scattered: FxHashSet<(u64, BlockMode)>,
     /// Code of the blocks that died since this was last cleared: jump caches may name it.
     pub dead: Vec<u64>,
     pub translated: u64,
@@ -181,6 +186,7 @@ impl CodeCache {
             pages: FxHashMap::default(),
             page_list: Vec::new(),
             unsettled: Vec::new(),
+            scattered: FxHashSet::default(),
             dead: Vec::new(),
             translated: 0,
             evicted: 0,
@@ -389,6 +395,20 @@ impl CodeCache {
         }
         self.free_blocks.push(id);
         self.dead.push(code);
+    }
+
+    /// Drops a loop, whose next translation is to have no recent pages.
+    pub fn scatter(&mut self, id: BlockId) {
+        // What is forgotten is found out again.
+        if self.scattered.len() >= SCATTERED_MAX {
+            self.scattered.clear();
+        }
+        self.scattered.insert(self.blocks[id as usize].key);
+        self.kill(id);
+    }
+
+    pub fn is_scattered(&self, gpa: u64, mode: BlockMode) -> bool {
+        self.scattered.contains(&(gpa, mode))
     }
 
     /// Makes room for `size` bytes of code, dropping the oldest region if need be.

@@ -18,6 +18,17 @@ pub struct IrBlock {
     pub insns: u16,
 }
 
+impl IrBlock {
+    /// Whether it may go back to its own start.
+    pub fn is_loop(&self) -> bool {
+        let start = i64::from(self.start);
+        self.ops.iter().any(|op| match op {
+            Op::BranchIf { target, .. } | Op::Jump { target } => target.offset == start,
+            _ => false,
+        })
+    }
+}
+
 /// Appends operations to a block, dropping what has no effect.
 #[derive(Debug, Default)]
 pub struct Builder {

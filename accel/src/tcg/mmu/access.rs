@@ -11,14 +11,14 @@ use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 use arch::cause::Exception;
 
 use super::pmp::{Pmp, Verdict};
-use super::tlb;
+use super::tlb::{self, Range};
 use super::walk::{self, Access, Regime, Walk};
 use crate::Mode;
 use crate::tcg::counters::Miss;
 use crate::tcg::hart::Hart;
 use crate::tcg::mmu::tlb::TLB_ENTRIES;
 use crate::tcg::smp::POLL_WATCH;
-use crate::tcg::trap::Trap;
+use crate::tcg::trap::{self, Trap};
 use crate::tcg::triggers::Touch;
 
 /// Where a virtual address leads.
@@ -72,6 +72,30 @@ impl Hart {
             self.tlb.fill(tagged, addend, store, w.global, w.page_shift);
         }
         Ok(Place::Ram(host))
+    }
+
+    /// The addresses around `va` that may be loaded from without a look at each of their pages: a larger page, or all of
+    /// RAM without translation. `va` was loaded from before.
+    pub fn mapped_alike(&self, va: u64) -> Option<Range> {
+        let plain = self.mask.apply(va);
+        // Of two stages the size of the second is not known.
+        if trap::data_virt(&self.s) || self.armed.watches_any_data() {
+            return None;
+        }
+        let w = self.translate(plain, Access::Load).ok()?;
+        let pa = match self.context_key().paging {
+            0 => self.vm.ram.region_around(w.pa)?,
+            _ if w.page_shift > 12 => {
+                let size = 1u64 << w.page_shift;
+                (w.pa & !(size - 1), size)
+            }
+            _ => return None,
+        };
+        let (start, size) = pa;
+        let host = self.vm.ram.host(start, size)? as u64;
+        let allowed = self.pmp_verdict(start, size, walk::data_mode(&self.s)).allows(Access::Load);
+        let base = va.wrapping_sub(w.pa - start);
+        allowed.then_some(Range { base, size, addend: host.wrapping_sub(base) })
     }
 
     /// Host address for `len` bytes at `va`, if they are RAM in one page and the TLB has them.

@@ -5,6 +5,7 @@ mod atomic;
 pub mod hyper;
 pub mod pmp;
 pub mod pointer_mask;
+pub mod recent;
 mod shadow;
 pub mod tlb;
 mod two_stage;

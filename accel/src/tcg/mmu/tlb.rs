@@ -22,6 +22,12 @@ pub const TLB_ENTRIES: usize = 1024;
 pub const JUMP_ENTRIES: usize = 4096;
 /// Pages of code that the search for a block needs no walk for.
 const FETCH_ENTRIES: usize = 256;
+/// Entries in each of the arrays of recent pages; a multiple of 64.
+pub const RECENT_ENTRIES: usize = 512;
+/// Entries of recent pages for which [`Recent::used`] has one bit.
+pub const RECENT_GROUP: usize = RECENT_ENTRIES / 64;
+/// Times that an entry of recent pages may be made wider in vain.
+const WIDENED_MAX: u64 = 3;
 /// Bits of [`Context::jump_pages`].
 const JUMP_PAGES: usize = 4096;
 /// Contexts a hart keeps; the least recently used is recycled.
@@ -122,6 +128,72 @@ pub struct Tables {
     pub read: [TlbEntry; TLB_ENTRIES],
     pub write: [TlbEntry; TLB_ENTRIES],
     pub jump: [JumpEntry; JUMP_ENTRIES],
+    pub recent_read: Recent,
+    pub recent_write: Recent,
+}
+
+/// Guest addresses that lead to RAM by one addend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Range {
+    pub base: u64,
+    pub size: u64,
+    pub addend: u64,
+}
+
+/// Where an access of a loop was last: `base` and the addresses behind it below `limit`. `addend` as in [`TlbEntry`].
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct RecentEntry {
+    pub base: u64,
+    /// One more than the last address, counted from `base`, at which all of the access is inside; 0 in no place. An entry
+    /// belongs to accesses of one width.
+    pub limit: u64,
+    pub addend: u64,
+    /// How often it was made wider than a page since it was dropped.
+    pub widened: u64,
+}
+
+impl RecentEntry {
+    const NOWHERE: RecentEntry = RecentEntry { base: 0, limit: 0, addend: 0, widened: 0 };
+}
+
+/// The places that the loads or the stores of loops touched last.
+///
+/// Such an access has an entry of its own, at an offset known at translation, so that the host address does not wait for
+/// an entry to be found by the guest's address. Generated code fills it with pages of the large array, and what takes a
+/// page out of that takes it out here. For loads, `Hart::look_at_loop` makes it wider where more is mapped alike.
+#[repr(C, align(64))]
+pub struct Recent {
+    pub entries: [RecentEntry; RECENT_ENTRIES],
+    /// A bit for each group of entries that may hold something; set by generated code.
+    pub used: [u8; 8],
+}
+
+impl Recent {
+    /// Drops the entries for which `which` holds.
+    fn drop_if(&mut self, which: impl Fn(&RecentEntry) -> bool) {
+        let mut used = u64::from_le_bytes(self.used);
+        while used != 0 {
+            let group = used.trailing_zeros() as usize * RECENT_GROUP;
+            for e in &mut self.entries[group..group + RECENT_GROUP] {
+                if which(e) {
+                    *e = RecentEntry::NOWHERE;
+                }
+            }
+            used &= used - 1;
+        }
+    }
+
+    fn clear(&mut self) {
+        self.drop_if(|_| true);
+        self.used = [0; 8];
+    }
+
+    /// Drops what leads to a page; `is_it` tells it by its address.
+    fn drop_page(&mut self, is_it: impl Fn(u64) -> bool) {
+        // Of what is larger than a page it may be a part.
+        self.drop_if(|e| e.limit > 4096 || e.limit != 0 && is_it(e.base));
+    }
 }
 
 /// Index of a virtual address in `read` and `write`.
@@ -255,6 +327,12 @@ impl Tables {
                 (&raw mut (*tables).read).cast::<TlbEntry>().add(i).write(TlbEntry { tag: INVALID, addend: 0 });
                 (&raw mut (*tables).write).cast::<TlbEntry>().add(i).write(TlbEntry { tag: INVALID, addend: 0 });
             }
+            for recent in [&raw mut (*tables).recent_read, &raw mut (*tables).recent_write] {
+                (&raw mut (*recent).used).write([0; 8]);
+                for i in 0..RECENT_ENTRIES {
+                    (&raw mut (*recent).entries).cast::<RecentEntry>().add(i).write(RecentEntry::NOWHERE);
+                }
+            }
             for i in 0..JUMP_ENTRIES {
                 (&raw mut (*tables).jump).cast::<JumpEntry>().add(i).write(JumpEntry { tag: no_jump(i), code: 0 });
             }
@@ -299,6 +377,7 @@ impl Context {
     }
 
     fn flush_writes(&mut self) {
+        self.tables().recent_write.clear();
         let touched = std::mem::take(&mut self.touched_write);
         for &i in &touched {
             self.tables().write[usize::from(i)].tag = INVALID;
@@ -319,6 +398,7 @@ impl Context {
     }
 
     fn flush(&mut self) {
+        self.tables().recent_read.clear();
         let touched = std::mem::take(&mut self.touched_read);
         for &i in &touched {
             self.tables().read[usize::from(i)].tag = INVALID;
@@ -332,7 +412,14 @@ impl Context {
         self.large.clear();
     }
 
+    /// Recent pages do not know whether they are global.
+    fn forget_recent(&mut self) {
+        self.tables().recent_read.clear();
+        self.tables().recent_write.clear();
+    }
+
     fn drop_local(&mut self) {
+        self.forget_recent();
         let local = std::mem::take(&mut self.local);
         for &i in &local {
             self.tables().read[usize::from(i)].tag = INVALID;
@@ -377,6 +464,8 @@ impl Context {
         if names(t.write[i].tag) {
             t.write[i].tag = INVALID;
         }
+        t.recent_read.drop_page(names);
+        t.recent_write.drop_page(names);
         self.flush_jumps_in(page);
     }
 
@@ -480,6 +569,7 @@ impl Tlb {
         let slot = tlb_index(va) as u16;
         // A forced small TLB lives in the same arrays: whatever else maps to the small index has to go.
         if self.mask != TLB_ENTRIES - 1 {
+            c.forget_recent();
             let (mask, i) = (self.mask, usize::from(slot) & self.mask);
             let list = if write { &mut c.touched_write } else { &mut c.touched_read };
             let old: Vec<u16> = list.extract_if(.., |s| usize::from(*s) & mask == i && *s != slot).collect();
@@ -590,9 +680,23 @@ impl Tlb {
         }
     }
 
+    /// Makes the entry of a load, which has `width` bytes, lead to a range that is mapped alike; `false` if that was done
+    /// too often.
+    pub fn widen_recent(&mut self, slot: usize, width: u64, range: &Range) -> bool {
+        let entry = &mut self.contexts[self.current].tables().recent_read.entries[slot];
+        if entry.widened >= WIDENED_MAX {
+            return false;
+        }
+        let &Range { base, size, addend } = range;
+        *entry = RecentEntry { base, limit: size - width + 1, addend, widened: entry.widened + 1 };
+        true
+    }
+
     /// Takes away the writable entries that lead to the host page at `host`.
     pub fn drop_writes_to(&mut self, host: u64) {
         for c in &mut self.contexts {
+            // The other entries of the page, which the large array may have lost.
+            c.tables().recent_write.drop_if(|e| e.limit != 0 && e.base.wrapping_add(e.addend) == host);
             for n in (0..c.touched_write.len()).rev() {
                 let i = usize::from(c.touched_write[n]);
                 let e = &mut c.tables().write[i];

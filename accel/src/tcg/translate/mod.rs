@@ -27,7 +27,7 @@ use super::ir::{Builder, Helper, IrBlock, Op, Val, x};
 pub const USUAL_INSNS: u16 = 48;
 
 /// Most guest instructions in a block: one that is a loop is not cut short before its end.
-pub const MAX_INSNS: u16 = 64;
+pub const MAX_INSNS: u16 = 80;
 
 /// The guest code a block is made from.
 pub struct Source<'a> {
@@ -186,9 +186,9 @@ mod tests {
         };
         let ret = 0x8067;
         assert_eq!(block_of(60, &[back(240), ret], USUAL_INSNS), 61);
-        assert_eq!(block_of(63, &[back(252), ret], USUAL_INSNS), 64);
+        assert_eq!(block_of(79, &[back(316), ret], USUAL_INSNS), 80);
         // Too far, to another place, behind a jump, or with a limit of its own.
-        assert_eq!(block_of(64, &[back(256), ret], USUAL_INSNS), 48);
+        assert_eq!(block_of(80, &[back(320), ret], USUAL_INSNS), 48);
         assert_eq!(block_of(60, &[back(236), ret], USUAL_INSNS), 48);
         assert_eq!(block_of(50, &[ret, back(204)], USUAL_INSNS), 48);
         assert_eq!(block_of(60, &[back(240), ret], 4), 4);

@@ -248,6 +248,7 @@ fn arithmetic() {
         one(|a| a.test(w, r, other), Mnemonic::Test, &[gpr(r, n), gpr(other, n)]);
         let byte = rng.next() as u8;
         one(|a| a.test_byte(m, byte), Mnemonic::Test, &[at(m, 1), imm(byte.into(), 8)]);
+        one(|a| a.or_byte(m, byte), Mnemonic::Or, &[at(m, 1), imm(byte.into(), 8)]);
         one(|a| a.not(r), Mnemonic::Not, &[gpr(r, 8)]);
         one(|a| a.neg(w, r), Mnemonic::Neg, &[gpr(r, n)]);
         one(|a| a.imul(w, r, from), Mnemonic::Imul, &[gpr(r, n), operand]);
@@ -283,6 +284,8 @@ fn shifts_and_bits() {
         let (op, name) =
             rng.pick(&[(Shift::Shl, Mnemonic::Shlx), (Shift::Shr, Mnemonic::Shrx), (Shift::Sar, Mnemonic::Sarx)]);
         one(|a| a.shiftx(op, w, r, from, count), name, &[gpr(r, n), operand, gpr(count, n)]);
+        let turns = rng.below(32) as u8;
+        one(|a| a.rorx(w, r, from, turns), Mnemonic::Rorx, &[gpr(r, n), operand, imm(turns.into(), 8)]);
         let (opcode, name) = rng.pick(&[(0xbd, Mnemonic::Lzcnt), (0xbc, Mnemonic::Tzcnt), (0xb8, Mnemonic::Popcnt)]);
         one(|a| a.count(opcode, w, r, from), name, &[gpr(r, n), operand]);
         let (op, name) = rng.pick(&[(4, Mnemonic::Bt), (5, Mnemonic::Bts), (6, Mnemonic::Btr), (7, Mnemonic::Btc)]);
@@ -315,12 +318,15 @@ fn conditions() {
         Cc::Ae => C::ae,
         Cc::E => C::e,
         Cc::Ne => C::ne,
+        Cc::Be => C::be,
         Cc::A => C::a,
         Cc::S => C::s,
+        Cc::Ns => C::ns,
         Cc::P => C::p,
         Cc::Np => C::np,
         Cc::L => C::l,
         Cc::Ge => C::ge,
+        Cc::Le => C::le,
         Cc::G => C::g,
     };
     let decode = |emit: &dyn Fn(&mut Asm)| -> Vec<Instruction> {
@@ -342,6 +348,10 @@ fn conditions() {
         assert_eq!((moved.len(), moved[0].condition_code()), (1, code(cc)));
         assert_eq!((seen(&moved[0], 0, None), seen(&moved[0], 1, None)), (gpr(r, 8), operand));
         let target = BASE.wrapping_add(i64::from(rng.imm() / 2) as u64);
+        let inverse = decode(&|a| a.jcc(cc.inverse(), target));
+        let mut negated = decode(&|a| a.jcc(cc, target))[0];
+        negated.negate_condition_code();
+        assert_eq!(inverse[0].condition_code(), negated.condition_code());
         let jump = decode(&|a| a.jcc(cc, target));
         assert_eq!((jump.len(), jump[0].condition_code(), jump[0].near_branch64()), (1, code(cc), target));
     });

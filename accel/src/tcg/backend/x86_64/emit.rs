@@ -90,6 +90,14 @@ impl Backend {
             }
             Op::BranchIf { cond, a, b, target } => {
                 let cc = self.compare(cond, a, b);
+                if target.offset == i64::from(self.start) {
+                    // A loop: one jump is enough.
+                    let (leaves, f) = (self.asm.jcc_forward(cc.inverse()), self.f.now);
+                    self.jump(target.offset, self.cur as u16, self.done, self.since, code);
+                    self.asm.bind(leaves);
+                    self.f.now = f;
+                    return;
+                }
                 let from = self.asm.jcc_forward(cc);
                 let (from_offset, done, since) = (self.cur as u16, self.done, self.since);
                 let kind = StubKind::Taken { offset: target.offset, from: from_offset, done, since };
@@ -280,6 +288,8 @@ impl Backend {
     fn alu32(&mut self, op: Alu, d: Dst, a: Val, b: Val) {
         if let (Alu::Add, Loc::Reg(x), Loc::Imm(i)) = (op, self.loc(a), self.loc(b)) {
             self.asm.lea(false, A, mem(x, i as i32));
+        } else if let (Alu::Add, Loc::Reg(x), Loc::Reg(y)) = (op, self.loc(a), self.loc(b)) {
+            self.asm.lea(false, A, mem_index(x, y, 1, 0));
         } else {
             self.load32_to(A, a);
             self.alu_val(op, false, A, b, C);
@@ -481,6 +491,13 @@ impl Backend {
     fn shift(&mut self, op: Shift, wide: bool, d: Dst, a: Val, b: Val) {
         if let Val::C(n) = b {
             let n = n as u8 & if wide { 63 } else { 31 };
+            if !wide && op == Shift::Shr && n != 0 {
+                // Bit 31 is clear: there is no sign to extend.
+                let t = self.target_reg(d, &[]);
+                self.load32_to(t, a);
+                self.asm.shift_imm(op, false, t, n);
+                return self.finish(d, t);
+            }
             let t = if wide { self.target_reg(d, &[]) } else { A };
             if wide {
                 self.load_to(t, a)

@@ -22,7 +22,8 @@ impl Backend {
             if stub.cur != self.cur {
                 break;
             }
-            if matches!(stub.kind, StubKind::Slow(o) | StubKind::SlowFrom(o, _) | StubKind::Partial(o, _) if o == *op) {
+            if matches!(stub.kind, StubKind::Slow(o) | StubKind::SlowFrom(o, _) | StubKind::Partial(o, _) | StubKind::Recent(o, _) if o == *op)
+            {
                 (stub.back, stub.after) = (end, self.f.now);
             }
         }
@@ -54,6 +55,10 @@ impl Backend {
                 self.asm.mov(true, A, PAGE_BASE);
                 self.add_imm(A, offset);
                 self.asm.jmp(self.thunks.hot);
+            }
+            StubKind::Recent(op, access) => {
+                let miss = self.recent_miss(&access);
+                self.emit_stub(Stub { from: miss, kind: StubKind::Slow(op), ..stub }, code);
             }
             StubKind::Slow(op) | StubKind::SlowFrom(op, _) => {
                 if let StubKind::SlowFrom(_, element) = stub.kind {

@@ -1,11 +1,11 @@
 //! Loads, stores and atomics: the inline TLB probe, and the stubs that call out when it fails.
 
-use super::asm::{Alu, Cc, Reg, Rm, Shift, Xmm, mem, mem_index};
-use super::thunks::{aligned_code, amo_code, lr_code, sc_code};
+use super::asm::{Alu, Cc, Forward, Reg, Rm, Shift, Xmm, mem, mem_index};
+use super::thunks::{aligned_code, amo_code, lr_code, recent_code, sc_code};
 use super::*;
 use crate::tcg::ir::interp::{boxed, reservation_tag};
 use crate::tcg::ir::{AmoOp, Helper, Width};
-use crate::tcg::mmu::tlb::{TLB_ENTRIES, Tables};
+use crate::tcg::mmu::tlb::{RECENT_ENTRIES, RECENT_GROUP, Recent, RecentEntry, TLB_ENTRIES, Tables};
 
 const A: Reg = Reg::Rax;
 const C: Reg = Reg::Rcx;
@@ -28,6 +28,42 @@ pub(super) enum Last {
     Offset(i32),
     /// Its address is in RDX.
     InRdx,
+}
+
+/// An entry in one of the arrays of recent pages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct RecentSlot {
+    slot: u16,
+    write: bool,
+}
+
+impl RecentSlot {
+    fn array(self) -> i32 {
+        (if self.write { offset_of!(Tables, recent_write) } else { offset_of!(Tables, recent_read) }) as i32
+    }
+
+    fn field(self, offset: usize) -> Mem {
+        let entry = offset_of!(Recent, entries) + usize::from(self.slot) * size_of::<RecentEntry>();
+        mem(TABLES, self.array() + (entry + offset) as i32)
+    }
+
+    /// The byte and the bit of [`Recent::used`].
+    fn used(self) -> (Mem, u8) {
+        let group = usize::from(self.slot) / RECENT_GROUP;
+        (mem(TABLES, self.array() + (offset_of!(Recent, used) + group / 8) as i32), 1 << (group % 8))
+    }
+}
+
+/// An access by its recent page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct RecentAccess {
+    base: Val,
+    offset: i32,
+    width: Width,
+    slot: RecentSlot,
+    /// Where its code begins, and where it goes on with the right page, as offsets in the code.
+    again: usize,
+    hit: usize,
 }
 
 impl Backend {
@@ -115,8 +151,21 @@ impl Backend {
     /// The address is compared by its last byte and looked up by its first, so an access that crosses into
     /// another page misses, and one that does not hits at any alignment.
     fn probe(&mut self, op: &Op, base: Val, offset: i32, width: Width, write: bool, align: Align) -> Mem {
-        let bytes = width.bytes() as i32;
-        let addr = match self.loc(base) {
+        if self.recent && align == Align::Free {
+            return self.probe_recent(op, base, offset, width, write);
+        }
+        let addr = self.address_in(base, offset);
+        let last = width.bytes() as i32 - 1;
+        if align == Align::Free || last == 0 {
+            self.look_up(op, addr, Last::Offset(last), -4096, write)
+        } else {
+            self.look_up(op, addr, Last::Offset(0), -4096 | last, write)
+        }
+    }
+
+    /// The register that holds `base + offset`: RAX, unless it is in another one already.
+    fn address_in(&mut self, base: Val, offset: i32) -> Reg {
+        match self.loc(base) {
             Loc::Reg(r) if offset == 0 => r,
             Loc::Reg(r) => {
                 self.asm.lea(true, A, mem(r, offset));
@@ -127,11 +176,6 @@ impl Backend {
                 self.add_imm(A, i64::from(offset));
                 A
             }
-        };
-        if align == Align::Free || bytes == 1 {
-            self.look_up(op, addr, Last::Offset(bytes - 1), -4096, write)
-        } else {
-            self.look_up(op, addr, Last::Offset(0), -4096 | (bytes - 1), write)
         }
     }
 
@@ -143,8 +187,23 @@ impl Backend {
 
     /// The same with another stub.
     pub(super) fn look_up_or(&mut self, stub: StubKind, addr: Reg, last: Last, mask: i32, write: bool) -> Mem {
-        self.asm.mov(false, C, addr);
-        self.asm.shift_imm(Shift::Shr, false, C, 8);
+        let table = self.compare_page(addr, last, mask, write);
+        let miss = self.asm.jcc_forward(Cc::Ne);
+        self.stub(miss, stub);
+        self.asm.mov(true, C, mem_index(TABLES, C, 1, table + 8));
+        mem_index(C, addr, 1, 0)
+    }
+
+    /// The comparison of it: RDX is the page of the access, and its entry stands at RCX and what is returned in the
+    /// tables.
+    fn compare_page(&mut self, addr: Reg, last: Last, mask: i32, write: bool) -> i32 {
+        // An entry has 16 bytes.
+        if self.features.bmi2 {
+            self.asm.rorx(false, C, addr, 8);
+        } else {
+            self.asm.mov(false, C, addr);
+            self.asm.shift_imm(Shift::Shr, false, C, 8);
+        }
         self.asm.alu_imm(Alu::And, false, C, ((TLB_ENTRIES - 1) << 4) as i32);
         match last {
             Last::Offset(0) => self.asm.mov(true, D, addr),
@@ -154,10 +213,73 @@ impl Backend {
         self.asm.alu_imm(Alu::And, true, D, mask);
         let table = if write { offset_of!(Tables, write) } else { offset_of!(Tables, read) } as i32;
         self.asm.alu(Alu::Cmp, true, D, mem_index(TABLES, C, 1, table));
+        table
+    }
+
+    /// The same by the entry that the access has of its own in the arrays of recent pages. There is no look-up in which
+    /// the host address would wait for the guest's.
+    fn probe_recent(&mut self, op: &Op, base: Val, offset: i32, width: Width, write: bool) -> Mem {
+        let again = self.asm.code.len();
+        let slot = RecentSlot { slot: self.new_recent(width), write };
+        let m = match self.loc(base) {
+            Loc::Reg(r) => {
+                self.asm.lea(true, D, mem(r, offset));
+                mem_index(C, r, 1, offset)
+            }
+            _ => {
+                let r = self.address_in(base, offset);
+                self.asm.mov(true, D, r);
+                mem_index(C, r, 1, 0)
+            }
+        };
+        self.asm.alu(Alu::Sub, true, D, slot.field(offset_of!(RecentEntry, base)));
+        self.asm.alu(Alu::Cmp, true, D, slot.field(offset_of!(RecentEntry, limit)));
+        let miss = self.asm.jcc_forward(Cc::Ae);
+        let hit = self.asm.code.len();
+        self.asm.mov(true, C, slot.field(offset_of!(RecentEntry, addend)));
+        self.stub(miss, StubKind::Recent(*op, RecentAccess { base, offset, width, slot, again, hit }));
+        m
+    }
+
+    /// An entry for an access. Others may have it too, all of the same width: that is how far from its end a page is
+    /// left.
+    fn new_recent(&mut self, width: Width) -> u16 {
+        let (widths, before) = (Width::ALL.len() as u16, &mut self.recents[width as usize]);
+        *before = (*before + 1) % RECENT_ENTRIES as u16;
+        (*before * widths) % RECENT_ENTRIES as u16 + width as u16
+    }
+
+    /// An access of a loop is in another page than the last time: finds that, and remembers it.
+    pub(super) fn recent_miss(&mut self, access: &RecentAccess) -> Forward {
+        let RecentAccess { base, offset, width, slot, again, hit } = *access;
+        let addr = match self.loc(base) {
+            Loc::Reg(_) => self.address_in(base, offset),
+            // Where the probe left it.
+            _ => A,
+        };
+        let table = self.compare_page(addr, Last::Offset(width.bytes() as i32 - 1), -4096, slot.write);
         let miss = self.asm.jcc_forward(Cc::Ne);
-        self.stub(miss, stub);
         self.asm.mov(true, C, mem_index(TABLES, C, 1, table + 8));
-        mem_index(C, addr, 1, 0)
+        self.asm.store(8, slot.field(offset_of!(RecentEntry, base)), D);
+        self.asm.store_imm(8, slot.field(offset_of!(RecentEntry, limit)), 4097 - width.bytes() as i32);
+        self.asm.store(8, slot.field(offset_of!(RecentEntry, addend)), C);
+        let (used, bit) = slot.used();
+        self.asm.or_byte(used, bit);
+        self.asm.alu_imm(Alu::Sub, false, PAGE_CHANGES, 1);
+        let hit = self.asm.base + hit as u64;
+        self.asm.jcc(Cc::Ge, hit);
+        // Nothing has happened yet.
+        self.set_cur();
+        if addr != A {
+            self.asm.mov(true, A, addr);
+        }
+        self.asm.mov_imm(D, recent_code(self.start, slot.slot, width, slot.write));
+        let f = self.f.now;
+        self.call_out(self.thunks.page_changes);
+        self.f_become(f);
+        let again = self.asm.base + again as u64;
+        self.asm.jmp(again);
+        miss
     }
 
     fn load_f(&mut self, fd: u8, width: Width, m: Mem) {

@@ -407,7 +407,7 @@ mod tests {
             for op in [&convert as &dyn Fn(u8) -> Op, &fuse, &|n| load(n % 12)] {
                 let start = (0..12).flat_map(|r| [load(r), fp(FpKind::Add, Fmt::S, None, FDst::F(r), [r; 3])]);
                 let ops = start.chain((24..63).map(op)).chain([end]);
-                assert!(backend.compile(&block(ops), code).len() <= MAX_BLOCK_BYTES);
+                assert!(backend.compile(&block(ops), false, code).len() <= MAX_BLOCK_BYTES);
             }
         });
     }
@@ -421,7 +421,7 @@ mod tests {
             Op::Jump { target: Target { offset: 2048 } },
         ];
         with_backend(|backend, code| {
-            let (base, bytes) = (code.arena.cursor(), backend.compile(&block(ops), code).to_vec());
+            let (base, bytes) = (code.arena.cursor(), backend.compile(&block(ops), false, code).to_vec());
             let decoder = iced_x86::Decoder::with_ip(64, &bytes, base, iced_x86::DecoderOptions::NONE);
             let all: Vec<_> = decoder.into_iter().collect();
             let back = all.iter().filter(|i| i.near_branch64() >= base && i.near_branch64() < i.ip());

@@ -42,7 +42,7 @@ use crate::tcg::HostSimd;
 use crate::tcg::code_cache::{CodeCache, LinkSite, SlotId};
 use crate::tcg::hart::{Exit, FConst, HEATS, Hart, HartBox, HotJump};
 use crate::tcg::helpers::vector::shape::VectorUnit;
-use crate::tcg::ir::{Dst, IrBlock, Op, Val};
+use crate::tcg::ir::{Dst, IrBlock, Op, Val, Width};
 use crate::tcg::observe::Mark;
 use crate::tcg::reservation::{Since, certainly_loud};
 use crate::tcg::smp::HartShared;
@@ -51,7 +51,7 @@ use regs::RegMap;
 use thunks::Thunks;
 use vector::Vectors;
 
-/// More than any block can need.
+/// Room that a block is given. What needs more is made again of fewer instructions.
 pub const MAX_BLOCK_BYTES: usize = 32 << 10;
 
 const HART: Reg = Reg::Rbp;
@@ -105,6 +105,7 @@ const PAGE_BASE: Mem = field(offset_of!(Hart, page_base));
 const MXCSR: Mem = field(offset_of!(Hart, mxcsr));
 const HOST_MXCSR: Mem = field(offset_of!(Hart, host_mxcsr));
 const TABLES_FIELD: Mem = field(offset_of!(Hart, tables));
+const PAGE_CHANGES: Mem = field(offset_of!(Hart, page_changes.left));
 const RES_ADDR: Mem = field(offset_of!(Hart, res_addr));
 const RES_VALUE: Mem = field(offset_of!(Hart, res_value));
 const RES_LEFT: Mem = field(offset_of!(Hart, res_left));
@@ -277,6 +278,8 @@ enum StubKind {
     /// A vector instruction that `vl` keeps from whole registers; what its code takes for granted (see
     /// `helpers::vector::assumed`).
     Partial(Op, u32),
+    /// The page of an access is not the one that its loop touched last.
+    Recent(Op, emit_mem::RecentAccess),
 }
 
 /// The compiler of one hart.
@@ -302,6 +305,10 @@ pub struct Backend {
     /// The block is one instruction.
     single: bool,
     f: FRegs,
+    /// The block is a loop, whose accesses have recent pages.
+    recent: bool,
+    /// How many of them there were so far, by width.
+    recents: [u16; Width::ALL.len()],
     stubs: Vec<Stub>,
     links: Vec<LinkSite>,
     /// Slot, page offset of the target and place of the displacement of direct jumps whose stub is to come.
@@ -335,6 +342,8 @@ impl Backend {
             exact: false,
             single: false,
             f: FRegs::default(),
+            recent: false,
+            recents: [0; Width::ALL.len()],
             stubs: Vec::new(),
             links: Vec::new(),
             pending: Vec::new(),
@@ -351,15 +360,21 @@ impl Backend {
         self.vectors.assume(word);
     }
 
-    /// Makes host code for `block`, to be pushed at the arena's cursor.
-    pub fn compile(&mut self, block: &IrBlock, code: &mut CodeCache) -> &[u8] {
+    /// Makes host code for `block`, to be pushed at the arena's cursor. `scattered`: its accesses are known to go from
+    /// page to page.
+    pub fn compile(&mut self, block: &IrBlock, scattered: bool, code: &mut CodeCache) -> &[u8] {
+        self.recent = !scattered && block.is_loop();
         self.generate(block, code, true);
         if self.asm.code.len() > MAX_BLOCK_BYTES {
             // Moving f registers takes most of the room of stubs, of which a block may have many.
             code.free_slots(self.links.iter().map(|l| l.slot));
             self.generate(block, code, false);
         }
-        assert!(self.asm.code.len() <= MAX_BLOCK_BYTES, "a block outgrew its reserve");
+        &self.asm.code
+    }
+
+    /// The code made last.
+    pub fn compiled(&self) -> &[u8] {
         &self.asm.code
     }
 

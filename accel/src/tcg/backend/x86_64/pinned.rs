@@ -161,7 +161,7 @@ fn listing(cases: &[Case], leaving: bool) -> String {
         let source = translate::Source { bytes: &bytes, start: 0x100, next_page: None, mode: BlockMode(1), stops: &[] };
         translate::translate(&mut b, &decoder, &source, words.len() as u16).expect("no page is crossed");
         let base = code.arena.cursor();
-        let host = backend.compile(&b.block, &mut code).to_vec();
+        let host = backend.compile(&b.block, false, &mut code).to_vec();
         let marks = backend.marks();
         let cold_at = marks.iter().find(|m| m.guest == Mark::COLD).map_or(host.len(), |m| m.host as usize);
         let mut seen = 0;

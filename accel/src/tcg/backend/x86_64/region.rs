@@ -64,7 +64,7 @@ impl Backend {
     pub fn compile_region(&mut self, region: &Region, code: &mut CodeCache) -> Option<(&[u8], u64)> {
         self.begin(code);
         // No jump leads to the start of the code.
-        self.start = u16::MAX;
+        (self.start, self.recent) = (u16::MAX, false);
         self.cur = u32::from(region.head);
         let (map, swaps) = choose(region);
         self.map = map;

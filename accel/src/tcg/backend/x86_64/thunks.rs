@@ -7,6 +7,7 @@ use super::regs::{PINS, is_volatile};
 use super::*;
 use crate::tcg::code_cache::arena::Arena;
 use crate::tcg::csr::Live;
+use crate::tcg::exec;
 use crate::tcg::helpers::softfloat::{FpOp, Rm};
 use crate::tcg::helpers::{system, vector};
 use crate::tcg::ir::{AmoOp, Helper, Width, interp};
@@ -38,6 +39,7 @@ pub struct Thunks {
     pub eval: u64,
     /// Reads the clock.
     pub time: u64,
+    pub page_changes: u64,
     pub fp: u64,
     pub vector: u64,
     helpers: Vec<u64>,
@@ -172,6 +174,7 @@ impl Thunks {
         t.sc = call(asm, &mut t, h_sc as *const () as u64, 0);
         t.eval = call(asm, &mut t, h_eval as *const () as u64, 0);
         t.time = call(asm, &mut t, h_time as *const () as u64, 0);
+        t.page_changes = call(asm, &mut t, h_page_changes as *const () as u64, 0);
         t.fp = call(asm, &mut t, h_fp as *const () as u64, 0);
         t.vector = call(asm, &mut t, h_vector as *const () as u64, 0);
         t.helpers = (0..HELPERS.len()).map(|i| call(asm, &mut t, h_helper as *const () as u64, i as i64)).collect();
@@ -277,6 +280,11 @@ pub fn aligned_code(width: Width, store: bool) -> i64 {
     width as i64 | i64::from(store) << 8
 }
 
+/// Codes of an access of a loop for [`h_page_changes`].
+pub fn recent_code(start: u16, slot: u16, width: Width, store: bool) -> i64 {
+    i64::from(start) | i64::from(slot) << 16 | (width as i64) << 32 | i64::from(store) << 40
+}
+
 /// Codes of a load-reserved for [`h_lr`].
 pub fn lr_code(width: Width, loud: bool) -> i64 {
     width as i64 | i64::from(loud) << 8
@@ -343,6 +351,18 @@ extern "sysv64" fn h_sc(hart: *mut Hart, va: u64, src: u64, code: u64) -> u64 {
     let (width, since) = (Width::ALL[(code & 0xff) as usize], Since::from_bits(code >> 8));
     // SAFETY: see above.
     interp::sc_at(unsafe { &mut *hart }, width, va, src, since)
+}
+
+extern "sysv64" fn h_page_changes(hart: *mut Hart, va: u64, code: u64) {
+    let access = exec::LoopAccess {
+        start: code & 0xffff,
+        va,
+        slot: (code >> 16 & 0xffff) as usize,
+        width: 1 << (code >> 32 & 0xff),
+        store: code >> 40 != 0,
+    };
+    // SAFETY: see above.
+    exec::look_at_loop(unsafe { &mut *hart }, &access);
 }
 
 extern "sysv64" fn h_eval(_hart: *mut Hart, a: u64, b: u64, code: u64) -> u64 {

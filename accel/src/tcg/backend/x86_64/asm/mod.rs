@@ -107,13 +107,38 @@ pub enum Cc {
     Ae = 3,
     E = 4,
     Ne = 5,
+    Be = 6,
     A = 7,
     S = 8,
+    Ns = 9,
     P = 10,
     Np = 11,
     L = 12,
     Ge = 13,
+    Le = 14,
     G = 15,
+}
+
+impl Cc {
+    /// The condition that holds where this one does not.
+    pub fn inverse(self) -> Self {
+        match self {
+            Cc::B => Cc::Ae,
+            Cc::Ae => Cc::B,
+            Cc::E => Cc::Ne,
+            Cc::Ne => Cc::E,
+            Cc::Be => Cc::A,
+            Cc::A => Cc::Be,
+            Cc::S => Cc::Ns,
+            Cc::Ns => Cc::S,
+            Cc::P => Cc::Np,
+            Cc::Np => Cc::P,
+            Cc::L => Cc::Ge,
+            Cc::Ge => Cc::L,
+            Cc::Le => Cc::G,
+            Cc::G => Cc::Le,
+        }
+    }
 }
 
 /// A jump in the code being made whose target is not known yet. Must be bound.
@@ -334,6 +359,12 @@ impl Asm {
         self.byte(imm);
     }
 
+    /// Sets the bits `imm` of a byte in memory.
+    pub fn or_byte(&mut self, m: Mem, imm: u8) {
+        self.op(L, &[0x80], 1, m.into());
+        self.byte(imm);
+    }
+
     pub fn not(&mut self, reg: Reg) {
         self.op(W, &[0xf7], 2, reg.into());
     }
@@ -381,6 +412,12 @@ impl Asm {
             _ => 3,
         };
         self.vex(2, pp, wide, reg as u8, count as u8, &[0xf7], rm.into());
+    }
+
+    /// BMI2: `reg = rm` rotated right; the flags stay.
+    pub fn rorx(&mut self, wide: bool, reg: Reg, rm: impl Into<Rm>, n: u8) {
+        self.vex(3, 3, wide, reg as u8, 0, &[0xf0], rm.into());
+        self.byte(n);
     }
 
     /// An instruction with a three-byte VEX prefix, 128-bit or scalar.
