@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use accel::IrqchipOffer;
 use accel::kvm::options::KvmOptions;
+use accel::tcg::HostSimd;
 use arch::ext::IsaConfig;
 use devices::chardev::ChardevConfig;
 use devices::netuser::UserNetConfig;
@@ -163,6 +164,8 @@ pub struct TcgConfig {
     pub hot: Option<u32>,
     /// `x-jump-cache=`: remember where indirect jumps lead.
     pub jump_cache: bool,
+    /// `x-host=`: the most that generated code may use of the host's vector instructions; `None`: all there is.
+    pub host: Option<HostSimd>,
 }
 
 impl Default for TcgConfig {
@@ -176,6 +179,7 @@ impl Default for TcgConfig {
             chain: true,
             hot: None,
             jump_cache: true,
+            host: None,
         }
     }
 }

@@ -214,6 +214,7 @@ fn choice(choice: &AccelChoice) -> Choice {
             options.chain = tcg.chain;
             options.hot = tcg.hot.unwrap_or(options.hot);
             options.jump_cache = tcg.jump_cache;
+            options.simd = tcg.host.unwrap_or(options.simd);
             Choice::Tcg(options)
         }
     }

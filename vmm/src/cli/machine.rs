@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use accel::kvm::options::{AiaMode, KernelIrqchip, KvmOptions};
+use accel::tcg::HostSimd;
 use devices::intc::imsic::GUESTS_MAX;
 
 use super::error::{CliError, Result, did_you_mean};
@@ -170,6 +171,10 @@ fn parse_one_accel(option: &str, text: &str, kvm: &KvmOptions) -> Result<Vec<Acc
         let evict = o.number("x-evict", 1..=1_000_000)?;
         let hot = o.number("x-hot", 0..=1_000_000)?;
         let (chain, jump_cache) = (o.flag("x-chain")?, o.flag("x-jump-cache")?);
+        let host = o.choice(
+            "x-host",
+            &[("avx512", HostSimd::Avx512), ("avx2", HostSimd::Avx2), ("none", HostSimd::None)],
+        )?;
         o.unsupported(&["split-wx"])?;
         if o.choice("thread", &[("multi", true), ("single", false)])? == Some(false) {
             return Err(o.error("thread=single is not supported by vireo yet; every hart has a thread of its own"));
@@ -187,6 +192,7 @@ fn parse_one_accel(option: &str, text: &str, kvm: &KvmOptions) -> Result<Vec<Acc
                 tcg.tlb_entries = tlb;
                 tcg.evict = evict;
                 tcg.hot = hot;
+                tcg.host = host;
             }
         }
     }
@@ -410,9 +416,10 @@ mod tests {
             tlb_entries: Some(4),
             evict: Some(9),
             hot: Some(0),
+            host: Some(HostSimd::Avx2),
             ..TcgConfig::default()
         };
-        let text = "tcg,x-chain=off,x-jump-cache=off,x-tlb-entries=4,x-evict=9,x-hot=0";
+        let text = "tcg,x-chain=off,x-jump-cache=off,x-tlb-entries=4,x-evict=9,x-hot=0,x-host=avx2";
         assert_eq!(accel(text).unwrap(), [AccelChoice::Tcg(forced)]);
         assert_eq!(
             parse_accel(&[], Some("kvm:tcg"), false, None).unwrap(),
@@ -448,6 +455,7 @@ mod tests {
             "interp,jit=on",
             "tcg,x-tlb-entries=3",
             "tcg,x-chain=maybe",
+            "tcg,x-host=mmx",
             "tcg,x=1",
         ] {
             let e = accel(text).expect_err(text).to_string();
