@@ -171,10 +171,8 @@ fn parse_one_accel(option: &str, text: &str, kvm: &KvmOptions) -> Result<Vec<Acc
         let evict = o.number("x-evict", 1..=1_000_000)?;
         let hot = o.number("x-hot", 0..=1_000_000)?;
         let (chain, jump_cache) = (o.flag("x-chain")?, o.flag("x-jump-cache")?);
-        let host = o.choice(
-            "x-host",
-            &[("avx512", HostSimd::Avx512), ("avx2", HostSimd::Avx2), ("none", HostSimd::None)],
-        )?;
+        let host =
+            o.choice("x-host", &[("avx512", HostSimd::Avx512), ("avx2", HostSimd::Avx2), ("none", HostSimd::None)])?;
         o.unsupported(&["split-wx"])?;
         if o.choice("thread", &[("multi", true), ("single", false)])? == Some(false) {
             return Err(o.error("thread=single is not supported by vireo yet; every hart has a thread of its own"));

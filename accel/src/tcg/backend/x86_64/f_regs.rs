@@ -18,6 +18,8 @@ use crate::tcg::region::Region;
 /// The XMM registers for f registers: the first, and how many. Those below are scratch.
 const FIRST: u8 = 4;
 const COUNT: usize = 12;
+/// As many where vector instructions without AVX-512 need the others.
+const COUNT_BESIDE_VECTORS: usize = 6;
 
 /// What is known of the f registers at a place in a block, a bit each.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -106,7 +108,7 @@ impl Backend {
         let least = if round.is_some() { 1 } else { 2 };
         let mut order: Vec<u8> = (0..32).filter(|&r| uses[usize::from(r)] >= least).collect();
         order.sort_by_key(|&r| std::cmp::Reverse(uses[usize::from(r)]));
-        order.truncate(COUNT);
+        order.truncate(self.f_room(block.ops.iter().any(|op| matches!(op, Op::Vector { .. }))));
         for (&r, x) in order.iter().zip(FIRST..) {
             self.f.map[usize::from(r)] = x;
         }
@@ -119,8 +121,9 @@ impl Backend {
     pub(super) fn f_enter_region(&mut self, region: &Region) -> FState {
         self.f = FRegs::default();
         let mut uses = [0u64; 32];
-        let (mut single, mut other, mut written) = (0u32, 0u32, 0u32);
+        let (mut single, mut other, mut written, mut vectors) = (0u32, 0u32, 0u32, false);
         region.each(|op, weight| {
+            vectors |= matches!(op, Op::Vector { .. });
             let writes_single = match op {
                 Op::LoadF { width, .. } => *width == Width::W,
                 Op::Fp { op, .. } => op.fmt == Fmt::S,
@@ -146,7 +149,7 @@ impl Backend {
         });
         let mut order: Vec<u8> = (0..32).filter(|&r| uses[usize::from(r)] != 0).collect();
         order.sort_by_key(|&r| std::cmp::Reverse(uses[usize::from(r)]));
-        order.truncate(COUNT);
+        order.truncate(self.f_room(vectors));
         for (&r, x) in order.iter().zip(FIRST..) {
             self.f.map[usize::from(r)] = x;
         }
@@ -161,6 +164,11 @@ impl Backend {
             }
         }
         self.f.now
+    }
+
+    /// XMM registers for f registers in code with or without vector instructions.
+    fn f_room(&self, vectors: bool) -> usize {
+        if vectors && self.vectors.few_f_registers() { COUNT_BESIDE_VECTORS } else { COUNT }
     }
 
     /// On the way to a place that finds `target`.

@@ -1,4 +1,4 @@
-//! Fixed-point arithmetic by AVX-512: saturating sums and differences, averages, scaling shifts and clips.
+//! Fixed-point arithmetic: saturating sums and differences, averages, scaling shifts and clips.
 //!
 //! What rounds is done inline for `vxrm` = round-to-nearest-up, the mode after reset and the one of codecs; the functions
 //! have the others. `vxsat` is set behind the last chunk, in memory, if an active lane was saturated.
@@ -103,7 +103,13 @@ pub fn plan(i: &Insn, v: &Vectors) -> Option<Plan> {
         Kind::Mul => s.sew == 1,
         Kind::Saturate { .. } | Kind::Clip { .. } => true,
     };
-    (v.avx512() && possible).then_some(Plan { kind, second })
+    // Without AVX-512 there are no arithmetic shifts of 64 bits, nor the lesser of two such numbers.
+    let by_avx2 = match kind {
+        Kind::Average { signed } | Kind::Scale { signed } => !(signed && s.sew == 3),
+        Kind::Clip { .. } => s.sew < 2,
+        Kind::Mul | Kind::Saturate { .. } => true,
+    };
+    (possible && (v.avx512() || by_avx2)).then_some(Plan { kind, second })
 }
 
 impl Plan {
@@ -143,6 +149,9 @@ impl Backend {
             Second::Register => self.v_splat(len, b, sew, i.a),
             Second::Immediate => self.v_splat(len, b, sew, Val::C(i.c.simm() as i64)),
         }
+        if !self.vectors.avx512() {
+            return self.fixed_lanes(i, plan, part, chunks);
+        }
         self.limits(plan.kind, sew, len);
         let saturates = matches!(plan.kind, Kind::Saturate { .. } | Kind::Mul | Kind::Clip { .. });
         if saturates {
@@ -150,7 +159,7 @@ impl Backend {
         }
         let lanes = len.bytes() >> plan.wide(sew);
         for at in chunks.offsets() {
-            let active = self.active(i, part, !i.c.unmasked(), at >> plan.wide(sew), lanes);
+            let active = self.active(i, part, !i.c.unmasked(), at >> plan.wide(sew), lanes, plan.wide(sew));
             self.v_load(len, t, v_slot(&i.s, i.c.vs2(), at));
             let second: Operand =
                 if plan.second == Second::Vector { v_slot(&i.s, i.c.vs1(), at).into() } else { b.into() };
@@ -238,14 +247,15 @@ impl Backend {
     /// `r` = `t` shifted to the right and rounded up at the middle; elements of 1 << `eew` bytes, ones in `b`.
     fn scale(&mut self, eew: usize, signed: bool, len: Len, by: u8, [r, t, u, b]: [Xmm; 4]) {
         let shift = if signed { SRA } else { SRL }[eew];
+        let (mv, and) = if self.vectors.avx512() { (VMOVDQU64, VPANDQ) } else { (VMOVDQU, VPAND) };
         if by == 0 {
             if r != t {
-                self.asm.v(VMOVDQU64.len(len), (r, t));
+                self.asm.v(mv.len(len), (r, t));
             }
             return;
         }
         self.asm.v(SRL[eew].len(len), (u, t, by - 1));
-        self.asm.v(VPANDQ.len(len), (u, u, b));
+        self.asm.v(and.len(len), (u, u, b));
         self.asm.v(shift.len(len), (t, t, by));
         self.asm.v(ADD[eew].len(len), (r, t, u));
     }
@@ -266,6 +276,142 @@ impl Backend {
         }
         self.asm.v([VPSRAD_I, VPSRAQ_I][n].len(len), (u, t, if n == 0 { 31u8 } else { 63 }));
         self.asm.v([VPXORD, VPXORQ][n].len(len).k(NOW), (r, u, most));
+    }
+
+    /// Without opmasks. What was saturated shows as bits in scratch register 4.
+    fn fixed_lanes(&mut self, i: &Insn, plan: &Plan, part: Part, chunks: Chunks) {
+        let (sew, len) = (i.s.sew, chunks.len);
+        let wide = plan.wide(sew);
+        let lanes = len.bytes() >> wide;
+        let Regs { b, t, .. } = self.vectors.regs();
+        let [r, old, least, most] = [0, 1, 2, 3].map(|n| self.vectors.result(n));
+        let found = self.vectors.scratch(4);
+        let bits = 8i64 << sew;
+        match plan.kind {
+            Kind::Mul => self.v_splat(len, least, 1, Val::C(-0x8000)),
+            Kind::Saturate { signed: true, .. } => self.v_splat(len, most, sew, Val::C(i64::MAX >> (64 - bits))),
+            Kind::Saturate { signed: false, .. } => self.v_splat(len, most, sew, Val::C(i64::MIN >> (64 - bits))),
+            Kind::Clip { signed } => {
+                let limit = if signed { (1i64 << (bits - 1)) - 1 } else { (1 << bits) - 1 };
+                self.v_splat(len, most, wide, Val::C(limit));
+                self.v_splat(len, least, wide, Val::C(-limit - 1));
+            }
+            Kind::Average { .. } | Kind::Scale { .. } => {}
+        }
+        self.asm.v(VPXOR.y(), (found, found, found));
+        for at in chunks.offsets() {
+            self.v_load(len, t, v_slot(&i.s, i.c.vs2(), at));
+            let second: Operand =
+                if plan.second == Second::Vector { v_slot(&i.s, i.c.vs1(), at).into() } else { b.into() };
+            let differs = self.fixed_lanes_chunk(i, plan, len, second);
+            let mut active = self.active(i, part, !i.c.unmasked(), at >> wide, lanes, wide);
+            if let Some(x) = differs {
+                self.v_only(len, x, x, active);
+                self.asm.v(VPOR.len(len), (found, found, x));
+            }
+            let Kind::Clip { .. } = plan.kind else {
+                self.v_put(len, v_slot(&i.s, i.c.vd(), at), r, active, sew, old);
+                continue;
+            };
+            active = self.active(i, part, !i.c.unmasked(), at >> wide, lanes, sew);
+            let to = v_slot(&i.s, i.c.vd(), at / 2);
+            if len == Len::X {
+                self.put_half(to, r, active, sew, old);
+            } else {
+                self.v_put(Len::X, to, r, active, sew, old);
+            }
+        }
+        if matches!(plan.kind, Kind::Saturate { .. } | Kind::Mul | Kind::Clip { .. }) {
+            self.asm.v(VPTEST.y(), (found, found));
+            let none = self.asm.jcc_forward(Cc::E);
+            self.asm.alu_imm(Alu::Or, true, VCSR, VXSAT);
+            self.asm.bind(none);
+        }
+    }
+
+    /// The result in register 0; where an element of what is returned has bits, it was saturated. vs2 is in `t`.
+    fn fixed_lanes_chunk(&mut self, i: &Insn, plan: &Plan, len: Len, second: Operand) -> Option<Xmm> {
+        let sew = usize::from(i.s.sew);
+        let [r, x, least, most] = [0, 1, 2, 3].map(|n| self.vectors.result(n));
+        let Regs { b, t, u } = self.vectors.regs();
+        match plan.kind {
+            Kind::Saturate { sub, signed } if sew < 2 => {
+                let rows = match (sub, signed) {
+                    (false, true) => [VPADDSB, VPADDSW],
+                    (false, false) => [VPADDUSB, VPADDUSW],
+                    (true, true) => [VPSUBSB, VPSUBSW],
+                    (true, false) => [VPSUBUSB, VPSUBUSW],
+                };
+                self.asm.v(rows[sew].len(len), (r, t, second));
+                self.asm.v(if sub { SUB } else { ADD }[sew].len(len), (u, t, second));
+                self.asm.v(VPXOR.len(len), (x, r, u));
+                Some(x)
+            }
+            Kind::Saturate { sub, signed: false } => {
+                let more = [VPCMPGTD_V, VPCMPGTQ_V][sew - 2];
+                self.asm.v(if sub { SUB } else { ADD }[sew].len(len), (r, t, second));
+                // The difference is negative, the sum less than a part of it.
+                self.asm.v(VPXOR.len(len), (t, t, most));
+                if sub {
+                    self.asm.v(VPXOR.len(len), (u, most, second));
+                    self.asm.v(more.len(len), (x, u, t));
+                    self.asm.v(VPANDN.len(len), (r, x, r));
+                } else {
+                    self.asm.v(VPXOR.len(len), (u, most, r));
+                    self.asm.v(more.len(len), (x, t, u));
+                    self.asm.v(VPOR.len(len), (r, r, x));
+                }
+                Some(x)
+            }
+            Kind::Saturate { sub, signed: true } => {
+                let more = [VPCMPGTD_V, VPCMPGTQ_V][sew - 2];
+                self.asm.v(if sub { SUB } else { ADD }[sew].len(len), (r, t, second));
+                // The first operand differs from the result, and from the second (a difference) or the second does (a
+                // sum).
+                self.asm.v(VPXOR.len(len), (u, if sub { t } else { r }, second));
+                self.asm.v(VPXOR.len(len), (x, r, t));
+                self.asm.v(VPAND.len(len), (x, x, u));
+                self.asm.v(VPXOR.len(len), (u, u, u));
+                self.asm.v(more.len(len), (x, u, x));
+                self.asm.v(more.len(len), (u, u, t));
+                self.asm.v(VPXOR.len(len), (u, u, most));
+                self.asm.v(VPBLENDVB.len(len), (r, r, u, x));
+                Some(x)
+            }
+            Kind::Average { signed: false } if sew < 2 => {
+                self.asm.v([VPAVGB, VPAVGW][sew].len(len), (r, t, second));
+                None
+            }
+            Kind::Average { signed } => {
+                self.asm.v(VPXOR.len(len), (u, t, second));
+                self.asm.v(if signed { SRA } else { SRL }[sew].len(len), (u, u, 1u8));
+                self.asm.v(VPOR.len(len), (t, t, second));
+                self.asm.v(SUB[sew].len(len), (r, t, u));
+                None
+            }
+            Kind::Mul => {
+                // One product overflows, and is the only one with this result; the other limit is what it is not.
+                self.asm.v(VPMULHRSW.len(len), (r, t, second));
+                self.asm.v(VPCMPEQW_V.len(len), (x, r, least));
+                self.asm.v(VPXOR.len(len), (r, r, x));
+                Some(x)
+            }
+            Kind::Scale { signed } => {
+                self.scale(sew, signed, len, plan.amount(i), [r, t, u, b]);
+                None
+            }
+            Kind::Clip { signed } => {
+                self.scale(sew + 1, signed, len, plan.amount(i), [t, t, u, b]);
+                let min = if signed { [VPMINSW, VPMINSD] } else { [VPMINUW, VPMINUD] };
+                self.asm.v(min[sew].len(len), (u, t, most));
+                if signed {
+                    self.asm.v([VPMAXSW, VPMAXSD][sew].len(len), (u, u, least));
+                }
+                self.asm.v(VPXOR.len(len), (x, u, t));
+                self.truncate(len, i.s.sew, r, u, t);
+                Some(x)
+            }
+        }
     }
 
     /// Constants: the greatest signed number in result register 3, the least in 2.

@@ -13,7 +13,7 @@ use super::super::FP_MISSING;
 use super::super::asm::rows::*;
 use super::super::asm::vex::{K, Len, Operand, Row, Vop};
 use super::super::asm::{Cc, Rm, Xmm};
-use super::lanes::{Active, MOVE, Part, mask_load};
+use super::lanes::{Active, MOVE, Part, SPREAD, mask_load};
 use super::*;
 use crate::tcg::ir::fp_check;
 
@@ -56,7 +56,7 @@ const SGNJ: u8 = 0xe2;
 const SGNJN: u8 = 0x2e;
 const SGNJX: u8 = 0x6a;
 /// Predicates of comparisons: unordered, which no quiet NaN flags.
-const UNORDERED: u8 = 3;
+pub const UNORDERED: u8 = 3;
 
 fn kind(op: G) -> Option<(Kind, bool)> {
     const V: bool = true;
@@ -113,8 +113,7 @@ pub fn native(v: &Vectors, sew: u8) -> bool {
 pub fn plan(i: &Insn, v: &Vectors) -> Option<Plan> {
     let (kind, vector) = kind(i.op)?;
     i.s.check_same(&i.c, vector).ok()?;
-    let avx2 = !matches!(kind, Kind::Sign(_) | Kind::Merge);
-    (native(v, i.s.sew) && (v.avx512() || avx2)).then_some(Plan { kind, vector })
+    native(v, i.s.sew).then_some(Plan { kind, vector })
 }
 
 /// Lanes with a NaN: of this chunk, of all so far.
@@ -126,6 +125,7 @@ pub fn on(row: &'static Row, len: Len, active: Active) -> Vop {
     match active {
         Active::All => row.len(len),
         Active::By(k) => row.len(len).k(k),
+        Active::Lanes(_) => unreachable!("there are opmasks"),
     }
 }
 
@@ -145,9 +145,9 @@ impl Vectors {
         Regs { b: Xmm(b), t: Xmm(t), u: Xmm(u) }
     }
 
-    /// For the result of chunk `n`. Without AVX-512 there is one.
+    /// For the result of chunk `n`. There are four.
     pub(super) fn result(&self, n: usize) -> Xmm {
-        if self.avx512() { Xmm(16 + n as u8) } else { Xmm(0) }
+        if self.avx512() { Xmm(16 + n as u8) } else { Xmm([0, 10, 11, 12][n]) }
     }
 }
 
@@ -195,7 +195,7 @@ impl Backend {
         } else if self.vectors.avx512() {
             self.float_masked(i, plan, part, chunks);
         } else {
-            self.float_whole(i, plan, chunks);
+            self.float_lanes(i, plan, part, chunks);
         }
     }
 
@@ -203,7 +203,7 @@ impl Backend {
     fn float_masked(&mut self, i: &Insn, plan: &Plan, part: Part, chunks: Chunks) {
         let lanes = chunks.len.bytes() >> i.s.sew;
         for (n, at) in chunks.offsets().enumerate() {
-            let active = self.active(i, part, !i.c.unmasked(), at >> i.s.sew, lanes);
+            let active = self.active(i, part, !i.c.unmasked(), at >> i.s.sew, lanes, i.s.sew);
             let r = self.vectors.result(n);
             if active != Active::All {
                 self.v_load(chunks.len, r, v_slot(&i.s, i.c.vd(), at));
@@ -234,34 +234,110 @@ impl Backend {
         self.slow_if(i, Cc::Ne);
     }
 
-    /// By AVX2, of whole registers only. Several chunks are computed twice: first to see that there are no NaNs.
-    fn float_whole(&mut self, i: &Insn, plan: &Plan, chunks: Chunks) {
-        let (r, nan) = (self.vectors.result(0), self.vectors.regs().u);
-        let double = usize::from(i.s.sew - 2);
-        let once = chunks.count == 1;
-        for (look, store) in [(true, once), (false, true)].into_iter().take(if once { 1 } else { 2 }) {
-            for at in chunks.offsets() {
-                // The host's minimum and maximum flag quiet NaNs: they come after the look at their operands.
-                let extreme = matches!(plan.kind, Kind::Min | Kind::Max);
-                if look {
-                    let (x, y) = if extreme {
-                        self.extreme_operands(i, plan, chunks.len, at)
-                    } else {
-                        self.float_chunk(i, plan, chunks.len, at, r, Active::All)
-                    };
-                    self.asm.v([VCMPPS_V, VCMPPD_V][double].len(chunks.len), (nan, x, y, UNORDERED));
-                    self.asm.v([VMOVMSKPS, VMOVMSKPD][double].len(chunks.len), (A, nan));
-                    self.asm.test(false, A, A);
-                    self.slow_if(i, Cc::Ne);
+    /// By AVX2. More chunks than there are registers for results are computed twice: first to see that there are no NaNs.
+    fn float_lanes(&mut self, i: &Insn, plan: &Plan, part: Part, chunks: Chunks) {
+        let twice = chunks.count > 4;
+        for (look, store) in if twice { [(true, false), (false, true)] } else { [(true, true), (false, false)] } {
+            if look {
+                let found = self.vectors.scratch(4);
+                self.asm.v(VPXOR.y(), (found, found, found));
+                for (n, at) in chunks.offsets().enumerate() {
+                    self.float_lanes_chunk(i, plan, part, chunks.len, at, if twice { 0 } else { n }, true);
                 }
-                if store && (extreme || !look) {
-                    self.float_chunk(i, plan, chunks.len, at, r, Active::All);
-                }
-                if store {
-                    self.v_store(chunks.len, v_slot(&i.s, i.c.vd(), at), r);
+                self.asm.v([VMOVMSKPS, VMOVMSKPD][usize::from(i.s.sew - 2)].len(chunks.len), (A, found));
+                self.asm.test(false, A, A);
+                self.slow_if(i, Cc::Ne);
+            }
+            if store {
+                for (n, at) in chunks.offsets().enumerate() {
+                    let r = self.vectors.result(if twice { 0 } else { n });
+                    // The host's minimum and maximum flag quiet NaNs: they come after the look at their operands.
+                    if twice || matches!(plan.kind, Kind::Min | Kind::Max) {
+                        self.float_lanes_chunk(i, plan, part, chunks.len, at, if twice { 0 } else { n }, false);
+                    }
+                    let active =
+                        self.active(i, part, !i.c.unmasked(), at >> i.s.sew, chunks.len.bytes() >> i.s.sew, i.s.sew);
+                    let Regs { t, .. } = self.vectors.regs();
+                    self.v_put(chunks.len, v_slot(&i.s, i.c.vd(), at), r, active, i.s.sew, t);
                 }
             }
         }
+    }
+
+    /// The result `n` = that for the chunk from byte `at` on; or notes where there would be a NaN. Lanes that are not
+    /// active have operands that flag nothing.
+    #[allow(clippy::too_many_arguments, reason = "a chunk of a plan")]
+    fn float_lanes_chunk(&mut self, i: &Insn, plan: &Plan, part: Part, len: Len, at: usize, n: usize, look: bool) {
+        let (sew, double) = (i.s.sew, usize::from(i.s.sew - 2));
+        let (r, nan) = (self.vectors.result(n), self.vectors.scratch(4));
+        let Regs { b, t, u } = self.vectors.regs();
+        let slot = |reg| v_slot(&i.s, reg, at);
+        let (d, a) = (slot(i.c.vd()), slot(i.c.vs2()));
+        let active = self.active(i, part, !i.c.unmasked(), at >> sew, len.bytes() >> sew, sew);
+        let second: Operand = if plan.vector { slot(i.c.vs1()).into() } else { b.into() };
+        let all = active == Active::All;
+        let (mut x, mut y): (Xmm, Operand) = (r, r.into());
+        match plan.kind {
+            Kind::Plain(rows) | Kind::Reverse(rows) => {
+                let reverse = matches!(plan.kind, Kind::Reverse(_));
+                let divides = rows == DIV;
+                let (first, second) = if reverse { (second, a.into()) } else { (a.into(), second) };
+                self.v_only(len, t, first, active);
+                let mut other = second;
+                if !all {
+                    if divides {
+                        // Zero by zero is invalid, and zero by a number is not.
+                        self.ones(len, u, sew);
+                        let Active::Lanes(m) = active else { unreachable!("there are no opmasks") };
+                        self.asm.v(VPBLENDVB.len(len), (u, u, second, m));
+                    } else {
+                        self.v_only(len, u, second, active);
+                    }
+                    other = u.into();
+                }
+                self.asm.v(rows[double].len(len), (r, t, other));
+            }
+            Kind::Sqrt => {
+                self.v_only(len, t, a, active);
+                self.asm.v([VSQRTPS, VSQRTPD][double].len(len), (r, t));
+            }
+            Kind::Accumulate(rows) | Kind::Multiply(rows) => {
+                self.v_only(len, r, d, active);
+                let x = match (plan.vector, all) {
+                    (false, true) => b,
+                    _ => {
+                        self.v_only(len, t, second, active);
+                        t
+                    }
+                };
+                let mut other: Operand = a.into();
+                if !all {
+                    self.v_only(len, u, a, active);
+                    other = u.into();
+                }
+                self.asm.v(rows[double].len(len), (r, x, other));
+            }
+            Kind::Min | Kind::Max => {
+                self.v_only(len, t, a, active);
+                self.v_only(len, u, second, active);
+                (x, y) = (t, u.into());
+                if !look {
+                    self.extreme(sew, matches!(plan.kind, Kind::Max), len, Active::All, [r, t, u], y);
+                }
+            }
+            Kind::Sign(_) | Kind::Merge | Kind::Splat => unreachable!("no arithmetic"),
+        }
+        if look {
+            let to = if y == Operand::V(r) { t } else { u };
+            self.asm.v([VCMPPS_V, VCMPPD_V][double].len(len), (to, x, y, UNORDERED));
+            self.asm.v(VPOR.len(len), (nan, nan, to));
+        }
+    }
+
+    /// All elements of `to` = 1. RAX changes.
+    fn ones(&mut self, len: Len, to: Xmm, sew: u8) {
+        let one = if sew == 3 { 1f64.to_bits() as i64 } else { i64::from(1f32.to_bits()) };
+        self.v_splat(len, to, sew, Val::C(one));
     }
 
     /// The active lanes of `r` = the result for the chunk from byte `at` on; `r` holds the old value if not all lanes are
@@ -337,8 +413,25 @@ impl Backend {
         let masked = !i.c.unmasked() && !matches!(plan.kind, Kind::Merge);
         for at in chunks.offsets() {
             let slot = |reg| v_slot(&i.s, reg, at);
-            let active = self.active(i, part, masked, at >> sew, lanes);
+            let active = self.active(i, part, masked, at >> sew, lanes, i.s.sew);
             let value = match plan.kind {
+                Kind::Sign(table) if !self.vectors.avx512() => {
+                    let second: Operand = if plan.vector { slot(i.c.vs1()).into() } else { b.into() };
+                    let old = self.vectors.result(0);
+                    self.v_load(len, old, slot(i.c.vs2()));
+                    if table == SGNJX {
+                        self.asm.v(VPAND.len(len), (t, u, second));
+                        self.asm.v(VPXOR.len(len), (t, t, old));
+                    } else {
+                        // The sign of one, or what it is not, and the rest of the other.
+                        self.asm.v(VMOVDQU.len(len), (t, second));
+                        self.asm.v(if table == SGNJ { VPAND } else { VPANDN }.len(len), (t, t, u));
+                        let rest = self.vectors.result(1);
+                        self.asm.v(VPANDN.len(len), (rest, u, old));
+                        self.asm.v(VPOR.len(len), (t, t, rest));
+                    }
+                    t
+                }
                 Kind::Sign(table) => {
                     if plan.vector {
                         self.v_load(len, t, slot(i.c.vs1()));
@@ -346,6 +439,13 @@ impl Backend {
                         self.asm.v(VMOVDQU64.len(len), (t, b));
                     }
                     self.asm.v(VPTERNLOGQ.len(len), (t, u, slot(i.c.vs2()), table));
+                    t
+                }
+                Kind::Merge if !self.vectors.avx512() => {
+                    let first = at >> sew;
+                    self.spread(len, SPREAD, v_slot(&i.s, 0, first / 8), first, sew);
+                    self.v_load(len, t, slot(i.c.vs2()));
+                    self.asm.v(VPBLENDVB.len(len), (t, t, b, SPREAD));
                     t
                 }
                 Kind::Merge => {

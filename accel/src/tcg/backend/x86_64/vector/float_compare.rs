@@ -1,10 +1,10 @@
-//! Floating-point comparisons of single and double precision, by AVX-512: a bit for each element goes into vd. A quiet
+//! Floating-point comparisons of single and double precision, a bit for each element goes into vd. A quiet
 //! NaN compares as the specification says, flags included, so there is nothing left for the functions.
 
 use super::super::asm::rows::*;
 use super::super::asm::vex::{K, Operand};
-use super::float::{native, on};
-use super::lanes::Part;
+use super::float::{Regs, native, on};
+use super::lanes::{Active, Part};
 use super::*;
 use crate::tcg::ir::fp_check;
 
@@ -41,7 +41,7 @@ pub fn plan(i: &Insn, v: &Vectors) -> Option<Plan> {
     let s1 = if vector { i.s.same(i.c.vs1()).ok()? } else { s2 };
     i.s.destination(&Group::mask(i.c.vd()), &[s2, s1]).ok()?;
     i.s.sources(&i.c, &[s2, s1]).ok()?;
-    (v.avx512() && native(v, i.s.sew) && !i.s.mask_tail_ones).then_some(Plan { predicate, vector })
+    (native(v, i.s.sew) && !i.s.mask_tail_ones).then_some(Plan { predicate, vector })
 }
 
 const BITS: K = K(3);
@@ -56,16 +56,43 @@ impl Backend {
         if !plan.vector {
             self.f_splat(i, len, regs.b);
         }
+        if !self.vectors.avx512() {
+            return self.float_compare_lanes(i, plan, part, chunks);
+        }
         let row = [VCMPPS_K, VCMPPD_K][usize::from(sew - 2)];
         let masked = !i.c.unmasked();
         // Masks that are loaded by the byte have more bits than there are lanes.
         let part = if masked && lanes < 8 { Part::Some } else { part };
         for at in chunks.offsets() {
-            let active = self.active(i, part, masked, at >> sew, lanes);
+            let active = self.active(i, part, masked, at >> sew, lanes, sew);
             self.v_load(len, regs.t, v_slot(&i.s, i.c.vs2(), at));
             let second: Operand = if plan.vector { v_slot(&i.s, i.c.vs1(), at).into() } else { regs.b.into() };
             self.asm.v(on(row, len, active), (BITS, regs.t, second, plan.predicate));
             self.put_mask(v_slot(&i.s, i.c.vd(), (at >> sew) / 8), BITS, active, lanes);
+        }
+    }
+
+    /// Without opmasks: what is not active compares zeros.
+    fn float_compare_lanes(&mut self, i: &Insn, plan: &Plan, part: Part, chunks: Chunks) {
+        let (sew, len) = (i.s.sew, chunks.len);
+        let lanes = len.bytes() >> sew;
+        let Regs { b, t, u } = self.vectors.regs();
+        let row = [VCMPPS_V, VCMPPD_V][usize::from(sew - 2)];
+        let masked = !i.c.unmasked();
+        for at in chunks.offsets() {
+            let active = self.active(i, part, masked, at >> sew, lanes, sew);
+            self.v_only(len, t, v_slot(&i.s, i.c.vs2(), at), active);
+            let second: Operand = if plan.vector { v_slot(&i.s, i.c.vs1(), at).into() } else { b.into() };
+            let second = match active {
+                Active::All => second,
+                _ => {
+                    self.v_only(len, u, second, active);
+                    u.into()
+                }
+            };
+            self.asm.v(row.len(len), (t, t, second, plan.predicate));
+            self.bits_of_lanes(len, t, sew);
+            self.put_bits(i, part, masked, at >> sew, lanes);
         }
     }
 }

@@ -1,11 +1,13 @@
-//! Conversions, and the arithmetic of single precision that gives double precision, by AVX-512.
+//! Conversions, and the arithmetic of single precision that gives double precision. AVX2 has no
+//! conversions of unsigned numbers, nor of 64-bit integers.
 //!
 //! The host rounds and flags as the guest asks. What it does otherwise shows in the result: a NaN, and the one integer
 //! that it answers whenever there is no right one. Then the instruction's function starts over, see `float`.
 
 use super::super::asm::rows::*;
 use super::super::asm::vex::{K, Len, Row};
-use super::float::{native, on};
+use super::super::asm::{Cc, Xmm};
+use super::float::{Regs, UNORDERED, native, on};
 use super::lanes::{Active, Part};
 use super::*;
 use crate::tcg::ir::fp_check;
@@ -127,17 +129,18 @@ fn arithmetic(op: G) -> Option<(Kind, bool)> {
 
 pub fn plan(i: &Insn, v: &Vectors) -> Option<Plan> {
     let (s, c) = (&i.s, &i.c);
-    if !v.avx512() {
-        return None;
-    }
     if let Some(conversion) = conversion(i.op, s.sew, v) {
+        if !v.avx512() && conversion.row.vex.is_none() {
+            return None;
+        }
         let (d, a) = match conversion.widths {
             Widths::Same => (s.same(c.vd()), s.same(c.vs2())),
             Widths::Widen => (s.wide(c.vd()), s.same(c.vs2())),
             Widths::Narrow => (s.same(c.vd()), s.wide(c.vs2())),
         };
         s.check(c, d.ok()?, &[a.ok()?]).ok()?;
-        return Some(Plan { kind: Kind::Convert(conversion), vector: true });
+        let plan = Plan { kind: Kind::Convert(conversion), vector: true };
+        return plan.fits(i, v).then_some(plan);
     }
     let (kind, vector) = arithmetic(i.op)?;
     if s.sew != 2 || !v.unit.double {
@@ -149,10 +152,16 @@ pub fn plan(i: &Insn, v: &Vectors) -> Option<Plan> {
     let b = if vector { s.same(c.vs1()).ok()? } else { a };
     let old = if matches!(kind, Kind::Accumulate(_)) { d } else { a };
     s.check(c, d, &[a, b, old]).ok()?;
-    Some(Plan { kind, vector })
+    let plan = Plan { kind, vector };
+    plan.fits(i, v).then_some(plan)
 }
 
 impl Plan {
+    /// There is a register for each result.
+    fn fits(&self, i: &Insn, v: &Vectors) -> bool {
+        self.bytes(i) <= MOST_CHUNKS * v.widest()
+    }
+
     /// Of the operand with the widest elements.
     pub fn bytes(&self, i: &Insn) -> usize {
         match self.kind {
@@ -171,7 +180,9 @@ impl Backend {
         self.fp_ready(i, fp_check::DIRTY | fp_check::NATIVE_FRM);
         let chunks = Chunks::of(plan.bytes(i), self.vectors.widest());
         match plan.kind {
+            Kind::Convert(conversion) if !self.vectors.avx512() => self.convert_lanes(i, &conversion, part, chunks),
             Kind::Convert(conversion) => self.convert(i, &conversion, part, chunks),
+            _ if !self.vectors.avx512() => self.widening_lanes(i, plan, part, chunks),
             Kind::Plain { .. } | Kind::Accumulate(_) => self.widening_arithmetic(i, plan, part, chunks),
         }
     }
@@ -184,7 +195,7 @@ impl Backend {
             self.f_splat(i, half, regs.b);
         }
         for (n, at) in chunks.offsets().enumerate() {
-            let active = self.active(i, part, !i.c.unmasked(), at >> 3, lanes);
+            let active = self.active(i, part, !i.c.unmasked(), at >> 3, lanes, 3);
             let r = self.vectors.result(n);
             self.v_load(len, r, v_slot(&i.s, i.c.vd(), at));
             // A signalling NaN is invalid in active lanes only.
@@ -231,7 +242,7 @@ impl Backend {
             self.v_splat(put, regs.b, result, Val::C(n));
         }
         for (n, at) in chunks.offsets().enumerate() {
-            let active = self.active(i, part, !i.c.unmasked(), at >> wide, lanes);
+            let active = self.active(i, part, !i.c.unmasked(), at >> wide, lanes, wide);
             let r = self.vectors.result(n);
             let from = v_slot(&i.s, i.c.vs2(), at / from_part);
             if active != Active::All {
@@ -274,5 +285,118 @@ impl Backend {
                 self.v_store(put, to, r);
             }
         }
+    }
+
+    /// Without opmasks: lanes that are not active compute with zeros.
+    fn widening_lanes(&mut self, i: &Insn, plan: &Plan, part: Part, chunks: Chunks) {
+        let (len, Regs { b, t, u }) = (chunks.len, self.vectors.regs());
+        let half = Len::of(len.bytes() / 2);
+        let (lanes, masked) = (len.bytes() >> 3, !i.c.unmasked());
+        if !plan.vector {
+            self.f_splat(i, half, b);
+        }
+        let found = self.no_lanes_found();
+        for (n, at) in chunks.offsets().enumerate() {
+            let r = self.vectors.result(n);
+            let single = self.active(i, part, masked, at >> 3, lanes, 2);
+            if plan.vector {
+                self.v_only(half, u, v_slot(&i.s, i.c.vs1(), at / 2), single);
+            } else {
+                self.v_only(half, u, b, single);
+            }
+            self.asm.v(VCVTPS2PD.len(len), (u, u));
+            let (row, wide) = match plan.kind {
+                Kind::Plain { row, wide } => (row, wide),
+                Kind::Accumulate(row) => (row, false),
+                Kind::Convert(_) => unreachable!("no arithmetic"),
+            };
+            if !wide {
+                self.v_only(half, t, v_slot(&i.s, i.c.vs2(), at / 2), single);
+                self.asm.v(VCVTPS2PD.len(len), (t, t));
+            }
+            let double = self.active(i, part, masked, at >> 3, lanes, 3);
+            if wide {
+                self.v_only(len, t, v_slot(&i.s, i.c.vs2(), at), double);
+            } else if matches!(plan.kind, Kind::Accumulate(_)) {
+                self.v_only(len, r, v_slot(&i.s, i.c.vd(), at), double);
+            }
+            self.asm.v(row.len(len), (r, t, u));
+            self.asm.v(VCMPPD_V.len(len), (u, r, r, UNORDERED));
+            self.asm.v(VPOR.len(len), (found, found, u));
+        }
+        self.found_to_function(i, found);
+        for (n, at) in chunks.offsets().enumerate() {
+            let active = self.active(i, part, masked, at >> 3, lanes, 3);
+            self.v_put(len, v_slot(&i.s, i.c.vd(), at), self.vectors.result(n), active, 3, t);
+        }
+    }
+
+    /// Without opmasks: zeros are converted in lanes that are not active.
+    fn convert_lanes(&mut self, i: &Insn, c: &Conversion, part: Part, chunks: Chunks) {
+        let (len, Regs { b, t, u }) = (chunks.len, self.vectors.regs());
+        let wide = i.s.sew + u8::from(c.widths != Widths::Same);
+        let (source, result) = match c.widths {
+            Widths::Same => (i.s.sew, i.s.sew),
+            Widths::Widen => (i.s.sew, wide),
+            Widths::Narrow => (wide, i.s.sew),
+        };
+        let (lanes, masked) = (len.bytes() >> wide, !i.c.unmasked());
+        let (from_bytes, put_bytes) = (lanes << source, lanes << result);
+        let put = Len::of(put_bytes);
+        if let Check::Integer(n) = c.check {
+            self.v_splat(put, b, result, Val::C(n));
+        }
+        let found = self.no_lanes_found();
+        for (n, at) in chunks.offsets().enumerate() {
+            let r = self.vectors.result(n);
+            let from = v_slot(&i.s, i.c.vs2(), (at >> wide) << source);
+            if let Some(before) = c.before {
+                // Every one of these numbers has a place there.
+                self.asm.v(before.len(len), (t, from));
+            } else {
+                let active = self.active(i, part, masked, at >> wide, lanes, source);
+                self.v_only(Len::of(from_bytes), t, from, active);
+            }
+            if c.check == Check::NanBefore {
+                // Rounding as MXCSR says.
+                self.asm.v(c.row.len(len), (r, t, 4u8));
+            } else {
+                self.asm.v(c.row.len(len), (r, t));
+            }
+            match c.check {
+                Check::Nothing => continue,
+                Check::Nan if result == 3 => self.asm.v(VCMPPD_V.len(put), (u, r, r, UNORDERED)),
+                Check::Nan => self.asm.v(VCMPPS_V.len(put), (u, r, r, UNORDERED)),
+                Check::NanBefore => self.asm.v(VCMPPS_V.len(len), (u, t, t, UNORDERED)),
+                Check::Integer(_) => self.asm.v(VPCMPEQD_V.len(put), (u, r, b)),
+            }
+            self.asm.v(VPOR.y(), (found, found, u));
+        }
+        if c.check != Check::Nothing {
+            self.found_to_function(i, found);
+        }
+        for (n, at) in chunks.offsets().enumerate() {
+            let (r, to) = (self.vectors.result(n), v_slot(&i.s, i.c.vd(), (at >> wide) << result));
+            let active = self.active(i, part, masked, at >> wide, lanes, result);
+            if put_bytes < 16 {
+                self.put_half(to, r, active, result, t);
+            } else {
+                self.v_put(put, to, r, active, result, t);
+            }
+        }
+    }
+
+    /// A register without lanes for the function, so far.
+    fn no_lanes_found(&mut self) -> Xmm {
+        let found = self.vectors.scratch(4);
+        self.asm.v(VPXOR.y(), (found, found, found));
+        found
+    }
+
+    /// Leaves the instruction to its function if there are some.
+    fn found_to_function(&mut self, i: &Insn, found: Xmm) {
+        self.asm.v(VMOVMSKPS.y(), (A, found));
+        self.asm.test(false, A, A);
+        self.slow_if(i, Cc::Ne);
     }
 }

@@ -1,9 +1,9 @@
 //! Integer arithmetic of single width, merges and moves.
 
 use super::super::asm::rows::*;
-use super::super::asm::vex::{K, Len, Row};
+use super::super::asm::vex::{K, Len, Operand, Row};
 use super::super::asm::{Alu, Xmm};
-use super::lanes::{MOVE, Part, mask_load};
+use super::lanes::{MOVE, Part, SPREAD, mask_load};
 use super::*;
 
 /// How the result comes from vs2 (`a`), vs1 or a scalar (`b`) and the old vd (`d`).
@@ -26,6 +26,11 @@ enum Kind {
     },
     /// Each shifted by its own amount, of which the low bits count.
     ShiftEach(&'static Row),
+    /// The minimum or maximum of 64-bit elements, without AVX-512.
+    LongExtreme {
+        max: bool,
+        signed: bool,
+    },
     /// `b` where v0 has a bit, else `a`.
     Merge,
     /// `b`.
@@ -78,6 +83,10 @@ fn kind(i: &Insn, evex: bool) -> Option<(Kind, Second)> {
     let plain = |rows: BySew| Kind::Plain(rows[sew]);
     let logic = |long: &'static Row, short: &'static Row| Kind::Plain(if evex { long } else { short });
     let mul = if sew == 0 { Kind::MulBytes } else { plain(MUL) };
+    let extreme = |rows: BySew, max, signed| match sew == 3 && !evex {
+        true => Kind::LongExtreme { max, signed },
+        false => plain(rows),
+    };
     let words = |rows: BySew| (sew > 0).then_some(rows[sew]);
     let high = |row: &'static Row| (sew == 1).then_some(Kind::Plain(row));
     let shift = |by: BySew, imm: BySew| Some(Kind::Shift(words(by)?, imm[sew]));
@@ -92,14 +101,14 @@ fn kind(i: &Insn, evex: bool) -> Option<(Kind, Second)> {
         G::VsubVx => (plain(SUB), x),
         G::VrsubVx => (Kind::Reverse(SUB[sew]), x),
         G::VrsubVi => (Kind::Reverse(SUB[sew]), s),
-        G::VminuVv => (plain(MINU), v),
-        G::VminuVx => (plain(MINU), x),
-        G::VminVv => (plain(MIN), v),
-        G::VminVx => (plain(MIN), x),
-        G::VmaxuVv => (plain(MAXU), v),
-        G::VmaxuVx => (plain(MAXU), x),
-        G::VmaxVv => (plain(MAX), v),
-        G::VmaxVx => (plain(MAX), x),
+        G::VminuVv => (extreme(MINU, false, false), v),
+        G::VminuVx => (extreme(MINU, false, false), x),
+        G::VminVv => (extreme(MIN, false, true), v),
+        G::VminVx => (extreme(MIN, false, true), x),
+        G::VmaxuVv => (extreme(MAXU, true, false), v),
+        G::VmaxuVx => (extreme(MAXU, true, false), x),
+        G::VmaxVv => (extreme(MAX, true, true), v),
+        G::VmaxVx => (extreme(MAX, true, true), x),
         G::VandVv => (logic(VPANDQ, VPAND), v),
         G::VandVx => (logic(VPANDQ, VPAND), x),
         G::VandVi => (logic(VPANDQ, VPAND), s),
@@ -158,18 +167,18 @@ pub fn plan(i: &Insn, v: &Vectors) -> Option<Plan> {
         }
         _ => i.s.check_same(&i.c, vector).ok()?,
     }
-    (v.avx512() || kind.in_two_registers(vector)).then_some(Plan { kind, second })
+    (v.avx512() || kind.by_avx2()).then_some(Plan { kind, second })
 }
 
 impl Kind {
-    /// AVX2 has the instructions, and two registers are enough.
-    fn in_two_registers(self, vector: bool) -> bool {
+    /// AVX2 has the instructions, or what makes up for them.
+    fn by_avx2(self) -> bool {
+        let has = |row: &'static Row| row.vex.is_some() || *row == *VPMULLQ;
         match self {
-            Kind::Plain(row) | Kind::Reverse(row) => row.vex.is_some(),
-            Kind::Shift(row, imm) => row.vex.is_some() && imm.vex.is_some(),
-            Kind::Multiply(mul, _) => mul.vex.is_some() && vector,
-            Kind::Move => true,
-            Kind::MulBytes | Kind::Accumulate(..) | Kind::ShiftBytes { .. } | Kind::ShiftEach(_) | Kind::Merge => false,
+            Kind::Plain(row) | Kind::Reverse(row) | Kind::ShiftEach(row) => has(row),
+            Kind::Shift(row, imm) => has(row) && has(imm),
+            Kind::Multiply(mul, _) | Kind::Accumulate(mul, _) => has(mul),
+            Kind::Move | Kind::MulBytes | Kind::ShiftBytes { .. } | Kind::Merge | Kind::LongExtreme { .. } => true,
         }
     }
 }
@@ -195,9 +204,9 @@ impl Backend {
         self.constants(i, plan, len);
         let masked = !i.c.unmasked() && !matches!(plan.kind, Kind::Merge);
         for at in chunks.offsets() {
-            let active = self.active(i, part, masked, at >> sew, lanes);
+            let active = self.active(i, part, masked, at >> sew, lanes, sew);
             let value = self.compute(i, plan, len, at);
-            let temp = self.vectors.scratch(if self.vectors.avx512() { 2 } else { 1 });
+            let temp = self.vectors.scratch(2);
             self.v_put(len, v_slot(&i.s, i.c.vd(), at), value, active, sew, temp);
         }
     }
@@ -229,7 +238,11 @@ impl Backend {
             }
             _ => {}
         }
-        if matches!(plan.kind, Kind::MulBytes) {
+        if matches!(plan.kind, Kind::LongExtreme { signed: false, .. }) {
+            let r = self.vectors.scratch(3);
+            self.v_splat(len, r, sew, Val::C(i64::MIN));
+        }
+        if matches!(plan.kind, Kind::MulBytes) && self.vectors.avx512() {
             self.asm.mov_imm(A, 0xaaaa_aaaa_aaaa_aaaa_u64 as i64);
             self.asm.v(KMOVQ_R, (ODD, A));
         }
@@ -238,13 +251,15 @@ impl Backend {
     /// The result for the chunk from byte `at` on.
     fn compute(&mut self, i: &Insn, plan: &Plan, len: Len, at: usize) -> Xmm {
         let sew = usize::from(i.s.sew);
-        let [r, b, t] = [0, 1, 2].map(|n| self.vectors.scratch(if self.vectors.avx512() { n } else { n.min(1) }));
+        let [r, b, t] = [0, 1, 2].map(|n| self.vectors.scratch(n));
         let slot = |reg| v_slot(&i.s, reg, at);
         let (d, a) = (slot(i.c.vd()), slot(i.c.vs2()));
         let second = match plan.second {
             Second::Vector => Place::Mem(slot(i.c.vs1())),
             Second::Scalar(_) => Place::Reg(b),
         };
+        let avx512 = self.vectors.avx512();
+        let and = if avx512 { VPANDQ } else { VPAND };
         match plan.kind {
             Kind::Plain(row) => {
                 self.v_load(len, r, a);
@@ -275,11 +290,11 @@ impl Backend {
                 self.v_load(len, r, a);
                 self.asm.v(if left { VPSLLW_I } else { VPSRLW_I }.len(len), (r, r, n as u8));
                 let kept = self.vectors.scratch(3);
-                self.asm.v(VPANDQ.len(len), (r, r, kept));
+                self.asm.v(and.len(len), (r, r, kept));
             }
             Kind::ShiftEach(row) => {
                 let (count, low) = (self.vectors.scratch(4), self.vectors.scratch(3));
-                self.asm.v(VPANDQ.len(len), (count, low, slot(i.c.vs1())));
+                self.asm.v(and.len(len), (count, low, slot(i.c.vs1())));
                 self.v_load(len, r, a);
                 self.asm.v(row.len(len), (r, r, count));
             }
@@ -289,14 +304,50 @@ impl Backend {
                 self.v_load(len, r, a);
                 match second {
                     Place::Mem(m) => self.v_load(len, factor, m),
-                    Place::Reg(b) => self.asm.v(VMOVDQU64.len(len), (factor, b)),
+                    Place::Reg(b) => self.asm.v(if avx512 { VMOVDQU64 } else { VMOVDQU }.len(len), (factor, b)),
                 }
                 self.asm.v(VPSRLW_I.len(len), (odd, r, 8));
                 self.asm.v(VPMULLW.len(len), (r, r, factor));
                 self.asm.v(VPSRLW_I.len(len), (factor, factor, 8));
                 self.asm.v(VPMULLW.len(len), (odd, odd, factor));
                 self.asm.v(VPSLLW_I.len(len), (odd, odd, 8));
-                self.asm.v(VMOVDQU8.len(len).k(ODD), (r, odd));
+                if avx512 {
+                    self.asm.v(VMOVDQU8.len(len).k(ODD), (r, odd));
+                } else {
+                    self.asm.v(VPSLLW_I.len(len), (r, r, 8u8));
+                    self.asm.v(VPSRLW_I.len(len), (r, r, 8u8));
+                    self.asm.v(VPOR.len(len), (r, r, odd));
+                }
+            }
+            Kind::LongExtreme { max, signed } => {
+                self.v_load(len, r, a);
+                let y = match second {
+                    Place::Mem(m) => {
+                        self.v_load(len, t, m);
+                        t
+                    }
+                    Place::Reg(b) => b,
+                };
+                let (x_side, y_side) = (self.vectors.scratch(4), SPREAD);
+                let [mut x_key, mut y_key] = [r, y];
+                if !signed {
+                    let sign = self.vectors.scratch(3);
+                    self.asm.v(VPXOR.len(len), (x_side, sign, r));
+                    self.asm.v(VPXOR.len(len), (y_side, sign, y));
+                    [x_key, y_key] = [x_side, y_side];
+                }
+                let [more, less] = if max { [y_key, x_key] } else { [x_key, y_key] };
+                self.asm.v(VPCMPGTQ_V.len(len), (x_side, more, less));
+                self.asm.v(VPBLENDVB.len(len), (r, r, y, x_side));
+            }
+            Kind::Merge if !avx512 => {
+                let first = at >> sew;
+                self.spread(len, SPREAD, v_slot(&i.s, 0, first / 8), first, sew as u8);
+                self.v_load(len, r, a);
+                match second {
+                    Place::Mem(m) => self.asm.v(VPBLENDVB.len(len), (r, r, m, SPREAD)),
+                    Place::Reg(b) => self.asm.v(VPBLENDVB.len(len), (r, r, b, SPREAD)),
+                }
             }
             Kind::Merge => {
                 let lanes = len.bytes() >> sew;
@@ -318,9 +369,30 @@ impl Backend {
 
     /// `r = r op second`.
     fn with_second(&mut self, row: &'static Row, len: Len, r: Xmm, second: Place) {
+        if *row == *VPMULLQ && !self.vectors.avx512() {
+            return self.long_product(len, r, second);
+        }
         match second {
             Place::Reg(b) => self.asm.v(row.len(len), (r, r, b)),
             Place::Mem(m) => self.asm.v(row.len(len), (r, r, m)),
         }
+    }
+
+    /// `r` = the low 64 bits of products, without AVX-512: those of the halves that count.
+    fn long_product(&mut self, len: Len, r: Xmm, second: Place) {
+        let (high, other) = (self.vectors.scratch(4), SPREAD);
+        let y: Operand = match second {
+            Place::Reg(b) => b.into(),
+            Place::Mem(m) => m.into(),
+        };
+        self.asm.v(VPSRLQ_I.len(len), (high, r, 32u8));
+        self.asm.v(VPMULUDQ.len(len), (high, high, y));
+        self.asm.v(VMOVDQU.len(len), (other, y));
+        self.asm.v(VPSRLQ_I.len(len), (other, other, 32u8));
+        self.asm.v(VPMULUDQ.len(len), (other, other, r));
+        self.asm.v(VPADDQ.len(len), (high, high, other));
+        self.asm.v(VPSLLQ_I.len(len), (high, high, 32u8));
+        self.asm.v(VPMULUDQ.len(len), (r, r, y));
+        self.asm.v(VPADDQ.len(len), (r, r, high));
     }
 }

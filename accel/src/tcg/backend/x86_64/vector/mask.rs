@@ -45,7 +45,7 @@ static INDEX: [u8; 256] = {
     index
 };
 
-pub fn plan(i: &Insn, v: &Vectors) -> Option<Plan> {
+pub fn plan(i: &Insn) -> Option<Plan> {
     let logic = |op, invert_second, invert| Some(Plan::Logic(Logic { op, invert_second, invert }));
     let around = |which| {
         let legal = i.c.vd() != i.c.vs2() && (i.c.unmasked() || i.c.vd() != 0);
@@ -68,7 +68,7 @@ pub fn plan(i: &Insn, v: &Vectors) -> Option<Plan> {
         G::VidV => {
             let d = i.s.same(i.c.vd()).ok()?;
             i.s.masked_destination(&i.c, &d).ok()?;
-            v.avx512().then_some(Plan::Index)
+            Some(Plan::Index)
         }
         _ => None,
     }
@@ -213,15 +213,16 @@ impl Backend {
     }
 
     fn indices(&mut self, i: &Insn, part: Part) {
-        const ROWS: [&Row; 4] = [VMOVDQU8, VPMOVZXBW, VPMOVZXBD, VPMOVZXBQ];
+        let bytes = if self.vectors.avx512() { VMOVDQU8 } else { VMOVDQU };
+        let rows: [&Row; 4] = [bytes, VPMOVZXBW, VPMOVZXBD, VPMOVZXBQ];
         let sew = i.s.sew;
-        let chunks = Chunks::of(i.bytes(), 64);
+        let chunks = Chunks::of(i.bytes(), self.vectors.widest());
         let lanes = chunks.len.bytes() >> sew;
         let [r, temp] = [0, 1].map(|n| self.vectors.scratch(n));
         for at in chunks.offsets() {
-            let active = self.active(i, part, !i.c.unmasked(), at >> sew, lanes);
+            let active = self.active(i, part, !i.c.unmasked(), at >> sew, lanes, sew);
             self.asm.mov_imm(A, INDEX.as_ptr() as i64 + (at >> sew) as i64);
-            self.asm.v(ROWS[usize::from(sew)].len(chunks.len), (r, mem(A, 0)));
+            self.asm.v(rows[usize::from(sew)].len(chunks.len), (r, mem(A, 0)));
             self.v_put(chunks.len, v_slot(&i.s, i.c.vd(), at), r, active, sew, temp);
         }
     }

@@ -1,9 +1,11 @@
 //! Loads and stores of what stands in one piece: unit-stride (fault-only-first too), whole registers, masks. The first
 //! and the last byte are looked up in the TLB at once; what crosses a page, faults, or is watched goes to the function.
 
-use super::super::asm::{Cc, Mem, Shift, mem_index};
+use super::super::asm::rows::*;
+use super::super::asm::vex::Len;
+use super::super::asm::{Alu, Cc, Mem, Shift, mem, mem_index};
 use super::super::emit_mem::Last;
-use super::lanes::{Active, MOVE, Part, STORE};
+use super::lanes::{Active, LANES, MOVE, Part, STORE};
 use super::places::{MOST, Place};
 use super::*;
 use crate::tcg::helpers::vector::memory::{Moved, moved};
@@ -21,10 +23,7 @@ pub enum Plan {
 }
 
 pub fn plan(i: &Insn, _: &Vectors) -> Option<Plan> {
-    let each = |store, data, place| {
-        let possible = i.c.unmasked() && i.s.vl <= MOST;
-        possible.then_some(Plan::Each { store, data, place })
-    };
+    let each = |store, data, place| (i.s.vl <= MOST).then_some(Plan::Each { store, data, place });
     Some(match moved(i.op, &i.c, &i.s)? {
         Moved::Strided { store, data } => return each(store, data, Place::Stride),
         Moved::Indexed { store, data, index } => return each(store, data, Place::Index(index)),
@@ -113,12 +112,23 @@ impl Backend {
         };
         let m = self.look_up(&i.whole, A, last, -4096, store);
         self.asm.lea(true, D, m);
+        if !self.vectors.avx512() {
+            match (i.c.unmasked(), data.eew) {
+                (true, eew) => self.move_below_vl(i, store, data.reg, eew),
+                (false, 2 | 3) => self.move_lanes(i, store, data, part),
+                (false, _) => self.move_one_by_one(i, store, data, part),
+            }
+            if let Some(nothing) = nothing {
+                self.asm.bind(nothing);
+            }
+            return;
+        }
         let r = self.vectors.scratch(0);
         let chunks = Chunks::of(bytes, 64);
         let lanes = chunks.len.bytes() >> eew;
         for at in chunks.offsets() {
             let (slot, place) = (v_slot(&i.s, data.reg, at), Mem { base: D, index: None, disp: at as i32 });
-            let active = self.active(i, part, !i.c.unmasked(), at >> eew, lanes);
+            let active = self.active(i, part, !i.c.unmasked(), at >> eew, lanes, data.eew);
             self.v_load(chunks.len, r, slot);
             let Active::By(k) = active else { unreachable!("elements move under a mask") };
             if store {
@@ -130,6 +140,115 @@ impl Backend {
         }
         if let Some(nothing) = nothing {
             self.asm.bind(nothing);
+        }
+    }
+
+    /// Without opmasks, the elements below `vl`, to or from RDX on: pieces of halving length. No byte is moved twice:
+    /// another hart may see it the first time.
+    fn move_below_vl(&mut self, i: &Insn, store: bool, reg: usize, eew: u8) {
+        let r = self.vectors.scratch(0);
+        let slot = v_slot(&i.s, reg, 0);
+        self.asm.lea(true, A, slot);
+        self.asm.mov(true, C, VL);
+        if eew != 0 {
+            self.asm.shift_imm(Shift::Shl, true, C, eew);
+        }
+        let (from, to) = if store { (A, D) } else { (D, A) };
+        let round = self.asm.here();
+        self.asm.alu_imm(Alu::Sub, true, C, 32);
+        let rest = self.asm.jcc_forward(Cc::B);
+        self.v_load(Len::Y, r, mem(from, 0));
+        self.v_store(Len::Y, mem(to, 0), r);
+        self.asm.alu_imm(Alu::Add, true, A, 32);
+        self.asm.alu_imm(Alu::Add, true, D, 32);
+        self.asm.jmp(round);
+        self.asm.bind(rest);
+        // RCX is less by 32, which changes none of these bits.
+        for log2 in (eew..5).rev() {
+            let bytes = 1 << log2;
+            self.asm.test_low(C, bytes);
+            let none = self.asm.jcc_forward(Cc::E);
+            let (f, t) = (mem(from, 0), mem(to, 0));
+            match log2 {
+                4 => {
+                    self.v_load(Len::X, r, f);
+                    self.v_store(Len::X, t, r);
+                }
+                3 => {
+                    self.asm.v(VMOVQ, (r, f));
+                    self.asm.v(VMOVQ_ST, (t, r));
+                }
+                2 => {
+                    self.asm.v(VMOVD, (r, f));
+                    self.asm.v(VMOVD_ST, (t, r));
+                }
+                1 => {
+                    self.asm.v(VPINSRW, (r, r, f, 0u8));
+                    self.asm.v(VPEXTRW, (t, r, 0u8));
+                }
+                _ => {
+                    self.asm.v(VPINSRB, (r, r, f, 0u8));
+                    self.asm.v(VPEXTRB, (t, r, 0u8));
+                }
+            }
+            if log2 != eew {
+                self.asm.alu_imm(Alu::Add, true, A, i32::from(bytes));
+                self.asm.alu_imm(Alu::Add, true, D, i32::from(bytes));
+            }
+            self.asm.bind(none);
+        }
+    }
+
+    /// Without opmasks, active elements of four and eight bytes, from RDX on.
+    fn move_lanes(&mut self, i: &Insn, store: bool, data: &Group, part: Part) {
+        let eew = data.eew;
+        let [r, old] = [0, 1].map(|n| self.vectors.scratch(n));
+        let (load, put) = if eew == 2 { (VPMASKMOVD, VPMASKMOVD_ST) } else { (VPMASKMOVQ, VPMASKMOVQ_ST) };
+        let chunks = Chunks::of(i.group_bytes(data), self.vectors.widest());
+        let (len, lanes) = (chunks.len, chunks.len.bytes() >> eew);
+        for at in chunks.offsets() {
+            let (slot, place) = (v_slot(&i.s, data.reg, at), Mem { base: D, index: None, disp: at as i32 });
+            let active = self.active(i, part, true, at >> eew, lanes, eew);
+            if store {
+                self.v_load(len, r, slot);
+                self.asm.v(put.len(len), (place, LANES, r));
+            } else {
+                self.asm.v(load.len(len), (r, LANES, place));
+                self.v_put(len, slot, r, active, eew, old);
+            }
+        }
+    }
+
+    /// Without opmasks, active elements of one and two bytes, from RDX on.
+    fn move_one_by_one(&mut self, i: &Insn, store: bool, data: &Group, part: Part) {
+        let size = 1u8 << data.eew;
+        let r = self.vectors.scratch(0);
+        let elements = i.group_bytes(data) >> data.eew;
+        for first in (0..elements).step_by(64) {
+            if part == Part::Some {
+                self.below_vl(first);
+            } else {
+                self.asm.mov_imm(C, if elements < 64 { (1 << elements) - 1 } else { -1 });
+            }
+            self.asm.alu(Alu::And, true, C, v_slot(&i.s, 0, first / 8));
+            let round = self.asm.here();
+            self.asm.count(0xbc, true, A, C);
+            // TZCNT carries if there is no bit.
+            let done = self.asm.jcc_forward(Cc::B);
+            self.asm.bit_reg(6, C, A);
+            let slot = v_slot(&i.s, data.reg, first << data.eew);
+            let here = mem_index(slot.base, A, size, slot.disp);
+            let there = mem_index(D, A, size, (first << data.eew) as i32);
+            let (to, from) = if store { (there, here) } else { (here, there) };
+            if size == 1 {
+                self.asm.v(VPINSRB, (r, r, from, 0u8));
+                self.asm.v(VPEXTRB, (to, r, 0u8));
+            } else {
+                self.asm.v(VPINSRW, (r, r, from, 0u8));
+                self.asm.v(VPEXTRW, (to, r, 0u8));
+            }
+            self.asm.jmp(round);
+            self.asm.bind(done);
         }
     }
 }

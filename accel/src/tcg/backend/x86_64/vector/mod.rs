@@ -3,7 +3,7 @@
 //!
 //! The way of an instruction: [`Backend::vector`] knows `vtype` (behind a `vset{i}vl{i}` of the block) or guesses it (see
 //! `helpers::vector::assumed`), asks the families in turn for a [`Plan`], and emits it for `vl` = VLMAX. Any other `vl`
-//! leads to a stub in which the same plan is emitted with opmasks. What is illegal, what no family has, and agnostic
+//! leads to a stub in which the same plan is emitted with masks. What is illegal, what no family has, and agnostic
 //! elements that become ones have no plan: their function is called.
 //!
 //! A group of registers is one run of bytes in memory. It is taken in [`Chunks`] of a host register; elements that are
@@ -14,7 +14,7 @@
 //! |---|---|
 //! | RAX RCX RDX | scratch, as everywhere |
 //! | with AVX-512: ZMM16 and on, K1 to K4 | scratch; they need no VZEROUPPER |
-//! | without: YMM0, YMM1 | scratch; their upper parts are cleared behind each instruction |
+//! | without: YMM0 to YMM3, YMM10 to YMM15 | scratch; their upper parts are cleared behind each instruction |
 //!
 //! | File | Instructions |
 //! |---|---|
@@ -120,10 +120,14 @@ impl Vectors {
         self.features.simd == HostSimd::Avx512
     }
 
-    /// Scratch register `n`; without AVX-512 there are two.
+    /// Scratch register `n`; without AVX-512 there are five.
     fn scratch(&self, n: u8) -> Xmm {
-        debug_assert!(n < 2 || self.avx512());
-        Xmm(if self.avx512() { 16 + n } else { n })
+        Xmm(if self.avx512() { 16 + n } else { [0, 1, 2, 3, 13][usize::from(n)] })
+    }
+
+    /// Whether code uses XMM registers that are f registers' elsewhere.
+    pub fn few_f_registers(&self) -> bool {
+        self.features.simd == HostSimd::Avx2
     }
 
     /// The widest host register.
@@ -243,11 +247,8 @@ impl Backend {
         if plan.counts() && !(short || known.is_some() && self.vectors.full) {
             self.asm.alu_imm(Alu::Cmp, true, VL, i.s.vl as i32);
             let partial = self.asm.jcc_forward(Cc::Ne);
-            let kind = match self.vectors.avx512() {
-                true => StubKind::Partial(*whole, known.or(self.vectors.guess).expect("there is a plan for it")),
-                false => StubKind::Slow(*whole),
-            };
-            self.stub(partial, kind);
+            let word = known.or(self.vectors.guess).expect("there is a plan for it");
+            self.stub(partial, StubKind::Partial(*whole, word));
         }
         self.emit_plan(&i, &plan, part);
         if !self.vectors.avx512() {
@@ -266,6 +267,9 @@ impl Backend {
         let beyond = self.asm.jcc_forward(Cc::A);
         self.stub(beyond, StubKind::Slow(*whole));
         self.emit_plan(&i, &plan, Part::Some);
+        if !self.vectors.avx512() {
+            self.asm.vzeroupper();
+        }
         self.land_stubs(whole);
     }
 
@@ -307,8 +311,8 @@ impl Backend {
         let plan = memory::plan(&i, v)
             .map(Plan::Memory)
             .or_else(|| integer::plan(&i, v).map(Plan::Integer))
-            .or_else(|| compare::plan(&i, v).map(Plan::Compare))
-            .or_else(|| mask::plan(&i, v).map(Plan::Mask))
+            .or_else(|| compare::plan(&i).map(Plan::Compare))
+            .or_else(|| mask::plan(&i).map(Plan::Mask))
             .or_else(|| permute::plan(&i, v).map(Plan::Permute))
             .or_else(|| float::plan(&i, v).map(Plan::Float))
             .or_else(|| float_compare::plan(&i, v).map(Plan::FloatCompare))
@@ -317,10 +321,7 @@ impl Backend {
             .or_else(|| reduce::plan(&i, v).map(Plan::Reduce))
             .or_else(|| fixed::plan(&i, v).map(Plan::Fixed))
             .or_else(|| element::plan(&i, v).map(Plan::Element))?;
-        let bytes = plan.bytes(&i);
-        // Without opmasks every element takes part.
-        let possible = self.vectors.avx512() || i.c.unmasked() && bytes >= 16;
-        (possible && bytes <= MOST_CHUNKS * 64).then_some((i, plan))
+        (plan.bytes(&i) <= MOST_CHUNKS * 64).then_some((i, plan))
     }
 
     fn emit_plan(&mut self, i: &Insn, plan: &Plan, part: Part) {

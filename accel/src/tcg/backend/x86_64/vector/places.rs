@@ -30,12 +30,18 @@ impl Backend {
                 self.asm.alu_imm(Alu::Cmp, true, VL, n as i32);
                 done.push(self.asm.jcc_forward(Cc::E));
             }
+            let mut inactive = None;
+            // The next one is a stride further, whether this one moves or not.
+            if let (Place::Stride, 1..) = (place, n) {
+                let stride = self.in_reg(C, i.b);
+                self.asm.alu(Alu::Add, true, A, stride);
+            }
+            if !i.c.unmasked() {
+                self.asm.test_byte(v_slot(&i.s, 0, n / 8), 1 << (n % 8));
+                inactive = Some(self.asm.jcc_forward(Cc::E));
+            }
             match place {
-                Place::Stride if n == 0 => {}
-                Place::Stride => {
-                    let stride = self.in_reg(C, i.b);
-                    self.asm.alu(Alu::Add, true, A, stride);
-                }
+                Place::Stride => {}
                 Place::Index(index) => {
                     let offset = v_slot(&i.s, index.reg, n << index.eew);
                     self.asm.extend(1 << index.eew, false, A, offset);
@@ -49,6 +55,9 @@ impl Backend {
             let (to, from) = if store { (there, here) } else { (here, there) };
             self.asm.extend(size, false, D, from);
             self.asm.store(size, to, D);
+            if let Some(inactive) = inactive {
+                self.asm.bind(inactive);
+            }
         }
         done.into_iter().for_each(|end| self.asm.bind(end));
     }

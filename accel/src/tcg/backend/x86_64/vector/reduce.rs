@@ -1,4 +1,4 @@
-//! Reductions, by AVX-512: integer ones of any kind, floating-point sums strictly in order.
+//! Reductions: integer ones of any kind, floating-point sums strictly in order.
 //!
 //! An integer reduction folds chunks into one register, and that in halves. Lanes that are not active keep what they
 //! have there: zeros for a sum, else element 0 of vs1, which the operation may meet any number of times.
@@ -34,9 +34,9 @@ pub fn plan(i: &Insn, v: &Vectors) -> Option<Plan> {
     let idempotent = |rows| Plan::Integer { rows, zero: false };
     let plan = match i.op {
         G::VredsumVs => sum([VPADDB, VPADDW, VPADDD, VPADDQ]),
-        G::VredxorVs => sum([VPXORQ; 4]),
-        G::VredandVs => idempotent([VPANDQ; 4]),
-        G::VredorVs => idempotent([VPORQ; 4]),
+        G::VredxorVs => sum([if v.avx512() { VPXORQ } else { VPXOR }; 4]),
+        G::VredandVs => idempotent([if v.avx512() { VPANDQ } else { VPAND }; 4]),
+        G::VredorVs => idempotent([if v.avx512() { VPORQ } else { VPOR }; 4]),
         G::VredminuVs => idempotent([VPMINUB, VPMINUW, VPMINUD, VPMINUQ]),
         G::VredminVs => idempotent([VPMINSB, VPMINSW, VPMINSD, VPMINSQ]),
         G::VredmaxuVs => idempotent([VPMAXUB, VPMAXUW, VPMAXUD, VPMAXUQ]),
@@ -48,7 +48,11 @@ pub fn plan(i: &Insn, v: &Vectors) -> Option<Plan> {
     };
     let eew = i.s.sew + u8::from(matches!(plan, Plan::WideSum { .. }));
     i.s.check_reduction(&i.c, eew).ok()?;
-    v.avx512().then_some(plan)
+    let possible = match plan {
+        Plan::Integer { rows, .. } => v.avx512() || rows[usize::from(i.s.sew)].vex.is_some(),
+        Plan::WideSum { .. } | Plan::FloatSum => true,
+    };
+    possible.then_some(plan)
 }
 
 impl Backend {
@@ -87,11 +91,15 @@ impl Backend {
         let lanes = len.bytes() >> sew;
         for at in chunks.offsets() {
             let from = v_slot(&i.s, i.c.vs2(), at);
-            match self.active(i, part, !i.c.unmasked(), at >> sew, lanes) {
+            match self.active(i, part, !i.c.unmasked(), at >> sew, lanes, sew) {
                 Active::All => self.asm.v(row.len(len), (r, r, from)),
                 Active::By(k) => {
                     self.asm.v(row.len(len), (t, r, from));
                     self.asm.v(MOVE[usize::from(sew)].len(len).k(k), (r, t));
+                }
+                Active::Lanes(m) => {
+                    self.asm.v(row.len(len), (t, r, from));
+                    self.asm.v(VPBLENDVB.len(len), (r, r, t, m));
                 }
             }
         }
@@ -109,9 +117,14 @@ impl Backend {
         self.asm.v(VMOVQ, (r, A));
         let lanes = len.bytes() >> (sew + 1);
         for at in chunks.offsets() {
-            let active = self.active(i, part, !i.c.unmasked(), at >> (sew + 1), lanes);
+            let active = self.active(i, part, !i.c.unmasked(), at >> (sew + 1), lanes, sew as u8 + 1);
             self.asm.v(extend.len(len), (t, v_slot(&i.s, i.c.vs2(), at / 2)));
-            self.asm.v(on(add, len, active), (r, r, t));
+            if let Active::Lanes(m) = active {
+                self.asm.v(VPAND.len(len), (t, t, m));
+                self.asm.v(add.len(len), (r, r, t));
+            } else {
+                self.asm.v(on(add, len, active), (r, r, t));
+            }
         }
         self.fold_lanes(add, len, sew as u8 + 1);
         self.put_first(i, sew as u8 + 1);
@@ -125,7 +138,8 @@ impl Backend {
             self.asm.v(row.y(), (r, r, t));
         }
         if len >= Len::Y {
-            self.asm.v(VEXTRACTI32X4.y(), (t, r, 1u8));
+            let upper = if self.vectors.avx512() { VEXTRACTI32X4 } else { VEXTRACTI128 };
+            self.asm.v(upper.y(), (t, r, 1u8));
             self.asm.v(row.x(), (r, r, t));
         }
         for bytes in [8u8, 4, 2, 1].into_iter().filter(|bytes| *bytes >= 1 << eew) {

@@ -119,7 +119,18 @@ pub fn plan(i: &Insn, v: &Vectors) -> Option<Plan> {
             s.check(c, d, &[a, b, old]).ok()?;
         }
     }
-    v.avx512().then_some(Plan { kind, second })
+    // Without AVX-512 there are no shifts of words by each other, nor arithmetic ones of 64 bits.
+    let by_avx2 = match kind {
+        Kind::Narrow { arithmetic } => match second {
+            Second::Vector => s.sew != 0 && !(arithmetic && s.sew == 2),
+            Second::Register => !(arithmetic && s.sew == 2),
+            // Up to half of the bits it does not matter what comes in.
+            _ => !(arithmetic && s.sew == 2 && c.uimm() > 32),
+        },
+        Kind::Mul { signed: [a, b], .. } => a == b || s.sew < 2,
+        Kind::AddSub { .. } | Kind::Extend { .. } => true,
+    };
+    (v.avx512() || by_avx2).then_some(Plan { kind, second })
 }
 
 impl Plan {
@@ -142,7 +153,7 @@ impl Backend {
         let computed = if matches!(plan.kind, Kind::Narrow { .. }) { sew + 1 } else { wide };
         let lanes = len.bytes() >> computed;
         for at in chunks.offsets() {
-            let active = self.active(i, part, !i.c.unmasked(), at >> computed, lanes);
+            let active = self.active(i, part, !i.c.unmasked(), at >> computed, lanes, wide);
             let half = at / 2;
             let second = match plan.second {
                 Second::Vector => {
@@ -189,7 +200,11 @@ impl Backend {
                 Kind::Narrow { arithmetic } => {
                     self.v_load(len, t, v_slot(&i.s, i.c.vs2(), at));
                     self.shift_right(i, plan.second, arithmetic, len, t, [u, b]);
-                    self.asm.v(TRUNCATE[usize::from(sew)].len(len), (r, t));
+                    if self.vectors.avx512() {
+                        self.asm.v(TRUNCATE[usize::from(sew)].len(len), (r, t));
+                    } else {
+                        self.truncate(len, sew, r, t, u);
+                    }
                     to = v_slot(&i.s, i.c.vd(), half);
                     put = Len::of(len.bytes() / 2);
                 }
@@ -210,7 +225,37 @@ impl Backend {
             self.asm.v(MOVE[usize::from(sew)].x().k(k), (old, r));
             value = old;
         }
+        if let Active::Lanes(m) = active {
+            self.v_load(Len::X, old, to);
+            self.asm.v(VPBLENDVB.x(), (old, old, r, m));
+            value = old;
+        }
         self.asm.v(VMOVQ_ST, (to, value));
+    }
+
+    /// `r` = the low halves of the elements of `t`, without AVX-512. `t` and `u` change.
+    pub(super) fn truncate(&mut self, len: Len, sew: u8, r: Xmm, t: Xmm, u: Xmm) {
+        // To a range that packing does not saturate.
+        let clear = match sew {
+            0 => Some((VPSLLW_I, VPSRLW_I, 8u8)),
+            1 => Some((VPSLLD_I, VPSRLD_I, 16)),
+            _ => None,
+        };
+        if let Some((left, right, bits)) = clear {
+            self.asm.v(left.len(len), (t, t, bits));
+            self.asm.v(right.len(len), (t, t, bits));
+        }
+        let high = if len == Len::X {
+            t
+        } else {
+            self.asm.v(VEXTRACTI128.y(), (u, t, 1u8));
+            u
+        };
+        match sew {
+            0 => self.asm.v(VPACKUSWB.x(), (r, t, high)),
+            1 => self.asm.v(VPACKUSDW.x(), (r, t, high)),
+            _ => self.asm.v(VSHUFPS.x(), (r, t, high, 0x88u8)),
+        }
     }
 
     /// `t` = vs2, extended unless it has the wider elements.
@@ -238,8 +283,7 @@ impl Backend {
             (Kind::AddSub { signed, .. } | Kind::Mul { signed: [_, signed], .. }, Second::Register) => {
                 self.load_to(A, i.a);
                 self.asm.extend(1 << sew, signed, A, A);
-                let row = [VPBROADCASTB_R, VPBROADCASTW_R, VPBROADCASTD_R, VPBROADCASTQ_R][usize::from(sew) + 1];
-                self.asm.v(row.len(len), (b, A));
+                self.v_splat_reg(len, b, sew + 1, A);
             }
             _ => {}
         }
@@ -252,7 +296,7 @@ impl Backend {
             |logical: [&'static Row; 3], arith: [&'static Row; 3]| if arithmetic { arith[n] } else { logical[n] };
         match second {
             Second::Vector => {
-                self.asm.v(VPANDQ.len(len), (u, u, b));
+                self.asm.v(if self.vectors.avx512() { VPANDQ } else { VPAND }.len(len), (u, u, b));
                 let row = pick([VPSRLVW, VPSRLVD, VPSRLVQ], [VPSRAVW, VPSRAVD, VPSRAVQ]);
                 self.asm.v(row.len(len), (t, t, u));
             }
@@ -262,7 +306,9 @@ impl Backend {
             }
             Second::Immediate | Second::None => {
                 let by = i.c.uimm() as u8 & ((16 << i.s.sew) - 1) as u8;
-                let row = pick([VPSRLW_I, VPSRLD_I, VPSRLQ_I], [VPSRAW_I, VPSRAD_I, VPSRAQ_I]);
+                // Without AVX-512 the caller has seen to it that there is no difference.
+                let long = if self.vectors.avx512() { VPSRAQ_I } else { VPSRLQ_I };
+                let row = pick([VPSRLW_I, VPSRLD_I, VPSRLQ_I], [VPSRAW_I, VPSRAD_I, long]);
                 self.asm.v(row.len(len), (t, t, by));
             }
         }
