@@ -35,7 +35,17 @@ struct Suite {
 
 const SUITES: &[Suite] = &[
     Suite { package: "accel", test: "lockstep", seed: LOCKSTEP_SEED, count: Some((LOCKSTEP_ROUNDS, 6_000)) },
+    Suite { package: "accel", test: "lockstep_csrs", seed: LOCKSTEP_SEED, count: Some((LOCKSTEP_ROUNDS, 6_000)) },
+    Suite { package: "accel", test: "lockstep_float", seed: LOCKSTEP_SEED, count: Some((LOCKSTEP_ROUNDS, 3_000)) },
+    Suite { package: "accel", test: "lockstep_loops", seed: LOCKSTEP_SEED, count: Some((LOCKSTEP_ROUNDS, 10_000)) },
+    Suite { package: "accel", test: "lockstep_system", seed: LOCKSTEP_SEED, count: Some((LOCKSTEP_ROUNDS, 2_000)) },
     Suite { package: "accel", test: "lockstep_vectors", seed: LOCKSTEP_SEED, count: Some((LOCKSTEP_ROUNDS, 800)) },
+    Suite {
+        package: "accel",
+        test: "lockstep_vector_shapes",
+        seed: LOCKSTEP_SEED,
+        count: Some((LOCKSTEP_ROUNDS, 800)),
+    },
     Suite { package: "tests", test: "differential_blocks", seed: SEED, count: Some((BLOCKS, 1_500)) },
     Suite { package: "tests", test: "differential_vector", seed: SEED, count: Some((BLOCKS, 4_096)) },
     Suite { package: "tests", test: "differential_hypervisor", seed: SEED, count: Some((PROGRAMS, 16)) },

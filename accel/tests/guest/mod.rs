@@ -8,6 +8,7 @@
 pub mod hyper;
 pub mod random;
 pub mod setup;
+pub mod world;
 pub mod writes;
 
 use std::sync::Arc;
@@ -183,7 +184,12 @@ impl Asm {
     }
 
     pub fn bind(&mut self, hole: Hole) -> &mut Self {
-        let imm = self.here().wrapping_sub(hole.at) as i32;
+        self.bind_to(hole, self.here())
+    }
+
+    /// Makes a branch or jump lead to `target`.
+    pub fn bind_to(&mut self, hole: Hole, target: u64) -> &mut Self {
+        let imm = target.wrapping_sub(hole.at) as i32;
         let w = encode(hole.op, &Operands { imm, ..hole.operands }).unwrap_or_else(|e| panic!("{e}"));
         let at = (hole.at - self.base) as usize;
         self.code[at..at + 4].copy_from_slice(&w.to_le_bytes());
