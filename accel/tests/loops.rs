@@ -208,7 +208,7 @@ const STRIDE: u64 = 0x3008;
 
 /// The sum that `strides` finds if every word is its address.
 fn sum_of_places(start: u64) -> u64 {
-    (0..OFTEN).fold(0, |sum, n| sum + start + (n * STRIDE & (LARGE - 8)))
+    (0..OFTEN).fold(0, |sum, n| sum + start + ((n * STRIDE) & (LARGE - 8)))
 }
 
 fn put_places(g: &Guest, start: u64) {
@@ -262,7 +262,7 @@ fn what_pmp_forbids_is_not_mapped_alike() {
         s.x[17] = STRIDE;
         let end = g.run(&s);
         assert_eq!((end.csr.scause, end.csr.stval), (5, hole), "{name}");
-        let low = (0..OFTEN).fold(0, |sum, n| sum + data + (n * STRIDE & (LARGE / 2 - 8)));
+        let low = (0..OFTEN).fold(0, |sum, n| sum + data + ((n * STRIDE) & (LARGE / 2 - 8)));
         assert_eq!(end.x[11], low, "{name}");
     }
 }

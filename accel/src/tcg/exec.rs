@@ -163,6 +163,7 @@ fn poll(hart: &mut Hart) -> bool {
         hart.shared().mail_done(number);
     }
     if bits & POLL_IRQ != 0 {
+        scatter(hart);
         // The deadline that brought us here is gone, and others may have moved behind it.
         hart.arm_timer();
         hart.take_soft();
@@ -444,11 +445,18 @@ pub(super) fn look_at_loop(hart: &mut Hart, access: &LoopAccess) {
         return;
     }
     let Ok(f) = fetch(hart, hart.page_base.wrapping_add(access.start)) else { return };
-    if let Some(id) = hart.code.find(f.walk.pa, block_mode(hart)) {
+    // The loop is left where it goes back, or before: until then its way out may be a jump that wants to be linked.
+    hart.scattering = Some((f.walk.pa, block_mode(hart)));
+    hart.poll_interrupts();
+}
+
+/// Drops the loop that is to be translated anew.
+fn scatter(hart: &mut Hart) {
+    if let Some((pa, mode)) = hart.scattering.take()
+        && let Some(id) = hart.code.find(pa, mode)
+    {
         hart.code.scatter(id);
         hart.drop_stale_jumps();
-        // The loop itself is left where it goes back.
-        hart.poll_interrupts();
     }
 }
 

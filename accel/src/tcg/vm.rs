@@ -174,6 +174,7 @@ impl TcgVcpu {
             mxcsr: 0,
             host_mxcsr: 0,
             page_changes: PageChanges::default(),
+            scattering: None,
             temps: [0; TEMPS],
             fp_constants: FP_CONSTANTS,
             fcsr_tables: FcsrTables::default(),
