@@ -175,6 +175,19 @@ pub trait VcpuHandle: Send + Sync {
     fn set_irq(&self, irq: HartIrq, level: bool);
     /// Drives the level-sensitive guest external interrupt `file` (1 to GEILEN): the bit of `hgeip`.
     fn set_guest_irq(&self, file: u8, level: bool);
+    /// As [`VcpuHandle::set_irq`], but a vCPU that sleeps sleeps on: if it may, the answer is `true`, and
+    /// [`VcpuHandle::wake`] has to follow. For callers with locks that the vCPU will want as soon as it is awake.
+    fn set_irq_quietly(&self, irq: HartIrq, level: bool) -> bool {
+        self.set_irq(irq, level);
+        false
+    }
+    /// The same for [`VcpuHandle::set_guest_irq`].
+    fn set_guest_irq_quietly(&self, file: u8, level: bool) -> bool {
+        self.set_guest_irq(file, level);
+        false
+    }
+    /// Makes a vCPU that sleeps look at its lines.
+    fn wake(&self) {}
     /// Drives the level-sensitive line of non-maskable interrupts. Harts without Smrnmi have none and ignore it.
     fn set_nmi(&self, _level: bool) {}
     /// Sets pending the supervisor software interrupt as a write of `mip.SSIP` would (SBI IPI, ACLINT SSWI).

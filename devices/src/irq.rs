@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::unlocked::Scope;
+
 /// An interrupt controller's input side (PLIC, APLIC). May be called from any thread; must not call back.
 pub trait IrqSink: Send + Sync {
     /// Level of input `source` (1-based, as in the board's IRQ table).
@@ -63,6 +65,7 @@ impl IrqLine {
     /// threads: decide under the device's lock, release it, then call this with a closure that takes the lock
     /// and reads the level again. Whoever comes last reads the newest state, so the wire ends up right.
     pub fn follow(&self, wanted: impl FnOnce() -> bool) {
+        let _scope = Scope::open();
         let _order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
         self.set(wanted());
     }

@@ -12,6 +12,7 @@ pub mod misc;
 pub mod netuser;
 pub mod regmap;
 pub mod serial;
+pub mod unlocked;
 pub mod virtio;
 
 pub use bus::MmioBus;

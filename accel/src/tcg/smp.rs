@@ -6,7 +6,8 @@
 //! | `lines`, `hgeip`, `nmi`, `ssip`, `mtimecmp`, `sbi_timer` | devices, other harts | own hart | store, then set `POLL_IRQ` and wake |
 //! | `in_guest` | own hart | senders of fences | own: set, then check `poll`; sender: set `poll`, then read it |
 //! | `mail` | senders | own hart | lock held only to push or take |
-//! | `sleep` | own hart waits | whoever sets `poll` notifies | notified after `poll` was set, under its lock |
+//! | `asleep` | own hart | whoever sets `poll` | own: set, then check `poll`; they: set `poll`, then read it |
+//! | `sleep` | own hart waits | whoever sets `poll` of a hart that is asleep | notified after `poll` was set; the lock is passed, not held |
 //!
 //! Lock order: `mail` before `sleep`; no lock is held while guest code runs.
 //!
@@ -76,6 +77,8 @@ pub struct HartShared {
     /// `VmShared::code_seq` that this hart has acted on.
     pub code_seen: AtomicU64,
     mail: Mutex<Mail>,
+    /// The hart sleeps, or is about to look whether it may: only then is a wake-up worth a system call.
+    asleep: AtomicBool,
     sleep: Mutex<()>,
     wake: Condvar,
 }
@@ -166,6 +169,7 @@ impl Default for HartShared {
             in_guest: AtomicBool::new(false),
             code_seen: AtomicU64::new(0),
             mail: Mutex::default(),
+            asleep: AtomicBool::new(false),
             sleep: Mutex::default(),
             wake: Condvar::new(),
         }
@@ -175,43 +179,52 @@ impl Default for HartShared {
 impl HartShared {
     /// Sets poll bits and wakes the hart if it sleeps.
     pub fn notify(&self, bits: u32) {
-        if self.poll.fetch_or(bits, Ordering::SeqCst) & bits != bits {
-            drop(lock(&self.sleep));
-            self.wake.notify_all();
+        if self.mark(bits) {
+            self.wake();
         }
+    }
+
+    /// Sets poll bits. `true`: the hart may sleep, and [`HartShared::wake`] has to follow.
+    fn mark(&self, bits: u32) -> bool {
+        self.poll.fetch_or(bits, Ordering::SeqCst) & bits != bits && self.asleep.load(Ordering::SeqCst)
+    }
+
+    /// Makes a hart that sleeps look at its poll bits.
+    pub fn wake(&self) {
+        drop(lock(&self.sleep));
+        self.wake.notify_all();
     }
 
     /// Sleeps until a poll bit of `POLL_IRQ | POLL_KICK` is set or `timeout` has passed.
     pub fn sleep(&self, timeout: Duration) {
         wake_in_time();
         let guard = lock(&self.sleep);
+        self.asleep.store(true, Ordering::SeqCst);
         // Mail and code marks need no wake-up: they are acted on before the next guest instruction.
         let awake = |_: &mut ()| self.poll.load(Ordering::SeqCst) & (POLL_IRQ | POLL_KICK) == 0;
         drop(self.wake.wait_timeout_while(guard, timeout, awake));
+        self.asleep.store(false, Ordering::SeqCst);
     }
 
-    pub fn set_line(&self, irq: HartIrq, level: bool) {
+    /// Drives a line. `true`: the hart may sleep, and [`HartShared::wake`] has to follow.
+    pub fn set_line(&self, irq: HartIrq, level: bool) -> bool {
         let old = if level {
             self.lines.fetch_or(irq.mask(), Ordering::SeqCst)
         } else {
             self.lines.fetch_and(!irq.mask(), Ordering::SeqCst)
         };
-        if level && old & irq.mask() == 0 {
-            self.notify(POLL_IRQ);
-        }
+        level && old & irq.mask() == 0 && self.mark(POLL_IRQ)
     }
 
-    /// Drives guest external interrupt `file` (1 to GEILEN).
-    pub fn set_guest_line(&self, file: u8, level: bool) {
+    /// Drives guest external interrupt `file` (1 to GEILEN), as [`HartShared::set_line`] does.
+    pub fn set_guest_line(&self, file: u8, level: bool) -> bool {
         let bit = 1 << (file & 63);
         let old = if level {
             self.hgeip.fetch_or(bit, Ordering::SeqCst)
         } else {
             self.hgeip.fetch_and(!bit, Ordering::SeqCst)
         };
-        if level && old & bit == 0 {
-            self.notify(POLL_IRQ);
-        }
+        level && old & bit == 0 && self.mark(POLL_IRQ)
     }
 
     /// Levels of the lines of chips and timers, as bits of `mip`.

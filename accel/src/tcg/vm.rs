@@ -337,13 +337,27 @@ impl VcpuHandle for Handle {
     }
 
     fn set_irq(&self, irq: HartIrq, level: bool) {
-        self.shared().set_line(irq, level);
+        if self.set_irq_quietly(irq, level) {
+            self.wake();
+        }
     }
 
     fn set_guest_irq(&self, file: u8, level: bool) {
-        if (1..=self.vm.isa.geilen).contains(&file) {
-            self.shared().set_guest_line(file, level);
+        if self.set_guest_irq_quietly(file, level) {
+            self.wake();
         }
+    }
+
+    fn set_irq_quietly(&self, irq: HartIrq, level: bool) -> bool {
+        self.shared().set_line(irq, level)
+    }
+
+    fn set_guest_irq_quietly(&self, file: u8, level: bool) -> bool {
+        (1..=self.vm.isa.geilen).contains(&file) && self.shared().set_guest_line(file, level)
+    }
+
+    fn wake(&self) {
+        self.shared().wake();
     }
 
     fn set_nmi(&self, level: bool) {

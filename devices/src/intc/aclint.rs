@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::fdt::{FdtNode, FdtValue, Placement};
 use crate::regmap::{RegMap, Registers};
+use crate::unlocked::Scope;
 use crate::{HartLines, MmioDevice};
 
 /// Most harts one device serves, by its address space.
@@ -50,6 +51,7 @@ impl Mswi {
     }
 
     fn set(&self, index: u32, level: bool) {
+        let _scope = Scope::open();
         let mut msip = locked(&self.msip[index as usize]);
         if *msip != level {
             *msip = level;

@@ -10,6 +10,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::fdt::{FdtNode, FdtValue, Placement};
+use crate::unlocked::Scope;
 use crate::{HartLines, MmioDevice};
 
 /// Identities of a file are 1 to this.
@@ -188,6 +189,7 @@ impl Imsic {
 
     /// Changes a file and drives its line. `guest` 0 is the file of the level itself. `None` if it does not exist.
     fn with<T>(&self, hart: u32, guest: u32, f: impl FnOnce(&mut InterruptFile) -> T) -> Option<T> {
+        let _scope = Scope::open();
         let (mut slot, hart) = self.slot(hart, guest)?;
         let answer = f(&mut slot.file);
         let level = slot.file.signals();

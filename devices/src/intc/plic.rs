@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::fdt::{FdtNode, FdtValue, Placement};
 use crate::regmap::{RegMap, Registers};
+use crate::unlocked::Scope;
 use crate::{HartLines, IrqSink, MmioDevice};
 
 /// Most inputs a controller may have here (the specification allows 1023): sets of sources are one word.
@@ -250,6 +251,7 @@ impl Plic {
 
     /// Brings the wires into the harts up to date with the chip. Called after every change, without `core`.
     fn drive(&self) {
+        let _scope = Scope::open();
         let mut wires = self.wires.lock().unwrap_or_else(PoisonError::into_inner);
         let Wires { driven, moves } = &mut *wires;
         {

@@ -11,6 +11,7 @@ use super::device::{DeviceEvents, DeviceState, VirtioDevice};
 use super::transport::{Transport, TransportState, status};
 use super::worker::Doorbell;
 use crate::fdt::{FdtNode, FdtValue, Placement};
+use crate::unlocked::Scope;
 use crate::{GuestRam, IoEvents, IrqLine, MmioDevice};
 
 /// Bytes that a slot decodes.
@@ -76,6 +77,7 @@ struct Signals {
 
 impl Signals {
     fn update(&self, change: impl FnOnce(u32) -> u32) {
+        let _scope = Scope::open();
         let _order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
         let new = change(self.pending.load(Ordering::Relaxed));
         self.pending.store(new, Ordering::Release);

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use accel::semihost::Semihosting;
 use accel::{BusFault, Clock, GuestBus, HartIrq, VcpuHandle, Vm};
 use devices::misc::Htif;
-use devices::{HartLines, IoEvents, MmioBus};
+use devices::{HartLines, IoEvents, MmioBus, unlocked};
 
 /// The board's bus behind the engine's loads and stores, and the host interface that may stand in RAM.
 pub struct BoardBus {
@@ -136,11 +136,17 @@ impl HartWires {
     }
 
     /// A hart that does not exist has no wires: nothing on the board names one.
-    fn with(&self, hart: u32, f: impl FnOnce(&dyn VcpuHandle)) {
+    fn with(&self, hart: u32, f: impl FnOnce(&Arc<dyn VcpuHandle>)) {
         if let Some(handle) = self.handles().get(hart as usize) {
-            f(&**handle);
+            f(handle);
         }
     }
+}
+
+/// Wakes a hart that sleeps when the chip that drives its line has let its locks go: the hart wants them at once.
+fn wake_later(handle: &Arc<dyn VcpuHandle>) {
+    let handle = Arc::clone(handle);
+    unlocked::after(move || handle.wake());
 }
 
 impl HartLines for HartWires {
@@ -154,11 +160,19 @@ impl HartLines for HartWires {
             11 => HartIrq::MachineExternal,
             _ => unreachable!("no chip drives line {irq}"),
         };
-        self.with(hart, |h| h.set_irq(irq, level));
+        self.with(hart, |h| {
+            if h.set_irq_quietly(irq, level) {
+                wake_later(h);
+            }
+        });
     }
 
     fn set_guest_irq(&self, hart: u32, guest: u8, level: bool) {
-        self.with(hart, |h| h.set_guest_irq(guest, level));
+        self.with(hart, |h| {
+            if h.set_guest_irq_quietly(guest, level) {
+                wake_later(h);
+            }
+        });
     }
 
     fn raise_ssip(&self, hart: u32) {

@@ -16,6 +16,7 @@ pub use domain::{Delivery, Domain, DomainRegisters, Idc, Message, SOURCES_MAX, S
 
 use crate::fdt::{FdtNode, FdtValue, Placement};
 use crate::regmap::{RegMap, Registers};
+use crate::unlocked::Scope;
 use crate::{HartLines, IrqSink, MmioDevice, MsiSink};
 
 /// Most harts whose interrupt delivery control structures fit.
@@ -367,6 +368,7 @@ impl Aplic {
 
     /// Sends MSIs and brings the lines up to date with the chip. Called after every change, without `core`.
     fn drive(&self) {
+        let _scope = Scope::open();
         let mut wires = self.wires.lock().unwrap_or_else(PoisonError::into_inner);
         let Wires { driven, moves, messages } = &mut *wires;
         {
