@@ -12,7 +12,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::engine::{self, Sources};
 use crate::linux::Linux;
-use crate::report::{compare, html, table};
+use crate::report::{compare, html, operations, table};
 use crate::result::{Report, Settings};
 use crate::session::{self, Plan, SUITES, Watch};
 use crate::{BenchError, result};
@@ -81,6 +81,9 @@ struct Args {
     /// Measure nothing: show this result again (with --html as a page, with --svg as a picture)
     #[arg(long, value_name = "FILE", conflicts_with = "compare")]
     show: Option<PathBuf>,
+    /// Print single operations (suite micro, which is measured alone without --suite) as a table in Markdown, with what the host itself takes
+    #[arg(long)]
+    operations: bool,
     /// More words for the guest's command line
     #[arg(long, default_value = "", value_name = "WORDS")]
     append: String,
@@ -164,8 +167,8 @@ fn plan(args: &Args, words: &[String]) -> Result<Plan, BenchError> {
         return bad(format!("--pin {cpu}: this process may use the CPUs {}", list(&cpus)));
     }
     let with_linux = args.guest == session::LINUX;
-    let all = ["all".to_owned()];
-    let wanted = if args.suite.is_empty() && !with_linux { &all[..] } else { &args.suite };
+    let usual = [if args.operations { "micro" } else { "all" }.to_owned()];
+    let wanted = if args.suite.is_empty() && !with_linux { &usual[..] } else { &args.suite };
     let mut suites: Vec<String> = Vec::new();
     for suite in wanted {
         match suite.as_str() {
@@ -223,6 +226,9 @@ fn list(numbers: &[u32]) -> String {
 /// Prints the table and writes the files.
 fn show(args: &Args, report: &result::Report) -> Result<ExitCode, BenchError> {
     print!("{}", table::text(report));
+    if args.operations {
+        print!("\n{}", operations::markdown(report));
+    }
     if let Some(path) = &args.json {
         report.write(path)?;
         println!("result:  {}", path.display());

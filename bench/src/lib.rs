@@ -17,6 +17,7 @@ pub mod stats;
 mod args;
 mod cpu_clock;
 mod host;
+mod native;
 #[cfg(test)]
 mod testing;
 

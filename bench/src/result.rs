@@ -26,6 +26,9 @@ pub struct Report {
     pub engines: Vec<EngineRecord>,
     pub missing: Vec<Missing>,
     pub benchmarks: Vec<Benchmark>,
+    /// What the host itself takes for an operation of the suite `micro`, in nanoseconds, where it has the like.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub native: BTreeMap<String, f64>,
     /// Whole processes, one a run, engine and suite.
     pub processes: Vec<Process>,
 }

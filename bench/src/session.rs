@@ -11,7 +11,7 @@ use crate::linux::Linux;
 use crate::protocol::Name;
 use crate::result::{Benchmark, EngineRecord, Process, Report, SCHEMA, Sample, Settings};
 use crate::run::{self, Job};
-use crate::{BenchError, host};
+use crate::{BenchError, host, native};
 
 /// The suites of the guest, in the order that reports have. `boot` is this side's: a guest that does nothing.
 pub const SUITES: [&str; 9] = ["boot", "micro", "cpu", "fp", "vector", "memory", "system", "io", "smp"];
@@ -122,6 +122,10 @@ pub fn measure(plan: &Plan, watch: &dyn Watch, stop: &AtomicBool) -> Result<Repo
             count_exits(plan, engine, &kernel, scratch.path(), &mut report, watch, stop)?;
         }
     }
+    if done == all && suites.iter().any(|s| s == "micro") && plan.only.is_none() {
+        watch.tell("the host's own operations");
+        report.native = native::measure(Duration::from_millis(plan.settings.min_ms));
+    }
     report.complete = done == all && !stop.load(Ordering::SeqCst);
     // The guest's order within a suite stays.
     report.benchmarks.sort_by_key(|b| suite_order(&b.name.suite));
@@ -198,6 +202,7 @@ fn empty(plan: &Plan, seats: &[Seat]) -> Report {
         engines: engines.collect(),
         missing: plan.missing.clone(),
         benchmarks: Vec::new(),
+        native: BTreeMap::new(),
         processes: Vec::new(),
     }
 }
@@ -213,7 +218,7 @@ fn board(plan: &Plan, suite: &str, kernel: &Path, scratch: &Path) -> Result<Boar
         append: String::new(),
         disks: Vec::new(),
         net: suite == "io",
-        vector: suite == "vector",
+        vector: ["vector", "micro"].contains(&suite),
     };
     if let (LINUX, Some(linux)) = (suite, &plan.linux) {
         linux.put_into(&mut board, plan.only.as_deref(), scratch)?;

@@ -99,6 +99,7 @@ pub fn report(factor: f64) -> Report {
         ],
         missing: vec![Missing { name: "kvm".to_owned(), reason: "the host is x86_64".to_owned() }],
         benchmarks,
+        native: BTreeMap::new(),
         processes: vec![process],
     }
 }

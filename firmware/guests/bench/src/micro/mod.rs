@@ -2,10 +2,12 @@
 
 mod atomic;
 mod csr;
+mod fresh;
 mod instruction;
 mod interrupt;
 mod jump;
 mod mmio;
+mod numbers;
 mod paging;
 mod trap;
 
@@ -36,6 +38,11 @@ pub const SUITE: Suite = Suite {
         op("load", "one dependent ld from one address", instruction::load),
         op("store", "one sd to one address", instruction::store),
         op("branch", "one beq, taken every second time", instruction::branch),
+        op("fadd", "one fadd.d, of four in turn that depend on the last but three", numbers::fadd),
+        op("fmadd", "one fmadd.d, of four in turn that depend on the last but three", numbers::fmadd),
+        op("vector-load", "one vle32.v of one register", numbers::vector_load),
+        op("vector-store", "one vse32.v of one register", numbers::vector_store),
+        op("vector-fma", "one vfmacc.vv of one register, of four in turn", numbers::vector_fma),
         op("csr-read", "one csrr of sscratch, added up", csr::read),
         op("csr-write", "one csrw of sscratch", csr::write),
         op("rdtime", "one csrr of time, compared with the last one", csr::time),
@@ -80,6 +87,7 @@ pub const SUITE: Suite = Suite {
         op("fence-r-rw", "one ld and a fence r,rw", atomic::fence_r_rw),
         op("fence-i", "one fence.i", jump::fence_i),
         op("code-patch", "an instruction is written, fence.i, and it runs", jump::code_patch),
+        op("fresh-code", "one of 1016 instructions that are written, after one fence.i, and run once", fresh::code),
         op("lr-sc", "one lr.d and sc.d, alone", atomic::lr_sc),
         op("lr-sc-contended", "one lr.d and sc.d that succeeded, two harts on one word", atomic::lr_sc_contended),
         op("amo", "one amoadd.d, alone", atomic::amo),
