@@ -446,16 +446,16 @@ pub(super) fn look_at_loop(hart: &mut Hart, access: &LoopAccess) {
     }
     let Ok(f) = fetch(hart, hart.page_base.wrapping_add(access.start)) else { return };
     // The loop is left where it goes back, or before: until then its way out may be a jump that wants to be linked.
-    hart.scattering = Some((f.walk.pa, block_mode(hart)));
+    hart.scattering = Some((f.walk.pa, block_mode(hart), hart.cur as u16));
     hart.poll_interrupts();
 }
 
 /// Drops the loop that is to be translated anew.
 fn scatter(hart: &mut Hart) {
-    if let Some((pa, mode)) = hart.scattering.take()
+    if let Some((pa, mode, at)) = hart.scattering.take()
         && let Some(id) = hart.code.find(pa, mode)
     {
-        hart.code.scatter(id);
+        hart.code.scatter(id, at);
         hart.drop_stale_jumps();
     }
 }

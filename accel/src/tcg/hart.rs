@@ -195,8 +195,8 @@ pub struct Hart {
 
     // The Rust side.
     pub id: u32,
-    /// A loop that is to be translated without recent pages, once it is left.
-    pub scattering: Option<(u64, BlockMode)>,
+    /// A loop that is to be translated without recent pages, once it is left, and the offset of the access that is why.
+    pub scattering: Option<(u64, BlockMode, u16)>,
     pub tlb: Tlb,
     pub pmp: Windows,
     /// Of loads and stores, by the state of the last [`Hart::select_context`].

@@ -397,16 +397,22 @@ impl CodeCache {
         self.dead.push(code);
     }
 
-    /// Drops a loop, whose next translation is to have no recent pages.
-    pub fn scatter(&mut self, id: BlockId) {
+    /// Drops a loop, whose next translation is to have no recent pages: a block for all of its accesses, a region for the
+    /// instruction at the offset `at` in its page.
+    pub fn scatter(&mut self, id: BlockId, at: u16) {
         // What is forgotten is found out again.
         if self.scattered.len() >= SCATTERED_MAX {
             self.scattered.clear();
         }
-        self.scattered.insert(self.blocks[id as usize].key);
+        let Block { key: (gpa, mode), tier, .. } = self.blocks[id as usize];
+        if tier == 1 {
+            self.scattered.insert((gpa, mode));
+        }
+        self.scattered.insert((gpa & !0xfff | u64::from(at), mode));
         self.kill(id);
     }
 
+    /// Whether the block or the instruction at `gpa` is to have no recent pages.
     pub fn is_scattered(&self, gpa: u64, mode: BlockMode) -> bool {
         self.scattered.contains(&(gpa, mode))
     }

@@ -18,6 +18,8 @@ pub struct Code<'a> {
     pub limit: u16,
     /// Whether a block begins at an offset that was executed.
     pub executed: &'a dyn Fn(u16) -> bool,
+    /// Whether the instruction at an offset is known to access another page each time.
+    pub scattered: &'a dyn Fn(u16) -> bool,
 }
 
 /// The region with this head, if there is a loop around it that can be one.
@@ -34,7 +36,12 @@ pub fn form(builder: &mut Builder, decoder: &Decoder, code: &Code, head: u16) ->
     }
     let nodes: Vec<IrBlock> = blocks.into_values().collect();
     let (used, written) = weigh::registers(&nodes);
-    let region = Region { nodes, head, used, written };
+    let accesses = nodes
+        .iter()
+        .flat_map(|n| &n.ops)
+        .filter_map(|op| if let Op::Insn { offset, .. } = *op { Some(offset) } else { None });
+    let scattered = accesses.filter(|&at| (code.scattered)(at)).collect();
+    let region = Region { nodes, head, used, written, scattered };
     if cfg!(debug_assertions)
         && let Err(e) = region.verify()
     {
@@ -189,7 +196,9 @@ mod tests {
         let decoder = Decoder::new(&isa);
         let bytes = words(code);
         let executed = |at: u16| executed.contains(&at);
-        let code = Code { bytes: &bytes, mode: BlockMode::default(), limit: translate::MAX_INSNS, executed: &executed };
+        let mode = BlockMode::default();
+        let code =
+            Code { bytes: &bytes, mode, limit: translate::MAX_INSNS, executed: &executed, scattered: &|_| false };
         form(&mut Builder::new(&isa), &decoder, &code, head)
     }
 

@@ -43,7 +43,8 @@ fn compile(hart: &mut Hart, tr: &mut Translator, id: BlockId) {
         found.is_some_and(|id| hart.code.block(id).second_page.is_none())
     };
     let limit = hart.options.block_insns;
-    let code = Code { bytes: &bytes, mode: key.1, limit, executed: &executed };
+    let scattered = |at: u16| hart.code.is_scattered(page | u64::from(at), key.1);
+    let code = Code { bytes: &bytes, mode: key.1, limit, executed: &executed, scattered: &scattered };
     let Some(region) = form(&mut tr.builder, &tr.decoder, &code, head) else { return };
     let Some((compiled, entry)) = backend.compile_region(&region, &mut hart.code) else { return };
     let host_bytes = compiled.len();

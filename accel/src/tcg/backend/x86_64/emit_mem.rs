@@ -273,7 +273,7 @@ impl Backend {
         if addr != A {
             self.asm.mov(true, A, addr);
         }
-        self.asm.mov_imm(D, recent_code(self.start, slot.slot, width, slot.write));
+        self.asm.mov_imm(D, recent_code(self.entry_offset(), slot.slot, width, slot.write));
         let f = self.f.now;
         self.call_out(self.thunks.page_changes);
         self.f_become(f);

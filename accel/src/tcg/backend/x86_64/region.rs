@@ -30,6 +30,8 @@ struct Swap {
 #[derive(Debug)]
 pub(super) struct State {
     swaps: Vec<Swap>,
+    /// Offset of the node at which it is entered.
+    head: u16,
     /// Starts of nodes, and where their code begins once it does.
     nodes: Vec<(i64, Option<u64>)>,
     /// Jumps to nodes that are still to come.
@@ -64,7 +66,7 @@ impl Backend {
     pub fn compile_region(&mut self, region: &Region, code: &mut CodeCache) -> Option<(&[u8], u64)> {
         self.begin(code);
         // No jump leads to the start of the code.
-        (self.start, self.recent) = (u16::MAX, false);
+        self.start = u16::MAX;
         self.cur = u32::from(region.head);
         let (map, swaps) = choose(region);
         self.map = map;
@@ -75,7 +77,8 @@ impl Backend {
             self.asm.store(8, x_slot(s.outside), s.reg);
             self.asm.mov(true, s.reg, x_slot(s.inside));
         }
-        self.region = Some(State { swaps, nodes, waiting: Vec::new(), save, reload, f: FState::default() });
+        let f = FState::default();
+        self.region = Some(State { swaps, head: region.head, nodes, waiting: Vec::new(), save, reload, f });
         let f = self.f_enter_region(region);
         if let Some(state) = &mut self.region {
             state.f = f;
@@ -85,7 +88,7 @@ impl Backend {
         }
         let mut fits = true;
         for (i, node) in region.nodes.iter().enumerate() {
-            self.node(node, region.nodes.get(i + 1), code);
+            self.node(node, region, region.nodes.get(i + 1), code);
             fits &= self.asm.code.len() < MAX_BLOCK_BYTES / 2;
             if !fits {
                 break;
@@ -122,7 +125,7 @@ impl Backend {
         (save, reload)
     }
 
-    fn node(&mut self, node: &IrBlock, next: Option<&IrBlock>, code: &mut CodeCache) {
+    fn node(&mut self, node: &IrBlock, region: &Region, next: Option<&IrBlock>, code: &mut CodeCache) {
         let (start, here) = (i64::from(node.start), self.asm.here());
         let Some(state) = &mut self.region else { return };
         for entry in state.nodes.iter_mut().filter(|(at, _)| *at == start) {
@@ -136,6 +139,9 @@ impl Backend {
         let ops = node.ops.as_slice();
         for (i, op) in ops.iter().enumerate() {
             self.exact = self.smp && matches!(op, Op::Lr { .. }) && certainly_loud(&ops[i + 1..]);
+            if let Op::Insn { offset, .. } = *op {
+                self.recent = !region.scattered.contains(&offset);
+            }
             match *op {
                 Op::BranchIf { cond, a, b, target } if self.is_inside(target.offset) => {
                     self.branch_inside(cond, a, b, target.offset);
@@ -147,6 +153,11 @@ impl Backend {
             }
             self.since = self.since.after(op);
         }
+    }
+
+    /// Offset of the code that is made, by which it is found in the code cache.
+    pub(super) fn entry_offset(&self) -> u16 {
+        self.region.as_ref().map_or(self.start, |r| r.head)
     }
 
     fn is_inside(&self, offset: i64) -> bool {
