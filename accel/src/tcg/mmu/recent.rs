@@ -7,7 +7,7 @@
 /// Changes that are counted before anybody looks.
 const SAMPLE: i32 = 256;
 /// From this many instructions for a change on recent pages pay.
-const WORTHWHILE: u64 = 32;
+const WORTHWHILE: u64 = 128;
 
 /// Counts how often accesses of loops changed their pages.
 #[derive(Debug, Clone, Copy)]
@@ -40,8 +40,8 @@ mod tests {
     #[test]
     fn changes_are_too_many_if_few_instructions_lie_between_them() {
         let mut changes = PageChanges { left: -1, since: 1000 };
-        assert!(changes.too_many(1000 + 256 * 8));
+        assert!(changes.too_many(1000 + 256 * 32));
         assert_eq!(changes.left, SAMPLE);
-        assert!(!changes.too_many(1000 + 256 * 8 + 256 * 32));
+        assert!(!changes.too_many(1000 + 256 * 32 + 256 * 128));
     }
 }

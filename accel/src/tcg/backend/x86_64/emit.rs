@@ -34,7 +34,14 @@ fn swapped(c: Cc) -> Cc {
 }
 
 impl Backend {
+    /// Makes the code of `op`.
     pub(super) fn emit(&mut self, op: &Op, code: &mut CodeCache) {
+        self.widen_for(op);
+        self.emit_op(op, code);
+        self.note_result(op);
+    }
+
+    fn emit_op(&mut self, op: &Op, code: &mut CodeCache) {
         match *op {
             Op::Insn { offset, .. } => {
                 self.mark(offset);
@@ -164,6 +171,13 @@ impl Backend {
         }
     }
 
+    /// The low 32 bits, with anything above them.
+    fn load_low_to(&mut self, reg: Reg, v: Val) {
+        if self.loc(v) != Loc::Reg(reg) {
+            self.load32_to(reg, v);
+        }
+    }
+
     /// The register that holds `v`, which is loaded to `scratch` if it is in none.
     pub(super) fn in_reg(&mut self, scratch: Reg, v: Val) -> Reg {
         match self.loc(v) {
@@ -191,13 +205,6 @@ impl Backend {
             Loc::Mem(m) => self.asm.store(8, m, t),
             Loc::Imm(_) => unreachable!("a destination is no constant"),
         }
-    }
-
-    /// `d` = the low 32 bits of `t`, sign-extended.
-    fn finish32(&mut self, d: Dst, t: Reg) {
-        let r = if let Loc::Reg(r) = self.dst(d) { r } else { t };
-        self.asm.extend(4, true, r, t);
-        self.finish(d, r);
     }
 
     pub(super) fn add_imm(&mut self, reg: Reg, v: i64) {
@@ -229,10 +236,10 @@ impl Backend {
 
     /// Sets the flags for `cond`.
     pub(super) fn compare(&mut self, cond: Cond, a: Val, b: Val) -> Cc {
-        let cc = cc(cond);
+        let (cc, wide) = (cc(cond), self.compares_all(a, b));
         match (self.loc(a), self.loc(b)) {
             (Loc::Mem(m), Loc::Reg(r)) if matches!(cc, Cc::E | Cc::Ne | Cc::L | Cc::B) => {
-                self.asm.alu(Alu::Cmp, true, r, m);
+                self.asm.alu(Alu::Cmp, wide, r, m);
                 swapped(cc)
             }
             (Loc::Mem(m), Loc::Imm(i)) if small(i).is_some() => {
@@ -241,7 +248,7 @@ impl Backend {
             }
             _ => {
                 let r = self.in_reg(A, a);
-                self.alu_val(Alu::Cmp, true, r, b, C);
+                self.alu_val(Alu::Cmp, wide, r, b, C);
                 cc
             }
         }
@@ -286,15 +293,19 @@ impl Backend {
 
     /// The same on 32 bits with a sign-extended result.
     fn alu32(&mut self, op: Alu, d: Dst, a: Val, b: Val) {
-        if let (Alu::Add, Loc::Reg(x), Loc::Imm(i)) = (op, self.loc(a), self.loc(b)) {
-            self.asm.lea(false, A, mem(x, i as i32));
-        } else if let (Alu::Add, Loc::Reg(x), Loc::Reg(y)) = (op, self.loc(a), self.loc(b)) {
-            self.asm.lea(false, A, mem_index(x, y, 1, 0));
-        } else {
-            self.load32_to(A, a);
-            self.alu_val(op, false, A, b, C);
+        let (a, b) = if op == Alu::Add && self.dst(d) == self.loc(b) { (b, a) } else { (a, b) };
+        let t = self.target_reg(d, &[]);
+        match (op, self.loc(a), self.loc(b)) {
+            (Alu::Add, Loc::Reg(x), Loc::Imm(i)) if x != t => self.asm.lea(false, t, mem(x, i as i32)),
+            (Alu::Add, Loc::Reg(x), Loc::Reg(y)) if x != t => self.asm.lea(false, t, mem_index(x, y, 1, 0)),
+            _ => {
+                let t = self.target_reg(d, &[b]);
+                self.load_low_to(t, a);
+                self.alu_val(op, false, t, b, C);
+                return self.finish32(d, t);
+            }
         }
-        self.finish32(d, A);
+        self.finish32(d, t);
     }
 
     fn bin(&mut self, op: BinOp, d: Dst, a: Val, b: Val) {
@@ -494,22 +505,22 @@ impl Backend {
             if !wide && op == Shift::Shr && n != 0 {
                 // Bit 31 is clear: there is no sign to extend.
                 let t = self.target_reg(d, &[]);
-                self.load32_to(t, a);
+                self.load_low_to(t, a);
                 self.asm.shift_imm(op, false, t, n);
                 return self.finish(d, t);
             }
-            let t = if wide { self.target_reg(d, &[]) } else { A };
+            let t = self.target_reg(d, &[]);
             if wide {
                 self.load_to(t, a)
             } else {
-                self.load32_to(t, a)
+                self.load_low_to(t, a)
             }
             self.asm.shift_imm(op, wide, t, n);
             return if wide { self.finish(d, t) } else { self.finish32(d, t) };
         }
         if self.features.bmi2 && matches!(op, Shift::Shl | Shift::Shr | Shift::Sar) {
             let n = self.in_reg(C, b);
-            let t = if wide { self.target_reg(d, &[]) } else { A };
+            let t = self.target_reg(d, &[]);
             match self.loc(a) {
                 Loc::Reg(r) => self.asm.shiftx(op, wide, t, r, n),
                 Loc::Mem(m) => self.asm.shiftx(op, wide, t, m, n),
@@ -537,7 +548,7 @@ impl Backend {
 
     fn mul(&mut self, wide: bool, d: Dst, a: Val, b: Val) {
         let (a, b) = if matches!(a, Val::C(_)) { (b, a) } else { (a, b) };
-        let t = if wide { self.target_reg(d, &[b]) } else { A };
+        let t = self.target_reg(d, &[b]);
         self.load_to(t, a);
         match self.loc(b) {
             Loc::Reg(r) => self.asm.imul(wide, t, r),
@@ -639,6 +650,9 @@ impl Backend {
             UnOp::ZextW => (4, false),
             _ => return self.un_other(op, d, a),
         };
+        if op == UnOp::SextW && self.is_extended(d, a) {
+            return;
+        }
         let t = self.target_reg(d, &[]);
         match self.loc(a) {
             Loc::Reg(r) => self.asm.extend(size, signed, t, r),

@@ -11,8 +11,8 @@ const D: Reg = Reg::Rdx;
 impl Backend {
     pub(super) fn stub(&mut self, from: Forward, kind: StubKind) {
         let back = self.asm.code.len();
-        let f = self.f.now;
-        self.stubs.push(Stub { from, back, cur: self.cur, f, after: f, kind });
+        let (f, loose) = (self.f.now, self.loose_words());
+        self.stubs.push(Stub { from, back, cur: self.cur, loose, f, after: f, kind });
     }
 
     /// The stubs of `op`, emitted last, come back behind the whole operation.
@@ -32,6 +32,7 @@ impl Backend {
     pub(super) fn emit_stub(&mut self, stub: Stub, code: &mut CodeCache) {
         self.asm.bind(stub.from);
         (self.cur, self.f.now) = (stub.cur, stub.f);
+        self.widen_in_stub(stub.loose);
         match stub.kind {
             StubKind::Taken { offset, from, done, since } => self.jump(offset, from, done, since, code),
             StubKind::Poll { offset } => {
@@ -58,7 +59,7 @@ impl Backend {
             }
             StubKind::Recent(op, access) => {
                 let miss = self.recent_miss(&access);
-                self.emit_stub(Stub { from: miss, kind: StubKind::Slow(op), ..stub }, code);
+                self.emit_stub(Stub { from: miss, loose: 0, kind: StubKind::Slow(op), ..stub }, code);
             }
             StubKind::Slow(op) | StubKind::SlowFrom(op, _) => {
                 if let StubKind::SlowFrom(_, element) = stub.kind {

@@ -33,6 +33,7 @@ mod region;
 mod regs;
 mod thunks;
 mod vector;
+mod words;
 
 use std::mem::offset_of;
 
@@ -50,6 +51,7 @@ use f_regs::{FRegs, FState};
 use regs::RegMap;
 use thunks::Thunks;
 use vector::Vectors;
+use words::Words;
 
 /// Room that a block is given. What needs more is made again of fewer instructions.
 pub const MAX_BLOCK_BYTES: usize = 32 << 10;
@@ -233,6 +235,8 @@ struct Stub {
     back: usize,
     /// Offset of the instruction in its page | instructions before it << 16.
     cur: u32,
+    /// Registers that were loose at the jump, see `words`.
+    loose: u32,
     /// What is known of the f registers here, and what has to hold there.
     f: FState,
     after: FState,
@@ -305,6 +309,7 @@ pub struct Backend {
     /// The block is one instruction.
     single: bool,
     f: FRegs,
+    words: Words,
     /// The block is a loop, whose accesses have recent pages.
     recent: bool,
     /// How many of them there were so far, by width.
@@ -342,6 +347,7 @@ impl Backend {
             exact: false,
             single: false,
             f: FRegs::default(),
+            words: Words::default(),
             recent: false,
             recents: [0; Width::ALL.len()],
             stubs: Vec::new(),
@@ -402,6 +408,7 @@ impl Backend {
         if let Some(marks) = &mut self.marks {
             marks.clear();
         }
+        self.words = Words::default();
         self.done = 0;
         self.since = Since::Entry;
     }

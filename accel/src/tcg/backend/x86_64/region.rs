@@ -126,6 +126,7 @@ impl Backend {
     }
 
     fn node(&mut self, node: &IrBlock, region: &Region, next: Option<&IrBlock>, code: &mut CodeCache) {
+        self.forget_words();
         let (start, here) = (i64::from(node.start), self.asm.here());
         let Some(state) = &mut self.region else { return };
         for entry in state.nodes.iter_mut().filter(|(at, _)| *at == start) {
@@ -194,6 +195,7 @@ impl Backend {
     /// looked at before, so that the way around the loop is one jump.
     fn branch_inside(&mut self, cond: Cond, a: Val, b: Val, offset: i64) {
         let from = i64::from(self.cur as u16);
+        self.widen_all();
         self.f_to_node();
         self.retire(self.done, self.since);
         self.done = 0;
@@ -215,6 +217,7 @@ impl Backend {
     /// A jump to a node, which may be the `next` one.
     fn jump_inside(&mut self, offset: i64, next: bool) {
         let from = i64::from(self.cur as u16);
+        self.widen_all();
         self.f_to_node();
         self.retire(self.done, self.since);
         if offset <= from {
