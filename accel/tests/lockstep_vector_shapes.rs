@@ -23,7 +23,7 @@ const AVL: u32 = 29;
 const INSNS: usize = 320;
 
 fn isa(vlen: u32) -> IsaConfig {
-    IsaConfig { vlen, ..isa_with(&[Ext::V]) }
+    IsaConfig { vlen, ..isa_with(&[Ext::V, Ext::Zvbb, Ext::Zvbc, Ext::Zvfh]) }
 }
 
 /// `vsetvli x0, x29, vtype`.

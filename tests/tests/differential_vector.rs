@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use accel::tcg::TcgOptions;
+use accel::tcg::{HostSimd, TcgOptions};
 use arch::ext::{Ext, ExtSet, IsaConfig, VectorChoices};
 use arch::isa::Row;
 use tests::differential::engine;
@@ -42,7 +42,11 @@ fn compare(isa: &IsaConfig, wanted: fn(&Row) -> bool, complete: bool) {
     println!("{} instructions, VLEN {}; {} lacks {missing:?}", cases.rows().len(), isa.vlen, reference.name());
     let first = number("VIREO_DIFFERENTIAL_SEED", 1);
     let seeds: Vec<u64> = (first..first + number("VIREO_DIFFERENTIAL_BLOCKS", 4_096)).collect();
-    let modes = [TcgOptions::default(), TcgOptions { jit: false, ..TcgOptions::default() }];
+    let modes = [
+        TcgOptions::default(),
+        TcgOptions { simd: HostSimd::Avx2, ..TcgOptions::default() },
+        TcgOptions { jit: false, ..TcgOptions::default() },
+    ];
     let (mut met, mut different) = (vec![0u64; KNOWN.len()], 0);
     let mut reports = Vec::new();
     let mut completed: BTreeMap<&str, (u64, u64)> = BTreeMap::new();

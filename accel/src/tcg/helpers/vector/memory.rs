@@ -265,13 +265,15 @@ pub enum Moved {
     Mask { store: bool },
     /// Bytes, whatever `vl` is.
     Registers { store: bool, bytes: usize },
-    /// Elements up to `vl`, each the value of rs2 behind the one before.
-    Strided { store: bool, data: Group },
-    /// Elements up to `vl`, each behind an offset.
-    Indexed { store: bool, data: Group, index: Group },
+    /// Segments up to `vl`, each the value of rs2 behind the one before. `data` is the first field's group.
+    Strided { store: bool, data: Group, fields: usize },
+    /// Segments up to `vl`, each behind an offset.
+    Indexed { store: bool, data: Group, index: Group, fields: usize },
+    /// Segments of several fields up to `vl`, one behind the other.
+    Segments { store: bool, data: Group, fields: usize },
 }
 
-/// What `op` moves if it is legal; segments excepted.
+/// What `op` moves if it is legal; fault-only-first segments excepted.
 pub fn moved(op: Op, c: &Call, s: &Shape) -> Option<Moved> {
     match op {
         Op::VlmV => return Some(Moved::Mask { store: LOAD }),
@@ -282,22 +284,64 @@ pub fn moved(op: Op, c: &Call, s: &Shape) -> Option<Moved> {
         let legal = eew <= s.elen && c.vd().is_multiple_of(c.fields());
         return legal.then_some(Moved::Registers { store, bytes: c.fields() * s.vlenb });
     }
+    let fields = c.fields();
     let checked = |store, data, index| {
         let t = Transfer::new(c, store, data, s.vl).ok()?;
         t.check(s, c, index).ok()?;
-        (t.fields == 1).then_some(t.data)
+        Some(t.data)
     };
+    if fields > 1 {
+        let (store, place, eew) = segments(op, c)?;
+        return Some(match place {
+            Place::Behind => Moved::Segments { store, data: checked(store, s.group(c.vd(), eew).ok()?, None)?, fields },
+            Place::Stride => Moved::Strided { store, data: checked(store, s.group(c.vd(), eew).ok()?, None)?, fields },
+            Place::Index => {
+                let index = s.group(c.vs2(), eew).ok()?;
+                Moved::Indexed { store, data: checked(store, s.same(c.vd()).ok()?, Some(index))?, index, fields }
+            }
+        });
+    }
     let moved = if let Some((store, eew, fault_only_first)) = unit_stride(op) {
         let data = checked(store, s.group(c.vd(), eew).ok()?, None)?;
         Moved::Elements { store, data, fault_only_first }
     } else if let Some((store, eew)) = strided_elements(op) {
-        Moved::Strided { store, data: checked(store, s.group(c.vd(), eew).ok()?, None)? }
+        Moved::Strided { store, data: checked(store, s.group(c.vd(), eew).ok()?, None)?, fields }
     } else {
         let (store, eew) = indexed_elements(op)?;
         let index = s.group(c.vs2(), eew).ok()?;
-        Moved::Indexed { store, data: checked(store, s.same(c.vd()).ok()?, Some(index))?, index }
+        Moved::Indexed { store, data: checked(store, s.same(c.vd()).ok()?, Some(index))?, index, fields }
     };
     Some(moved)
+}
+
+/// Where segments are.
+enum Place {
+    Behind,
+    Stride,
+    Index,
+}
+
+/// What the fields of an instruction say that moves segments of several fields, fault-only-first excepted: whether it
+/// stores, where they are, and EEW, of the indices if there are some.
+fn segments(op: Op, c: &Call) -> Option<(bool, Place, u8)> {
+    let store = match c.raw & 0x7f {
+        0x07 => LOAD,
+        0x27 => STORE,
+        _ => return None,
+    };
+    debug_assert!(function(op).is_some(), "an access of this family");
+    let place = match (c.raw >> 26 & 3, c.vs2()) {
+        (0, 0) => Place::Behind,
+        (2, _) => Place::Stride,
+        (1 | 3, _) => Place::Index,
+        _ => return None,
+    };
+    let eew = match c.raw >> 12 & 7 {
+        0 => 0,
+        width @ 5..=7 => width as u8 - 4,
+        _ => return None,
+    };
+    Some((store, place, eew))
 }
 
 /// EEW of unit-stride loads and stores, and whether only the first element may fault.

@@ -26,6 +26,8 @@ enum Kind {
     },
     /// Each shifted by its own amount, of which the low bits count.
     ShiftEach(&'static Row),
+    /// The upper halves of products of 32-bit elements, by the product of two even ones.
+    High(&'static Row),
     /// The minimum or maximum of 64-bit elements, without AVX-512.
     LongExtreme {
         max: bool,
@@ -88,7 +90,11 @@ fn kind(i: &Insn, evex: bool) -> Option<(Kind, Second)> {
         false => plain(rows),
     };
     let words = |rows: BySew| (sew > 0).then_some(rows[sew]);
-    let high = |row: &'static Row| (sew == 1).then_some(Kind::Plain(row));
+    let high = |words: &'static Row, long: &'static Row| match sew {
+        1 => Some(Kind::Plain(words)),
+        2 => Some(Kind::High(long)),
+        _ => None,
+    };
     let shift = |by: BySew, imm: BySew| Some(Kind::Shift(words(by)?, imm[sew]));
     let each = |rows: BySew| Some(Kind::ShiftEach(words(rows)?));
     let accumulate = |then: BySew| Some(Kind::Accumulate(words(MUL)?, then[sew]));
@@ -131,10 +137,10 @@ fn kind(i: &Insn, evex: bool) -> Option<(Kind, Second)> {
         G::VsraVi => (shift(SRA, SRA_I)?, u),
         G::VmulVv => (mul, v),
         G::VmulVx => (mul, x),
-        G::VmulhVv => (high(VPMULHW)?, v),
-        G::VmulhVx => (high(VPMULHW)?, x),
-        G::VmulhuVv => (high(VPMULHUW)?, v),
-        G::VmulhuVx => (high(VPMULHUW)?, x),
+        G::VmulhVv => (high(VPMULHW, VPMULDQ)?, v),
+        G::VmulhVx => (high(VPMULHW, VPMULDQ)?, x),
+        G::VmulhuVv => (high(VPMULHUW, VPMULUDQ)?, v),
+        G::VmulhuVx => (high(VPMULHUW, VPMULUDQ)?, x),
         G::VmaccVv => (accumulate(ADD)?, v),
         G::VmaccVx => (accumulate(ADD)?, x),
         G::VnmsacVv => (accumulate(SUB)?, v),
@@ -178,6 +184,7 @@ impl Kind {
             Kind::Plain(row) | Kind::Reverse(row) | Kind::ShiftEach(row) => has(row),
             Kind::Shift(row, imm) => has(row) && has(imm),
             Kind::Multiply(mul, _) | Kind::Accumulate(mul, _) => has(mul),
+            Kind::High(_) => true,
             Kind::Move | Kind::MulBytes | Kind::ShiftBytes { .. } | Kind::Merge | Kind::LongExtreme { .. } => true,
         }
     }
@@ -318,6 +325,22 @@ impl Backend {
                     self.asm.v(VPSRLW_I.len(len), (r, r, 8u8));
                     self.asm.v(VPOR.len(len), (r, r, odd));
                 }
+            }
+            Kind::High(row) => {
+                let (x, y) = (self.vectors.scratch(3), self.vectors.scratch(4));
+                self.v_load(len, x, a);
+                match second {
+                    Place::Mem(m) => self.v_load(len, y, m),
+                    Place::Reg(b) => self.asm.v(if avx512 { VMOVDQU64 } else { VMOVDQU }.len(len), (y, b)),
+                }
+                self.asm.v(row.len(len), (r, x, y));
+                self.asm.v(VPSRLQ_I.len(len), (x, x, 32u8));
+                self.asm.v(VPSRLQ_I.len(len), (y, y, 32u8));
+                self.asm.v(row.len(len), (x, x, y));
+                self.asm.v(VPSRLQ_I.len(len), (r, r, 32u8));
+                self.asm.v(VPSRLQ_I.len(len), (x, x, 32u8));
+                self.asm.v(VPSLLQ_I.len(len), (x, x, 32u8));
+                self.asm.v(if avx512 { VPORQ } else { VPOR }.len(len), (r, r, x));
             }
             Kind::LongExtreme { max, signed } => {
                 self.v_load(len, r, a);

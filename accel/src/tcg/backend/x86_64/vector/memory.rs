@@ -1,4 +1,4 @@
-//! Loads and stores of what stands in one piece: unit-stride (fault-only-first too), whole registers, masks. The first
+//! Loads and stores of what stands in one piece: unit-stride (fault-only-first and segments too), whole registers, masks. The first
 //! and the last byte are looked up in the TLB at once; what crosses a page, faults, or is watched goes to the function.
 
 use super::super::asm::rows::*;
@@ -9,6 +9,7 @@ use super::lanes::{Active, LANES, MOVE, Part, STORE};
 use super::places::{MOST, Place};
 use super::*;
 use crate::tcg::helpers::vector::memory::{Moved, moved};
+use crate::tcg::helpers::vector::shape::group_len;
 
 #[derive(Debug, Clone, Copy)]
 pub enum Plan {
@@ -19,14 +20,18 @@ pub enum Plan {
     /// A mask of VLMAX bits.
     Mask { store: bool, bytes: usize },
     /// Elements in several places.
-    Each { store: bool, data: Group, place: Place },
+    Each { store: bool, data: Group, place: Place, fields: usize },
+    /// Segments of several fields in one piece.
+    Segments { store: bool, data: Group, fields: usize },
 }
 
 pub fn plan(i: &Insn, _: &Vectors) -> Option<Plan> {
-    let each = |store, data, place| (i.s.vl <= MOST).then_some(Plan::Each { store, data, place });
+    let each =
+        |store, data, place, fields| (i.s.vl * fields <= MOST).then_some(Plan::Each { store, data, place, fields });
     Some(match moved(i.op, &i.c, &i.s)? {
-        Moved::Strided { store, data } => return each(store, data, Place::Stride),
-        Moved::Indexed { store, data, index } => return each(store, data, Place::Index(index)),
+        Moved::Strided { store, data, fields } => return each(store, data, Place::Stride, fields),
+        Moved::Indexed { store, data, index, fields } => return each(store, data, Place::Index(index), fields),
+        Moved::Segments { store, data, fields } => Plan::Segments { store, data, fields },
         Moved::Elements { store, data, fault_only_first } => Plan::Unit { store, data, fault_only_first },
         Moved::Registers { store, bytes } => Plan::Whole { store, bytes },
         Moved::Mask { store } if i.s.vl >= 8 => Plan::Mask { store, bytes: i.s.vl / 8 },
@@ -45,7 +50,7 @@ impl Plan {
             Plan::Whole { bytes, .. } => *bytes,
             // Short ones need no masks.
             Plan::Mask { bytes, .. } => 16.max(*bytes),
-            Plan::Each { .. } => 16,
+            Plan::Each { .. } | Plan::Segments { .. } => 16,
         }
     }
 
@@ -68,7 +73,8 @@ impl Backend {
                 self.vector_call(&i.whole);
             }
             Plan::Whole { store, bytes } => self.move_bytes(i, store, i.c.vd(), bytes),
-            Plan::Each { store, data, place } => self.move_each(i, store, &data, place, part),
+            Plan::Each { store, data, place, fields } => self.move_each(i, store, &data, place, fields, part),
+            Plan::Segments { store, data, fields } => self.move_segments(i, store, &data, fields, part),
         }
     }
 
@@ -251,4 +257,58 @@ impl Backend {
             self.asm.bind(done);
         }
     }
+
+    /// Segments one after the other, found in the TLB together.
+    fn move_segments(&mut self, i: &Insn, store: bool, data: &Group, fields: usize, part: Part) {
+        let size = 1usize << data.eew;
+        let segment = fields * size;
+        self.load_to(A, i.a);
+        let mut nothing = None;
+        let last = if part == Part::Some {
+            self.asm.mov_imm(D, segment as i64);
+            self.asm.imul(true, D, VL);
+            self.asm.test(true, D, D);
+            nothing = Some(self.asm.jcc_forward(Cc::E));
+            self.asm.lea(true, D, mem_index(A, D, 1, -1));
+            Last::InRdx
+        } else {
+            Last::Offset((segment * i.s.vl) as i32 - 1)
+        };
+        let m = self.look_up(&i.whole, A, last, -4096, store);
+        self.asm.lea(true, D, m);
+        self.asm.mov_imm(A, 0);
+        let round = self.asm.here();
+        let mut inactive = None;
+        if !i.c.unmasked() {
+            let v0 = v_slot(&i.s, 0, 0);
+            self.asm.mov(true, C, A);
+            self.asm.shift_imm(Shift::Shr, true, C, 6);
+            self.asm.mov(true, C, mem_index(v0.base, C, 8, v0.disp));
+            self.asm.bit_reg(4, C, A);
+            inactive = Some(self.asm.jcc_forward(Cc::Ae));
+        }
+        for f in 0..fields {
+            let here = field_slot(i, data, f, 0);
+            let here = mem_index(here.base, A, size as u8, here.disp);
+            let there = mem(D, (f * size) as i32);
+            let (to, from) = if store { (there, here) } else { (here, there) };
+            self.asm.extend(size as u64, false, C, from);
+            self.asm.store(size as u64, to, C);
+        }
+        if let Some(inactive) = inactive {
+            self.asm.bind(inactive);
+        }
+        self.asm.alu_imm(Alu::Add, true, D, segment as i32);
+        self.asm.alu_imm(Alu::Add, true, A, 1);
+        self.asm.alu(Alu::Cmp, true, A, VL);
+        self.asm.jcc(Cc::B, round);
+        if let Some(nothing) = nothing {
+            self.asm.bind(nothing);
+        }
+    }
+}
+
+/// Element `n` of field `f` of a segment whose first is `data`.
+pub(super) fn field_slot(i: &Insn, data: &Group, f: usize, n: usize) -> Mem {
+    v_slot(&i.s, data.reg + f * group_len(data.emul), n << data.eew)
 }

@@ -22,6 +22,7 @@
 //! | `places` | strided and indexed loads and stores |
 //! | `memory` | unit-stride, whole-register and mask loads and stores |
 //! | `integer` | integer arithmetic of single width, merges and moves |
+//! | `bits` | rotations, reversals and counts of bits |
 //! | `compare` | integer comparisons |
 //! | `mask` | logic of masks, counts and searches in them, indices |
 //! | `permute` | moves of scalars and whole registers, slides, gathers, compression |
@@ -33,6 +34,7 @@
 //! | `float_convert` | conversions, and arithmetic that widens single precision |
 //! | `element` | moves between element 0 and f registers |
 
+mod bits;
 mod compare;
 mod config;
 mod element;
@@ -155,6 +157,7 @@ struct Insn {
 enum Plan {
     Memory(memory::Plan),
     Integer(integer::Plan),
+    Bits(bits::Plan),
     Compare(compare::Plan),
     Mask(mask::Plan),
     Permute(permute::Plan),
@@ -320,7 +323,8 @@ impl Backend {
             .or_else(|| widen::plan(&i, v).map(Plan::Widen))
             .or_else(|| reduce::plan(&i, v).map(Plan::Reduce))
             .or_else(|| fixed::plan(&i, v).map(Plan::Fixed))
-            .or_else(|| element::plan(&i, v).map(Plan::Element))?;
+            .or_else(|| element::plan(&i, v).map(Plan::Element))
+            .or_else(|| bits::plan(&i, v).map(Plan::Bits))?;
         (plan.bytes(&i) <= MOST_CHUNKS * 64).then_some((i, plan))
     }
 
@@ -328,6 +332,7 @@ impl Backend {
         match plan {
             Plan::Memory(p) => self.vector_memory(i, p, part),
             Plan::Integer(p) => self.vector_integer(i, p, part),
+            Plan::Bits(p) => self.vector_bits(i, p, part),
             Plan::Compare(p) => self.vector_compare(i, p, part),
             Plan::Mask(p) => self.vector_mask(i, p, part),
             Plan::Permute(p) => self.vector_permute(i, p, part),

@@ -4,6 +4,7 @@
 use super::super::asm::{Alu, Cc, mem_index};
 use super::super::emit_mem::Last;
 use super::lanes::Part;
+use super::memory::field_slot;
 use super::*;
 
 /// Where the elements are, from the value of rs1 on.
@@ -15,11 +16,11 @@ pub enum Place {
     Index(Group),
 }
 
-/// Elements of a group that has code.
+/// Elements of a group that has code, of all fields together.
 pub const MOST: usize = 32;
 
 impl Backend {
-    pub(super) fn move_each(&mut self, i: &Insn, store: bool, data: &Group, place: Place, part: Part) {
+    pub(super) fn move_each(&mut self, i: &Insn, store: bool, data: &Group, place: Place, fields: usize, part: Part) {
         let size = 1u64 << data.eew;
         let mut done = Vec::new();
         if let Place::Stride = place {
@@ -50,11 +51,13 @@ impl Backend {
                 }
             }
             let stub = StubKind::SlowFrom(i.whole, n as u16);
-            self.look_up_or(stub, A, Last::Offset(size as i32 - 1), -4096, store);
-            let (there, here) = (mem_index(A, C, 1, 0), v_slot(&i.s, data.reg, n << data.eew));
-            let (to, from) = if store { (there, here) } else { (here, there) };
-            self.asm.extend(size, false, D, from);
-            self.asm.store(size, to, D);
+            self.look_up_or(stub, A, Last::Offset((fields as u64 * size) as i32 - 1), -4096, store);
+            for f in 0..fields {
+                let (there, here) = (mem_index(A, C, 1, (f as u64 * size) as i32), field_slot(i, data, f, n));
+                let (to, from) = if store { (there, here) } else { (here, there) };
+                self.asm.extend(size, false, D, from);
+                self.asm.store(size, to, D);
+            }
             if let Some(inactive) = inactive {
                 self.asm.bind(inactive);
             }

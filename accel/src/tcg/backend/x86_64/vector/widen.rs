@@ -19,6 +19,8 @@ enum Kind {
     Mul { signed: [bool; 2], accumulate: bool },
     /// From elements 1 << this times shorter.
     Extend { log2: u8, signed: bool },
+    /// A shift to the left of what was extended.
+    ShiftLeft,
     /// A shift to the right that keeps the low half.
     Narrow { arithmetic: bool },
 }
@@ -80,6 +82,8 @@ fn kind(op: G) -> Option<(Kind, Second)> {
         G::VsextVf2 => extend(1, true),
         G::VsextVf4 => extend(2, true),
         G::VsextVf8 => extend(3, true),
+        G::VwsllVx => (Kind::ShiftLeft, X),
+        G::VwsllVi => (Kind::ShiftLeft, Immediate),
         G::VnsrlWv => (narrow(false), V),
         G::VnsrlWx => (narrow(false), X),
         G::VnsrlWi => (narrow(false), Immediate),
@@ -110,7 +114,7 @@ pub fn plan(i: &Insn, v: &Vectors) -> Option<Plan> {
             let b = if second == Second::Vector { s.same(c.vs1()).ok()? } else { a };
             s.check(c, d, &[a, b]).ok()?;
         }
-        Kind::AddSub { .. } | Kind::Mul { .. } => {
+        Kind::AddSub { .. } | Kind::Mul { .. } | Kind::ShiftLeft => {
             let d = s.wide(c.vd()).ok()?;
             let wide = matches!(kind, Kind::AddSub { wide: true, .. });
             let a = if wide { s.wide(c.vs2()).ok()? } else { s.same(c.vs2()).ok()? };
@@ -128,7 +132,7 @@ pub fn plan(i: &Insn, v: &Vectors) -> Option<Plan> {
             _ => !(arithmetic && s.sew == 2 && c.uimm() > 32),
         },
         Kind::Mul { signed: [a, b], .. } => a == b || s.sew < 2,
-        Kind::AddSub { .. } | Kind::Extend { .. } => true,
+        Kind::AddSub { .. } | Kind::Extend { .. } | Kind::ShiftLeft => true,
     };
     (v.avx512() || by_avx2).then_some(Plan { kind, second })
 }
@@ -149,7 +153,8 @@ impl Backend {
         let old = self.vectors.result(1);
         self.widen_scalar(i, plan, len, b);
         // Elements of the result, by their width.
-        let wide = if matches!(plan.kind, Kind::AddSub { .. } | Kind::Mul { .. }) { sew + 1 } else { sew };
+        let wide =
+            if matches!(plan.kind, Kind::AddSub { .. } | Kind::Mul { .. } | Kind::ShiftLeft) { sew + 1 } else { sew };
         let computed = if matches!(plan.kind, Kind::Narrow { .. }) { sew + 1 } else { wide };
         let lanes = len.bytes() >> computed;
         for at in chunks.offsets() {
@@ -196,6 +201,16 @@ impl Backend {
                         _ => EXTEND8[usize::from(signed)],
                     };
                     self.asm.v(row.len(len), (r, v_slot(&i.s, i.c.vs2(), at >> log2)));
+                }
+                Kind::ShiftLeft => {
+                    self.first(i, len, t, at, Some(false));
+                    let n = usize::from(sew);
+                    if plan.second == Second::Register {
+                        self.asm.v([VPSLLW, VPSLLD, VPSLLQ][n].len(len), (r, t, b));
+                    } else {
+                        let by = i.c.uimm() as u8 & ((16 << sew) - 1) as u8;
+                        self.asm.v([VPSLLW_I, VPSLLD_I, VPSLLQ_I][n].len(len), (r, t, by));
+                    }
                 }
                 Kind::Narrow { arithmetic } => {
                     self.v_load(len, t, v_slot(&i.s, i.c.vs2(), at));
@@ -275,7 +290,7 @@ impl Backend {
         let amount = (16i64 << sew) - 1;
         match (plan.kind, plan.second) {
             (Kind::Narrow { .. }, Second::Vector) => self.v_splat(len, b, sew + 1, Val::C(amount)),
-            (Kind::Narrow { .. }, Second::Register) => {
+            (Kind::Narrow { .. } | Kind::ShiftLeft, Second::Register) => {
                 self.load_to(A, i.a);
                 self.asm.alu_imm(Alu::And, false, A, amount as i32);
                 self.asm.v(VMOVD, (b, A));
