@@ -222,6 +222,11 @@ fn disassemble(bytes: &[u8], at: u64, base: u64, cold_at: usize, names: &mut Nam
 fn check(name: &str, head: &str, cases: &[Case], leaving: bool) {
     let made =
         format!("# {head}\n# See pinned.rs. VIREO_BLESS=1 cargo test -p accel pinned\n\n{}", listing(cases, leaving));
+    compare(name, &made);
+}
+
+/// `made` is what the file `name` says, or becomes that.
+pub(super) fn compare(name: &str, made: &str) {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/tcg/backend/x86_64/pinned").join(name);
     if std::env::var_os("VIREO_BLESS").is_some() {
         std::fs::write(&path, made).unwrap_or_else(|e| panic!("{}: {e}", path.display()));

@@ -76,7 +76,7 @@ fn kind(i: &Insn, v: &Vectors) -> Option<(Kind, bool)> {
         G::VandnVv => Some((Kind::AndNot, true)),
         G::VandnVx => Some((Kind::AndNot, false)),
         G::VrorVi => {
-            let n = i.c.uimm() as u8 | (i.c.raw >> 26 & 1) as u8 * 32;
+            let n = i.c.uimm() as u8 + (i.c.raw >> 26 & 1) as u8 * 32;
             words(Kind::Rotate(n & ((8 << sew) - 1) as u8))
         }
         G::VrorVx => words(Kind::RotateBy { left: false }),

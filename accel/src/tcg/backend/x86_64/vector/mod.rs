@@ -37,6 +37,8 @@
 mod bits;
 mod compare;
 mod config;
+#[cfg(test)]
+mod coverage;
 mod element;
 mod fixed;
 mod float;
