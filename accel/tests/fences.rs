@@ -276,6 +276,76 @@ fn harts_that_fence_each_other_do_not_hang() {
     });
 }
 
+/// An interrupt goes from hart to hart, each of which fences both before it passes it on, while another thread fences
+/// them all the time. None is lost, none comes twice, asleep or awake: there are as many as were sent.
+#[test]
+fn an_interrupt_is_passed_on_through_a_storm_of_fences() {
+    const HOPS: u64 = 6000;
+    const SSIP: u64 = 2;
+    for (name, wfi) in [("asleep", true), ("awake", false)] {
+        let mut g = Guest::new(Default::default(), 2);
+        let mut a = Asm::at(CODE);
+        let again = a.here();
+        if wfi {
+            a.plain(Op::Wfi);
+        }
+        a.csrr(10, csr::SIP).i(Op::Andi, 10, 10, SSIP as i32).b(Op::Beq, 10, 0, again);
+        a.csrc(csr::SIP, 10).ecall().j(0, again);
+        g.load(&a);
+        let states = [0, 1].map(|h| {
+            let mut s = g.supervisor(h, CODE);
+            s.csr.mie |= SSIP;
+            s
+        });
+        let handles: Vec<_> = g.harts.iter().map(|h| h.handle()).collect();
+        let (hops, vm) = (AtomicU64::new(0), Arc::clone(&g.vm));
+        let fence = |n: u64| {
+            let all = HartSet(vec![0, 1]);
+            let fence = match n % 3 {
+                0 => RemoteFence::Instruction,
+                1 => RemoteFence::Address { start: 0, size: u64::MAX, asid: None },
+                _ => RemoteFence::Address { start: n << 12, size: 4096, asid: Some(n & 3) },
+            };
+            vm.remote_fence(&all, fence);
+        };
+        std::thread::scope(|scope| {
+            for (id, (hart, state)) in g.harts.iter_mut().zip(&states).enumerate() {
+                let (hops, handles, fence) = (&hops, &handles, &fence);
+                scope.spawn(move || {
+                    hart.set_state(state);
+                    loop {
+                        match hart.run().unwrap() {
+                            VcpuExit::Sbi(call) => {
+                                let n = hops.fetch_add(1, Ordering::SeqCst);
+                                assert_eq!(n % 2, id as u64, "{name}: an interrupt came twice");
+                                if n + 1 >= HOPS {
+                                    handles.iter().for_each(|h| h.kick());
+                                }
+                                fence(n);
+                                hart.finish_sbi(&call, 0, 0);
+                                if n + 1 < HOPS {
+                                    handles[1 - id].raise_ssip();
+                                }
+                            }
+                            VcpuExit::Kicked => return,
+                            other => panic!("{name}: {other:?}"),
+                        }
+                    }
+                });
+            }
+            scope.spawn(|| {
+                let mut n = 0;
+                while hops.load(Ordering::SeqCst) < HOPS {
+                    fence(n);
+                    n += 1;
+                }
+            });
+            handles[0].raise_ssip();
+        });
+        assert_eq!(hops.into_inner(), HOPS, "{name}");
+    }
+}
+
 /// A remote fence returns only when no old translation is used any more: the page is taken away, and what the hart
 /// stores through its old mapping must not appear after the fence.
 #[test]

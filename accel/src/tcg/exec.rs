@@ -186,6 +186,8 @@ fn wait(hart: &mut Hart) {
     let shared = &shared.shared;
     hart.look_at_counters();
     hart.code.arena.rest();
+    // A hart that sleeps waits for its deadline itself; what ends its sleep arms it anew (`POLL_IRQ`).
+    hart.vm.timers.arm(hart.id, u64::MAX);
     loop {
         hart.take_soft();
         // What was written to a watched page must not wait for an interrupt.
