@@ -4,18 +4,19 @@
 //! of an address space. Here and there it calls the handler of [`world`](guest::world), which moves pages, takes them
 //! away, changes the code, the status of extensions or the address space, and comes back.
 //!
-//! The second test does the same from outside, whenever it happens to come: interrupts whose handler does what the program
+//! Another test does the same from outside, whenever it happens to come: interrupts whose handler does what the program
 //! must not see, fences, and pages that another thread moves as another hart would.
 
 mod guest;
 
 use std::time::{Duration, Instant};
 
-use accel::tcg::TcgOptions;
+use accel::tcg::{Tcg, TcgOptions};
 use arch::csr as n;
 use arch::ext::IsaConfig;
 use arch::isa::{Row, rows};
 use guest::random::{Rng, number, vector_insn};
+use guest::setup::Setup;
 use guest::world::{Action, CODE_PAGES, DATA, DATA_PAGES, End, OUTSIDE, Outside, ROLES, Roles, VA, World, data_page};
 use guest::{Asm, Guest, Op, forced_modes, simd_modes};
 
@@ -380,7 +381,7 @@ fn random_world(rng: &mut Rng, m: &Guest, alone: bool) -> World {
         pages.push((data_page(page), [contents(), contents(), contents(), contents()]));
     }
     let actions = [actions(rng, &marks, alone), actions(rng, &marks, alone)];
-    World { roles, pages, actions, start, end }
+    World { roles, pages, actions, start, end, period: None }
 }
 
 fn difference(a: &End, b: &End) -> String {
@@ -465,6 +466,33 @@ fn what_changes_in_a_loop_is_seen() {
     }
     assert!(finished > rounds / 2, "{finished} of {rounds} programs get to their end");
     assert!(retired / rounds > 100, "they have {} instructions", retired / rounds);
+}
+
+/// A machine whose clock counts instructions; each begins at zero.
+fn counting(options: &TcgOptions, isa: &IsaConfig) -> Guest {
+    let clock = std::sync::Arc::new(accel::Clock::counting(10_000_000, 1));
+    Setup { isa: isa.clone(), clock, ..Setup::default() }.start(&Tcg { options: options.clone() })
+}
+
+/// With instructions as the clock, timers come at the same instruction however the program runs: what their handler does
+/// is seen there. A tenth of `VIREO_LOCKSTEP_ROUNDS` programs, from the seed `VIREO_LOCKSTEP_SEED` on.
+#[test]
+fn timers_come_at_their_instruction() {
+    let (rounds, first) = (number("VIREO_LOCKSTEP_ROUNDS", 400).div_ceil(10), number("VIREO_LOCKSTEP_SEED", 1));
+    let isa = isa();
+    let interpreter = TcgOptions { jit: false, ..TcgOptions::default() };
+    for seed in first..first + rounds {
+        let mut rng = Rng(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x7777);
+        let mut reference = counting(&interpreter, &isa);
+        let mut world = random_world(&mut rng, &reference, true);
+        world.period = Some(1 + rng.below(40));
+        let expected = world.run(&mut reference, None);
+        for (name, options) in forced_modes() {
+            let got = world.run(&mut counting(&options, &isa), None);
+            let differ = || format!("{}{}", difference(&expected, &got), listing(&world, &isa));
+            assert!(got == expected, "{name}, seed {seed}: {}", differ());
+        }
+    }
 }
 
 /// What comes from outside at any moment.

@@ -54,6 +54,7 @@ const X31: i32 = 176;
 const START: i32 = 184;
 const LIMIT: i32 = 192;
 const FLAGS: i32 = 200;
+const PERIOD: i32 = 208;
 
 /// Who runs the program and who handles its traps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -252,7 +253,13 @@ fn handler(roles: Roles) -> Asm {
 
     // An interrupt: the next of the other.
     a.bind(interrupt);
+    a.i(Op::Andi, 6, 5, 15).i(Op::Addi, 7, 0, 5);
+    let timer = a.forward(Op::Beq, 6, 7);
     a.i(Op::Addi, 6, 0, 2).csrc(c.pending, 6);
+    let next = a.forward(Op::Jal, 0, 0);
+    a.bind(timer);
+    ld(&mut a, 7, PERIOD);
+    a.csrr(6, n::TIME).r(Op::Add, 6, 6, 7).csrw(n::STIMECMP, 6).bind(next);
     take(&mut a, NEXT[1]);
     let act_too = a.forward(Op::Jal, 0, 0);
 
@@ -388,6 +395,8 @@ pub struct World {
     pub start: HartState,
     /// The address of its last instruction, which is illegal.
     pub end: u64,
+    /// Ticks from one interrupt of the timer to the next, if there are any.
+    pub period: Option<u64>,
 }
 
 /// What is left of it.
@@ -414,9 +423,11 @@ impl World {
         s.virt = r.virt;
         (s.csr.mtvec, s.csr.stvec) = (HANDLER, HANDLER);
         (s.csr.mscratch, s.csr.sscratch) = (NOTES, NOTES);
-        (s.csr.medeleg, s.csr.mideleg) = if r.machine { (0, s.csr.mideleg & !2) } else { (0xb3ff, s.csr.mideleg | 2) };
+        (s.csr.medeleg, s.csr.mideleg) =
+            if r.machine { (0, s.csr.mideleg & !0x22) } else { (0xb3ff, s.csr.mideleg | 0x22) };
         (s.csr.hedeleg, s.csr.hideleg) = (0, 0);
-        s.csr.mie = 2;
+        s.csr.mie = if self.period.is_some() { 0x22 } else { 2 };
+        s.csr.stimecmp = self.period.unwrap_or(u64::MAX);
         (s.csr.mcounteren, s.csr.scounteren, s.csr.hcounteren) = (7, 7, 7);
         (s.csr.satp, s.csr.vsatp) = if r.virt { (0, satp(0)) } else { (satp(0), 0) };
         s.csr.vsstatus = s.csr.mstatus & (n::mstatus::FS | n::mstatus::VS);
@@ -441,7 +452,14 @@ impl World {
             }
         }
         let flags = R | W | X | A | D | arch::pte::V | if r.user { U } else { 0 };
-        let notes = [(LEAF, LEAVES[0]), (FAULTS, 3000), (START, VA), (LIMIT, OUTSIDE), (FLAGS, flags)];
+        let notes = [
+            (LEAF, LEAVES[0]),
+            (FAULTS, 3000),
+            (START, VA),
+            (LIMIT, OUTSIDE),
+            (FLAGS, flags),
+            (PERIOD, self.period.unwrap_or(0)),
+        ];
         notes.into_iter().for_each(|(at, v)| g.write64(NOTES + at as u64, v));
         let all = R | W | X | A | D;
         for space in 0..2 {
