@@ -65,6 +65,7 @@ const NO_PROGRAMS: &[(&str, &str)] = &[
     ("pmp", STATE),
     ("pointer_masking", STATE),
     ("pointer_masking_guests", STATE),
+    ("returns", JIT),
     ("softfloat_berkeley", INTEGERS),
     ("softfloat_bf16", INTEGERS),
     ("transfers", STATE),

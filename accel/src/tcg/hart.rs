@@ -182,6 +182,8 @@ pub struct Hart {
     /// Guest's MXCSR: rounding mode and sticky flags.
     pub mxcsr: u32,
     pub host_mxcsr: u32,
+    /// The host's stack pointer while a block runs that no frame of the return stack lies above.
+    pub stack_base: u64,
     /// How often the accesses of loops changed their pages.
     pub page_changes: PageChanges,
     pub temps: [u64; TEMPS],

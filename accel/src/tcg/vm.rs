@@ -175,6 +175,7 @@ impl TcgVcpu {
             host_mxcsr: 0,
             page_changes: PageChanges::default(),
             scattering: None,
+            stack_base: 0,
             temps: [0; TEMPS],
             fp_constants: FP_CONSTANTS,
             fcsr_tables: FcsrTables::default(),

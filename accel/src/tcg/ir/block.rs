@@ -2,7 +2,7 @@
 
 use arch::ext::{Ext, IsaConfig};
 
-use super::op::{BinOp, Cond, Dst, Helper, Op, Target, UnOp, Val, Width, fp_check};
+use super::op::{BinOp, Cond, Dst, Helper, Linkage, Op, Target, UnOp, Val, Width, fp_check};
 use crate::tcg::csr;
 use crate::tcg::hart::BlockMode;
 
@@ -161,6 +161,13 @@ impl Builder {
                 self.jump(target);
             }
             _ => self.push(Op::BranchIf { cond, a, b, target }),
+        }
+    }
+
+    /// Says what the jump that comes next is by the registers it links in and goes through.
+    pub fn linkage(&mut self, rd: u8, rs1: u8) {
+        if let Some(linkage) = Linkage::of(rd, rs1) {
+            self.push(Op::Linkage(linkage));
         }
     }
 

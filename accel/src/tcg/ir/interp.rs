@@ -190,6 +190,7 @@ fn step(h: &mut Hart, ops: &[Op], i: usize, done: u32) -> Option<Exit> {
                 return leave(h, pc, done, &ops[..i]);
             }
         }
+        Op::Linkage(_) => {}
         Op::Jump { target } => {
             let pc = h.page_base.wrapping_add(target.offset as u64);
             return leave(h, pc, done, &ops[..i]);

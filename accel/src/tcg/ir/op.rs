@@ -603,6 +603,8 @@ pub enum Op {
         b: Val,
         target: Target,
     },
+    /// A hint, right before the jump that it is about.
+    Linkage(Linkage),
     /// Ends the block.
     Jump {
         target: Target,
@@ -611,6 +613,30 @@ pub enum Op {
     JumpReg {
         addr: Val,
     },
+}
+
+/// What a jump is in the convention of the link registers (unprivileged spec, "Return-address stack prediction hints").
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Linkage {
+    /// The address behind it is in this register.
+    Call(u8),
+    Return,
+}
+
+impl Linkage {
+    /// That of a jump through `rs1` (0 for a direct one) that links in `rd`.
+    pub const fn of(rd: u8, rs1: u8) -> Option<Self> {
+        const fn links(r: u8) -> bool {
+            r == 1 || r == 5
+        }
+        match (links(rd), links(rs1)) {
+            // Through one link register and with the other, as coroutines do, it is both.
+            (true, true) if rd != rs1 => None,
+            (true, _) => Some(Linkage::Call(rd)),
+            (false, true) => Some(Linkage::Return),
+            (false, false) => None,
+        }
+    }
 }
 
 impl Op {

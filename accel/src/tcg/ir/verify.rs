@@ -64,7 +64,9 @@ pub type Operands = ([Option<Val>; 3], [Option<u8>; 4], Option<Dst>);
 pub fn operands(op: &Op) -> Operands {
     let none = [None; 4];
     match *op {
-        Op::Insn { .. } | Op::Jump { .. } | Op::FenceStoreLoad | Op::FpCheck { .. } => ([None; 3], none, None),
+        Op::Insn { .. } | Op::Linkage(_) | Op::Jump { .. } | Op::FenceStoreLoad | Op::FpCheck { .. } => {
+            ([None; 3], none, None)
+        }
         Op::Mov { d, s } => ([Some(s), None, None], none, Some(d)),
         Op::Bin { d, a, b, .. } => ([Some(a), Some(b), None], none, Some(d)),
         Op::Un { d, a, .. } => ([Some(a), None, None], none, Some(d)),

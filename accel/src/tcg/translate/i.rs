@@ -18,6 +18,7 @@ pub(super) fn lower(b: &mut Builder, i: &Insn) -> bool {
             // A jump that traps does not link.
             if !b.is_misaligned(target) {
                 pc_rel(b, rd, next);
+                b.linkage(rd, 0);
             }
             b.jump(target);
         }
@@ -99,6 +100,7 @@ fn jalr(b: &mut Builder, i: &Insn) {
     }
     let next = b.next();
     pc_rel(b, i.rd, next);
+    b.linkage(i.rd, i.rs1);
     b.push(Op::JumpReg { addr });
 }
 

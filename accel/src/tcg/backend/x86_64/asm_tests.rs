@@ -248,6 +248,8 @@ fn arithmetic() {
         one(|a| a.test(w, r, other), Mnemonic::Test, &[gpr(r, n), gpr(other, n)]);
         let byte = rng.next() as u8;
         one(|a| a.test_byte(m, byte), Mnemonic::Test, &[at(m, 1), imm(byte.into(), 8)]);
+        let word = rng.imm();
+        one(|a| a.test_imm(r, word), Mnemonic::Test, &[gpr(r, 4), imm(word.into(), 4)]);
         one(|a| a.or_byte(m, byte), Mnemonic::Or, &[at(m, 1), imm(byte.into(), 8)]);
         one(|a| a.not(r), Mnemonic::Not, &[gpr(r, 8)]);
         one(|a| a.neg(w, r), Mnemonic::Neg, &[gpr(r, n)]);

@@ -110,6 +110,7 @@ impl Backend {
                 let kind = StubKind::Taken { offset: target.offset, from: from_offset, done, since };
                 self.stub(from, kind);
             }
+            Op::Linkage(linkage) => self.linkage = Some(linkage),
             Op::Jump { target: Target { offset } } => {
                 let (from, done) = (self.cur as u16, self.done);
                 self.jump(offset, from, done, self.since, code);
@@ -121,7 +122,11 @@ impl Backend {
                 self.leave_region();
                 self.asm.alu_imm(Alu::Cmp, false, POLL, 0);
                 self.asm.jcc(Cc::Ne, self.thunks.poll);
-                self.probe_jump();
+                match self.linkage.take() {
+                    None => self.probe_jump(),
+                    Some(Linkage::Call(link)) => self.call_by_cache(link),
+                    Some(Linkage::Return) => self.return_by_stack(),
+                }
             }
         }
     }

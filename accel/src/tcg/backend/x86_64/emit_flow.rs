@@ -57,6 +57,8 @@ impl Backend {
                 self.add_imm(A, offset);
                 self.asm.jmp(self.thunks.hot);
             }
+            StubKind::Unpaired => self.return_unpaired(),
+            StubKind::ReturnsFull { on } => self.returns_full(on),
             StubKind::Recent(op, access) => {
                 let miss = self.recent_miss(&access);
                 self.emit_stub(Stub { from: miss, loose: 0, kind: StubKind::Slow(op), ..stub }, code);
@@ -111,7 +113,8 @@ impl Backend {
 
     /// Leaves the block for `offset` in its page (or beyond), after `done` instructions, from `from`.
     pub(super) fn jump(&mut self, offset: i64, from: u16, done: u16, since: Since, code: &mut CodeCache) {
-        let around = offset == i64::from(self.start);
+        let call = if let Some(Linkage::Call(link)) = self.linkage.take() { Some(link) } else { None };
+        let around = offset == i64::from(self.start) && call.is_none();
         if !around {
             self.f_sync();
         }
@@ -124,7 +127,7 @@ impl Backend {
             self.stub(f, StubKind::Poll { offset });
         }
         let near = around || (0..4094).contains(&offset);
-        if near && self.profile && offset <= i64::from(from) {
+        if near && self.profile && offset <= i64::from(from) && call.is_none() {
             self.count_jump(offset);
         }
         // What begins in the last two bytes may be an instruction that crosses into another page. Links cannot lead there,
@@ -139,13 +142,21 @@ impl Backend {
                 return;
             }
             let slot = code.new_slot();
-            self.asm.jmp(self.asm.base);
-            let patch = self.asm.here() - 4;
+            let patch = match call {
+                None => {
+                    self.asm.jmp(self.asm.base);
+                    self.asm.here() - 4
+                }
+                Some(link) => self.call_linked(link),
+            };
             self.pending.push((slot, offset as u16, patch));
         } else {
             self.asm.mov(true, A, PAGE_BASE);
             self.add_imm(A, offset);
-            self.probe_jump();
+            match call {
+                None => self.probe_jump(),
+                Some(link) => self.call_by_cache(link),
+            }
         }
     }
 

@@ -9,7 +9,7 @@
 //! | RAX RCX RDX, XMM0 to XMM3 | scratch |
 //! | XMM4 to XMM15 | f registers of the block (`f_regs`); free after `f_forget` |
 //! | ZMM16 to ZMM31, k1 to k7 | scratch of vector code |
-//! | RSP | host stack, 16-byte aligned while a block runs |
+//! | RSP | host stack, 16-byte aligned while a block runs, with the return stack on it (`returns`) |
 //! | MXCSR | the guest's rounding mode and sticky flags |
 //!
 //! The other guest registers live in memory. Every operation leaves all integer registers where they belong, so
@@ -31,6 +31,7 @@ mod f_regs;
 mod pinned;
 mod region;
 mod regs;
+mod returns;
 mod thunks;
 mod vector;
 mod words;
@@ -43,7 +44,7 @@ use crate::tcg::HostSimd;
 use crate::tcg::code_cache::{CodeCache, LinkSite, SlotId};
 use crate::tcg::hart::{Exit, FConst, HEATS, Hart, HartBox, HotJump};
 use crate::tcg::helpers::vector::shape::VectorUnit;
-use crate::tcg::ir::{Dst, IrBlock, Op, Val, Width};
+use crate::tcg::ir::{Dst, IrBlock, Linkage, Op, Val, Width};
 use crate::tcg::observe::Mark;
 use crate::tcg::reservation::{Since, certainly_loud};
 use crate::tcg::smp::HartShared;
@@ -106,6 +107,7 @@ const PC: Mem = field(offset_of!(Hart, s.pc));
 const PAGE_BASE: Mem = field(offset_of!(Hart, page_base));
 const MXCSR: Mem = field(offset_of!(Hart, mxcsr));
 const HOST_MXCSR: Mem = field(offset_of!(Hart, host_mxcsr));
+const STACK_BASE: Mem = field(offset_of!(Hart, stack_base));
 const TABLES_FIELD: Mem = field(offset_of!(Hart, tables));
 const PAGE_CHANGES: Mem = field(offset_of!(Hart, page_changes.left));
 const RES_ADDR: Mem = field(offset_of!(Hart, res_addr));
@@ -268,6 +270,12 @@ enum StubKind {
         len: u8,
         counter: u16,
     },
+    /// A return to another place than the last call was made from.
+    Unpaired,
+    /// The return stack is full; the call goes on at this offset in the code.
+    ReturnsFull {
+        on: usize,
+    },
     Slow(Op),
     /// The interpreter performs the instruction.
     Interpret,
@@ -310,6 +318,8 @@ pub struct Backend {
     single: bool,
     f: FRegs,
     words: Words,
+    /// What the next jump is.
+    linkage: Option<Linkage>,
     /// The block is a loop, whose accesses have recent pages.
     recent: bool,
     /// How many of them there were so far, by width.
@@ -348,6 +358,7 @@ impl Backend {
             single: false,
             f: FRegs::default(),
             words: Words::default(),
+            linkage: None,
             recent: false,
             recents: [0; Width::ALL.len()],
             stubs: Vec::new(),
@@ -411,6 +422,7 @@ impl Backend {
         self.words = Words::default();
         self.done = 0;
         self.since = Since::Entry;
+        self.linkage = None;
     }
 
     /// The cold parts.

@@ -208,7 +208,10 @@ fn disassemble(bytes: &[u8], at: u64, base: u64, cold_at: usize, names: &mut Nam
             let to = match offset {
                 0 => "start".into(),
                 o if o >= cold_at => "cold".into(),
-                o => format!("+{:#x}", o - (at - base) as usize),
+                o => match o.checked_sub((at - base) as usize) {
+                    Some(ahead) => format!("+{ahead:#x}"),
+                    None => "back".into(),
+                },
             };
             let _ = write!(line, "{} {to}", format!("{:?}", insn.mnemonic()).to_lowercase());
         } else {

@@ -101,8 +101,8 @@ impl Thunks {
         asm.reset(arena.cursor());
         let mut t = Thunks { enter: asm.here(), ..Thunks::default() };
         SAVED.iter().for_each(|&r| asm.push(r));
-        asm.alu_imm(Alu::Sub, true, Reg::Rsp, 8);
         asm.lea(true, HART, mem(Reg::Rdi, BIAS));
+        let unpaired = returns::begin(asm);
         asm.stmxcsr(HOST_MXCSR);
         asm.ldmxcsr(MXCSR);
         asm.mov(true, Reg::Rax, Reg::Rsi);
@@ -147,9 +147,13 @@ impl Thunks {
         t.exit_bare = asm.here();
         asm.stmxcsr(MXCSR);
         asm.ldmxcsr(HOST_MXCSR);
-        asm.alu_imm(Alu::Add, true, Reg::Rsp, 8);
+        returns::end(asm);
         SAVED.iter().rev().for_each(|&r| asm.pop(r));
         asm.ret();
+
+        asm.bind(unpaired);
+        returns::reset(asm);
+        probe_jump(asm, t.lookup);
 
         // A helper left the block for `s.pc`, and there is nothing else to do: on by the jump cache.
         t.onward = asm.here();
@@ -257,6 +261,12 @@ fn call_bare(asm: &mut Asm, (exit, onward): (u64, u64), f: u64, id: i64, reload:
 
 /// Goes to the virtual address in RAX by the jump cache.
 pub fn probe_jump(asm: &mut Asm, lookup: u64) {
+    find_jump(asm, lookup);
+    asm.jmp_reg(Reg::Rdx);
+}
+
+/// The first part of it: RDX is where to jump to.
+pub fn find_jump(asm: &mut Asm, lookup: u64) {
     let at = |field: usize| mem_index(TABLES, Reg::Rcx, 8, field as i32);
     asm.mov(false, Reg::Rcx, Reg::Rax);
     asm.shift_imm(Shift::Shr, false, Reg::Rcx, 12);
@@ -267,7 +277,6 @@ pub fn probe_jump(asm: &mut Asm, lookup: u64) {
     asm.mov(true, Reg::Rdx, at(offset_of!(Tables, jump) + 8));
     asm.alu_imm(Alu::And, true, Reg::Rax, -4096);
     asm.store(8, PAGE_BASE, Reg::Rax);
-    asm.jmp_reg(Reg::Rdx);
 }
 
 /// Codes of an atomic operation for [`h_amo`].

@@ -625,6 +625,14 @@ impl Asm {
         Forward(self.code.len())
     }
 
+    /// `reg` = an address in the code that is bound later.
+    pub fn lea_forward(&mut self, reg: Reg) -> Forward {
+        let r = reg as u8;
+        self.code.extend([0x48 | r >> 3 << 2, 0x8d, 5 | (r & 7) << 3]);
+        self.imm32(0);
+        Forward(self.code.len())
+    }
+
     /// A jump forward.
     pub fn jmp_forward(&mut self) -> Forward {
         self.byte(0xe9);
