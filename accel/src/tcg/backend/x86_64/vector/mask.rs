@@ -2,7 +2,7 @@
 
 use super::super::asm::rows::*;
 use super::super::asm::vex::Row;
-use super::super::asm::{Alu, Cc, mem};
+use super::super::asm::{Alu, Cc, Shift, mem, mem_index};
 use super::lanes::Part;
 use super::*;
 
@@ -14,6 +14,8 @@ pub enum Plan {
     Around(Around),
     /// The index of each element.
     Index,
+    /// How many bits are set before it.
+    Ranks,
 }
 
 /// `vs2 op vs1`.
@@ -65,6 +67,11 @@ pub fn plan(i: &Insn) -> Option<Plan> {
         G::VmsbfM => around(Around::Before),
         G::VmsifM => around(Around::Including),
         G::VmsofM => around(Around::Only),
+        G::ViotaM => {
+            let (d, a) = (i.s.same(i.c.vd()).ok()?, Group::mask(i.c.vs2()));
+            i.s.check(&i.c, d, &[a]).ok()?;
+            (!d.overlaps(&a)).then_some(Plan::Ranks)
+        }
         G::VidV => {
             let d = i.s.same(i.c.vd()).ok()?;
             i.s.masked_destination(&i.c, &d).ok()?;
@@ -77,7 +84,7 @@ pub fn plan(i: &Insn) -> Option<Plan> {
 impl Plan {
     pub fn bytes(&self, i: &Insn) -> usize {
         match self {
-            Plan::Index => i.bytes(),
+            Plan::Index | Plan::Ranks => i.bytes(),
             // Not in pieces of a host register; VLMAX is limited all the same.
             _ => (i.s.vl).max(16),
         }
@@ -114,6 +121,7 @@ impl Backend {
             }
             Plan::Around(which) => self.around_first(i, which, part),
             Plan::Index => self.indices(i, part),
+            Plan::Ranks => self.ranks(i),
         }
     }
 
@@ -225,5 +233,34 @@ impl Backend {
             self.asm.v(rows[usize::from(sew)].len(chunks.len), (r, mem(A, 0)));
             self.v_put(chunks.len, v_slot(&i.s, i.c.vd(), at), r, active, sew, temp);
         }
+    }
+
+    /// One element after the other.
+    fn ranks(&mut self, i: &Insn) {
+        let [d, a, v0] = [i.c.vd(), i.c.vs2(), 0].map(|reg| v_slot(&i.s, reg, 0));
+        // RAX counts elements, RDX bits.
+        self.asm.mov_imm(A, 0);
+        self.asm.mov_imm(D, 0);
+        let round = self.asm.here();
+        self.asm.alu(Alu::Cmp, true, A, VL);
+        let done = self.asm.jcc_forward(Cc::Ae);
+        let bit = |b: &mut Self, mask: Mem| {
+            b.asm.mov(true, C, A);
+            b.asm.shift_imm(Shift::Shr, true, C, 6);
+            b.asm.mov(true, C, mem_index(mask.base, C, 8, mask.disp));
+            b.asm.bit_reg(4, C, A);
+            b.asm.jcc_forward(Cc::Ae)
+        };
+        let inactive = (!i.c.unmasked()).then(|| bit(self, v0));
+        self.asm.store(1 << i.s.sew, mem_index(d.base, A, 1 << i.s.sew, d.disp), D);
+        let clear = bit(self, a);
+        self.asm.alu_imm(Alu::Add, true, D, 1);
+        self.asm.bind(clear);
+        if let Some(inactive) = inactive {
+            self.asm.bind(inactive);
+        }
+        self.asm.alu_imm(Alu::Add, true, A, 1);
+        self.asm.jmp(round);
+        self.asm.bind(done);
     }
 }

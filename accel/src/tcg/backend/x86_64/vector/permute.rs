@@ -21,6 +21,9 @@ pub enum Plan {
     /// Up by so many elements, or by one with a scalar at the start.
     Up(usize),
     Up1,
+    /// Down and up by as many elements as a register says.
+    DownBy,
+    UpBy,
     /// Each element by its index.
     Gather,
     /// The same in a loop; log2 of the bytes of an index.
@@ -36,6 +39,12 @@ pub enum Plan {
 
 /// What is chosen besides active lanes.
 const CHOICE: K = K(3);
+
+// A slide reads up to a group away from the registers, before and behind them: that is still the hart.
+const _: () = {
+    let start = offset_of!(Hart, s.v);
+    assert!(start >= 512 && start + size_of::<crate::VectorRegs>() + 1024 <= size_of::<Hart>());
+};
 
 pub fn plan(i: &Insn, v: &Vectors) -> Option<Plan> {
     let (s, c, features) = (&i.s, &i.c, &v.features);
@@ -63,6 +72,14 @@ pub fn plan(i: &Insn, v: &Vectors) -> Option<Plan> {
         G::VslideupVi => {
             moves_apart()?;
             Plan::Up(c.uimm() as usize)
+        }
+        G::VslidedownVx => {
+            s.check_same(c, false).ok()?;
+            Plan::DownBy
+        }
+        G::VslideupVx => {
+            moves_apart()?;
+            Plan::UpBy
         }
         G::Vslide1upVx => {
             moves_apart()?;
@@ -135,6 +152,8 @@ impl Backend {
                 self.slide_down(i, 1, None, part);
                 self.put_last(i, i.a);
             }
+            Plan::DownBy => self.slide_down_by(i, part),
+            Plan::UpBy => self.slide_up_by(i, part),
             Plan::Up(n) => self.slide_up(i, n, None, part),
             Plan::Up1 => self.slide_up(i, 1, Some(i.a), part),
             Plan::Gather if self.vectors.avx512() => self.gather(i, part),
@@ -327,6 +346,95 @@ impl Backend {
         self.asm.v(VPAND.len(len), (index, index, valid));
         let active = self.active(i, part, !i.c.unmasked(), 0, lanes, sew);
         self.v_put(len, v_slot(&i.s, i.c.vd(), 0), index, active, sew, low);
+    }
+
+    /// RDX = the least of a register and VLMAX. RAX changes.
+    fn slide_amount(&mut self, i: &Insn) {
+        self.load_to(D, i.a);
+        self.asm.mov_imm(A, i.s.vl as i64);
+        self.asm.alu(Alu::Cmp, true, D, A);
+        self.asm.cmov(Cc::A, D, A);
+    }
+
+    /// RAX = the same, but nothing below 0 and no more than `most`. RCX changes.
+    fn clamp(&mut self, most: usize) {
+        self.asm.mov_imm(C, 0);
+        self.asm.test(true, A, A);
+        self.asm.cmov(Cc::S, A, C);
+        self.asm.mov_imm(C, most as i64);
+        self.asm.alu(Alu::Cmp, true, A, C);
+        self.asm.cmov(Cc::A, A, C);
+    }
+
+    fn slide_down_by(&mut self, i: &Insn, part: Part) {
+        let sew = i.s.sew;
+        let chunks = Chunks::of(i.bytes(), self.vectors.widest());
+        let (len, lanes) = (chunks.len, chunks.len.bytes() >> sew);
+        let [r, temp] = [0, 2].map(|n| self.vectors.scratch(n));
+        self.slide_amount(i);
+        for at in chunks.offsets() {
+            let first = at >> sew;
+            // What is behind the group is read, and becomes zero.
+            let group = v_slot(&i.s, i.c.vs2(), at);
+            let from = mem_index(group.base, D, 1 << sew, group.disp);
+            self.asm.mov_imm(A, (i.s.vl - first.min(i.s.vl)) as i64);
+            self.asm.alu(Alu::Sub, true, A, D);
+            self.clamp(lanes);
+            if self.vectors.avx512() {
+                self.asm.mov_imm(C, -1);
+                self.asm.v(BZHI, (C, C, A));
+                self.asm.v(KMOVQ_R, (CHOICE, C));
+                self.asm.v(MOVE[usize::from(sew)].len(len).kz(CHOICE), (r, from));
+            } else {
+                self.lanes_below_rax(len, sew);
+                self.asm.v(VPAND.len(len), (r, LANES, from));
+            }
+            let active = self.active(i, part, !i.c.unmasked(), first, lanes, sew);
+            self.v_put(len, v_slot(&i.s, i.c.vd(), at), r, active, sew, temp);
+        }
+    }
+
+    fn slide_up_by(&mut self, i: &Insn, part: Part) {
+        let sew = i.s.sew;
+        let chunks = Chunks::of(i.bytes(), self.vectors.widest());
+        let (len, lanes) = (chunks.len, chunks.len.bytes() >> sew);
+        let [r, kept, temp] = [0, 1, 2].map(|n| self.vectors.scratch(n));
+        self.slide_amount(i);
+        for at in chunks.offsets() {
+            let first = at >> sew;
+            let group = v_slot(&i.s, i.c.vs2(), at);
+            self.asm.mov(true, A, D);
+            self.asm.neg(true, A);
+            // What is before the group belongs to elements that are kept.
+            self.v_load(len, r, mem_index(group.base, A, 1 << sew, group.disp));
+            self.asm.mov(true, A, D);
+            self.asm.alu_imm(Alu::Sub, true, A, first as i32);
+            self.clamp(lanes);
+            if self.vectors.avx512() {
+                self.asm.mov_imm(C, -1);
+                self.asm.v(BZHI, (C, C, A));
+                self.asm.not(C);
+                self.asm.v(KMOVQ_R, (CHOICE, C));
+            } else {
+                self.lanes_below_rax(len, sew);
+                self.asm.v(VMOVDQU.len(len), (kept, LANES));
+            }
+            let active = match self.active(i, part, !i.c.unmasked(), first, lanes, sew) {
+                Active::All if self.vectors.avx512() => Active::By(CHOICE),
+                Active::By(k) => {
+                    self.asm.v(KANDQ.y(), (k, k, CHOICE));
+                    Active::By(k)
+                }
+                active => {
+                    if active == Active::All {
+                        self.asm.v(VPCMPEQD_V.len(len), (LANES, LANES, LANES));
+                    }
+                    self.asm.v(VPANDN.len(len), (LANES, kept, LANES));
+                    Active::Lanes(LANES)
+                }
+            };
+            self.v_put(len, v_slot(&i.s, i.c.vd(), at), r, active, sew, temp);
+        }
     }
 
     /// Element by element, by indices of so many bytes.

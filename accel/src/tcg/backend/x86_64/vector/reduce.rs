@@ -5,9 +5,9 @@
 
 use super::super::asm::rows::*;
 use super::super::asm::vex::{Len, Row};
-use super::super::asm::{Alu, Cc, mem_index};
+use super::super::asm::{Alu, Cc, Shift, mem_index};
 use super::super::{BIAS, HART};
-use super::float::{native, on};
+use super::float::{Regs, native, on};
 use super::lanes::{Active, MOVE, Part};
 use super::*;
 use crate::tcg::ir::fp_check;
@@ -27,6 +27,10 @@ pub enum Plan {
         signed: bool,
     },
     FloatSum,
+    /// The least or the greatest.
+    FloatExtreme {
+        max: bool,
+    },
 }
 
 pub fn plan(i: &Insn, v: &Vectors) -> Option<Plan> {
@@ -43,21 +47,23 @@ pub fn plan(i: &Insn, v: &Vectors) -> Option<Plan> {
         G::VredmaxVs => idempotent([VPMAXSB, VPMAXSW, VPMAXSD, VPMAXSQ]),
         G::VwredsumuVs => Plan::WideSum { signed: false },
         G::VwredsumVs => Plan::WideSum { signed: true },
-        G::VfredusumVs | G::VfredosumVs if i.c.unmasked() && native(v, i.s.sew) => Plan::FloatSum,
+        G::VfredusumVs | G::VfredosumVs if native(v, i.s.sew) => Plan::FloatSum,
+        G::VfredminVs if native(v, i.s.sew) => Plan::FloatExtreme { max: false },
+        G::VfredmaxVs if native(v, i.s.sew) => Plan::FloatExtreme { max: true },
         _ => return None,
     };
     let eew = i.s.sew + u8::from(matches!(plan, Plan::WideSum { .. }));
     i.s.check_reduction(&i.c, eew).ok()?;
     let possible = match plan {
         Plan::Integer { rows, .. } => v.avx512() || rows[usize::from(i.s.sew)].vex.is_some(),
-        Plan::WideSum { .. } | Plan::FloatSum => true,
+        Plan::WideSum { .. } | Plan::FloatSum | Plan::FloatExtreme { .. } => true,
     };
     possible.then_some(plan)
 }
 
 impl Backend {
     pub(super) fn vector_reduce(&mut self, i: &Insn, plan: &Plan, part: Part) {
-        if let Plan::FloatSum = plan {
+        if let Plan::FloatSum | Plan::FloatExtreme { .. } = plan {
             self.fp_ready(i, fp_check::DIRTY | fp_check::NATIVE_FRM);
         }
         // Without a body there is nothing to do.
@@ -69,7 +75,8 @@ impl Backend {
         match *plan {
             Plan::Integer { rows, zero } => self.fold(i, rows, zero, part),
             Plan::WideSum { signed } => self.wide_sum(i, signed, part),
-            Plan::FloatSum => self.float_sum(i),
+            Plan::FloatSum => self.float_fold(i, None),
+            Plan::FloatExtreme { max } => self.float_fold(i, Some(max)),
         }
         if let Some(nothing) = nothing {
             self.asm.bind(nothing);
@@ -155,23 +162,65 @@ impl Backend {
         self.asm.store(1 << eew, v_slot(&i.s, i.c.vd(), 0), A);
     }
 
-    /// One after the other.
-    fn float_sum(&mut self, i: &Insn) {
+    /// One active element after the other: the sum, or the greatest or least. What a NaN is part of is the function's.
+    fn float_fold(&mut self, i: &Insn, max: Option<bool>) {
         let double = i.s.sew == 3;
         let (load, add, ordered, store) =
             if double { (VMOVSD, VADDSD, VUCOMISD, VMOVSD_ST) } else { (VMOVSS, VADDSS, VUCOMISS, VMOVSS_ST) };
         let r = self.vectors.result(0);
+        let Regs { t, u, .. } = self.vectors.regs();
         self.asm.v(load, (r, v_slot(&i.s, i.c.vs1(), 0)));
-        let first = v_slot(&i.s, i.c.vs2(), 0);
+        let (first, v0) = (v_slot(&i.s, i.c.vs2(), 0), v_slot(&i.s, 0, 0));
         debug_assert!(first.base == HART && BIAS == 128, "registers are at a constant distance from the hart");
         self.asm.mov_imm(C, 0);
+        self.asm.mov_imm(D, 0);
         let round = self.asm.here();
-        self.asm.v(add, (r, r, mem_index(first.base, C, 1 << i.s.sew, first.disp)));
+        let mut inactive = None;
+        if !i.c.unmasked() {
+            self.asm.mov(true, A, C);
+            self.asm.shift_imm(Shift::Shr, true, A, 6);
+            self.asm.mov(true, A, mem_index(v0.base, A, 8, v0.disp));
+            self.asm.bit_reg(4, A, C);
+            inactive = Some(self.asm.jcc_forward(Cc::Ae));
+            self.asm.mov_imm(D, 1);
+        }
+        let from = mem_index(first.base, C, 1 << i.s.sew, first.disp);
+        match max {
+            None => self.asm.v(add, (r, r, from)),
+            Some(max) => {
+                // The host's choose the second of two zeros, and flag quiet NaNs.
+                let row = match (max, double) {
+                    (false, false) => VMINSS,
+                    (false, true) => VMINSD,
+                    (true, false) => VMAXSS,
+                    (true, true) => VMAXSD,
+                };
+                self.asm.v(load, (t, from));
+                self.asm.v(ordered, (r, t));
+                self.slow_if(i, Cc::P);
+                self.asm.v(row, (u, r, t));
+                self.asm.v(row, (r, t, r));
+                self.asm.v(if max { VANDPS } else { VORPS }.x(), (r, r, u));
+            }
+        }
+        if let Some(inactive) = inactive {
+            self.asm.bind(inactive);
+        }
         self.asm.alu_imm(Alu::Add, true, C, 1);
         self.asm.alu(Alu::Cmp, true, C, VL);
         self.asm.jcc(Cc::B, round);
-        self.asm.v(ordered, (r, r));
-        self.slow_if(i, Cc::P);
+        if max.is_none() {
+            // A scalar alone is copied, whatever it is.
+            let alone = (!i.c.unmasked()).then(|| {
+                self.asm.test(true, D, D);
+                self.asm.jcc_forward(Cc::E)
+            });
+            self.asm.v(ordered, (r, r));
+            self.slow_if(i, Cc::P);
+            if let Some(alone) = alone {
+                self.asm.bind(alone);
+            }
+        }
         self.asm.v(store, (v_slot(&i.s, i.c.vd(), 0), r));
     }
 }
