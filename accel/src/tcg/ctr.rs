@@ -174,10 +174,15 @@ fn external(s: &HartState, from: Place, to: Place) -> bool {
 }
 
 /// An xRET at `source` has left `from`.
+#[inline]
 pub fn record_return(s: &mut HartState, source: u64, from: Place) {
-    if is_off(s) {
-        return;
+    if !is_off(s) {
+        record_enabled_return(s, source, from);
     }
+}
+
+#[cold]
+fn record_enabled_return(s: &mut HartState, source: u64, from: Place) {
     let to = (s.mode, s.virt);
     let filters = filters(s, from, to);
     if frozen(s) || !enabled(s, from) || filters & ctl::RASEMU != 0 || !passes(filters, Kind::TrapReturn) {

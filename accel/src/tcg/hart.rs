@@ -322,27 +322,45 @@ impl Hart {
 
     /// Takes a trap or an interrupt at `pc`.
     pub fn trap(&mut self, t: trap::Trap, pc: u64) {
+        self.take(t, pc);
+    }
+
+    /// As [`Hart::raise`], for causes that are known where it is called and have no more to say than `tval`.
+    #[inline(always)]
+    pub fn raise_plain(&mut self, cause: u64, tval: u64) {
+        let pc = self.cur_pc();
+        self.leave_before();
+        self.take(trap::Trap::new(cause, tval), pc);
+        self.exit = self.onward();
+    }
+
+    #[inline(always)]
+    fn take(&mut self, t: trap::Trap, pc: u64) {
         self.stats.traps += 1;
         tracing::trace!(target: "int", hart = self.id, virt = self.s.virt, cause = t.cause, tval = t.tval, pc, "trap");
-        let (mode, virt) = (self.s.mode, self.s.virt);
-        let armed = self.armed.traps();
+        let from = (self.s.mode, self.s.virt);
+        // What looks at traps besides: where nothing does, the modes alone select a context.
+        let watched = !self.unwatched;
+        let armed = watched && self.armed.traps();
         let counting = if armed { triggers::counting(&self.s) } else { 0 };
         trap::take_trap(&mut self.s, &self.vm.isa, t, pc);
         if self.s.mp == MpState::Failed {
             self.s.pc = pc;
             self.critical = Some(t.cause);
-        } else if !ctr::is_off(&self.s) {
-            ctr::record_trap(&mut self.s, &t, pc, (mode, virt));
+        } else if watched && !ctr::is_off(&self.s) {
+            ctr::record_trap(&mut self.s, &t, pc, from);
         }
-        triggers::count(&mut self.s, counting);
-        if self.s.virt != virt {
+        if armed {
+            triggers::count(&mut self.s, counting);
+        }
+        if self.s.virt != from.1 {
             self.update_fp();
         }
         self.counters_see_mode();
         self.res_addr = NO_RESERVATION;
         self.select_context();
         if armed && self.s.mp != MpState::Failed {
-            self.check_trapped((mode, virt));
+            self.check_trapped(from);
         }
     }
 

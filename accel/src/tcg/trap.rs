@@ -94,6 +94,7 @@ pub enum Target {
 }
 
 /// Who takes a trap with this cause: each mode may delegate to the one below, never below the mode that trapped.
+#[inline]
 fn target(s: &HartState, cause: u64) -> Target {
     let c = &s.csr;
     let interrupt = cause & xcause::INTERRUPT != 0;
@@ -126,6 +127,7 @@ fn enter_machine(s: &mut HartState, isa: &IsaConfig, t: Trap, epc: u64) {
     (s.mode, s.virt) = (Mode::Machine, false);
 }
 
+#[inline]
 fn enter_supervisor(s: &mut HartState, t: Trap, epc: u64) {
     let gva = t.gva || names_guest_address(s, &t);
     let supervisor = s.mode == Mode::Supervisor;

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 
 use super::semihost;
 use super::softfloat::{self, FpOp, Rm};
+use arch::cause::Exception;
 use arch::csr::{hgatp, mstatus, satp};
 
 use crate::RemoteFence;
@@ -34,11 +35,11 @@ pub fn call(hart: &mut Hart, helper: Helper, a: u64, b: u64, c: u64) -> u64 {
         Helper::Ebreak if semihost::call(hart) => {}
         Helper::Ebreak => {
             let pc = hart.cur_pc();
-            hart.raise(Trap::new(3, pc));
+            hart.raise_plain(3, pc);
         }
         Helper::Mret => xret(hart, trap::mret, c as u32),
         Helper::Mnret => xret(hart, rnmi::mnret, c as u32),
-        Helper::Sret => xret(hart, trap::sret, c as u32),
+        Helper::Sret => sret(hart, c as u32),
         Helper::Wfi => match trap::check_wfi(&hart.s) {
             Ok(()) => hart.leave_after(4, Exit::Wfi),
             Err(denied) => hart.raise(denied.trap(c as u32)),
@@ -233,7 +234,9 @@ fn supervisor_status(hart: &mut Hart, code: u64, src: u64, raw: u32) -> u64 {
     old
 }
 
-fn ecall(hart: &mut Hart) {
+/// ECALL.
+#[inline]
+pub fn ecall(hart: &mut Hart) {
     if hart.vm.builtin_sbi && hart.s.mode == crate::Mode::Supervisor && !hart.s.virt {
         // ECALL does not retire, whoever answers it (privileged spec, "Environment Call and Breakpoint").
         hart.s.pc = hart.cur_pc().wrapping_add(4);
@@ -241,11 +244,21 @@ fn ecall(hart: &mut Hart) {
         hart.exit = Exit::Sbi;
         return;
     }
-    let cause = trap::ecall_cause(&hart.s);
-    hart.raise(Trap::new(cause, 0));
+    if hart.s.mode == crate::Mode::User {
+        hart.raise_plain(Exception::EcallFromU.code(), 0);
+    } else {
+        hart.raise_plain(trap::ecall_cause(&hart.s), 0);
+    }
 }
 
-fn xret(hart: &mut Hart, ret: fn(&mut crate::HartState) -> Result<(), Denied>, raw: u32) {
+/// SRET; `raw` is the instruction.
+#[inline]
+pub fn sret(hart: &mut Hart, raw: u32) {
+    xret(hart, trap::sret, raw);
+}
+
+#[inline(always)]
+fn xret(hart: &mut Hart, ret: impl FnOnce(&mut crate::HartState) -> Result<(), Denied>, raw: u32) {
     let source = hart.cur_pc();
     hart.s.pc = source;
     let from = (hart.s.mode, hart.s.virt);
@@ -256,7 +269,10 @@ fn xret(hart: &mut Hart, ret: fn(&mut crate::HartState) -> Result<(), Denied>, r
     ctr::record_return(&mut hart.s, source, from);
     hart.counters_see_mode();
     hart.res_addr = NO_RESERVATION;
-    hart.update_fp();
+    // What instructions of floating point and vectors find is the guest's own or not.
+    if hart.s.virt != from.1 {
+        hart.update_fp();
+    }
     hart.select_context();
     if hart.held && hart.look_at_interrupts() {
         hart.poll_interrupts();

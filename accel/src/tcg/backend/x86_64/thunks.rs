@@ -181,7 +181,7 @@ impl Thunks {
         t.page_changes = call(asm, &mut t, h_page_changes as *const () as u64, 0);
         t.fp = call(asm, &mut t, h_fp as *const () as u64, 0);
         t.vector = call(asm, &mut t, h_vector as *const () as u64, 0);
-        t.helpers = (0..HELPERS.len()).map(|i| call(asm, &mut t, h_helper as *const () as u64, i as i64)).collect();
+        t.helpers = (0..HELPERS.len()).map(|i| call(asm, &mut t, function(HELPERS[i]), i as i64)).collect();
         t.end = asm.here();
         arena.push(&asm.code);
         t
@@ -396,6 +396,27 @@ extern "sysv64" fn h_fp(hart: *mut Hart, a: u64, b: u64, code: u64) -> u64 {
 extern "sysv64" fn h_vector(hart: *mut Hart, a: u64, b: u64, code: u64) -> u64 {
     // SAFETY: see above.
     vector::run_indexed(unsafe { &mut *hart }, (code >> 32) as usize, code as u32, a, b)
+}
+
+/// The function behind the thunk of a helper.
+fn function(helper: Helper) -> u64 {
+    let function = match helper {
+        Helper::Ecall => h_ecall as *const (),
+        Helper::Sret => h_sret as *const (),
+        _ => h_helper as *const (),
+    };
+    function as u64
+}
+
+// What every system call goes through.
+extern "sysv64" fn h_ecall(hart: *mut Hart) {
+    // SAFETY: see above.
+    system::ecall(unsafe { &mut *hart });
+}
+
+extern "sysv64" fn h_sret(hart: *mut Hart, _: u64, _: u64, raw: u64) {
+    // SAFETY: see above.
+    system::sret(unsafe { &mut *hart }, raw as u32);
 }
 
 extern "sysv64" fn h_helper(hart: *mut Hart, a: u64, b: u64, c: u64, id: u64) -> u64 {
