@@ -232,3 +232,46 @@ fn a_jump_is_not_linked_to_another_page() {
         assert_eq!((end.x[13], end.x[14]), (1, 1), "{name}");
     }
 }
+
+/// Code that maps its own page elsewhere goes on there, at once, and in the code it jumps to.
+#[test]
+fn code_may_map_itself_elsewhere() {
+    type Change = fn(&mut Asm);
+    let by_store: [(&str, Change); 3] = [
+        ("sfence.vma", |a| _ = a.s(Op::Sd, 7, 6, 0).sfence(0, 0)),
+        ("sfence.vma of the page", |a| _ = a.s(Op::Sd, 7, 6, 0).sfence(9, 0)),
+        ("sfence.vma of the ASID", |a| _ = a.s(Op::Sd, 7, 6, 0).sfence(0, 13)),
+    ];
+    let by_satp: (&str, Change) = ("satp", |a| _ = a.csrw(arch::csr::SATP, 7));
+    for (name, options) in modes() {
+        for (what, change) in by_store.into_iter().chain([by_satp]) {
+            let (mut g, mut p) = paged(options.clone());
+            let slot = p.map(&g, VA, CODE, RWX, 0);
+            let mut q = Paging::new(TABLES + 0x4_0000);
+            for pa in (RAM..RAM + 0x20_0000).step_by(4096) {
+                q.map(&g, pa, pa, RWX | G, 0);
+            }
+            q.map(&g, VA, CODE + 0x1000, RWX, 0);
+            for (page, n) in [(CODE, 1), (CODE + 0x1000, 0x10)] {
+                let mut a = Asm::at(page);
+                change(&mut a);
+                a.i(Op::Addi, 10, 10, n);
+                let j = a.forward(Op::Jal, 0, 0);
+                a.pad_to(0x80);
+                a.bind(j);
+                a.i(Op::Addi, 11, 11, n).r(Op::Add, 7, 12, 0).i(Op::Addi, 5, 5, -1).b(Op::Bne, 5, 0, page);
+                a.ecall();
+                g.load(&a);
+            }
+            let mut s = start(&g, &p, VA);
+            (s.x[5], s.x[6], s.x[9], s.x[13]) = (4, slot, VA + 0x18, 1);
+            (s.x[7], s.x[12]) = match what {
+                "satp" => (p.satp(1), q.satp(2)),
+                _ => (leaf(CODE, RWX), leaf(CODE + 0x1000, RWX)),
+            };
+            let end = g.run(&s);
+            // Once where it began, then elsewhere.
+            assert_eq!((end.x[10], end.x[11]), (0x31, 0x31), "{name} {what}");
+        }
+    }
+}

@@ -12,7 +12,7 @@ use super::csr;
 use super::hart::Hart;
 use super::mmu::pointer_mask::PointerMask;
 use super::mmu::tlb::{ContextKey, Tables};
-use super::mmu::walk;
+use super::mmu::walk::{self, Regime, Single};
 use super::triggers::{self, Armed};
 use super::{ctr, trap};
 use crate::Mode;
@@ -20,12 +20,14 @@ use crate::Mode;
 /// What [`Hart::select_context`] found for one combination of modes.
 #[derive(Debug, Clone, Copy)]
 struct Selection {
-    by: u64,
     tables: *mut Tables,
     context: usize,
     mask: PointerMask,
     cfi: u8,
     by_call: u8,
+    /// How loads and stores are translated, and fetches, where one stage does it.
+    data: Option<Single>,
+    fetch: Option<Single>,
 }
 
 /// No combination of modes.
@@ -38,38 +40,58 @@ const PLACES: usize = 8;
 /// that is a call and writes, every change of the state from outside, whatever the counters' limits follow) forgets them.
 #[derive(Debug)]
 pub struct Selections {
+    by: [u64; PLACES],
     places: [Selection; PLACES],
     next: usize,
+    /// The place of what is selected; [`PLACES`]: none.
+    current: usize,
+    /// Whether the modes do not decide alone, if that is known; see [`Hart::modes`].
+    undecided: Option<bool>,
 }
 
 impl Default for Selections {
     fn default() -> Self {
         let none = Selection {
-            by: NONE,
             tables: std::ptr::null_mut(),
             context: 0,
             mask: PointerMask::default(),
             cfi: 0,
             by_call: 0,
+            data: None,
+            fetch: None,
         };
-        Self { places: [none; PLACES], next: 0 }
+        Self { by: [NONE; PLACES], places: [none; PLACES], next: 0, current: PLACES, undecided: None }
     }
 }
 
 impl Selections {
     pub fn forget(&mut self) {
-        self.places.iter_mut().for_each(|place| place.by = NONE);
-        self.next = 0;
+        self.by = [NONE; PLACES];
+        (self.next, self.current, self.undecided) = (0, PLACES, None);
     }
 
     #[inline]
-    fn find(&self, by: u64) -> Option<&Selection> {
-        self.places.iter().find(|place| place.by == by)
+    fn find(&mut self, by: u64) -> Option<&Selection> {
+        self.current = self.by.iter().position(|&place| place == by)?;
+        Some(&self.places[self.current])
     }
 
-    fn add(&mut self, selection: Selection) {
-        self.places[self.next] = selection;
+    fn add(&mut self, by: u64, selection: Selection) {
+        (self.by[self.next], self.places[self.next]) = (by, selection);
+        self.current = self.next;
         self.next = (self.next + 1) % PLACES;
+    }
+
+    /// How loads and stores are translated, if it is known.
+    #[inline]
+    pub fn data(&self) -> Option<&Single> {
+        self.places.get(self.current)?.data.as_ref()
+    }
+
+    /// How fetches are translated, if it is known.
+    #[inline]
+    pub fn fetch(&self) -> Option<&Single> {
+        self.places.get(self.current)?.fetch.as_ref()
     }
 }
 
@@ -124,6 +146,7 @@ impl Hart {
 
     #[cold]
     fn derive_context(&mut self, by: u64) {
+        self.selections.current = PLACES;
         self.mask = PointerMask::of(&self.s);
         self.cfi = self.cfi_flags();
         self.armed = Armed::of(&self.s);
@@ -137,17 +160,24 @@ impl Hart {
         if by != NONE {
             let (tables, context) = (self.tables, self.tlb.current());
             let (mask, cfi, by_call) = (self.mask, self.cfi, self.by_call);
-            self.selections.add(Selection { by, tables, context, mask, cfi, by_call });
+            let data = Single::of(&Regime::data(&self.s, &self.vm.isa));
+            let fetch = Single::of(&Regime::fetch(&self.s, &self.vm.isa));
+            self.selections.add(by, Selection { tables, context, mask, cfi, by_call, data, fetch });
         }
     }
 
     /// The modes that select a context while nothing else changes; [`NONE`] where more than they decide. `armed` is not
     /// among what they select, since it is then that of a hart without triggers.
     #[inline]
-    fn modes(&self) -> u64 {
+    fn modes(&mut self) -> u64 {
         const STATUS: u64 = mstatus::SUM | mstatus::MXR | mstatus::MPRV;
+        let (s, counting) = (&self.s, &self.counting);
+        let undecided = self
+            .selections
+            .undecided
+            .get_or_insert_with(|| !ctr::is_off(s) || triggers::are_set(s) || counting.follows_mode());
         let c = &self.s.csr;
-        if !ctr::is_off(&self.s) || c.nmi_masked || triggers::are_set(&self.s) || self.counting.follows_mode() {
+        if *undecided || c.nmi_masked {
             return NONE;
         }
         let modified = if c.mstatus & mstatus::MPRV != 0 { mstatus::MPP | mstatus::MPV } else { 0 };

@@ -8,6 +8,7 @@ use super::counters::Miss;
 use super::ctr;
 use super::hart::{BlockMode, Exit, Hart, HartBox};
 use super::ir::{Builder, IrBlock, interp};
+use super::mmu::pmp::Pmp;
 use super::mmu::walk::{self, Access, Regime, Walk};
 use super::observe;
 use super::smp::{POLL_CODE, POLL_IRQ, POLL_KICK, POLL_MAIL, POLL_WATCH};
@@ -375,9 +376,15 @@ fn fault(hart: &mut Hart, t: Trap, pc: u64) -> Exit {
 
 /// Translates `pc` for execution. The page, or the word in a page that PMP divides, may be executed.
 fn fetch(hart: &Hart, pc: u64) -> Result<Fetch, Trap> {
-    let walk = {
-        let regime = Regime { windows: Some(&hart.pmp), ..Regime::fetch(&hart.s, &hart.vm.isa) };
-        walk::translate(&regime, &hart.vm.ram, pc, Access::Fetch)?
+    let walk = match hart.selections.fetch() {
+        Some(single) => {
+            let pmp = (Pmp::of(&hart.s, &hart.vm.isa), &hart.pmp);
+            single.translate(pmp, &hart.vm.ram, pc, Access::Fetch)?
+        }
+        None => {
+            let regime = Regime { windows: Some(&hart.pmp), ..Regime::fetch(&hart.s, &hart.vm.isa) };
+            walk::translate(&regime, &hart.vm.ram, pc, Access::Fetch)?
+        }
     };
     let mode = hart.s.mode;
     let whole = hart.pmp_verdict(walk.pa & !0xfff, 4096, mode).allows(Access::Fetch);
@@ -489,10 +496,9 @@ fn translate_block(hart: &mut Hart, tr: &mut Translator, pc: u64, pa: u64, mode:
     // As far as the block can go.
     let first = (4096 - (pa & 0xfff) as usize).min(4 * usize::from(translate::MAX_INSNS));
     let mut bytes = hart.vm.ram.read_bytes(pa, first).unwrap_or_default();
-    let start = (pa & 0xfff) as u16;
     let limit = hart.options.block_insns;
     let mut second_page = None;
-    if translate::translate(&mut tr.builder, &tr.decoder, &source(&bytes, start, None, mode), limit).is_err() {
+    if translate::translate(&mut tr.builder, &tr.decoder, &source(&bytes, pa, None, mode), limit).is_err() {
         let at = (pc | 0xfff) + 1;
         let next = fetch(hart, at)?;
         let second = next.walk.pa & !0xfff;
@@ -501,7 +507,7 @@ fn translate_block(hart: &mut Hart, tr: &mut Translator, pc: u64, pa: u64, mode:
         add_page(hart, second);
         second_page = Some(second);
         // The block is this one instruction: beyond it another page begins.
-        let done = translate::translate(&mut tr.builder, &tr.decoder, &source(&bytes, start, Some(half), mode), 1);
+        let done = translate::translate(&mut tr.builder, &tr.decoder, &source(&bytes, pa, Some(half), mode), 1);
         debug_assert!(done.is_ok());
         bytes.extend(half.to_le_bytes());
     }
@@ -514,7 +520,7 @@ fn translate_block(hart: &mut Hart, tr: &mut Translator, pc: u64, pa: u64, mode:
         while backend.compile(&tr.builder.block, scattered, &mut hart.code).len() > backend::MAX_BLOCK_BYTES {
             hart.code.free_slots(backend.take_links().iter().map(|l| l.slot));
             let limit = (tr.builder.block.insns / 2).max(1);
-            let done = translate::translate(&mut tr.builder, &tr.decoder, &source(&bytes, start, None, mode), limit);
+            let done = translate::translate(&mut tr.builder, &tr.decoder, &source(&bytes, pa, None, mode), limit);
             debug_assert!(done.is_ok());
         }
     }
@@ -547,9 +553,10 @@ fn translate_block(hart: &mut Hart, tr: &mut Translator, pc: u64, pa: u64, mode:
     Ok(hart.code.insert(new))
 }
 
-/// The code of a block in `bytes`, to be translated for `mode`.
-fn source(bytes: &[u8], start: u16, next_page: Option<u16>, mode: BlockMode) -> translate::Source<'_> {
-    translate::Source { bytes, start, next_page, mode, stops: &[] }
+/// The code of the block at `pa` in `bytes`, to be translated for `mode`.
+fn source(bytes: &[u8], pa: u64, next_page: Option<u16>, mode: BlockMode) -> translate::Source<'_> {
+    let (page, start) = (pa & !0xfff, (pa & 0xfff) as u16);
+    translate::Source { bytes, page, start, next_page, mode, stops: &[] }
 }
 
 /// The block as an observer is shown it.
@@ -624,7 +631,8 @@ fn run_from_device(hart: &mut Hart, tr: &mut Translator, pc: u64, pa: u64) -> Ex
     };
     let bytes = low.to_le_bytes();
     let mode = BlockMode::of(&hart.s).cfi(hart.cfi).recording(ctr::recording(&hart.s));
-    let source = translate::Source { bytes: &bytes, start: (pa & 0xfff) as u16, next_page: high, mode, stops: &[] };
+    let (page, start) = (pa & !0xfff, (pa & 0xfff) as u16);
+    let source = translate::Source { bytes: &bytes, page, start, next_page: high, mode, stops: &[] };
     let done = translate::translate(&mut tr.builder, &tr.decoder, &source, 1);
     debug_assert!(done.is_ok());
     std::mem::swap(&mut tr.builder.block, &mut tr.scratch);

@@ -21,6 +21,7 @@ use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
 
 use super::reservation::{NOBODY, Reservations};
 use crate::GuestRam;
+use crate::tcg::mmu::pmp::Span;
 use crate::tcg::mmu::walk::PhysMem;
 
 const CODE: u32 = 1;
@@ -293,6 +294,10 @@ impl PhysMem for Ram {
         // SAFETY: aligned, inside a live mapping of guest RAM; other threads use atomics or plain stores of
         // generated code on it, never Rust references.
         Some(unsafe { &*host }.load(Ordering::Acquire))
+    }
+
+    fn span(&self, pa: u64) -> Option<Span> {
+        self.region(pa).map(|r| Span { start: r.gpa, len: r.size, host: r.host })
     }
 
     fn cas_pte(&self, pa: u64, old: u64, new: u64) -> Option<bool> {

@@ -391,8 +391,9 @@ impl Hart {
     }
 
     /// Triggers that fire before the current instruction accesses `len` bytes at `va`, which is not masked any more.
+    #[inline]
     pub fn check_access(&mut self, va: u64, len: u64, touch: Touch) -> Result<(), Trap> {
-        if self.armed.watches_data(va) || self.armed.watches_data(va.wrapping_add(len - 1)) {
+        if !self.unwatched && (self.armed.watches_data(va) || self.armed.watches_data(va.wrapping_add(len - 1))) {
             return self.check_watched(va, len, touch);
         }
         Ok(())

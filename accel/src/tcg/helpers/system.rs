@@ -9,7 +9,8 @@ use std::sync::atomic::Ordering;
 use super::semihost;
 use super::softfloat::{self, FpOp, Rm};
 use arch::cause::Exception;
-use arch::csr::{hgatp, mstatus, satp};
+use arch::csr::{SATP, hgatp, mstatus, satp};
+use arch::isa::Op;
 
 use crate::RemoteFence;
 use crate::tcg::csr::ctr as ctr_registers;
@@ -20,7 +21,7 @@ use crate::tcg::mmu::hyper::HyperLoad;
 use crate::tcg::mmu::tlb::Space;
 use crate::tcg::smp::POLL_CODE;
 use crate::tcg::trap::{self, Trap};
-use crate::tcg::{ctr, rnmi};
+use crate::tcg::{ctr, exec, rnmi};
 
 /// Bits of an ASID and of a VMID.
 const ASID: u64 = satp::ASID >> satp::ASID_SHIFT;
@@ -176,13 +177,14 @@ fn csr(hart: &mut Hart, code: u64, src: u64, raw: u32) -> u64 {
         // Neither entries nor blocks know of what they lead to.
         hart.tlb.flush_all();
     }
-    // Data accesses use new tables at once; a new mapping of the code itself needs a new look.
-    let mut leave = effect.intersects(CsrEffect::SATP | CsrEffect::PMP | CsrEffect::TRIGGER)
+    let mut leave = effect.intersects(CsrEffect::PMP | CsrEffect::TRIGGER)
         || blocks != (hart.counting.armed, ctr::recording(&hart.s));
-    if leave || effect.contains(CsrEffect::TRANSLATION) {
+    if leave || effect.intersects(CsrEffect::SATP | CsrEffect::TRANSLATION) {
         hart.select_context();
         // The code that follows is translated for another mode.
         leave |= cfi != hart.cfi;
+        // Data accesses use new tables at once; a new mapping of the code itself needs a new look.
+        leave = leave || effect.contains(CsrEffect::SATP) && !(n == SATP && code_stays(hart, code >> 20 << 12));
     } else if effect.contains(CsrEffect::MODE) {
         hart.shut_gates();
     }
@@ -280,15 +282,26 @@ fn xret(hart: &mut Hart, ret: impl FnOnce(&mut crate::HartState) -> Result<(), D
     hart.exit = hart.onward();
 }
 
-/// `which`: bit 0 the address counts, bit 1 the ASID counts; the instruction's bits above.
-fn sfence_vma(hart: &mut Hart, va: u64, asid: u64, which: u64) {
+/// SFENCE.VMA and SINVAL.VMA; `code` as the instruction's [`Helper`] says.
+fn sfence_vma(hart: &mut Hart, va: u64, asid: u64, code: u64) {
+    let (registers, page) = (code & 0x3ff, code & !0xfff);
     if let Err(denied) = trap::check_sfence_vma(&hart.s) {
-        return hart.raise(denied.trap((which >> 2) as u32));
+        let op = if code >> 10 & 1 != 0 { Op::SinvalVma } else { Op::SfenceVma };
+        return hart.raise(denied.trap(op.row().pattern.bits | (registers as u32) << 15));
     }
     let space = if hart.s.virt { hart.guest_space() } else { Space::Host };
-    hart.fence(space, (which & 1 != 0).then_some(va), (which & 2 != 0).then_some(asid));
-    let onward = hart.onward();
-    hart.leave_after(4, onward);
+    hart.fence(space, (registers & 0x1f != 0).then_some(va), (registers >> 5 != 0).then_some(asid));
+    if !code_stays(hart, page) {
+        let onward = hart.onward();
+        hart.leave_after(4, onward);
+    }
+}
+
+/// Whether the block at hand, whose code stands in the physical `page`, is still what the hart executes there. Others
+/// that it leads to directly stand in that page, too.
+fn code_stays(hart: &mut Hart, page: u64) -> bool {
+    let pc = hart.cur_pc();
+    exec::fetch_code(hart, pc).is_ok_and(|found| found.ram && found.walk.pa & !0xfff == page)
 }
 
 /// As [`sfence_vma`], for the guest of the current VMID.

@@ -43,6 +43,8 @@ pub struct Builder {
     fp_checked: u8,
     /// The mode the block is for.
     pub mode: BlockMode,
+    /// The physical page in which it stands.
+    pub page: u64,
     isa: IsaConfig,
 }
 

@@ -330,7 +330,8 @@ ops! {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Helper {
-    /// `csr | kind << 12 | write << 16`, source value -> old value. Kind: 0 rw, 1 rs, 2 rc.
+    /// `csr | kind << 12 | write << 16`, source value -> old value. Kind: 0 rw, 1 rs, 2 rc. For `satp` the number of the
+    /// block's physical page stands above, from bit 20.
     Csr,
     /// The same for `sstatus` in M- and HS-mode of a hart that has it: nothing can deny it.
     Status,
@@ -340,9 +341,10 @@ pub enum Helper {
     Mnret,
     Sret,
     Wfi,
-    /// rs1 value, rs2 value, `1` if rs1 is not x0 | `2` if rs2 is not x0.
+    /// rs1 value, rs2 value, `rs1 | rs2 << 5 | 1 << 10` (if it is SINVAL.VMA) `| physical page of the block`.
     SfenceVma,
-    /// HFENCE.VVMA and HFENCE.GVMA; arguments as for `SfenceVma`.
+    /// HFENCE.VVMA and HFENCE.GVMA: rs1 value, rs2 value, `1` if rs1 is not x0 | `2` if rs2 is not x0 | instruction
+    /// bits << 2.
     HfenceVvma,
     HfenceGvma,
     /// HLV and HLVX: address, what kind of load, instruction bits.
@@ -663,7 +665,6 @@ impl Helper {
                 | Helper::Wfi
                 | Helper::Illegal
                 | Helper::MisalignedJump
-                | Helper::SfenceVma
                 | Helper::JumpToPad
         )
     }

@@ -30,6 +30,10 @@ pub(super) enum Place {
 impl Hart {
     /// Translates `va` for loads and stores with the effective privilege.
     fn translate(&self, va: u64, access: Access) -> Result<Walk, Trap> {
+        if let Some(single) = self.selections.data() {
+            let pmp = (Pmp::of(&self.s, &self.vm.isa), &self.pmp);
+            return single.translate(pmp, &self.vm.ram, va, access);
+        }
         let regime = Regime { windows: Some(&self.pmp), ..Regime::data(&self.s, &self.vm.isa) };
         walk::translate(&regime, &self.vm.ram, va, access)
     }
@@ -58,16 +62,21 @@ impl Hart {
         let va = self.mask.apply(tagged);
         let w = self.translate(va, access)?;
         let mode = walk::data_mode(&self.s);
-        if !self.pmp_verdict(w.pa, len, mode).allows(access) {
-            return Err(access.access_fault(va));
-        }
-        let Some(host) = self.vm.ram.host(w.pa, len) else { return Ok(Place::Device(w.pa)) };
         let store = access == Access::Store;
+        let page = w.pa & !0xfff;
+        let whole = if self.pmp_verdict(page, 4096, mode).allows(access) { self.vm.ram.host(page, 4096) } else { None };
+        let host = match whole {
+            Some(start) => start.wrapping_add((w.pa & 0xfff) as usize),
+            None if !self.pmp_verdict(w.pa, len, mode).allows(access) => return Err(access.access_fault(va)),
+            None => match self.vm.ram.host(w.pa, len) {
+                Some(host) => host,
+                None => return Ok(Place::Device(w.pa)),
+            },
+        };
         let watched = store && self.will_store(w.pa);
-        let verdict = self.pmp_verdict(w.pa & !0xfff, 4096, mode);
-        let whole = verdict.allows(access) && self.vm.ram.host(w.pa & !0xfff, 4096).is_some();
         let monitored = store && self.vm.ram.reservations.monitors(host);
-        if whole && !watched && !monitored && !self.armed.watches_data(va) {
+        let observed = !self.unwatched && self.armed.watches_data(va);
+        if whole.is_some() && !watched && !monitored && !observed {
             let addend = (host as u64).wrapping_sub(tagged);
             self.tlb.fill(tagged, addend, store, w.global, w.page_shift);
         }

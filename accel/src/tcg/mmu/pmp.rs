@@ -155,21 +155,68 @@ struct Window {
     perms: Option<Perms>,
 }
 
+/// RAM that S-mode may read, where it stands in the host.
+#[derive(Debug, Clone, Copy)]
+pub struct Span {
+    /// Physical address of the first byte.
+    pub start: u64,
+    /// In bytes.
+    pub len: u64,
+    pub host: *mut u8,
+}
+
+impl Default for Span {
+    fn default() -> Self {
+        Self { start: 0, len: 0, host: std::ptr::null_mut() }
+    }
+}
+
 /// The windows used last, for M-mode and for the others. Void when a PMP register changes.
 #[derive(Debug, Default)]
 pub struct Windows {
     machine: Cell<Window>,
     other: Cell<Window>,
+    /// Where page tables stand that were read last.
+    tables: Cell<Span>,
 }
 
 impl Windows {
     /// [`verdict`], remembered.
+    #[inline]
     pub fn verdict(&self, pmp: Pmp, pa: u64, len: u64, mode: Mode) -> Verdict {
-        let cell = if mode == Mode::Machine { &self.machine } else { &self.other };
-        let w = cell.get();
-        if let Some(perms) = w.perms.filter(|_| w.lo <= pa && pa.saturating_add(len) <= w.hi) {
-            return Verdict::Uniform(perms);
+        let w = self.of(mode).get();
+        match w.perms {
+            Some(perms) if w.lo <= pa && pa.saturating_add(len) <= w.hi => Verdict::Uniform(perms),
+            _ => self.look(pmp, pa, len, mode),
         }
+    }
+
+    /// The host address of the eight bytes at `pa`, if they are in the span that is remembered.
+    #[inline]
+    pub fn table_entry(&self, pa: u64) -> Option<*mut u8> {
+        let span = self.tables.get();
+        let offset = pa.wrapping_sub(span.start);
+        // Eight bytes have to fit; of an empty span none do.
+        (offset < span.len && span.len - offset >= 8).then(|| span.host.wrapping_add(offset as usize))
+    }
+
+    /// Remembers what of `ram`, which is RAM as a whole, S-mode may read in the window used last, if `pa` is in both.
+    pub fn remember_tables(&self, ram: Span, pa: u64) {
+        let w = self.other.get();
+        let (start, end) = (w.lo.max(ram.start), w.hi.min(ram.start + ram.len));
+        let readable = w.perms.is_some_and(|perms| perms.contains(Perms::R));
+        if readable && start <= pa && pa < end {
+            let host = ram.host.wrapping_add((start - ram.start) as usize);
+            self.tables.set(Span { start, len: end - start, host });
+        }
+    }
+
+    fn of(&self, mode: Mode) -> &Cell<Window> {
+        if mode == Mode::Machine { &self.machine } else { &self.other }
+    }
+
+    #[cold]
+    fn look(&self, pmp: Pmp, pa: u64, len: u64, mode: Mode) -> Verdict {
         let v = verdict(pmp, pa, len, mode);
         if let Verdict::Uniform(perms) = v {
             let (mut lo, mut hi) = (0, u64::MAX);
@@ -178,7 +225,7 @@ impl Windows {
                     if edge <= pa { lo = edge.max(lo) } else { hi = edge.min(hi) }
                 }
             }
-            cell.set(Window { lo, hi, perms: Some(perms) });
+            self.of(mode).set(Window { lo, hi, perms: Some(perms) });
         }
         v
     }
@@ -186,6 +233,7 @@ impl Windows {
     pub fn clear(&self) {
         self.machine.take();
         self.other.take();
+        self.tables.take();
     }
 }
 

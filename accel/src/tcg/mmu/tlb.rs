@@ -10,6 +10,7 @@
 //! Everything here belongs to the hart's own thread. Other harts reach it only by messages (`smp`).
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::ops::{Deref, DerefMut};
 
 use arch::csr::hgatp;
 use rustc_hash::FxHashSet;
@@ -28,7 +29,7 @@ pub const RECENT_ENTRIES: usize = 512;
 pub const RECENT_GROUP: usize = RECENT_ENTRIES / 64;
 /// Times that an entry of recent pages may be made wider in vain.
 const WIDENED_MAX: u64 = 3;
-/// Bits of [`Context::jump_pages`].
+/// Slots of [`Context::jump_pages`].
 const JUMP_PAGES: usize = 4096;
 /// Contexts a hart keeps; the least recently used is recycled.
 const CONTEXTS: usize = 16;
@@ -57,6 +58,58 @@ pub struct TlbEntry {
 pub struct JumpEntry {
     pub tag: u64,
     pub code: u64,
+}
+
+/// A set of slots. What is empty costs next to nothing to go through.
+struct Slots<const WORDS: usize> {
+    /// Words that may have a bit set.
+    any: u64,
+    words: [u64; WORDS],
+}
+
+impl<const WORDS: usize> Slots<WORDS> {
+    const EMPTY: Self = Self { any: 0, words: [0; WORDS] };
+
+    #[inline]
+    fn add(&mut self, slot: usize) {
+        self.any |= 1 << (slot / 64);
+        self.words[slot / 64] |= 1 << (slot % 64);
+    }
+
+    #[inline]
+    fn has(&self, slot: usize) -> bool {
+        self.words[slot / 64] >> (slot % 64) & 1 != 0
+    }
+
+    /// Drops the slots of which `keep` says so.
+    #[inline]
+    fn retain(&mut self, mut keep: impl FnMut(usize) -> bool) {
+        let mut any = self.any;
+        while any != 0 {
+            let word = any.trailing_zeros() as usize;
+            any &= any - 1;
+            let mut bits = self.words[word];
+            while bits != 0 {
+                let slot = 64 * word + bits.trailing_zeros() as usize;
+                if !keep(slot) {
+                    self.words[word] &= !(1 << (slot % 64));
+                }
+                bits &= bits - 1;
+            }
+            if self.words[word] == 0 {
+                self.any &= !(1 << word);
+            }
+        }
+    }
+
+    /// Takes all slots out.
+    #[inline]
+    fn drain(&mut self, mut each: impl FnMut(usize)) {
+        self.retain(|slot| {
+            each(slot);
+            false
+        });
+    }
 }
 
 /// One page of code, all of which may be executed. Only the search for blocks asks, generated code does not.
@@ -206,10 +259,9 @@ fn fetch_index(pc: u64) -> usize {
     (pc >> 12) as usize & (FETCH_ENTRIES - 1)
 }
 
-/// Word and bit of the page of `pc` in a context's `jump_pages`.
-fn jump_page(pc: u64) -> (usize, u64) {
-    let page = (pc >> 12) as usize & (JUMP_PAGES - 1);
-    (page / 64, 1 << (page % 64))
+/// The page of `pc` in a context's `jump_pages`.
+fn jump_page(pc: u64) -> usize {
+    (pc >> 12) as usize & (JUMP_PAGES - 1)
 }
 
 /// Index of a virtual pc in `jump`.
@@ -224,6 +276,8 @@ struct LargePages {
     pages: FxHashSet<u64>,
     /// Bit n: some page has shift n.
     shifts: u64,
+    /// The bits of [`LargePages::sieve`] of all pages: most that are asked for have another one.
+    sieve: u64,
     /// What was added last, since fills come in runs.
     last: u64,
     /// There were more than [`LargePages::LIMIT`]: everything may be one.
@@ -238,6 +292,10 @@ impl LargePages {
         va >> shift << 6 | u64::from(shift)
     }
 
+    fn sieve(key: u64) -> u64 {
+        1 << (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58)
+    }
+
     fn add(&mut self, va: u64, shift: u8) {
         let key = Self::key(va, shift);
         if shift > 12 && key != self.last {
@@ -245,6 +303,7 @@ impl LargePages {
             self.shifts |= 1 << shift;
             self.overflown |= self.pages.len() >= Self::LIMIT;
             if !self.overflown {
+                self.sieve |= Self::sieve(key);
                 self.pages.insert(key);
             }
         }
@@ -256,7 +315,8 @@ impl LargePages {
             return true;
         }
         while shifts != 0 {
-            if self.pages.contains(&Self::key(va, shifts.trailing_zeros() as u8)) {
+            let key = Self::key(va, shifts.trailing_zeros() as u8);
+            if self.sieve & Self::sieve(key) != 0 && self.pages.contains(&key) {
                 return true;
             }
             shifts &= shifts - 1;
@@ -266,29 +326,30 @@ impl LargePages {
 
     fn clear(&mut self) {
         self.pages.clear();
-        (self.shifts, self.last, self.overflown) = (0, 0, false);
+        (self.shifts, self.sieve, self.last, self.overflown) = (0, 0, 0, false);
     }
 }
 
 struct Context {
     key: ContextKey,
-    tables: *mut Tables,
+    tables: Arrays,
     stamp: u64,
     /// `satp` when entries were last added or dropped: tells when non-global entries must go.
     satp: u64,
     /// Slots that may hold something, so that a flush touches no more.
-    touched_read: Vec<u16>,
-    touched_write: Vec<u16>,
-    touched_jump: Vec<u16>,
+    touched_read: Slots<{ TLB_ENTRIES / 64 }>,
+    touched_write: Slots<{ TLB_ENTRIES / 64 }>,
+    touched_jump: Slots<{ JUMP_ENTRIES / 64 }>,
+    touched_fetch: Slots<{ FETCH_ENTRIES / 64 }>,
     /// By the lowest bits of the page's number; empty before the first fill.
     fetches: Vec<Option<FetchEntry>>,
-    /// Read and write slots whose translation is not global.
-    local: Vec<u16>,
+    /// Read and write slots of which an entry may not be global.
+    local: Slots<{ TLB_ENTRIES / 64 }>,
     /// Jump targets on non-global pages exist.
     local_jumps: bool,
-    /// Where jump targets may be: a bit for each page, by the lowest bits of its number. Most pages that fences name are
-    /// of data, and need no search.
-    jump_pages: [u64; JUMP_PAGES / 64],
+    /// Where jump targets may be: pages by the lowest bits of their numbers. Most pages that fences name are of data, and
+    /// need no search.
+    jump_pages: Slots<{ JUMP_PAGES / 64 }>,
     /// Larger pages of which entries may exist: a fence by address has to drop all of them.
     large: LargePages,
 }
@@ -310,11 +371,38 @@ pub struct Tlb {
     pub jump_flushes: u64,
 }
 
-// SAFETY: the tables are owned by this value alone and only reached through it or by the hart that owns it.
-unsafe impl Send for Tlb {}
+/// The arrays of a context, which have to stay where they are: generated code reaches them, too.
+struct Arrays(*mut Tables);
 
-impl Tables {
-    fn allocate() -> *mut Tables {
+// SAFETY: the tables are owned by this value alone and only reached through it or by the hart that owns it.
+unsafe impl Send for Arrays {}
+
+impl Deref for Arrays {
+    type Target = Tables;
+
+    fn deref(&self) -> &Tables {
+        // SAFETY: allocated in `allocate`, freed in `drop`; generated code runs only on the thread that would have to
+        // call this.
+        unsafe { &*self.0 }
+    }
+}
+
+impl DerefMut for Arrays {
+    fn deref_mut(&mut self) -> &mut Tables {
+        // SAFETY: as above, and `&mut self` is exclusive.
+        unsafe { &mut *self.0 }
+    }
+}
+
+impl Drop for Arrays {
+    fn drop(&mut self) {
+        // SAFETY: allocated with this layout in `allocate`, and nothing else frees it.
+        unsafe { dealloc(self.0.cast(), Layout::new::<Tables>()) }
+    }
+}
+
+impl Arrays {
+    fn allocate() -> Self {
         let layout = Layout::new::<Tables>();
         // SAFETY: the layout has a non-zero size.
         let tables = unsafe { alloc(layout) }.cast::<Tables>();
@@ -337,7 +425,7 @@ impl Tables {
                 (&raw mut (*tables).jump).cast::<JumpEntry>().add(i).write(JumpEntry { tag: no_jump(i), code: 0 });
             }
         }
-        tables
+        Self(tables)
     }
 }
 
@@ -345,92 +433,70 @@ impl Context {
     fn new(key: ContextKey, satp: u64) -> Self {
         Self {
             key,
-            tables: Tables::allocate(),
+            tables: Arrays::allocate(),
             stamp: 0,
             satp,
-            touched_read: Vec::new(),
-            touched_write: Vec::new(),
-            touched_jump: Vec::new(),
+            touched_read: Slots::EMPTY,
+            touched_write: Slots::EMPTY,
+            touched_jump: Slots::EMPTY,
+            touched_fetch: Slots::EMPTY,
             fetches: Vec::new(),
-            local: Vec::new(),
+            local: Slots::EMPTY,
             local_jumps: false,
-            jump_pages: [0; JUMP_PAGES / 64],
+            jump_pages: Slots::EMPTY,
             large: LargePages::default(),
         }
     }
 
-    fn tables(&mut self) -> &mut Tables {
-        // SAFETY: allocated in `new`, freed in `drop`; `&mut self` is exclusive, and generated code runs only
-        // on the thread that would have to call this.
-        unsafe { &mut *self.tables }
-    }
-
     fn put_jump(&mut self, i: usize, entry: JumpEntry) {
-        let slot = &mut self.tables().jump[i];
-        let fresh = slot.tag == no_jump(i);
-        *slot = entry;
-        let (word, bit) = jump_page(entry.tag);
-        self.jump_pages[word] |= bit;
-        if fresh {
-            push_bounded(&mut self.touched_jump, i as u16, 2 * JUMP_ENTRIES);
-        }
+        self.tables.jump[i] = entry;
+        self.jump_pages.add(jump_page(entry.tag));
+        self.touched_jump.add(i);
     }
 
     fn flush_writes(&mut self) {
-        self.tables().recent_write.clear();
-        let touched = std::mem::take(&mut self.touched_write);
-        for &i in &touched {
-            self.tables().write[usize::from(i)].tag = INVALID;
-        }
-        self.touched_write = touched;
-        self.touched_write.clear();
+        self.tables.recent_write.clear();
+        self.touched_write.drain(|i| self.tables.write[i].tag = INVALID);
     }
 
     fn flush_jumps(&mut self) {
-        let touched = std::mem::take(&mut self.touched_jump);
-        for &i in &touched {
-            self.tables().jump[usize::from(i)].tag = no_jump(usize::from(i));
-        }
-        self.touched_jump = touched;
-        self.touched_jump.clear();
-        self.jump_pages = [0; JUMP_PAGES / 64];
+        self.touched_jump.drain(|i| self.tables.jump[i].tag = no_jump(i));
+        self.jump_pages.drain(|_| {});
         self.local_jumps = false;
     }
 
     fn flush(&mut self) {
-        self.tables().recent_read.clear();
-        let touched = std::mem::take(&mut self.touched_read);
-        for &i in &touched {
-            self.tables().read[usize::from(i)].tag = INVALID;
-        }
-        self.touched_read = touched;
-        self.touched_read.clear();
+        self.tables.recent_read.clear();
+        self.touched_read.drain(|i| self.tables.read[i].tag = INVALID);
         self.flush_writes();
         self.flush_jumps();
-        self.fetches.clear();
-        self.local.clear();
+        self.touched_fetch.drain(|i| self.fetches[i] = None);
+        self.local.drain(|_| {});
         self.large.clear();
     }
 
     /// Recent pages do not know whether they are global.
     fn forget_recent(&mut self) {
-        self.tables().recent_read.clear();
-        self.tables().recent_write.clear();
+        self.tables.recent_read.clear();
+        self.tables.recent_write.clear();
     }
 
     fn drop_local(&mut self) {
         self.forget_recent();
-        let local = std::mem::take(&mut self.local);
-        for &i in &local {
-            self.tables().read[usize::from(i)].tag = INVALID;
-            self.tables().write[usize::from(i)].tag = INVALID;
-        }
-        self.local = local;
-        self.local.clear();
+        self.local.drain(|i| {
+            self.tables.read[i].tag = INVALID;
+            self.tables.write[i].tag = INVALID;
+        });
         if self.local_jumps {
             self.flush_jumps();
         }
-        self.fetches.iter_mut().filter(|f| f.is_some_and(|f| !f.walk.global)).for_each(|f| *f = None);
+        self.touched_fetch.retain(|i| {
+            let stays = self.fetches[i].is_some_and(|f| f.walk.global);
+            if !stays {
+                self.fetches[i] = None;
+            }
+            stays
+        });
     }
 
     /// `va` without what pointer masking ignores of the addresses by which entries are found.
@@ -456,7 +522,7 @@ impl Context {
         }
         let i = tlb_index(va);
         let masked = self.key.masked;
-        let t = self.tables();
+        let t = &mut *self.tables;
         let names = |tag: u64| (tag ^ page) << masked == 0;
         if names(t.read[i].tag) {
             t.read[i].tag = INVALID;
@@ -471,28 +537,18 @@ impl Context {
 
     /// Forgets the jump targets of a page, also that of an instruction that crosses into it.
     fn flush_jumps_in(&mut self, page: u64) {
-        let may_have = |va| {
-            let (word, bit) = jump_page(va);
-            self.jump_pages[word] & bit != 0
-        };
+        let may_have = |va| self.jump_pages.has(jump_page(va));
         if !may_have(page) && !may_have(page.wrapping_sub(2)) {
             return;
         }
-        for n in (0..self.touched_jump.len()).rev() {
-            let i = usize::from(self.touched_jump[n]);
-            let pc = self.tables().jump[i].tag;
-            if pc & !0xfff == page || pc == page.wrapping_sub(2) {
-                self.tables().jump[i].tag = no_jump(i);
-                self.touched_jump.swap_remove(n);
+        self.touched_jump.retain(|i| {
+            let entry = &mut self.tables.jump[i];
+            let named = entry.tag & !0xfff == page || entry.tag == page.wrapping_sub(2);
+            if named {
+                entry.tag = no_jump(i);
             }
-        }
-    }
-}
-
-impl Drop for Context {
-    fn drop(&mut self) {
-        // SAFETY: allocated with this layout in `Tables::allocate`, and nothing else frees it.
-        unsafe { dealloc(self.tables.cast(), Layout::new::<Tables>()) }
+            !named
+        });
     }
 }
 
@@ -541,7 +597,7 @@ impl Tlb {
             c.satp = satp;
         }
         self.current = i;
-        c.tables
+        c.tables.0
     }
 
     /// Index of the current context, which stays as long as [`recycled`](Self::recycled) does.
@@ -561,30 +617,33 @@ impl Tlb {
     pub fn fill(&mut self, va: u64, addend: u64, write: bool, global: bool, page_shift: u8) {
         self.fills += 1;
         let c = &mut self.contexts[self.current];
-        let entry = TlbEntry { tag: va & !0xfff, addend };
-        let t = c.tables();
-        let slot = if write { &mut t.write[tlb_index(va)] } else { &mut t.read[tlb_index(va)] };
-        let fresh = slot.tag == INVALID;
-        *slot = entry;
-        let slot = tlb_index(va) as u16;
+        let slot = tlb_index(va);
         // A forced small TLB lives in the same arrays: whatever else maps to the small index has to go.
         if self.mask != TLB_ENTRIES - 1 {
             c.forget_recent();
-            let (mask, i) = (self.mask, usize::from(slot) & self.mask);
-            let list = if write { &mut c.touched_write } else { &mut c.touched_read };
-            let old: Vec<u16> = list.extract_if(.., |s| usize::from(*s) & mask == i && *s != slot).collect();
-            for s in old {
-                let t = c.tables();
-                let e = if write { &mut t.write[usize::from(s)] } else { &mut t.read[usize::from(s)] };
-                e.tag = INVALID;
-            }
+            let stays = |i: usize| (i ^ slot) & self.mask != 0 || i == slot;
+            let t = &mut *c.tables;
+            let (touched, entries) = match write {
+                true => (&mut c.touched_write, &mut t.write),
+                false => (&mut c.touched_read, &mut t.read),
+            };
+            touched.retain(|i| {
+                if !stays(i) {
+                    entries[i].tag = INVALID;
+                }
+                stays(i)
+            });
         }
-        if fresh {
-            let list = if write { &mut c.touched_write } else { &mut c.touched_read };
-            push_bounded(list, slot, 2 * TLB_ENTRIES);
+        let entry = TlbEntry { tag: va & !0xfff, addend };
+        if write {
+            c.tables.write[slot] = entry;
+            c.touched_write.add(slot);
+        } else {
+            c.tables.read[slot] = entry;
+            c.touched_read.add(slot);
         }
         if !global {
-            push_bounded(&mut c.local, slot, 4 * TLB_ENTRIES);
+            c.local.add(slot);
         }
         c.add_large(va, page_shift);
     }
@@ -597,8 +656,9 @@ impl Tlb {
         }
         if self.mask < FETCH_ENTRIES {
             // The forced small TLB.
-            c.fetches.fill(None);
+            c.touched_fetch.drain(|i| c.fetches[i] = None);
         }
+        c.touched_fetch.add(fetch_index(pc));
         c.fetches[fetch_index(pc)] =
             Some(FetchEntry { tag: pc & !0xfff, walk: Walk { pa: walk.pa & !0xfff, ..*walk } });
         c.add_large(pc, walk.page_shift);
@@ -615,7 +675,7 @@ impl Tlb {
     pub fn fill_jump(&mut self, pc: u64, code: u64, global: bool, page_shift: u8) {
         let c = &mut self.contexts[self.current];
         let i = jump_index(pc);
-        let old = c.tables().jump[i];
+        let old = c.tables.jump[i];
         if old.tag != no_jump(i) && old.tag != pc {
             self.replaced += 1;
             c.put_jump(i ^ 1, old);
@@ -633,8 +693,8 @@ impl Tlb {
     }
 
     /// The jump cache's answer for `pc` in the current context.
-    pub fn find_jump(&mut self, pc: u64) -> Option<u64> {
-        let jump = &self.contexts[self.current].tables().jump;
+    pub fn find_jump(&self, pc: u64) -> Option<u64> {
+        let jump = &self.contexts[self.current].tables.jump;
         let i = jump_index(pc);
         [jump[i], jump[i ^ 1]].into_iter().find(|e| e.tag == pc).map(|e| e.code)
     }
@@ -683,7 +743,7 @@ impl Tlb {
     /// Makes the entry of a load, which has `width` bytes, lead to a range that is mapped alike; `false` if that was done
     /// too often.
     pub fn widen_recent(&mut self, slot: usize, width: u64, range: &Range) -> bool {
-        let entry = &mut self.contexts[self.current].tables().recent_read.entries[slot];
+        let entry = &mut self.contexts[self.current].tables.recent_read.entries[slot];
         if entry.widened >= WIDENED_MAX {
             return false;
         }
@@ -696,15 +756,15 @@ impl Tlb {
     pub fn drop_writes_to(&mut self, host: u64) {
         for c in &mut self.contexts {
             // The other entries of the page, which the large array may have lost.
-            c.tables().recent_write.drop_if(|e| e.limit != 0 && e.base.wrapping_add(e.addend) == host);
-            for n in (0..c.touched_write.len()).rev() {
-                let i = usize::from(c.touched_write[n]);
-                let e = &mut c.tables().write[i];
-                if e.tag != INVALID && e.tag.wrapping_add(e.addend) == host {
+            c.tables.recent_write.drop_if(|e| e.limit != 0 && e.base.wrapping_add(e.addend) == host);
+            c.touched_write.retain(|i| {
+                let e = &mut c.tables.write[i];
+                let leads = e.tag != INVALID && e.tag.wrapping_add(e.addend) == host;
+                if leads {
                     e.tag = INVALID;
-                    c.touched_write.swap_remove(n);
                 }
-            }
+                !leads
+            });
         }
     }
 
@@ -716,14 +776,14 @@ impl Tlb {
     /// Forgets the jump targets whose code is among `dead`.
     pub fn drop_jumps_to(&mut self, dead: &[u64]) {
         for c in &mut self.contexts {
-            for n in (0..c.touched_jump.len()).rev() {
-                let i = usize::from(c.touched_jump[n]);
-                let e = &mut c.tables().jump[i];
-                if dead.contains(&e.code) {
+            c.touched_jump.retain(|i| {
+                let e = &mut c.tables.jump[i];
+                let stale = dead.contains(&e.code);
+                if stale {
                     e.tag = no_jump(i);
-                    c.touched_jump.swap_remove(n);
                 }
-            }
+                !stale
+            });
         }
     }
 
@@ -732,15 +792,6 @@ impl Tlb {
         self.jump_flushes += 1;
         self.contexts.iter_mut().for_each(Context::flush_jumps);
     }
-}
-
-/// Lists only grow with fresh slots, but a slot that was invalidated in place may come again: keep them bounded.
-fn push_bounded(list: &mut Vec<u16>, slot: u16, limit: usize) {
-    if list.len() >= limit {
-        list.sort_unstable();
-        list.dedup();
-    }
-    list.push(slot);
 }
 
 #[cfg(test)]
@@ -759,7 +810,7 @@ mod tests {
     }
 
     fn readable(tlb: &mut Tlb, va: u64) -> bool {
-        tlb.contexts[tlb.current].tables().read[tlb_index(va)].tag == va & !0xfff
+        tlb.contexts[tlb.current].tables.read[tlb_index(va)].tag == va & !0xfff
     }
 
     #[test]

@@ -6,6 +6,8 @@
 //!
 //! Privileged spec, "Virtual Address Translation Process", Sv39, Sv48, Sv57, Svnapot, Svpbmt, Svade, Svadu.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use arch::cause::Exception;
 use arch::csr::{envcfg, hstatus, mstatus, satp};
 use arch::ext::{Ext, IsaConfig, SatpMode};
@@ -102,6 +104,10 @@ impl Access {
 pub trait PhysMem {
     /// The eight bytes at `pa`, read at once (little endian); `pa` is aligned.
     fn read_pte(&self, pa: u64) -> Option<u64>;
+    /// All RAM around `pa` that stands in one piece in the host, for atomic reads by the host's address.
+    fn span(&self, _pa: u64) -> Option<pmp::Span> {
+        None
+    }
     /// Replaces `old` by `new` at once if the eight bytes at `pa` still are `old`; whether it did.
     fn cas_pte(&self, pa: u64, old: u64, new: u64) -> Option<bool>;
 }
@@ -278,10 +284,78 @@ pub fn translate<M: PhysMem + ?Sized>(r: &Regime, mem: &M, va: u64, access: Acce
     {
         return two_stage::translate(r, guest, mem, va, access);
     }
-    r.stage().walk(&Physical { r, mem }, va, access).map_err(|fault| match fault {
-        Fault::Page => access.page_fault(va),
-        Fault::Access => access.access_fault(va),
-    })
+    r.stage().walk(&Physical { r, mem }, va, access).map_err(|fault| fault.trap(va, access))
+}
+
+/// What is left of a [`Regime`] where addresses go through one stage: a hart keeps it from one translation to the next.
+#[derive(Debug, Clone, Copy)]
+pub struct Single(Stage);
+
+impl Single {
+    /// `None` where there are two stages.
+    pub fn of(r: &Regime) -> Option<Self> {
+        (r.guest.is_none() || r.mode == Mode::Machine).then(|| Self(r.stage()))
+    }
+
+    /// The effective privilege mode of the access.
+    #[inline]
+    pub fn mode(&self) -> Mode {
+        self.0.mode
+    }
+
+    /// As [`translate`].
+    #[inline]
+    pub fn translate<M: PhysMem>(
+        &self,
+        (pmp, windows): (Pmp, &pmp::Windows),
+        mem: &M,
+        va: u64,
+        access: Access,
+    ) -> Result<Walk, Trap> {
+        self.0.walk(&Direct { pmp, windows, mem }, va, access).map_err(|fault| fault.trap(va, access))
+    }
+}
+
+/// Tables at physical addresses, for a [`Single`] stage.
+struct Direct<'a, M> {
+    pmp: Pmp<'a>,
+    windows: &'a pmp::Windows,
+    mem: &'a M,
+}
+
+impl<M: PhysMem> Direct<'_, M> {
+    #[cold]
+    fn read_elsewhere(&self, slot: u64) -> Result<u64, Fault> {
+        if !self.windows.verdict(self.pmp, slot, 8, Mode::Supervisor).allows(Access::Load) {
+            return Err(Fault::Access);
+        }
+        let entry = self.mem.read_pte(slot).ok_or(Fault::Access)?;
+        if let Some(ram) = self.mem.span(slot) {
+            self.windows.remember_tables(ram, slot);
+        }
+        Ok(entry)
+    }
+}
+
+impl<M: PhysMem> Tables for Direct<'_, M> {
+    type Fault = Fault;
+
+    #[inline]
+    fn read(&self, slot: u64) -> Result<u64, Fault> {
+        match self.windows.table_entry(slot).map(<*mut u8>::cast::<AtomicU64>) {
+            // SAFETY: the span is RAM, which stays mapped and is only reached by atomics and raw pointers.
+            Some(entry) if entry.is_aligned() => Ok(unsafe { &*entry }.load(Ordering::Acquire)),
+            _ => self.read_elsewhere(slot),
+        }
+    }
+
+    #[cold]
+    fn swap(&self, slot: u64, old: u64, new: u64) -> Result<bool, Fault> {
+        if !self.windows.verdict(self.pmp, slot, 8, Mode::Supervisor).allows(Access::Store) {
+            return Err(Fault::Access);
+        }
+        self.mem.cas_pte(slot, old, new).ok_or(Fault::Access)
+    }
 }
 
 /// Why a stage could not translate.
@@ -289,6 +363,16 @@ pub fn translate<M: PhysMem + ?Sized>(r: &Regime, mem: &M, va: u64, access: Acce
 pub(super) enum Fault {
     Page,
     Access,
+}
+
+impl Fault {
+    #[cold]
+    fn trap(self, va: u64, access: Access) -> Trap {
+        match self {
+            Fault::Page => access.page_fault(va),
+            Fault::Access => access.access_fault(va),
+        }
+    }
 }
 
 /// The tables of a stage.

@@ -79,6 +79,8 @@ impl Front<'_, '_> {
     fn block(&mut self, start: u16, stops: &[u16]) -> Option<IrBlock> {
         let source = Source {
             bytes: &self.code.bytes[usize::from(start)..],
+            // Regions have no instruction that asks for it.
+            page: 0,
             start,
             next_page: None,
             mode: self.code.mode,

@@ -33,6 +33,8 @@ pub const MAX_INSNS: u16 = 80;
 pub struct Source<'a> {
     /// The block's physical page, from its start to the end of the page.
     pub bytes: &'a [u8],
+    /// The address of that page.
+    pub page: u64,
     /// Offset of the block in the page.
     pub start: u16,
     /// The second half of an instruction that crosses the page, if it has been translated already.
@@ -53,7 +55,7 @@ pub enum Incomplete {
 /// Translates from `source` until something ends the block, or `limit` instructions.
 pub fn translate(b: &mut Builder, decoder: &Decoder, source: &Source, limit: u16) -> Result<(), Incomplete> {
     b.reset(source.start);
-    b.mode = source.mode;
+    (b.mode, b.page) = (source.mode, source.page);
     let (mut at, mut limit) = (0usize, limit);
     loop {
         let offset = source.start + at as u16;
@@ -173,7 +175,8 @@ mod tests {
         let mut b = Builder::default();
         let words = (0..n).map(|_| 0x13).chain(end.iter().copied());
         let bytes: Vec<u8> = words.flat_map(u32::to_le_bytes).collect();
-        let source = Source { bytes: &bytes, start: 64, next_page: None, mode: BlockMode(0), stops: &[] };
+        let source =
+            Source { bytes: &bytes, page: 0x8000_0000, start: 64, next_page: None, mode: BlockMode(0), stops: &[] };
         translate(&mut b, &Decoder::new(&isa), &source, limit).unwrap();
         b.block.insns
     }

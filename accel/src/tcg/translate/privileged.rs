@@ -14,8 +14,9 @@ pub(super) fn lower(b: &mut Builder, i: &Insn) -> bool {
         G::Sret => b.call(Helper::Sret, 0, [zero, zero, raw]),
         G::Wfi => b.call(Helper::Wfi, 0, [zero, zero, raw]),
         G::SfenceVma | G::SinvalVma => {
-            let which = i64::from(i.rs1 != 0) | i64::from(i.rs2 != 0) << 1;
-            b.call(Helper::SfenceVma, 0, [x(i.rs1), x(i.rs2), Val::C(which | i64::from(i.raw) << 2)]);
+            let registers = i64::from(i.raw >> 15 & 0x3ff);
+            let inval = i64::from(i.op == G::SinvalVma) << 10;
+            b.call(Helper::SfenceVma, 0, [x(i.rs1), x(i.rs2), Val::C(registers | inval | b.page as i64)]);
         }
         G::SfenceWInval | G::SfenceInvalIr => b.call(Helper::SfenceInval, 0, [zero, zero, raw]),
         _ => return false,

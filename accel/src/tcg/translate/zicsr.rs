@@ -1,5 +1,6 @@
 //! Zicsr: what generated code can do itself (`csr::inline`), and calls for the rest.
 
+use arch::csr::SATP;
 use arch::isa::{Insn, Op as G};
 
 use crate::tcg::csr::{CsrOp, Inline, StateField};
@@ -40,7 +41,8 @@ pub(super) fn lower(b: &mut Builder, i: &Insn) -> bool {
             b.push(Op::Status { d, kind, write, src, raw: i.raw });
         }
         _ => {
-            let code = csr_code(kind, write, i.raw);
+            let page = if csr == SATP && write { (b.page >> 12 << 20) as i64 } else { 0 };
+            let code = csr_code(kind, write, i.raw) | page;
             b.call(Helper::Csr, i.rd, [Val::C(code), src, Val::C(i64::from(i.raw))]);
         }
     }

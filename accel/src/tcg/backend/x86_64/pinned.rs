@@ -158,7 +158,14 @@ fn listing(cases: &[Case], leaving: bool) -> String {
         let mut words = case.clone();
         words.insert(if leaving { 0 } else { case.len() }, nop);
         let bytes: Vec<u8> = words.iter().flat_map(|w| w.to_le_bytes()).collect();
-        let source = translate::Source { bytes: &bytes, start: 0x100, next_page: None, mode: BlockMode(1), stops: &[] };
+        let source = translate::Source {
+            bytes: &bytes,
+            page: 0x8000_0000,
+            start: 0x100,
+            next_page: None,
+            mode: BlockMode(1),
+            stops: &[],
+        };
         translate::translate(&mut b, &decoder, &source, words.len() as u16).expect("no page is crossed");
         let base = code.arena.cursor();
         let host = backend.compile(&b.block, false, &mut code).to_vec();
