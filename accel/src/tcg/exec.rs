@@ -11,7 +11,7 @@ use super::ir::{Builder, IrBlock, interp};
 use super::mmu::pmp::Pmp;
 use super::mmu::walk::{self, Access, Regime, Walk};
 use super::observe;
-use super::smp::{POLL_CODE, POLL_IRQ, POLL_KICK, POLL_MAIL, POLL_WATCH};
+use super::smp::{POLL_CODE, POLL_IRQ, POLL_KICK, POLL_MAIL, POLL_WATCH, VmShared};
 use super::trap::Trap;
 use super::{backend, cfi, region, translate, triggers};
 use crate::{Mode, MpState, SbiCall, VcpuExit};
@@ -28,7 +28,7 @@ const MAX_INTERPRETED_BLOCKS: usize = 1 << 16;
 /// What a hart needs to translate; kept apart from the hart so that buffers are reused.
 pub struct Translator {
     pub builder: Builder,
-    pub decoder: arch::isa::Decoder,
+    pub decoder: Arc<arch::isa::Decoder>,
     pub backend: Option<backend::Backend>,
     /// Runs where code does not stand in RAM are not kept.
     scratch: IrBlock,
@@ -36,11 +36,12 @@ pub struct Translator {
 
 impl Translator {
     /// `observed`: somebody wants to see the blocks.
-    pub fn new(isa: &arch::ext::IsaConfig, mut backend: Option<backend::Backend>, observed: bool) -> Self {
+    pub fn new(vm: &VmShared, mut backend: Option<backend::Backend>, observed: bool) -> Self {
         if let Some(backend) = backend.as_mut().filter(|_| observed) {
             backend.keep_marks();
         }
-        Self { builder: Builder::new(isa), decoder: arch::isa::Decoder::new(isa), backend, scratch: IrBlock::default() }
+        let decoder = Arc::clone(&vm.decoder);
+        Self { builder: Builder::new(&vm.isa), decoder, backend, scratch: IrBlock::default() }
     }
 }
 

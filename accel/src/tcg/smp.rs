@@ -287,7 +287,7 @@ pub struct VmShared {
     pub clock: Arc<Clock>,
     pub isa: IsaConfig,
     /// For instructions that trapped.
-    pub decoder: Decoder,
+    pub decoder: Arc<Decoder>,
     pub builtin_sbi: bool,
     pub machine_traps: bool,
     pub imsic: Option<Arc<dyn Imsic>>,

@@ -69,7 +69,7 @@ impl Accel for Tcg {
             ram: Ram::new(config.ram, config.bus.watched(), Reservations::new(config.harts)),
             bus: config.bus,
             clock: config.clock,
-            decoder: arch::isa::Decoder::new(&config.isa),
+            decoder: Arc::new(arch::isa::Decoder::new(&config.isa)),
             isa: config.isa,
             builtin_sbi: config.builtin_sbi,
             machine_traps: config.machine_traps,
@@ -143,7 +143,7 @@ impl TcgVcpu {
         let smp = vm.ram.reservations.shared();
         let unit = VectorUnit::of(&vm.isa);
         let backend = if options.jit { backend::Backend::new(&mut code, smp, unit, options.simd) } else { None };
-        let translator = Translator::new(&vm.isa, backend, vm.observer.is_some());
+        let translator = Translator::new(&vm, backend, vm.observer.is_some());
         if let (Some(observer), Some(backend)) = (&vm.observer, &translator.backend) {
             for (name, address, len) in backend.thunks() {
                 observer.thunk(&name, address, code.arena.bytes(address, len));

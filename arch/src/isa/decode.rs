@@ -1,7 +1,6 @@
 //! Words to instructions.
 
 use super::Insn;
-use std::collections::HashMap;
 
 use super::insn::Op;
 use super::pattern::{Field, Pattern, Piece};
@@ -95,17 +94,22 @@ impl Decoder {
         let mut members = vec![0u16; 1 << key.count_ones()];
         // A list is a node: its last candidate and the list before that. Node 0 is the empty list.
         let mut nodes: Vec<(u16, u16)> = vec![(END, 0)];
-        let mut extended: HashMap<u16, u16> = HashMap::new();
+        // Of each node, the one that was made last to extend it; its candidate tells whether it is this one's.
+        let mut extended: Vec<u16> = vec![0];
         for (index, candidate) in self.candidates.iter().enumerate().filter(|(_, c)| c.len == len) {
-            extended.clear();
             let free = key & !candidate.mask;
             let mut filling = 0u32;
             loop {
                 let list = &mut members[bucket_of(candidate.bits | filling)];
-                *list = *extended.entry(*list).or_insert_with_key(|list| {
+                let longer = &mut extended[usize::from(*list)];
+                if nodes[usize::from(*longer)].0 != index as u16 {
                     nodes.push((index as u16, *list));
-                    (nodes.len() - 1) as u16
-                });
+                    *longer = (nodes.len() - 1) as u16;
+                    *list = *longer;
+                    extended.push(0);
+                } else {
+                    *list = *longer;
+                }
                 // The next subset of the free bits, in counting order.
                 filling = filling.wrapping_sub(free) & free;
                 if filling == 0 {

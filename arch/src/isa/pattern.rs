@@ -66,12 +66,8 @@ impl Pattern {
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut parts = text.split(',').map(str::trim);
         let encoding = parts.next().unwrap_or_default();
-        let width: u8 = encoding.split(' ').map(width_of).sum::<Result<u8, _>>()?;
-        if width != 32 && width != 16 {
-            return Err(format!("{width} bits in '{text}'"));
-        }
         let mut pattern = Self {
-            len: width / 8,
+            len: 0,
             mask: 0,
             bits: 0,
             pieces: Vec::new(),
@@ -79,11 +75,19 @@ impl Pattern {
             excluded: Vec::new(),
             sign_shift: 0,
         };
-        let mut top = width;
-        for token in encoding.split(' ') {
-            top -= width_of(token)?;
-            pattern.add_token(token, top)?;
+        let mut width = 0;
+        for token in encoding.rsplit(' ') {
+            let lsb = width;
+            width += width_of(token)?;
+            if width > 32 {
+                break;
+            }
+            pattern.add_token(token, lsb)?;
         }
+        if width != 32 && width != 16 {
+            return Err(format!("{width} bits in '{text}'"));
+        }
+        pattern.len = width / 8;
         for clause in parts {
             pattern.add_clause(clause)?;
         }
@@ -92,7 +96,7 @@ impl Pattern {
 
     /// Adds a token whose lowest bit is bit `lsb` of the word.
     fn add_token(&mut self, token: &str, lsb: u8) -> Result<(), String> {
-        if let Some((name, ranges)) = token.strip_suffix(']').and_then(|t| t.split_once('[')) {
+        if let Some((name, ranges)) = immediate(token) {
             return self.add_immediate(name == "imm", ranges, lsb);
         }
         let mut piece = |field, width, at, bias| self.pieces.push(Piece { field, lsb, width, at, bias });
@@ -195,8 +199,17 @@ impl Pattern {
     }
 }
 
+/// Name and ranges of a token such as `imm[4:0]`.
+fn immediate(token: &str) -> Option<(&str, &str)> {
+    let (last, rest) = token.as_bytes().split_last()?;
+    if *last != b']' { None } else { token[..rest.len()].split_once('[') }
+}
+
 fn width_of(token: &str) -> Result<u8, String> {
-    if let Some((name, ranges)) = token.strip_suffix(']').and_then(|t| t.split_once('[')) {
+    if token.bytes().all(|b| matches!(b, b'0' | b'1' | b'.')) && !token.is_empty() {
+        return Ok(token.len() as u8);
+    }
+    if let Some((name, ranges)) = immediate(token) {
         return match name {
             "imm" | "uimm" => width_of_ranges(ranges),
             _ => Err(format!("token '{token}'")),
@@ -210,7 +223,6 @@ fn width_of(token: &str) -> Result<u8, String> {
         "rd" | "rs1" | "rs2" | "rs3" | "rd/rs1" | "rd.even" | "rs2.even" | "zimm" | "shamt5" => 5,
         "shamt6" => 6,
         "csr" => 12,
-        bits if !bits.is_empty() && bits.bytes().all(|b| matches!(b, b'0' | b'1' | b'.')) => bits.len() as u8,
         _ => return Err(format!("token '{token}'")),
     })
 }

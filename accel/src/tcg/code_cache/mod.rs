@@ -139,6 +139,12 @@ struct Recent {
     code: u64,
 }
 
+/// Empty entries, which cost nothing until they are touched.
+fn no_recent() -> Box<[Recent]> {
+    // SAFETY: all zeroes is a valid `Recent`.
+    unsafe { Box::<[Recent]>::new_zeroed_slice(RECENT).assume_init() }
+}
+
 /// Entries of `CodeCache::recent`.
 const RECENT: usize = 1 << 14;
 
@@ -178,7 +184,7 @@ impl CodeCache {
         Ok(Self {
             arena: Arena::new(size)?,
             map: FxHashMap::default(),
-            recent: vec![Recent { key: 0, code: 0 }; RECENT].into_boxed_slice(),
+            recent: no_recent(),
             blocks: Vec::new(),
             free_blocks: Vec::new(),
             slots: Vec::new(),
