@@ -51,7 +51,7 @@ fn fields(record: &str) -> BTreeMap<&str, &str> {
 
 #[test]
 fn every_micro_benchmark_has_a_right_result() {
-    let run = run("suites=micro min_ms=1", &["-smp", "2"]);
+    let run = run("suites=micro min_ms=1", &["-smp", "2", "-cpu", "rv64,v=on"]);
     let all = run.records.join("\n");
     assert_eq!(run.code, Some(0), "{all}");
     assert_eq!(run.records.last().map(String::as_str), Some("@done"), "{all}");
