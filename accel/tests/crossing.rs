@@ -3,7 +3,6 @@
 
 mod guest;
 
-use accel::HartState;
 use arch::pte::{G, U};
 use guest::*;
 
@@ -24,13 +23,6 @@ fn paged(options: accel::tcg::TcgOptions) -> (Guest, Paging) {
     (g, p)
 }
 
-fn start(g: &Guest, p: &Paging, pc: u64) -> HartState {
-    let mut s = g.supervisor(0, pc);
-    s.csr.satp = p.satp(1);
-    s.csr.stvec = STOP;
-    s
-}
-
 /// `addi a0, a0, n` as an instruction that crosses from the end of page `first` to that of `second`.
 fn put_crossing(g: &Guest, first: u64, second: u64, n: i32) {
     let w = word(Op::Addi, 10, 10, 0, n).to_le_bytes();
@@ -45,18 +37,18 @@ fn a_fault_on_the_second_half_reports_its_page() {
         let (mut g, mut p) = paged(options);
         p.map(&g, VA, CODE, RWX, 0);
         put_crossing(&g, CODE, CODE + 0x1000, 5);
-        let end = g.run(&start(&g, &p, VA + 0xffe));
+        let end = g.run(&g.paged(&p, VA + 0xffe));
         assert_eq!((end.csr.scause, end.csr.sepc, end.csr.stval), (12, VA + 0xffe, VA + 0x1000), "{name}");
         assert_eq!(end.x[10], 0, "{name}");
         // The same after some instructions of the page.
         let mut a = Asm::at(CODE + 0xff0);
         a.pad_to(0xffe);
         g.load(&a);
-        let end = g.run(&start(&g, &p, VA + 0xff0));
+        let end = g.run(&g.paged(&p, VA + 0xff0));
         assert_eq!((end.csr.scause, end.csr.sepc, end.csr.stval), (12, VA + 0xffe, VA + 0x1000), "{name}");
         // Two bytes there are an instruction of their own: the fault is that of the next page.
         g.write(CODE + 0xffe, &1u16.to_le_bytes());
-        let end = g.run(&start(&g, &p, VA + 0xffe));
+        let end = g.run(&g.paged(&p, VA + 0xffe));
         assert_eq!((end.csr.scause, end.csr.sepc, end.csr.stval), (12, VA + 0x1000, VA + 0x1000), "{name}");
     }
 }
@@ -77,7 +69,7 @@ fn the_second_page_may_be_mapped_elsewhere() {
         for target in [CODE + 0x1000, CODE + 0x3000] {
             g.write(target + 2, &word(Op::Jalr, 0, 1, 0, 0).to_le_bytes());
         }
-        let mut s = start(&g, &p, CODE + 0x8000);
+        let mut s = g.paged(&p, CODE + 0x8000);
         (s.x[6], s.x[7], s.x[8], s.x[9]) = (slot, leaf(CODE + 0x3000, RWX), VA + 0xffe, VA + 0x1000);
         let end = g.run(&s);
         assert_eq!(end.x[10], 5 + 0x123, "{name}");
@@ -125,7 +117,7 @@ fn two_address_spaces_may_differ_in_the_second_page() {
             }
             a.ecall();
             g.load(&a);
-            let mut s = start(&g, &p, CODE + 0x8000);
+            let mut s = g.paged(&p, CODE + 0x8000);
             (s.x[6], s.x[7], s.x[8]) = (p.satp(1) ^ q.satp(2), p.satp(1), VA + 0xffe);
             let end = g.run(&s);
             assert_eq!(end.x[10], 3 * (5 + 0x123), "{name} {user}");
@@ -151,7 +143,7 @@ fn a_crossing_instruction_may_end_in_a_device() {
         let low = u32::from(u16::from_le_bytes(word(Op::Addi, 10, 10, 0, 5).to_le_bytes()[..2].try_into().unwrap()));
         let decoded = arch::isa::Decoder::new(&g.isa).decode(low | 1 << 16);
         assert!(decoded.is_some_and(|i| i.rd == 10 && i.imm == 0), "{decoded:?}");
-        let mut s = start(&g, &p, CODE + 0x8000);
+        let mut s = g.paged(&p, CODE + 0x8000);
         (s.x[8], s.x[2], s.x[10]) = (VA + 0xffe, 7, 1);
         let first = g.run(&s);
         assert_eq!((first.csr.scause, first.csr.stval), (12, VA + 0x2000), "{name}");
@@ -191,7 +183,7 @@ fn one_physical_page_under_many_addresses() {
         }
         a.ecall();
         g.load(&a);
-        let end = g.run(&start(&g, &p, CODE + 0x8000));
+        let end = g.run(&g.paged(&p, CODE + 0x8000));
         for (i, va) in places.iter().enumerate() {
             assert_eq!((end.x[12 + 2 * i], end.x[13 + 2 * i]), (va + 0x100, va + 0x208), "{name} {va:#x}");
         }
@@ -224,7 +216,7 @@ fn a_jump_is_not_linked_to_another_page() {
         }
         a.ecall();
         g.load(&a);
-        let mut s = start(&g, &p, CODE + 0x8000);
+        let mut s = g.paged(&p, CODE + 0x8000);
         (s.x[6], s.x[8]) = (slot, VA);
         (s.x[9], s.x[12]) = (leaf(CODE + 0x1000, RWX), leaf(CODE, RWX));
         let end = g.run(&s);
@@ -263,7 +255,7 @@ fn code_may_map_itself_elsewhere() {
                 a.ecall();
                 g.load(&a);
             }
-            let mut s = start(&g, &p, VA);
+            let mut s = g.paged(&p, VA);
             (s.x[5], s.x[6], s.x[9], s.x[13]) = (4, slot, VA + 0x18, 1);
             (s.x[7], s.x[12]) = match what {
                 "satp" => (p.satp(1), q.satp(2)),

@@ -6,7 +6,7 @@ mod guest;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use accel::{HartSet, HartState, RemoteFence, VcpuExit};
+use accel::{HartSet, RemoteFence, VcpuExit};
 use arch::csr;
 use arch::pte::{A, D, G, R, U, W, X};
 use guest::*;
@@ -30,13 +30,6 @@ fn paged(options: accel::tcg::TcgOptions) -> (Guest, Paging) {
     g.write64(ONE, 1);
     g.write64(TWO, 2);
     (g, p)
-}
-
-fn start(g: &Guest, p: &Paging) -> HartState {
-    let mut s = g.supervisor(0, CODE);
-    s.csr.satp = p.satp(1);
-    s.csr.stvec = STOP;
-    s
 }
 
 /// Reads VA into x10, stores the entry x7 to x6, executes `fence`, reads VA into x11.
@@ -66,7 +59,7 @@ fn every_choice_of_operands_drops_a_page() {
                 g.load(&around(|a| {
                     a.sfence(rs1, rs2);
                 }));
-                let mut s = start(&g, &p);
+                let mut s = g.paged(&p, CODE);
                 (s.x[6], s.x[7], s.x[8], s.x[9], s.x[12]) = (slot, leaf(second, flags), VA, VA + 0x18, 1);
                 if level == 1 {
                     // Any address of the superpage will do.
@@ -97,7 +90,7 @@ fn another_asid_is_another_address_space() {
         // Bare: the same address is a physical one, where nothing is.
         a.csrw(csr::SATP, 0).i(Op::Ld, 20, 8, 0).ecall();
         g.load(&a);
-        let mut s = start(&g, &p);
+        let mut s = g.paged(&p, CODE);
         (s.x[6], s.x[7], s.x[8]) = (p.satp(1), p.satp(1) ^ q.satp(2), VA);
         let end = g.run(&s);
         assert_eq!(end.x[10..20], [1, 2, 1, 2, 1, 2, 1, 2, 1, 2], "{name}");
@@ -120,7 +113,7 @@ fn sum_and_mxr_count_from_the_next_access_on() {
         let test = a.here();
         a.i(Op::Ld, 12, 8, 0).ecall();
         g.load(&a);
-        let mut s = start(&g, &p);
+        let mut s = g.paged(&p, CODE);
         (s.x[6], s.x[7], s.x[8], s.x[9]) = (1 << 18, 1 << 19, VA, VA + 0x1000);
         let end = g.run(&s);
         assert_eq!((end.x[10], end.x[11]), (1, 2), "{name}");
@@ -171,7 +164,7 @@ fn accessed_and_dirty_bits() {
             let mut a = Asm::at(CODE);
             a.i(Op::Ld, 10, 8, 0).i(Op::Ld, 11, 6, 0).s(Op::Sd, 10, 8, 8).i(Op::Ld, 12, 6, 0).ecall();
             g.load(&a);
-            let mut s = start(&g, &p);
+            let mut s = g.paged(&p, CODE);
             (s.x[6], s.x[8]) = (slot, VA);
             s.csr.menvcfg = s.csr.menvcfg & !(1 << 61) | u64::from(hardware) << 61;
             let clean = leaf(ONE, R | W);
@@ -358,7 +351,7 @@ fn after_a_remote_fence_the_old_page_is_left_alone() {
         a.i(Op::Addi, 10, 10, 1).s(Op::Sd, 10, 8, 0).i(Op::Ld, 11, 9, 0).b(Op::Beq, 11, 0, again).ecall();
         g.load(&a);
         let stop = RAM + 0x6_0000;
-        let mut s = start(&g, &p);
+        let mut s = g.paged(&p, CODE);
         (s.x[8], s.x[9]) = (VA, stop);
         g.harts[0].set_state(&s);
         let (ram, vm) = (g.ram.clone(), Arc::clone(&g.vm));
@@ -456,7 +449,7 @@ fn more_address_spaces_than_are_kept() {
         a.i(Op::Addi, 9, 9, -1).b(Op::Bne, 9, 0, round);
         a.ecall();
         g.load(&a);
-        let mut s = start(&g, &p);
+        let mut s = g.paged(&p, CODE);
         (s.x[8], s.x[9], s.x[12], s.x[13], s.x[14]) = (VA, 3, VA + 0x1000, satps, satps + 8 * SPACES);
         (s.x[15], s.x[16], s.x[17]) = (leaf(RAM + 0x5_0000, RWX | U), slot, SPACES);
         let end = g.run(&s);

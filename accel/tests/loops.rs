@@ -28,13 +28,6 @@ fn paged(options: TcgOptions) -> (Guest, Paging) {
     (g, p)
 }
 
-fn start(g: &Guest, p: &Paging, pc: u64) -> HartState {
-    let mut s = g.supervisor(0, pc);
-    s.csr.satp = p.satp(1);
-    s.csr.stvec = STOP;
-    s
-}
-
 /// Registers of a random loop, some of which live in registers of the host: pointers, values, the counter.
 const POINTERS: [u8; 4] = [10, 12, 18, 28];
 const VALUES: [u8; 5] = [11, 13, 8, 5, 20];
@@ -83,7 +76,7 @@ fn run(options: TcgOptions, programs: &[Program]) -> Vec<(HartState, Vec<u8>)> {
             }
             g.write(DATA + (page << 12), &[page as u8; 4096]);
         }
-        let mut s = start(&g, &p, CODE);
+        let mut s = g.paged(&p, CODE);
         for (pointer, at) in POINTERS.iter().zip(&program.pointers) {
             s.x[usize::from(*pointer)] = *at;
         }
@@ -137,7 +130,7 @@ fn a_fence_reaches_the_pages_of_a_loop() {
             a.ecall();
             g.load(&a);
             g.load(&increments(loops));
-            let mut s = start(&g, &p, CODE);
+            let mut s = g.paged(&p, CODE);
             (s.x[7], s.x[8], s.x[9], s.x[16]) = (leaf(DATA + 0x1000, RWX), slot, VA, 1);
             g.run(&s);
             assert_eq!((g.read64(DATA + 8), g.read64(DATA + 0x1008)), (1, 1), "{name}, sfence.vma x{page}, x{asid}");
@@ -165,7 +158,7 @@ fn a_loop_of_stores_to_code_is_seen_by_fence_i() {
         }
         a.ecall();
         g.load(&a);
-        let end = g.run(&start(&g, &p, CODE));
+        let end = g.run(&g.paged(&p, CODE));
         assert_eq!(end.x[11], 16 * (1 + 2 + 3), "{name}");
     }
 }
@@ -184,7 +177,7 @@ fn a_loop_may_go_from_page_to_page() {
         a.i(Op::Lw, 10, 12, 4).i(Op::Addi, 10, 10, 1).s(Op::Sw, 10, 12, 4).r(Op::Xor, 12, 12, 15);
         a.i(Op::Addi, 14, 14, -1).b(Op::Bne, 14, 0, CODE).ecall();
         g.load(&a);
-        let mut s = start(&g, &p, CODE);
+        let mut s = g.paged(&p, CODE);
         (s.x[12], s.x[14], s.x[15]) = (VA, COUNT, 0x3000);
         let end = g.run(&s);
         let counts = (g.read64(DATA) >> 32, g.read64(DATA + 0x3000) >> 32);
@@ -232,7 +225,7 @@ fn a_fence_in_a_large_page_reaches_all_of_it() {
         a.ecall();
         g.load(&a);
         g.load(&strides(loops));
-        let mut s = start(&g, &p, CODE);
+        let mut s = g.paged(&p, CODE);
         (s.x[7], s.x[8], s.x[9]) = (leaf(second, RWX), slot, VA + 0x12_3000);
         (s.x[16], s.x[17]) = (LARGE - 8, STRIDE);
         let end = g.run(&s);
@@ -292,7 +285,7 @@ fn an_entry_is_never_that_of_a_longer_access() {
             a.j(0, if n + 1 == LOOPS { STOP } else { at + LOOP });
             g.load(&a);
         }
-        let mut s = start(&g, &p, CODE);
+        let mut s = g.paged(&p, CODE);
         (s.x[12], s.x[5], s.x[6], s.x[7]) = (VA + 0x1000, 0x0404_0404_0101_0101, 0x0404_0101, 0x0401);
         let end = g.run(&s);
         assert_eq!(end.x[15], 1, "{name}");

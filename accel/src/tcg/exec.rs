@@ -632,8 +632,7 @@ fn run_from_device(hart: &mut Hart, tr: &mut Translator, pc: u64, pa: u64) -> Ex
     };
     let bytes = low.to_le_bytes();
     let mode = BlockMode::of(&hart.s).cfi(hart.cfi).recording(ctr::recording(&hart.s));
-    let (page, start) = (pa & !0xfff, (pa & 0xfff) as u16);
-    let source = translate::Source { bytes: &bytes, page, start, next_page: high, mode, stops: &[] };
+    let source = source(&bytes, pa, high, mode);
     let done = translate::translate(&mut tr.builder, &tr.decoder, &source, 1);
     debug_assert!(done.is_ok());
     std::mem::swap(&mut tr.builder.block, &mut tr.scratch);

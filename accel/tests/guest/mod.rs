@@ -324,6 +324,14 @@ impl Guest {
         csr::reset_supervisor(&self.isa, u64::from(id), pc, 0)
     }
 
+    /// S-mode state of hart 0 at `pc`, in address space 1 of `p`; traps lead to [`STOP`].
+    pub fn paged(&self, p: &Paging, pc: u64) -> HartState {
+        let mut s = self.supervisor(0, pc);
+        s.csr.satp = p.satp(1);
+        s.csr.stvec = STOP;
+        s
+    }
+
     /// Runs hart 0 from `state` to the end of its program.
     pub fn run(&mut self, state: &HartState) -> HartState {
         self.harts[0].set_state(state);

@@ -4,6 +4,7 @@ use super::super::asm::rows::*;
 use super::super::asm::vex::{Len, Operand, Row};
 use super::super::asm::{Alu, Xmm, mem};
 use super::float::Regs;
+use super::integer::{SLL, SLL_I, SRL, SRL_I};
 use super::lanes::Part;
 use super::*;
 
@@ -30,13 +31,6 @@ pub struct Plan {
     kind: Kind,
     vector: bool,
 }
-
-type BySew = [&'static Row; 4];
-/// Of words and wider; index 0 is not used.
-const SLL_I: BySew = [VPSLLW_I, VPSLLW_I, VPSLLD_I, VPSLLQ_I];
-const SRL_I: BySew = [VPSRLW_I, VPSRLW_I, VPSRLD_I, VPSRLQ_I];
-const SLL: BySew = [VPSLLW, VPSLLW, VPSLLD, VPSLLQ];
-const SRL: BySew = [VPSRLW, VPSRLW, VPSRLD, VPSRLQ];
 
 /// Places of bytes in the other order, by element width.
 #[repr(C, align(64))]

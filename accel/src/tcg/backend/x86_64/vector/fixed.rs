@@ -7,6 +7,7 @@ use super::super::asm::rows::*;
 use super::super::asm::vex::{K, Len, Operand, Row};
 use super::super::asm::{Alu, Cc, Xmm};
 use super::float::{Regs, on};
+use super::integer::{ADD, BySew, SRA_I, SRL_I, SUB};
 use super::lanes::{Active, Part};
 use super::*;
 
@@ -49,14 +50,8 @@ const VXSAT: i32 = 1;
 const VXRM: u8 = 6;
 
 /// Rows by element width.
-type BySew = [&'static Row; 4];
-const ADD: BySew = [VPADDB, VPADDW, VPADDD, VPADDQ];
-const SUB: BySew = [VPSUBB, VPSUBW, VPSUBD, VPSUBQ];
 const COMPARE: BySew = [VPCMPB, VPCMPW, VPCMPD, VPCMPQ];
 const COMPARE_UNSIGNED: BySew = [VPCMPUB, VPCMPUW, VPCMPUD, VPCMPUQ];
-/// Of words and wider; index 0 is not used.
-const SRL: BySew = [VPSRLW_I, VPSRLW_I, VPSRLD_I, VPSRLQ_I];
-const SRA: BySew = [VPSRAW_I, VPSRAW_I, VPSRAD_I, VPSRAQ_I];
 const LESS: u8 = 1;
 const DIFFERENT: u8 = 4;
 
@@ -129,6 +124,16 @@ impl Plan {
 const NOW: K = K(3);
 const EVER: K = K(4);
 
+/// Saturating operations on bytes and on words.
+fn saturating(sub: bool, signed: bool) -> [&'static Row; 2] {
+    match (sub, signed) {
+        (false, true) => [VPADDSB, VPADDSW],
+        (false, false) => [VPADDUSB, VPADDUSW],
+        (true, true) => [VPSUBSB, VPSUBSW],
+        (true, false) => [VPSUBUSB, VPSUBUSW],
+    }
+}
+
 impl Backend {
     pub(super) fn vector_fixed(&mut self, i: &Insn, plan: &Plan, part: Part) {
         let shift = matches!(plan.kind, Kind::Scale { .. } | Kind::Clip { .. });
@@ -194,13 +199,7 @@ impl Backend {
         let Regs { b, t, u } = self.vectors.regs();
         match plan.kind {
             Kind::Saturate { sub, signed } if sew < 2 => {
-                let rows = match (sub, signed) {
-                    (false, true) => [VPADDSB, VPADDSW],
-                    (false, false) => [VPADDUSB, VPADDUSW],
-                    (true, true) => [VPSUBSB, VPSUBSW],
-                    (true, false) => [VPSUBUSB, VPSUBUSW],
-                };
-                self.asm.v(rows[sew].len(len), (r, t, second));
+                self.asm.v(saturating(sub, signed)[sew].len(len), (r, t, second));
                 self.asm.v(if sub { SUB } else { ADD }[sew].len(len), (u, t, second));
                 self.asm.v(on(COMPARE[sew], len, active), (NOW, r, u, DIFFERENT));
             }
@@ -221,7 +220,7 @@ impl Backend {
             }
             Kind::Average { signed } => {
                 self.asm.v(VPXORQ.len(len), (u, t, second));
-                self.asm.v(if signed { SRA } else { SRL }[sew].len(len), (u, u, 1u8));
+                self.asm.v(if signed { SRA_I } else { SRL_I }[sew].len(len), (u, u, 1u8));
                 self.asm.v(VPORQ.len(len), (t, t, second));
                 self.asm.v(SUB[sew].len(len), (r, t, u));
             }
@@ -246,7 +245,7 @@ impl Backend {
 
     /// `r` = `t` shifted to the right and rounded up at the middle; elements of 1 << `eew` bytes, ones in `b`.
     fn scale(&mut self, eew: usize, signed: bool, len: Len, by: u8, [r, t, u, b]: [Xmm; 4]) {
-        let shift = if signed { SRA } else { SRL }[eew];
+        let shift = if signed { SRA_I } else { SRL_I }[eew];
         let (mv, and) = if self.vectors.avx512() { (VMOVDQU64, VPANDQ) } else { (VMOVDQU, VPAND) };
         if by == 0 {
             if r != t {
@@ -254,7 +253,7 @@ impl Backend {
             }
             return;
         }
-        self.asm.v(SRL[eew].len(len), (u, t, by - 1));
+        self.asm.v(SRL_I[eew].len(len), (u, t, by - 1));
         self.asm.v(and.len(len), (u, u, b));
         self.asm.v(shift.len(len), (t, t, by));
         self.asm.v(ADD[eew].len(len), (r, t, u));
@@ -336,13 +335,7 @@ impl Backend {
         let Regs { b, t, u } = self.vectors.regs();
         match plan.kind {
             Kind::Saturate { sub, signed } if sew < 2 => {
-                let rows = match (sub, signed) {
-                    (false, true) => [VPADDSB, VPADDSW],
-                    (false, false) => [VPADDUSB, VPADDUSW],
-                    (true, true) => [VPSUBSB, VPSUBSW],
-                    (true, false) => [VPSUBUSB, VPSUBUSW],
-                };
-                self.asm.v(rows[sew].len(len), (r, t, second));
+                self.asm.v(saturating(sub, signed)[sew].len(len), (r, t, second));
                 self.asm.v(if sub { SUB } else { ADD }[sew].len(len), (u, t, second));
                 self.asm.v(VPXOR.len(len), (x, r, u));
                 Some(x)
@@ -384,7 +377,7 @@ impl Backend {
             }
             Kind::Average { signed } => {
                 self.asm.v(VPXOR.len(len), (u, t, second));
-                self.asm.v(if signed { SRA } else { SRL }[sew].len(len), (u, u, 1u8));
+                self.asm.v(if signed { SRA_I } else { SRL_I }[sew].len(len), (u, u, 1u8));
                 self.asm.v(VPOR.len(len), (t, t, second));
                 self.asm.v(SUB[sew].len(len), (r, t, u));
                 None

@@ -53,22 +53,22 @@ pub struct Plan {
 }
 
 /// Rows by element width.
-type BySew = [&'static Row; 4];
+pub(super) type BySew = [&'static Row; 4];
 
-const ADD: BySew = [VPADDB, VPADDW, VPADDD, VPADDQ];
-const SUB: BySew = [VPSUBB, VPSUBW, VPSUBD, VPSUBQ];
+pub(super) const ADD: BySew = [VPADDB, VPADDW, VPADDD, VPADDQ];
+pub(super) const SUB: BySew = [VPSUBB, VPSUBW, VPSUBD, VPSUBQ];
 const MINU: BySew = [VPMINUB, VPMINUW, VPMINUD, VPMINUQ];
 const MIN: BySew = [VPMINSB, VPMINSW, VPMINSD, VPMINSQ];
 const MAXU: BySew = [VPMAXUB, VPMAXUW, VPMAXUD, VPMAXUQ];
 const MAX: BySew = [VPMAXSB, VPMAXSW, VPMAXSD, VPMAXSQ];
 /// Of words and wider; index 0 is not used.
 const MUL: BySew = [VPMULLW, VPMULLW, VPMULLD, VPMULLQ];
-const SLL: BySew = [VPSLLW, VPSLLW, VPSLLD, VPSLLQ];
-const SRL: BySew = [VPSRLW, VPSRLW, VPSRLD, VPSRLQ];
+pub(super) const SLL: BySew = [VPSLLW, VPSLLW, VPSLLD, VPSLLQ];
+pub(super) const SRL: BySew = [VPSRLW, VPSRLW, VPSRLD, VPSRLQ];
 const SRA: BySew = [VPSRAW, VPSRAW, VPSRAD, VPSRAQ];
-const SLL_I: BySew = [VPSLLW_I, VPSLLW_I, VPSLLD_I, VPSLLQ_I];
-const SRL_I: BySew = [VPSRLW_I, VPSRLW_I, VPSRLD_I, VPSRLQ_I];
-const SRA_I: BySew = [VPSRAW_I, VPSRAW_I, VPSRAD_I, VPSRAQ_I];
+pub(super) const SLL_I: BySew = [VPSLLW_I, VPSLLW_I, VPSLLD_I, VPSLLQ_I];
+pub(super) const SRL_I: BySew = [VPSRLW_I, VPSRLW_I, VPSRLD_I, VPSRLQ_I];
+pub(super) const SRA_I: BySew = [VPSRAW_I, VPSRAW_I, VPSRAD_I, VPSRAQ_I];
 const SLLV: BySew = [VPSLLVW, VPSLLVW, VPSLLVD, VPSLLVQ];
 const SRLV: BySew = [VPSRLVW, VPSRLVW, VPSRLVD, VPSRLVQ];
 const SRAV: BySew = [VPSRAVW, VPSRAVW, VPSRAVD, VPSRAVQ];

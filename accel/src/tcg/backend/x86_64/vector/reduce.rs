@@ -8,12 +8,12 @@ use super::super::asm::vex::{Len, Row};
 use super::super::asm::{Alu, Cc, Shift, mem_index};
 use super::super::{BIAS, HART};
 use super::float::{Regs, native, on};
+use super::integer::BySew;
 use super::lanes::{Active, MOVE, Part};
 use super::*;
 use crate::tcg::ir::fp_check;
 
 /// Rows by element width.
-type BySew = [&'static Row; 4];
 
 #[derive(Debug, Clone, Copy)]
 pub enum Plan {
