@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::code_cache::{BlockId, NewBlock, SlotId, hash_code};
+use super::code_cache::{BlockId, LinkSite, NewBlock, SlotId, hash_code};
 use super::counters::Miss;
 use super::ctr;
 use super::hart::{BlockMode, Exit, Hart, HartBox};
@@ -32,6 +32,8 @@ pub struct Translator {
     pub backend: Option<backend::Backend>,
     /// Runs where code does not stand in RAM are not kept.
     scratch: IrBlock,
+    /// Guest code that is translated.
+    bytes: Vec<u8>,
 }
 
 impl Translator {
@@ -41,7 +43,12 @@ impl Translator {
             backend.keep_marks();
         }
         let decoder = Arc::clone(&vm.decoder);
-        Self { builder: Builder::new(&vm.isa), decoder, backend, scratch: IrBlock::default() }
+        Self { builder: Builder::new(&vm.isa), decoder, backend, scratch: IrBlock::default(), bytes: Vec::new() }
+    }
+
+    /// The direct jumps of what was compiled last.
+    pub fn links(&self) -> &[LinkSite] {
+        self.backend.as_ref().map_or(&[], backend::Backend::links)
     }
 }
 
@@ -496,7 +503,8 @@ fn translate_block(hart: &mut Hart, tr: &mut Translator, pc: u64, pa: u64, mode:
     add_page(hart, pa & !0xfff);
     // As far as the block can go.
     let first = (4096 - (pa & 0xfff) as usize).min(4 * usize::from(translate::MAX_INSNS));
-    let mut bytes = hart.vm.ram.read_bytes(pa, first).unwrap_or_default();
+    let mut bytes = std::mem::take(&mut tr.bytes);
+    hart.vm.ram.read_into(&mut bytes, pa, first);
     let limit = hart.options.block_insns;
     let mut second_page = None;
     if translate::translate(&mut tr.builder, &tr.decoder, &source(&bytes, pa, None, mode), limit).is_err() {
@@ -519,7 +527,7 @@ fn translate_block(hart: &mut Hart, tr: &mut Translator, pc: u64, pa: u64, mode:
         backend.profile(region::are_made(&hart.options, mode));
         // What outgrows its room is made again of half as many instructions. One alone never does.
         while backend.compile(&tr.builder.block, scattered, &mut hart.code).len() > backend::MAX_BLOCK_BYTES {
-            hart.code.free_slots(backend.take_links().iter().map(|l| l.slot));
+            hart.code.free_slots(backend.links().iter().map(|l| l.slot));
             let limit = (tr.builder.block.insns / 2).max(1);
             let done = translate::translate(&mut tr.builder, &tr.decoder, &source(&bytes, pa, None, mode), limit);
             debug_assert!(done.is_ok());
@@ -527,23 +535,13 @@ fn translate_block(hart: &mut Hart, tr: &mut Translator, pc: u64, pa: u64, mode:
     }
     let len = usize::from(tr.builder.block.end - tr.builder.block.start);
     let hash = hash_code(&bytes[..len]);
-    let mut new = NewBlock {
-        key: (pa, mode),
-        from: pa,
-        len: len as u16,
-        second_page,
-        hash,
-        code: 0,
-        ir: None,
-        links: Vec::new(),
-        tier: 1,
-    };
+    let mut new =
+        NewBlock { key: (pa, mode), from: pa, len: len as u16, second_page, hash, code: 0, ir: None, tier: 1 };
     let mut host_bytes = 0;
     match &mut tr.backend {
         Some(backend) => {
             host_bytes = backend.compiled().len();
             new.code = hart.code.arena.push(backend.compiled());
-            new.links = backend.take_links();
         }
         None => new.ir = Some(Arc::new(tr.builder.block.clone())),
     }
@@ -551,7 +549,8 @@ fn translate_block(hart: &mut Hart, tr: &mut Translator, pc: u64, pa: u64, mode:
     if let Some(observer) = &hart.vm.observer {
         observer.block(&tr.decoder, &made(hart, tr, pc, &bytes[..len], &new, host_bytes));
     }
-    Ok(hart.code.insert(new))
+    tr.bytes = bytes;
+    Ok(hart.code.insert(new, tr.links()))
 }
 
 /// The code of the block at `pa` in `bytes`, to be translated for `mode`.

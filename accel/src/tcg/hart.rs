@@ -139,18 +139,20 @@ fn missing_frm(frm: u64) -> u8 {
     flag(frm > 3, fp_check::NATIVE_FRM) | flag(frm != 0, fp_check::NEAREST_FRM)
 }
 
-/// A hart. Generated code's base register points at the end of the first 16 guest registers, so that all of
-/// `s.x` is within a byte's displacement.
+/// A hart. Generated code's base register points 128 bytes in, so that what every block needs and all of `s.x` but its end
+/// is within a byte's displacement.
 #[repr(C)]
 pub struct Hart {
-    pub s: HartState,
-    /// Arrays of the current TLB context.
-    pub tables: *mut Tables,
-    /// Virtual address of the page in which the current block stands.
-    pub page_base: u64,
+    /// Instructions retired since the hart was made.
+    pub retired: u64,
     /// The instruction that called out: offset in the page | instructions of the block before it << 16.
     pub cur: u32,
     pub exit: Exit,
+    /// Virtual address of the page in which the current block stands.
+    pub page_base: u64,
+    pub s: HartState,
+    /// Arrays of the current TLB context.
+    pub tables: *mut Tables,
     /// Floating-point checks that would fail now, see `ir::fp_check`.
     pub fp_missing: u8,
     /// What generated vector code compares with a constant, see `helpers::vector::assumed`.
@@ -164,8 +166,6 @@ pub struct Hart {
     /// What `cycle` and `instret` are besides `retired`, while their gates are open.
     pub cycle_offset: u64,
     pub instret_offset: u64,
-    /// Instructions retired since the hart was made.
-    pub retired: u64,
     /// Host address of the reserved word, bit 0 set for a word and bit 1 for a doubleword.
     pub res_addr: u64,
     pub res_value: u64,
@@ -246,9 +246,9 @@ pub struct HotJump {
     /// Address of the code that counts.
     pub site: u64,
     /// Bytes of that code.
-    pub len: u32,
+    pub len: u16,
     /// Its counter in `heat`.
-    pub counter: u32,
+    pub counter: u16,
 }
 
 /// Memory of one hart: the shared side and the side of its thread.

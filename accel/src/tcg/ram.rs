@@ -173,11 +173,22 @@ impl Ram {
 
     /// Copies `len` bytes at `gpa`, if all of them are RAM.
     pub fn read_bytes(&self, gpa: u64, len: usize) -> Option<Vec<u8>> {
-        let host = self.host(gpa, len as u64)?;
-        let mut bytes = vec![0; len];
-        // SAFETY: `host` answered for `len` bytes; a guest that stores at the same time gets what it asked for.
-        unsafe { std::ptr::copy_nonoverlapping(host, bytes.as_mut_ptr(), len) };
-        Some(bytes)
+        let mut bytes = Vec::new();
+        self.read_into(&mut bytes, gpa, len).then_some(bytes)
+    }
+
+    /// Replaces what `bytes` holds by `len` bytes; by nothing, and `false`, where there is no RAM.
+    pub fn read_into(&self, bytes: &mut Vec<u8>, gpa: u64, len: usize) -> bool {
+        bytes.clear();
+        let Some(host) = self.host(gpa, len as u64) else { return false };
+        bytes.reserve(len);
+        // SAFETY: `host` answered for `len` bytes, for which there is room; a guest that stores at the same time gets what
+        // it asked for.
+        unsafe {
+            std::ptr::copy_nonoverlapping(host, bytes.as_mut_ptr(), len);
+            bytes.set_len(len);
+        }
+        true
     }
 
     fn page(&self, gpa: u64) -> Option<&AtomicU32> {

@@ -51,7 +51,7 @@ impl Backend {
         match *self {}
     }
 
-    pub fn take_links(&mut self) -> Vec<LinkSite> {
+    pub fn links(&self) -> &[LinkSite] {
         match *self {}
     }
 

@@ -147,18 +147,28 @@ impl Arena {
         offset as u32
     }
 
-    /// Makes the jump whose displacement stands `offset` bytes into the arena go to `target`.
-    pub fn patch(&mut self, offset: u32, target: u64) {
-        self.write(offset, displacement(self.base() + u64::from(offset), target).to_le_bytes());
+    /// Makes the instruction whose displacement stands `offset` bytes into the arena a jump to `target`.
+    pub fn jump(&mut self, offset: u32, target: u64) {
+        self.transfer(0xe9, offset, target);
     }
 
-    /// Replaces four bytes of code `offset` bytes into the arena.
-    pub fn write(&mut self, offset: u32, bytes: [u8; 4]) {
+    /// Makes it a call of `target`.
+    pub fn call(&mut self, offset: u32, target: u64) {
+        self.transfer(0xe8, offset, target);
+    }
+
+    fn transfer(&mut self, opcode: u8, offset: u32, target: u64) {
+        let [a, b, c, d] = displacement(self.base() + u64::from(offset), target).to_le_bytes();
+        self.write(offset - 1, [opcode, a, b, c, d]);
+    }
+
+    /// Replaces code `offset` bytes into the arena.
+    pub fn write<const N: usize>(&mut self, offset: u32, bytes: [u8; N]) {
         let offset = offset as usize;
-        assert!(offset + 4 <= self.size, "patch outside the arena");
+        assert!(offset + N <= self.size, "patch outside the arena");
         self.touched += 4096;
         // SAFETY: inside the writable mapping (checked above); the hart that runs this code is the caller.
-        unsafe { self.write.as_ptr().add(offset).cast::<[u8; 4]>().write_unaligned(bytes) };
+        unsafe { self.write.as_ptr().add(offset).cast::<[u8; N]>().write_unaligned(bytes) };
     }
 }
 

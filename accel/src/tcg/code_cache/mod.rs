@@ -38,8 +38,6 @@ struct Slot {
     offset: u16,
     /// Place of the jump's 32-bit displacement in the arena.
     patch: u32,
-    /// Where the jump goes while it is not linked, likewise.
-    stub: u32,
     /// [`NONE`] while it belongs to no block.
     from: BlockId,
     /// [`NONE`] while it is not linked.
@@ -52,8 +50,7 @@ struct Slot {
 }
 
 impl Slot {
-    const FREE: Self =
-        Self { offset: 0, patch: 0, stub: 0, from: NONE, to: NONE, sibling: NONE, next: NONE, previous: NONE };
+    const FREE: Self = Self { offset: 0, patch: 0, from: NONE, to: NONE, sibling: NONE, next: NONE, previous: NONE };
 }
 
 /// What the backend tells of a direct jump it emitted.
@@ -61,8 +58,8 @@ impl Slot {
 pub struct LinkSite {
     pub slot: SlotId,
     pub offset: u16,
+    /// Address of its 32-bit displacement. While it is not linked it is a call of `CodeCache::unlinked`.
     pub patch: u64,
-    pub stub: u64,
 }
 
 /// A translated superblock.
@@ -102,6 +99,8 @@ struct Page {
 /// See the module's head.
 pub struct CodeCache {
     pub arena: Arena,
+    /// Code that jumps call while they are not linked.
+    pub unlinked: u64,
     /// By [`word`].
     map: FxHashMap<u64, BlockId>,
     /// Blocks that were looked up not long ago, by [`recent`]: one access to memory where `map` takes three. No block
@@ -112,6 +111,8 @@ pub struct CodeCache {
     slots: Vec<Slot>,
     free_slots: Vec<SlotId>,
     pages: FxHashMap<u64, Page>,
+    /// How many pages had blocks when that was last counted.
+    used_pages: usize,
     /// The keys of `pages`, which every `fence.i` goes through.
     page_list: Vec<u64>,
     /// Pages that may wait for an announcement: `fence.i` has to look at them, and takes them out.
@@ -145,6 +146,9 @@ fn no_recent() -> Box<[Recent]> {
     unsafe { Box::<[Recent]>::new_zeroed_slice(RECENT).assume_init() }
 }
 
+/// Pages that are kept though all of their blocks were dropped.
+const EMPTY_PAGES: usize = 1 << 14;
+
 /// Entries of `CodeCache::recent`.
 const RECENT: usize = 1 << 14;
 
@@ -174,7 +178,6 @@ pub struct NewBlock {
     pub hash: u64,
     pub code: u64,
     pub ir: Option<Arc<IrBlock>>,
-    pub links: Vec<LinkSite>,
     pub tier: u8,
 }
 
@@ -183,6 +186,7 @@ impl CodeCache {
     pub fn new(size: usize) -> std::io::Result<Self> {
         Ok(Self {
             arena: Arena::new(size)?,
+            unlinked: 0,
             map: FxHashMap::default(),
             recent: no_recent(),
             blocks: Vec::new(),
@@ -190,6 +194,7 @@ impl CodeCache {
             slots: Vec::new(),
             free_slots: Vec::new(),
             pages: FxHashMap::default(),
+            used_pages: 0,
             page_list: Vec::new(),
             unsettled: Vec::new(),
             scattered: FxHashSet::default(),
@@ -273,22 +278,21 @@ impl CodeCache {
     }
 
     /// Makes the code at `site` that counts, `len` bytes long, a jump behind it.
-    pub fn stop_counting(&mut self, site: u64, len: u32) {
+    pub fn stop_counting(&mut self, site: u64, len: u16) {
         // A short jump, two bytes long.
         let offset = self.arena.offset(site);
         self.arena.write(offset, [0xeb, len as u8 - 2, 0x90, 0x90]);
     }
 
-    /// Enters a block; its page was added before.
-    pub fn insert(&mut self, new: NewBlock) -> BlockId {
+    /// Enters a block with its direct jumps; its page was added before.
+    pub fn insert(&mut self, new: NewBlock, links: &[LinkSite]) -> BlockId {
         self.translated += 1;
         self.regions += u64::from(new.tier == 2);
         let id = self.free_blocks.pop().unwrap_or(self.blocks.len() as BlockId);
         let mut slots = NONE;
-        for l in &new.links {
-            let (patch, stub) = (self.arena.offset(l.patch), self.arena.offset(l.stub));
-            self.slots[l.slot as usize] =
-                Slot { offset: l.offset, patch, stub, from: id, sibling: slots, ..Slot::FREE };
+        for l in links {
+            let patch = self.arena.offset(l.patch);
+            self.slots[l.slot as usize] = Slot { offset: l.offset, patch, from: id, sibling: slots, ..Slot::FREE };
             slots = l.slot;
         }
         let block = Block {
@@ -342,7 +346,7 @@ impl CodeCache {
             return;
         }
         (s.to, s.next) = (to, target.incoming);
-        self.arena.patch(s.patch, target.code);
+        self.arena.jump(s.patch, target.code);
         let after = std::mem::replace(&mut target.incoming, slot);
         if after != NONE {
             self.slots[after as usize].previous = slot;
@@ -386,8 +390,7 @@ impl CodeCache {
         while self.blocks[id as usize].incoming != NONE {
             let slot = self.blocks[id as usize].incoming;
             self.unlist(slot);
-            let Slot { patch, stub, .. } = self.slots[slot as usize];
-            self.arena.patch(patch, self.arena.base() + u64::from(stub));
+            self.arena.call(self.slots[slot as usize].patch, self.unlinked);
         }
         while slot != NONE {
             let s = &mut self.slots[slot as usize];
@@ -435,8 +438,12 @@ impl CodeCache {
             .collect();
         self.evicted += old.len() as u64;
         old.into_iter().for_each(|id| self.kill(id));
-        self.pages.retain(|_, p| !p.blocks.is_empty());
-        self.page_list.retain(|page| self.pages.contains_key(page));
+        // Code of a page is likely to be needed again. To announce it anew costs all harts the entries they write by.
+        if self.pages.len() > 2 * self.used_pages + EMPTY_PAGES {
+            self.pages.retain(|_, p| !p.blocks.is_empty());
+            self.used_pages = self.pages.len();
+            self.page_list.retain(|page| self.pages.contains_key(page));
+        }
     }
 
     /// Drops one block, if there is any: the forced mode that evicts at random.
@@ -454,6 +461,7 @@ impl CodeCache {
             self.kill(i as BlockId);
         }
         self.pages.clear();
+        self.used_pages = 0;
         self.page_list.clear();
         self.unsettled.clear();
     }
@@ -513,7 +521,7 @@ mod tests {
     const PAGE: u64 = 0x8000_0000;
     const MODE: BlockMode = BlockMode(3);
 
-    /// A block of `len` bytes that jumps to the given offsets; its displacements stand at its start, its stubs behind.
+    /// A block of `len` bytes that jumps to the given offsets; its jumps stand at its start.
     fn add(code: &mut CodeCache, gpa: u64, len: usize, targets: &[u16]) -> (BlockId, Vec<LinkSite>) {
         code.reserve(len);
         if !code.has_page(gpa & !0xfff) {
@@ -525,21 +533,12 @@ mod tests {
             .enumerate()
             .map(|(n, &offset)| {
                 let slot = code.new_slot();
-                LinkSite { slot, offset, patch: at + 4 * n as u64, stub: at + 64 + 8 * n as u64 }
+                LinkSite { slot, offset, patch: at + 5 * n as u64 + 1 }
             })
             .collect();
-        let new = NewBlock {
-            key: (gpa, MODE),
-            from: gpa,
-            tier: 1,
-            len: 4,
-            second_page: None,
-            hash: 0,
-            code: at,
-            ir: None,
-            links: links.clone(),
-        };
-        (code.insert(new), links)
+        let new =
+            NewBlock { key: (gpa, MODE), from: gpa, tier: 1, len: 4, second_page: None, hash: 0, code: at, ir: None };
+        (code.insert(new, &links), links)
     }
 
     /// Where the jump at `patch` goes.
@@ -551,6 +550,7 @@ mod tests {
     #[test]
     fn links_lead_to_blocks_while_both_live() {
         let mut code = CodeCache::new(1 << 18).unwrap();
+        code.unlinked = code.arena.base();
         let (target, _) = add(&mut code, PAGE + 0x10, 128, &[]);
         let sources: Vec<_> = (0..3).map(|n| add(&mut code, PAGE + 0x100 + 0x20 * n, 128, &[0x10, 0x10])).collect();
         for (id, links) in &sources {
@@ -570,7 +570,7 @@ mod tests {
         code.kill(target);
         assert_eq!(code.find_recent(PAGE + 0x10, MODE), None);
         for (_, links) in [&sources[0], &sources[2]] {
-            links.iter().for_each(|l| assert_eq!(goes_to(&code, l.patch), l.stub));
+            links.iter().for_each(|l| assert_eq!(goes_to(&code, l.patch), code.unlinked));
         }
         assert_eq!((code.len(), code.dead.len()), (2, 2));
         assert_eq!((code.find(PAGE + 0x10, MODE), code.find(PAGE + 0x100, MODE)), (None, Some(sources[0].0)));
@@ -580,7 +580,7 @@ mod tests {
         code.link(sources[0].1[1].slot, again);
         assert_eq!(goes_to(&code, sources[0].1[1].patch), code.block(again).code);
         code.kill(sources[0].0);
-        assert_eq!(goes_to(&code, links[0].patch), links[0].stub);
+        assert_eq!(goes_to(&code, links[0].patch), code.unlinked);
     }
 
     #[test]
@@ -601,10 +601,10 @@ mod tests {
     fn a_resting_arena_keeps_its_code() {
         let mut code = CodeCache::new(4 << 20).unwrap();
         let at = code.arena.push(&vec![0xc3; 400 << 10]);
-        (0..300).for_each(|_| code.arena.patch(8, at));
+        (0..300).for_each(|_| code.arena.jump(8, at));
         code.arena.rest();
         assert_eq!(code.arena.bytes(at + (100 << 10), 2), [0xc3, 0xc3]);
-        code.arena.patch(16, at);
+        code.arena.jump(16, at);
         assert_eq!(goes_to(&code, code.arena.base() + 16), at);
     }
 }

@@ -12,7 +12,7 @@ use crate::tcg::observe::Made;
 /// from there as after any exit.
 pub fn promote(hart: &mut Hart, tr: &mut Translator) {
     let hot = hart.hot;
-    hart.heat[hot.counter as usize] = hart.options.hot.saturating_sub(1) as i32;
+    hart.heat[usize::from(hot.counter)] = hart.options.hot.saturating_sub(1) as i32;
     let pc = hart.s.pc;
     // A fault is taken when the run loop goes on.
     let Ok(fetch) = fetch_code(hart, pc) else { return };
@@ -49,13 +49,14 @@ fn compile(hart: &mut Hart, tr: &mut Translator, id: BlockId) {
     let Some((compiled, entry)) = backend.compile_region(&region, &mut hart.code) else { return };
     let host_bytes = compiled.len();
     let address = hart.code.arena.push(compiled);
-    let (code, links) = (address + entry, backend.take_links());
+    let code = address + entry;
     show(hart, tr, &region, &bytes, address, host_bytes);
     let (from, to) = region.span();
     let hash = hash_code(&bytes[usize::from(from)..usize::from(to)]);
     hart.code.kill(id);
     let (from, len) = (page | u64::from(from), to - from);
-    hart.code.insert(NewBlock { key, from, len, second_page: None, hash, code, ir: None, links, tier: 2 });
+    let new = NewBlock { key, from, len, second_page: None, hash, code, ir: None, tier: 2 };
+    hart.code.insert(new, tr.links());
     hart.drop_stale_jumps();
 }
 

@@ -22,11 +22,11 @@ impl Backend {
         match *op {
             Op::ReadState { d, field } => {
                 let t = self.target_reg(d, &[]);
-                self.asm.mov(true, t, super::field(field.offset()));
+                self.asm.mov(true, t, super::field(offset_of!(Hart, s) + field.offset()));
                 self.finish(d, t);
             }
             Op::WriteState { field, src } => {
-                let to = super::field(field.offset());
+                let to = super::field(offset_of!(Hart, s) + field.offset());
                 match self.loc(src) {
                     Loc::Imm(i) if i32::try_from(i).is_ok() => self.asm.store_imm(8, to, i as i32),
                     _ => {
@@ -61,7 +61,7 @@ impl Backend {
         let offset = match what {
             Gated::Word(word, _) => {
                 let t = self.target_reg(d, &[]);
-                self.asm.mov(true, t, super::field(word.offset()));
+                self.asm.mov(true, t, super::field(offset_of!(Hart, s) + word.offset()));
                 return self.finish(d, t);
             }
             Gated::Live(Live::Time) => {

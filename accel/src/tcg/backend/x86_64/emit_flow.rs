@@ -37,9 +37,8 @@ impl Backend {
             StubKind::Taken { offset, from, done, since } => self.jump(offset, from, done, since, code),
             StubKind::Poll { offset } => {
                 self.f_sync();
-                self.asm.mov(true, A, PAGE_BASE);
-                self.add_imm(A, offset);
-                self.asm.jmp(self.thunks.poll);
+                self.asm.mov_imm(A, offset);
+                self.asm.jmp(self.thunks.poll_offset);
             }
             StubKind::Partial(op, word) => {
                 self.vector_partial(&op, word);
@@ -49,13 +48,11 @@ impl Backend {
             StubKind::PollInside { offset, counted } => self.poll_inside(offset, counted),
             StubKind::Hot { offset, site, len, counter } => {
                 self.f_sync();
-                self.asm.store_imm(4, HOT_COUNTER, i32::from(counter));
-                self.asm.store_imm(4, HOT_LEN, i32::from(len));
-                self.asm.mov_imm(A, site as i64);
-                self.asm.store(8, HOT_SITE, A);
-                self.asm.mov(true, A, PAGE_BASE);
-                self.add_imm(A, offset);
-                self.asm.jmp(self.thunks.hot);
+                self.asm.mov_imm(A, offset);
+                self.asm.call(self.thunks.hot);
+                let back = site.wrapping_sub(self.asm.here()) as u32;
+                self.asm.data(u32::from(len) | u32::from(counter) << 16);
+                self.asm.data(back);
             }
             StubKind::Unpaired => self.return_unpaired(),
             StubKind::ReturnsFull { on } => self.returns_full(on),
@@ -67,9 +64,11 @@ impl Backend {
                 if let StubKind::SlowFrom(_, element) = stub.kind {
                     self.vector_start(element);
                 }
-                self.set_cur();
-                self.f_forget();
-                self.slow(&op);
+                if !self.slow_access(&op) {
+                    self.set_cur();
+                    self.f_forget();
+                    self.slow(&op);
+                }
                 self.f_become(stub.after);
                 self.asm.jmp(self.asm.base + stub.back as u64);
             }
@@ -141,15 +140,15 @@ impl Backend {
                 self.asm.jmp(to);
                 return;
             }
+            // Becomes a jump when it is linked.
             let slot = code.new_slot();
-            let patch = match call {
-                None => {
-                    self.asm.jmp(self.asm.base);
-                    self.asm.here() - 4
-                }
-                Some(link) => self.call_linked(link),
-            };
-            self.pending.push((slot, offset as u16, patch));
+            if let Some(link) = call {
+                self.call_below(link);
+            }
+            self.asm.call(self.thunks.link);
+            let patch = self.asm.here() - 4;
+            self.asm.data(slot);
+            self.links.push(LinkSite { slot, offset: offset as u16, patch });
         } else {
             self.asm.mov(true, A, PAGE_BASE);
             self.add_imm(A, offset);

@@ -1,7 +1,7 @@
 //! Loads, stores and atomics: the inline TLB probe, and the stubs that call out when it fails.
 
 use super::asm::{Alu, Cc, Forward, Reg, Rm, Shift, Xmm, mem, mem_index};
-use super::thunks::{aligned_code, amo_code, lr_code, recent_code, sc_code};
+use super::thunks::{AccessAt, aligned_code, amo_code, lr_code, recent_code, sc_code};
 use super::*;
 use crate::tcg::ir::interp::{boxed, reservation_tag};
 use crate::tcg::ir::{AmoOp, Helper, Width};
@@ -401,6 +401,30 @@ impl Backend {
         if let Some(d) = d {
             self.finish(d, A);
         }
+    }
+
+    /// A load or store that missed, by a call that a word behind it describes: most memory accesses of a block have such a
+    /// stub, and most of them never run. `false` where it is of another kind.
+    pub(super) fn slow_access(&mut self, op: &Op) -> bool {
+        let (base, offset, width, signed, reg, thunk) = match *op {
+            Op::Load { base, offset, width, d: None, signed } => (base, offset, width, signed, 0, self.thunks.load_at),
+            Op::Load { base, offset, width, d: Some(Dst::X(d)), signed } => {
+                (base, offset, width, signed, d, self.thunks.load_at)
+            }
+            Op::Store { base, offset, src: Val::X(r), width } => (base, offset, width, false, r, self.thunks.store_at),
+            Op::Store { base, offset, src: Val::C(0), width } => (base, offset, width, false, 0, self.thunks.store_at),
+            _ => return false,
+        };
+        if self.region.is_some() || self.f.now.uses_host() {
+            return false;
+        }
+        // Otherwise the probe left the address in RAX.
+        if let (Loc::Reg(r), 0) = (self.loc(base), offset) {
+            self.asm.mov(true, A, r);
+        }
+        self.asm.call(thunk);
+        self.asm.data(AccessAt { cur: self.cur, reg, width, signed }.code());
+        true
     }
 
     /// The same operation by a call to Rust; goes on behind the fast path.

@@ -44,6 +44,13 @@ pub(super) struct FRegs {
     pub head: Option<(FState, u64)>,
 }
 
+impl FState {
+    /// Some value is in an XMM register.
+    pub fn uses_host(&self) -> bool {
+        (self.held | self.dirty) != 0
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Access {
     /// A value of single precision is read: it has to be boxed.
@@ -260,6 +267,10 @@ impl Backend {
 
     /// Brings the registers from the state known here to `target`.
     pub(super) fn f_become(&mut self, target: FState) {
+        if !self.f.now.uses_host() && !target.uses_host() {
+            self.f.now = target;
+            return;
+        }
         for r in 0..32 {
             let Some(x) = self.f_reg(r) else { continue };
             let bit = 1 << r;

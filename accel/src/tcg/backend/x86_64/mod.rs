@@ -2,7 +2,7 @@
 //!
 //! | Host register | Holds |
 //! |---|---|
-//! | RBP | the hart, 128 bytes in, so that all of `x` is within a byte's displacement |
+//! | RBP | the hart, 128 bytes in, so that most of `x` is within a byte's displacement |
 //! | R15 | arrays of the current TLB context |
 //! | RSI RDI R8 R9 R10 R11 | a0 a1 a2 a3 a4 a5 |
 //! | RBX R12 R13 R14 | s0 sp ra s1 |
@@ -41,7 +41,7 @@ use std::mem::offset_of;
 use asm::{Asm, Mem, Reg};
 
 use crate::tcg::HostSimd;
-use crate::tcg::code_cache::{CodeCache, LinkSite, SlotId};
+use crate::tcg::code_cache::{CodeCache, LinkSite};
 use crate::tcg::hart::{Exit, FConst, HEATS, Hart, HartBox, HotJump};
 use crate::tcg::helpers::vector::shape::VectorUnit;
 use crate::tcg::ir::{Dst, IrBlock, Linkage, Op, Val, Width};
@@ -91,8 +91,8 @@ const fn heat(counter: u16) -> Mem {
 }
 
 const HOT_SITE: Mem = field(offset_of!(Hart, hot) + offset_of!(HotJump, site));
-const HOT_LEN: Mem = field(offset_of!(Hart, hot) + offset_of!(HotJump, len));
-const HOT_COUNTER: Mem = field(offset_of!(Hart, hot) + offset_of!(HotJump, counter));
+/// Length of the code that counts, and its counter.
+const HOT_CODE: Mem = field(offset_of!(Hart, hot) + offset_of!(HotJump, len));
 const RETIRED: Mem = field(offset_of!(Hart, retired));
 const CUR: Mem = field(offset_of!(Hart, cur));
 const BY_CALL: Mem = field(offset_of!(Hart, by_call));
@@ -325,9 +325,9 @@ pub struct Backend {
     /// How many of them there were so far, by width.
     recents: [u16; Width::ALL.len()],
     stubs: Vec<Stub>,
+    /// Room for the stubs that are emitted.
+    ending: Vec<Stub>,
     links: Vec<LinkSite>,
-    /// Slot, page offset of the target and place of the displacement of direct jumps whose stub is to come.
-    pending: Vec<(SlotId, u16, u64)>,
     /// Where guest instructions begin, if somebody wants to know.
     marks: Option<Vec<Mark>>,
     cur: u32,
@@ -343,6 +343,7 @@ impl Backend {
         let mut asm = Asm { no_evex: features.simd < HostSimd::Avx512, ..Asm::default() };
         let thunks = Thunks::emit(&mut asm, &mut code.arena);
         code.arena.fix();
+        code.unlinked = thunks.link;
         Some(Self {
             asm,
             thunks,
@@ -362,8 +363,8 @@ impl Backend {
             recent: false,
             recents: [0; Width::ALL.len()],
             stubs: Vec::new(),
+            ending: Vec::new(),
             links: Vec::new(),
-            pending: Vec::new(),
             marks: None,
             cur: 0,
             done: 0,
@@ -415,7 +416,6 @@ impl Backend {
         self.asm.reset(code.arena.cursor());
         self.stubs.clear();
         self.links.clear();
-        self.pending.clear();
         if let Some(marks) = &mut self.marks {
             marks.clear();
         }
@@ -431,18 +431,10 @@ impl Backend {
         (self.exact, self.since) = (false, Since::Reserved);
         // Stubs may ask for stubs.
         while !self.stubs.is_empty() {
-            for stub in std::mem::take(&mut self.stubs) {
-                self.emit_stub(stub, code);
-            }
-        }
-        for (slot, offset, patch) in std::mem::take(&mut self.pending) {
-            let stub = self.asm.here();
-            self.asm.mov_imm(Reg::Rax, i64::from(slot));
-            self.asm.jmp(self.thunks.link);
-            let at = (patch - self.asm.base) as usize;
-            let disp = crate::tcg::code_cache::displacement(patch, stub);
-            self.asm.code[at..at + 4].copy_from_slice(&disp.to_le_bytes());
-            self.links.push(LinkSite { slot, offset, patch, stub });
+            std::mem::swap(&mut self.stubs, &mut self.ending);
+            let mut ending = std::mem::take(&mut self.ending);
+            ending.drain(..).for_each(|stub| self.emit_stub(stub, code));
+            self.ending = ending;
         }
     }
 
@@ -474,8 +466,8 @@ impl Backend {
     }
 
     /// The direct jumps of the block or region compiled last.
-    pub fn take_links(&mut self) -> Vec<LinkSite> {
-        std::mem::take(&mut self.links)
+    pub fn links(&self) -> &[LinkSite] {
+        &self.links
     }
 
     /// Runs host code until it comes back.

@@ -205,7 +205,9 @@ fn disassemble(bytes: &[u8], at: u64, base: u64, cold_at: usize, names: &mut Nam
     options.set_branch_leading_zeros(false);
     options.set_show_branch_size(false);
     let mut lines = Vec::new();
-    for insn in iced_x86::Decoder::with_ip(64, bytes, at, DecoderOptions::NONE) {
+    let mut decoder = iced_x86::Decoder::with_ip(64, bytes, at, DecoderOptions::NONE);
+    while decoder.can_decode() {
+        let insn = decoder.decode();
         let mut line = String::new();
         let target = insn.near_branch_target();
         let in_block = matches!(insn.flow_control(), FlowControl::ConditionalBranch | FlowControl::UnconditionalBranch)
@@ -224,6 +226,15 @@ fn disassemble(bytes: &[u8], at: u64, base: u64, cold_at: usize, names: &mut Nam
         } else {
             formatter.format(&insn, &mut line);
         }
+        // Words behind the call that it does not return to.
+        let words = match line.strip_prefix("call thunk-") {
+            Some("link" | "load-at" | "store-at") => 1,
+            Some("hot") => 2,
+            _ => 0,
+        };
+        let position = (decoder.position() + 4 * words).min(bytes.len());
+        decoder.set_position(position).expect("inside the block");
+        decoder.set_ip(at + position as u64);
         lines.push(line);
     }
     lines

@@ -100,7 +100,6 @@ impl Backend {
         self.map = RegMap::blocks();
         let state = self.region.take();
         if !fits || self.asm.code.len() > MAX_BLOCK_BYTES {
-            code.free_slots(self.pending.drain(..).map(|(slot, ..)| slot));
             code.free_slots(self.links.drain(..).map(|l| l.slot));
             return None;
         }
@@ -237,9 +236,8 @@ impl Backend {
             self.asm.alu_imm(Alu::Sub, true, RETIRED, i32::from(counted));
         }
         self.leave_region();
-        self.asm.mov(true, Reg::Rax, PAGE_BASE);
-        self.add_imm(Reg::Rax, offset);
-        self.asm.jmp(self.thunks.poll);
+        self.asm.mov_imm(Reg::Rax, offset);
+        self.asm.jmp(self.thunks.poll_offset);
     }
 
     /// On the way out of a region: registers go where blocks have them. Flags, RAX and RDX stay.

@@ -72,14 +72,13 @@ impl Backend {
         self.land_return();
     }
 
-    /// Calls a place that is to be linked; returns the address of the displacement.
-    pub(super) fn call_linked(&mut self, link: u8) -> u64 {
+    /// Calls what is emitted next: the jump that is to be linked.
+    pub(super) fn call_below(&mut self, link: u8) {
         self.check_room();
         self.push_link(link);
-        self.asm.call(self.asm.base);
-        let patch = self.asm.here() - 4;
+        let below = self.asm.call_forward();
         self.land_return();
-        patch
+        self.asm.bind(below);
     }
 
     /// Returns to the virtual address in RAX.

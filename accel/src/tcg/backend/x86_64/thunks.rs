@@ -24,12 +24,17 @@ pub struct Thunks {
     pub lookup: u64,
     /// Jumped to with the pc in RAX.
     pub poll: u64,
+    /// The same with the offset in the page of the block.
+    pub poll_offset: u64,
     /// Jumped to where a helper left the block for `s.pc` by `Exit::Jump`.
     onward: u64,
-    /// Jumped to with the slot of an unlinked jump in EAX.
+    /// Called by an unlinked jump, whose slot stands behind the call; does not return.
     pub link: u64,
     pub load: u64,
     pub store: u64,
+    /// Called with the address in RAX; an [`AccessAt`] stands behind the call. For the register map of blocks.
+    pub load_at: u64,
+    pub store_at: u64,
     pub amo: u64,
     /// By width.
     pub cas: [u64; 4],
@@ -45,7 +50,8 @@ pub struct Thunks {
     helpers: Vec<u64>,
     /// End of the last.
     end: u64,
-    /// Jumped to with the pc in RAX, after a jump that was taken often.
+    /// Called after a jump that was taken often, with the offset of its target in RAX. Behind the call stand length and
+    /// counter of the code that counts, and how far from there it is. Does not return.
     pub hot: u64,
     /// As `exit`, with all guest registers in memory.
     exit_bare: u64,
@@ -125,6 +131,8 @@ impl Thunks {
         asm.store(8, PC, Reg::Rax);
         asm.mov_imm(Reg::Rax, Exit::Lookup as i64);
         let to_exit = asm.jmp_forward();
+        t.poll_offset = asm.here();
+        asm.alu(Alu::Add, true, Reg::Rax, PAGE_BASE);
         t.poll = asm.here();
         asm.alu_imm(Alu::And, true, Reg::Rax, -2);
         asm.store(8, PC, Reg::Rax);
@@ -132,10 +140,19 @@ impl Thunks {
 
         let also_to_exit = asm.jmp_forward();
         t.hot = asm.here();
+        asm.pop(Reg::Rdx);
+        asm.mov(false, Reg::Rcx, mem(Reg::Rdx, 0));
+        asm.store(4, HOT_CODE, Reg::Rcx);
+        asm.extend(4, true, Reg::Rcx, mem(Reg::Rdx, 4));
+        asm.alu(Alu::Add, true, Reg::Rcx, Reg::Rdx);
+        asm.store(8, HOT_SITE, Reg::Rcx);
+        asm.alu(Alu::Add, true, Reg::Rax, PAGE_BASE);
         asm.store(8, PC, Reg::Rax);
         asm.mov_imm(Reg::Rax, Exit::Hot as i64);
         let hot_to_exit = asm.jmp_forward();
         t.link = asm.here();
+        asm.pop(Reg::Rax);
+        asm.mov(false, Reg::Rax, mem(Reg::Rax, 0));
         asm.store(4, LINK, Reg::Rax);
         asm.mov_imm(Reg::Rax, Exit::Link as i64);
 
@@ -171,6 +188,8 @@ impl Thunks {
 
         t.load = call(asm, &mut t, h_load as *const () as u64, 0);
         t.store = call(asm, &mut t, h_store as *const () as u64, 0);
+        t.load_at = call_described(asm, &t, h_load_at as *const () as u64);
+        t.store_at = call_described(asm, &t, h_store_at as *const () as u64);
         t.amo = call(asm, &mut t, h_amo as *const () as u64, 0);
         t.cas = std::array::from_fn(|width| call(asm, &mut t, h_cas as *const () as u64, width as i64));
         t.check_aligned = call(asm, &mut t, h_check_aligned as *const () as u64, 0);
@@ -197,6 +216,9 @@ impl Thunks {
             ("exit", self.exit),
             ("load", self.load),
             ("store", self.store),
+            ("load-at", self.load_at),
+            ("store-at", self.store_at),
+            ("hot", self.hot),
             ("amo", self.amo),
             ("check-aligned", self.check_aligned),
             ("lr", self.lr),
@@ -234,6 +256,19 @@ fn call(asm: &mut Asm, t: &mut Thunks, f: u64, id: i64) -> u64 {
     volatile().for_each(|(x, r)| asm.store(8, x_slot(x), r));
     call_bare(asm, (t.exit, t.onward), f, id, |asm| volatile().for_each(|(x, r)| asm.mov(true, r, x_slot(x))));
     t.bare.insert(at, bare);
+    at
+}
+
+/// A call to `f(hart, RAX, word)` with the word behind the call of the thunk, where it goes on after. All guest registers
+/// are in memory for it.
+fn call_described(asm: &mut Asm, t: &Thunks, f: u64) -> u64 {
+    let at = asm.here();
+    asm.pop(Reg::Rcx);
+    asm.mov(false, Reg::Rdx, mem(Reg::Rcx, 0));
+    asm.alu_imm(Alu::Add, true, Reg::Rcx, 4);
+    asm.push(Reg::Rcx);
+    PINS.iter().for_each(|&(x, r)| asm.store(8, x_slot(x), r));
+    call_bare(asm, (t.exit, t.onward), f, 0, |asm| PINS.iter().for_each(|&(x, r)| asm.mov(true, r, x_slot(x))));
     at
 }
 
@@ -277,6 +312,35 @@ pub fn find_jump(asm: &mut Asm, lookup: u64) {
     asm.mov(true, Reg::Rdx, at(offset_of!(Tables, jump) + 8));
     asm.alu_imm(Alu::And, true, Reg::Rax, -4096);
     asm.store(8, PAGE_BASE, Reg::Rax);
+}
+
+/// A load or store as one word describes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AccessAt {
+    /// As `Hart::cur`.
+    pub cur: u32,
+    /// The guest register that is written or read.
+    pub reg: u8,
+    pub width: Width,
+    pub signed: bool,
+}
+
+impl AccessAt {
+    /// Bits 11:0 offset in the page, 23:12 instructions before, 28:24 register, 30:29 width, 31 signed.
+    pub fn code(self) -> u32 {
+        let (offset, before) = (self.cur & 0xffff, self.cur >> 16);
+        debug_assert!(offset < 1 << 12 && before < 1 << 12, "a place beyond the page or the block");
+        offset | before << 12 | u32::from(self.reg) << 24 | (self.width as u32) << 29 | u32::from(self.signed) << 31
+    }
+
+    fn from_code(code: u32) -> Self {
+        Self {
+            cur: code & 0xfff | (code >> 12 & 0xfff) << 16,
+            reg: (code >> 24 & 31) as u8,
+            width: Width::ALL[(code >> 29 & 3) as usize],
+            signed: code >> 31 != 0,
+        }
+    }
 }
 
 /// Codes of an atomic operation for [`h_amo`].
@@ -334,6 +398,26 @@ extern "sysv64" fn h_load(hart: *mut Hart, va: u64, len: u64) -> u64 {
 extern "sysv64" fn h_store(hart: *mut Hart, va: u64, len: u64, v: u64) {
     // SAFETY: see above.
     let _ = unsafe { &mut *hart }.store(va, len, v);
+}
+
+extern "sysv64" fn h_load_at(hart: *mut Hart, va: u64, code: u64) {
+    // SAFETY: see above.
+    let hart = unsafe { &mut *hart };
+    let access = AccessAt::from_code(code as u32);
+    hart.cur = access.cur;
+    let Some(v) = hart.load(va, access.width.bytes()) else { return };
+    if access.reg != 0 && hart.exit == Exit::None {
+        hart.s.x[usize::from(access.reg)] = access.width.extend(v, access.signed);
+    }
+}
+
+extern "sysv64" fn h_store_at(hart: *mut Hart, va: u64, code: u64) {
+    // SAFETY: see above.
+    let hart = unsafe { &mut *hart };
+    let access = AccessAt::from_code(code as u32);
+    hart.cur = access.cur;
+    let v = hart.s.x[usize::from(access.reg)];
+    let _ = hart.store(va, access.width.bytes(), v);
 }
 
 extern "sysv64" fn h_amo(hart: *mut Hart, va: u64, src: u64, code: u64) -> u64 {
@@ -422,4 +506,17 @@ extern "sysv64" fn h_sret(hart: *mut Hart, _: u64, _: u64, raw: u64) {
 extern "sysv64" fn h_helper(hart: *mut Hart, a: u64, b: u64, c: u64, id: u64) -> u64 {
     // SAFETY: see above.
     system::call(unsafe { &mut *hart }, HELPERS[id as usize], a, b, c)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_describes_an_access() {
+        for (cur, reg, width, signed) in [(0xffe | 95 << 16, 31, Width::D, true), (2, 1, Width::B, false)] {
+            let access = AccessAt { cur, reg, width, signed };
+            assert_eq!(AccessAt::from_code(access.code()), access);
+        }
+    }
 }

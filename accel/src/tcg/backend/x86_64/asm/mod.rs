@@ -156,6 +156,28 @@ pub struct Asm {
     pub no_evex: bool,
 }
 
+/// The beginning of an instruction, its first byte lowest: one store to memory, not one for each byte.
+#[derive(Debug, Clone, Copy, Default)]
+struct Bytes {
+    bits: u64,
+    /// In bits.
+    width: u32,
+}
+
+impl Bytes {
+    #[inline]
+    fn push(&mut self, b: u8) {
+        debug_assert!(self.width < 64, "more than eight bytes");
+        self.bits |= u64::from(b) << self.width;
+        self.width += 8;
+    }
+
+    #[inline]
+    fn len(self) -> usize {
+        (self.width / 8) as usize
+    }
+}
+
 /// Operand size and prefixes of an instruction.
 #[derive(Clone, Copy)]
 struct Form {
@@ -183,18 +205,45 @@ impl Asm {
         self.base + self.code.len() as u64
     }
 
-    fn byte(&mut self, b: u8) {
-        self.code.push(b);
+    /// Appends the lowest `n` bytes of `bits`.
+    #[inline]
+    fn put(&mut self, bits: u64, n: usize) {
+        let len = self.code.len();
+        if self.code.capacity() - len < 8 {
+            self.grow();
+        }
+        // SAFETY: there is room for eight bytes (see above), of which the first `n`, all written, become part of the code.
+        unsafe {
+            self.code.as_mut_ptr().add(len).cast::<[u8; 8]>().write_unaligned(bits.to_le_bytes());
+            self.code.set_len(len + n);
+        }
     }
 
+    #[cold]
+    fn grow(&mut self) {
+        self.code.reserve(4096);
+    }
+
+    #[inline]
+    fn byte(&mut self, b: u8) {
+        self.put(u64::from(b), 1);
+    }
+
+    #[inline]
     fn imm32(&mut self, v: i32) {
-        self.code.extend_from_slice(&v.to_le_bytes());
+        self.put(u64::from(v as u32), 4);
+    }
+
+    /// A word that is no instruction.
+    pub fn data(&mut self, v: u32) {
+        self.put(u64::from(v), 4);
     }
 
     /// An instruction with a ModRM byte.
     fn op(&mut self, f: Form, opcode: &[u8], reg: u8, rm: Rm) {
+        let mut bytes = Bytes::default();
         if let Some(p) = f.prefix {
-            self.byte(p);
+            bytes.push(p);
         }
         let (b, x, needs) = match rm {
             Rm::R(r) => (r as u8 >> 3, 0, f.byte && (4..8).contains(&(r as u8))),
@@ -204,25 +253,35 @@ impl Asm {
         let needs = needs || f.byte && (4..8).contains(&reg);
         let rex = u8::from(f.wide) << 3 | (reg >> 3) << 2 | x << 1 | b;
         if rex != 0 || needs {
-            self.byte(0x40 | rex);
+            bytes.push(0x40 | rex);
         }
-        // One to three: not worth a call to copy them.
-        opcode.iter().for_each(|&b| self.byte(b));
-        self.modrm(reg & 7, rm);
+        opcode.iter().for_each(|&b| bytes.push(b));
+        self.modrm_behind(bytes, reg & 7, rm);
     }
 
     fn modrm(&mut self, reg: u8, rm: Rm) {
-        let m = match rm {
-            Rm::R(r) => return self.byte(0xc0 | reg << 3 | r as u8 & 7),
-            Rm::X(v) => return self.byte(0xc0 | reg << 3 | v.0 & 7),
-            Rm::M(m) => m,
-        };
-        self.memory(reg, m.base, m.index.map(|(i, s)| (i as u8, s)), m.disp, 1);
+        self.modrm_behind(Bytes::default(), reg, rm);
+    }
+
+    /// `bytes`, at most five, and the ModRM byte with what belongs to it.
+    #[inline]
+    fn modrm_behind(&mut self, mut bytes: Bytes, reg: u8, rm: Rm) {
+        match rm {
+            Rm::R(r) => bytes.push(0xc0 | reg << 3 | r as u8 & 7),
+            Rm::X(v) => bytes.push(0xc0 | reg << 3 | v.0 & 7),
+            Rm::M(m) => return self.memory_behind(bytes, reg, m.base, m.index.map(|(i, s)| (i as u8, s)), m.disp, 1),
+        }
+        self.put(bytes.bits, bytes.len());
     }
 
     /// ModRM, SIB and displacement of a memory operand. A displacement of one byte counts in units of `unit` bytes.
-    #[inline]
     fn memory(&mut self, reg: u8, base: Reg, index: Option<(u8, u8)>, disp: i32, unit: i32) {
+        self.memory_behind(Bytes::default(), reg, base, index, disp, unit);
+    }
+
+    /// The same behind at most five `bytes`.
+    #[inline]
+    fn memory_behind(&mut self, mut bytes: Bytes, reg: u8, base: Reg, index: Option<(u8, u8)>, disp: i32, unit: i32) {
         let base = base as u8 & 7;
         let short = if disp % unit == 0 { i8::try_from(disp / unit).ok() } else { None };
         // RBP and R13 have no form without displacement.
@@ -232,16 +291,18 @@ impl Asm {
             None => 2,
         };
         if index.is_some() || base == 4 {
-            self.byte(mode << 6 | reg << 3 | 4);
+            bytes.push(mode << 6 | reg << 3 | 4);
             let (index, scale) = index.map_or((4, 0), |(i, s)| (i & 7, s.trailing_zeros() as u8));
-            self.byte(scale << 6 | index << 3 | base);
+            bytes.push(scale << 6 | index << 3 | base);
         } else {
-            self.byte(mode << 6 | reg << 3 | base);
+            bytes.push(mode << 6 | reg << 3 | base);
         }
-        match (mode, short) {
-            (0, _) => {}
-            (_, Some(b)) => self.byte(b as u8),
-            _ => self.imm32(disp),
+        if let (1, Some(b)) = (mode, short) {
+            bytes.push(b as u8);
+        }
+        self.put(bytes.bits, bytes.len());
+        if mode == 2 {
+            self.imm32(disp);
         }
     }
 
@@ -614,13 +675,13 @@ impl Asm {
     }
 
     pub fn jcc(&mut self, cc: Cc, target: u64) {
-        self.code.extend_from_slice(&[0x0f, 0x80 | cc as u8]);
+        self.put(0x800f | (cc as u64) << 8, 2);
         self.relative(target);
     }
 
     /// A conditional jump forward.
     pub fn jcc_forward(&mut self, cc: Cc) -> Forward {
-        self.code.extend_from_slice(&[0x0f, 0x80 | cc as u8]);
+        self.put(0x800f | (cc as u64) << 8, 2);
         self.imm32(0);
         Forward(self.code.len())
     }
@@ -636,6 +697,13 @@ impl Asm {
     /// A jump forward.
     pub fn jmp_forward(&mut self) -> Forward {
         self.byte(0xe9);
+        self.imm32(0);
+        Forward(self.code.len())
+    }
+
+    /// A call forward.
+    pub fn call_forward(&mut self) -> Forward {
+        self.byte(0xe8);
         self.imm32(0);
         Forward(self.code.len())
     }
