@@ -3,13 +3,16 @@
 //! A program is a nest of counted loops with random arithmetic, memory accesses, atomics and branches in them. Addresses
 //! move on in each round, so that some programs run into the end of memory in the middle of a loop: then the trap, the
 //! registers, memory and the number of retired instructions have to be those of that very round.
+//!
+//! Loops with vectors set `vtype` now and then, so that the same code meets several.
 
 mod guest;
 
 use accel::HartState;
 use accel::tcg::TcgOptions;
+use arch::isa::{Row, rows};
 use guest::random::{Rng, number};
-use guest::{Asm, Guest, Op, RAM, SIZE, forced_modes};
+use guest::{Asm, Guest, Op, RAM, SIZE, forced_modes, simd_modes};
 
 const DATA: u64 = RAM + (2 << 20);
 const DATA_SIZE: usize = 16 << 10;
@@ -59,6 +62,41 @@ const STORES: &[(Op, i32)] = &[(Op::Sb, 1), (Op::Sh, 2), (Op::Sw, 4), (Op::Sd, 8
 const FLOAT: &[Op] = &[Op::FaddD, Op::FsubD, Op::FmulD, Op::FmulS, Op::FaddS, Op::FsgnjnD, Op::FminD];
 const BRANCHES: &[Op] = &[Op::Beq, Op::Bne, Op::Blt, Op::Bge, Op::Bltu, Op::Bgeu];
 
+/// Vector instructions that mostly do not trap.
+const VECTORS: &[&str] = &[
+    "vle8.v",
+    "vle32.v",
+    "vle64.v",
+    "vle8ff.v",
+    "vse8.v",
+    "vse16.v",
+    "vse32.v",
+    "vl2re8.v",
+    "vs1r.v",
+    "vadd.vv",
+    "vadd.vx",
+    "vmul.vv",
+    "vsll.vi",
+    "vmv.v.x",
+    "vmerge.vxm",
+    "vmseq.vv",
+    "vmsltu.vx",
+    "vmandn.mm",
+    "vfirst.m",
+    "vcpop.m",
+    "vid.v",
+    "vmv.x.s",
+    "vslide1down.vx",
+    "vslidedown.vi",
+    "vredsum.vs",
+    "vfadd.vv",
+    "vfmacc.vf",
+    "vfmv.f.s",
+    "vfmv.v.f",
+];
+/// e8 to e64 in groups of one and two registers and in half of one, and one that does not exist.
+const VTYPES: &[u32] = &[0xc0, 0xc8, 0xd0, 0xd8, 0xd1, 0xc1, 0xcf, 0xd7, 0x1c];
+
 fn pick<T: Copy>(rng: &mut Rng, list: &[T]) -> T {
     list[rng.below(list.len() as u64) as usize]
 }
@@ -68,7 +106,47 @@ fn any(rng: &mut Rng) -> u8 {
     rng.below(25) as u8
 }
 
-fn insn(rng: &mut Rng, a: &mut Asm) {
+/// What programs are made of.
+struct Mix {
+    /// Vector instructions, if there are any.
+    vectors: Vec<&'static Row>,
+}
+
+impl Mix {
+    fn vector(&self, rng: &mut Rng, a: &mut Asm) {
+        if rng.below(6) == 0 {
+            let some = if rng.below(8) == 0 { VTYPES } else { &VTYPES[..5] };
+            let vtype = pick(rng, some);
+            let avl = if rng.below(3) == 0 { 0 } else { u32::from(any(rng)) };
+            a.word(vtype << 20 | avl << 15 | 7 << 12 | u32::from(any(rng)) << 7 | 0x57);
+            return;
+        }
+        let row = pick(rng, &self.vectors);
+        // Groups of up to four registers begin where they may.
+        let (mut raw, low) = (rng.next() as u32, 3);
+        for (name, at) in [("vd", 7), ("vs3", 7), ("vs1", 15), ("vs2", 20)] {
+            if row.operands.contains(name) {
+                raw &= !(low << at);
+            }
+        }
+        if row.operands.contains("(rs1)") {
+            let base = if rng.below(2) == 0 { WALK } else { BASE };
+            raw = raw & !(31 << 15) | u32::from(base) << 15;
+        }
+        if row.operands.starts_with("rd") {
+            raw = raw & !(31 << 7) | u32::from(any(rng)) << 7;
+        }
+        if rng.below(4) != 0 {
+            raw |= 1 << 25;
+        }
+        a.word(row.pattern.bits | raw & !row.pattern.mask);
+    }
+}
+
+fn insn(rng: &mut Rng, a: &mut Asm, mix: &Mix) {
+    if !mix.vectors.is_empty() && rng.below(2) == 0 {
+        return mix.vector(rng, a);
+    }
     let (rd, rs1, rs2) = (any(rng), any(rng), any(rng));
     let base = if rng.below(2) == 0 { WALK } else { BASE };
     match rng.below(20) {
@@ -105,8 +183,8 @@ fn insn(rng: &mut Rng, a: &mut Asm) {
     }
 }
 
-fn body(rng: &mut Rng, a: &mut Asm, depth: usize) {
-    let insns = |rng: &mut Rng, a: &mut Asm| (0..1 + rng.below(5)).for_each(|_| insn(rng, a));
+fn body(rng: &mut Rng, a: &mut Asm, mix: &Mix, depth: usize) {
+    let insns = |rng: &mut Rng, a: &mut Asm| (0..1 + rng.below(5)).for_each(|_| insn(rng, a, mix));
     insns(rng, a);
     if depth < COUNTS.len() && rng.below(3) != 0 {
         let count = COUNTS[depth];
@@ -114,7 +192,7 @@ fn body(rng: &mut Rng, a: &mut Asm, depth: usize) {
         // Now and then the loop is entered in its middle.
         let middle = (rng.below(4) == 0).then(|| a.forward(Op::Jal, 0, 0));
         let head = a.here();
-        body(rng, a, depth + 1);
+        body(rng, a, mix, depth + 1);
         if let Some(middle) = middle {
             a.bind(middle);
             insns(rng, a);
@@ -148,13 +226,13 @@ struct Program {
     data: Vec<u8>,
 }
 
-fn random_program(rng: &mut Rng, m: &Guest) -> Program {
+fn random_program(rng: &mut Rng, m: &Guest, mix: &Mix) -> Program {
     // Anywhere in the page, some across its end.
     let mut a = Asm::at(RAM + 0x1_0000 + rng.below(4096) / 2 * 2);
     let mut start = m.supervisor(0, a.base);
     a.i(Op::Addi, COUNTS[0], 0, 1 + rng.below(12) as i32);
     let head = a.here();
-    body(rng, &mut a, 1);
+    body(rng, &mut a, mix, 1);
     a.i(Op::Addi, WALK, WALK, 16);
     a.i(Op::Addi, COUNTS[0], COUNTS[0], -1);
     a.b(Op::Bne, COUNTS[0], 0, head);
@@ -167,6 +245,13 @@ fn random_program(rng: &mut Rng, m: &Guest) -> Program {
     start.x[usize::from(WALK)] = if rng.below(3) == 0 { RAM + SIZE as u64 - 8 * rng.below(256) } else { data };
     let fs = if rng.below(8) == 0 { rng.below(3) } else { 3 };
     start.csr.mstatus |= fs << 13 | u64::from(fs == 3) << 63;
+    if !mix.vectors.is_empty() {
+        start.csr.mstatus |= if rng.below(8) == 0 { rng.below(3) } else { 3 } << 9;
+        start.csr.vtype = u64::from(pick(rng, &VTYPES[..5]));
+        start.csr.vl = rng.below(3);
+        start.csr.vstart = u64::from(rng.below(8) == 0);
+        start.v.0[..1024].chunks_mut(8).for_each(|bytes| bytes.copy_from_slice(&rng.corner().to_le_bytes()));
+    }
     start.csr.medeleg = 0xb3ff;
     start.csr.stvec = HANDLER;
     let data = (0..DATA_SIZE / 8).flat_map(|_| rng.corner().to_le_bytes()).collect();
@@ -183,31 +268,48 @@ fn run(m: &mut Guest, p: &Program) -> (HartState, Vec<u8>, Vec<u8>) {
     (state, m.read(DATA, DATA_SIZE), m.read(end, 4096))
 }
 
-/// `VIREO_LOCKSTEP_ROUNDS` programs, 1,500 unless told, from the seed `VIREO_LOCKSTEP_SEED` on.
-#[test]
-fn loops_in_regions_do_what_the_interpreter_does() {
-    let (rounds, first) = (number("VIREO_LOCKSTEP_ROUNDS", 1_500), number("VIREO_LOCKSTEP_SEED", 1));
+/// Compares `rounds` programs of `mix`, of which `trap` are expected to trap; `more`: beside the forced modes that have
+/// regions.
+fn check(rounds: u64, mix: &Mix, trap: std::ops::Range<u64>, more: Vec<(&'static str, TcgOptions)>) {
+    let (rounds, first) = (number("VIREO_LOCKSTEP_ROUNDS", rounds), number("VIREO_LOCKSTEP_SEED", 1));
     let isa = arch::model::find("max").expect("a model that the program has").config();
     let mut reference = Guest::with_isa(TcgOptions { jit: false, ..TcgOptions::default() }, 1, isa.clone());
     let modes = forced_modes().into_iter().filter(|(_, o)| o.hot == 1 || *o == TcgOptions::default());
     let mut others: Vec<_> =
-        modes.map(|(name, options)| (name, Guest::with_isa(options.clone(), 1, isa.clone()), options.hot)).collect();
+        modes.chain(more).map(|(name, options)| (name, Guest::with_isa(options, 1, isa.clone()))).collect();
     // Two harts: LR and SC are done otherwise.
     let at_once = TcgOptions { hot: 1, ..TcgOptions::default() };
-    others.push(("loops at once, of two harts", Guest::with_isa(at_once, 2, isa.clone()), 1));
+    others.push(("loops at once, of two harts", Guest::with_isa(at_once, 2, isa.clone())));
     let mut trapped = 0;
     for seed in first..first + rounds {
         let mut rng = Rng(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        let program = random_program(&mut rng, &reference);
+        let program = random_program(&mut rng, &reference, mix);
         let expected = run(&mut reference, &program);
         trapped += u64::from(expected.0.csr.scause != 0);
-        for (name, m, _) in &mut others {
+        for (name, m) in &mut others {
             let got = run(m, &program);
             assert!(got.0.csr == expected.0.csr, "{name}, seed {seed}: {:?}\n{:?}", got.0.csr, expected.0.csr);
             let state = |s: &HartState| (s.pc, s.x, s.f);
             assert_eq!(state(&got.0), state(&expected.0), "{name}, seed {seed}");
+            assert!(got.0.v == expected.0.v, "{name}, seed {seed}: vector registers differ");
             assert!(got.1 == expected.1 && got.2 == expected.2, "{name}, seed {seed}: memory differs");
         }
     }
-    assert!(trapped > rounds / 16 && trapped < rounds / 2, "{trapped} of {rounds} programs trap");
+    let percent = 100 * trapped / rounds.max(1);
+    assert!(rounds < 100 || trap.contains(&percent), "{trapped} of {rounds} programs trap");
+}
+
+/// `VIREO_LOCKSTEP_ROUNDS` programs, 1,500 unless told, from the seed `VIREO_LOCKSTEP_SEED` on.
+#[test]
+fn loops_in_regions_do_what_the_interpreter_does() {
+    check(1_500, &Mix { vectors: Vec::new() }, 6..50, Vec::new());
+}
+
+/// The same, 1,000 unless told.
+#[test]
+fn loops_with_vectors_do_what_the_interpreter_does() {
+    let vectors: Vec<_> = rows().iter().filter(|row| VECTORS.contains(&row.mnemonic)).collect();
+    assert_eq!(vectors.len(), VECTORS.len());
+    let at_once = simd_modes().into_iter().map(|(name, options)| (name, TcgOptions { hot: 1, ..options }));
+    check(1_000, &Mix { vectors }, 6..80, at_once.collect());
 }

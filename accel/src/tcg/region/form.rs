@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use arch::isa::Decoder;
 
-use super::{MAX_INSNS, MAX_NODES, Region, target, weigh};
+use super::{MAX_INSNS, MAX_NODES, Region, target, vtypes, weigh};
 use crate::tcg::hart::BlockMode;
 use crate::tcg::ir::{Builder, Helper, IrBlock, Op, Target};
 use crate::tcg::translate::{self, Source};
@@ -20,6 +20,8 @@ pub struct Code<'a> {
     pub executed: &'a dyn Fn(u16) -> bool,
     /// Whether the instruction at an offset is known to access another page each time.
     pub scattered: &'a dyn Fn(u16) -> bool,
+    /// The word (see `helpers::vector::assumed`) that vector code is made for at the head.
+    pub vtype: Option<u32>,
 }
 
 /// The region with this head, if there is a loop around it that can be one.
@@ -41,7 +43,8 @@ pub fn form(builder: &mut Builder, decoder: &Decoder, code: &Code, head: u16) ->
         .flat_map(|n| &n.ops)
         .filter_map(|op| if let Op::Insn { offset, .. } = *op { Some(offset) } else { None });
     let scattered = accesses.filter(|&at| (code.scattered)(at)).collect();
-    let region = Region { nodes, head, used, written, scattered };
+    let vtypes = vtypes::at_starts(&nodes, head, code.vtype);
+    let region = Region { nodes, head, used, written, scattered, vtypes };
     if cfg!(debug_assertions)
         && let Err(e) = region.verify()
     {
@@ -129,6 +132,7 @@ fn is_allowed(op: &Op) -> bool {
         | Op::FenceStoreLoad
         | Op::FpCheck { .. }
         | Op::Fp { .. }
+        | Op::Vector { .. }
         | Op::BranchIf { .. }
         | Op::Jump { .. }
         | Op::JumpReg { .. } => true,
@@ -199,8 +203,8 @@ mod tests {
         let bytes = words(code);
         let executed = |at: u16| executed.contains(&at);
         let mode = BlockMode::default();
-        let code =
-            Code { bytes: &bytes, mode, limit: translate::MAX_INSNS, executed: &executed, scattered: &|_| false };
+        let limit = translate::MAX_INSNS;
+        let code = Code { bytes: &bytes, mode, limit, executed: &executed, scattered: &|_| false, vtype: None };
         form(&mut Builder::new(&isa), &decoder, &code, head)
     }
 

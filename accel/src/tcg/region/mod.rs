@@ -27,6 +27,7 @@
 
 mod form;
 mod promote;
+mod vtypes;
 mod weigh;
 
 use super::hart::BlockMode;
@@ -56,6 +57,8 @@ pub struct Region {
     pub written: u32,
     /// Offsets of the instructions that are known to go from page to page with their accesses, see `mmu::recent`.
     pub scattered: Vec<u16>,
+    /// What its nodes are likely to meet in the vector state, see [`vtypes`].
+    pub vtypes: Vec<Option<u32>>,
 }
 
 impl Region {

@@ -6,6 +6,7 @@ use crate::tcg::backend;
 use crate::tcg::code_cache::{BlockId, NewBlock, hash_code};
 use crate::tcg::exec::{Translator, block_mode, fetch_code};
 use crate::tcg::hart::Hart;
+use crate::tcg::helpers::vector::assumed;
 use crate::tcg::observe::Made;
 
 /// Acts on `hart.hot`; the code that counted is still there. `s.pc` is where the jump leads, and the run loop goes on
@@ -44,7 +45,8 @@ fn compile(hart: &mut Hart, tr: &mut Translator, id: BlockId) {
     };
     let limit = hart.options.block_insns;
     let scattered = |at: u16| hart.code.is_scattered(page | u64::from(at), key.1);
-    let code = Code { bytes: &bytes, mode: key.1, limit, executed: &executed, scattered: &scattered };
+    let vtype = assumed::plain(hart.vector_word);
+    let code = Code { bytes: &bytes, mode: key.1, limit, executed: &executed, scattered: &scattered, vtype };
     let Some(region) = form(&mut tr.builder, &tr.decoder, &code, head) else { return };
     let Some((compiled, entry)) = backend.compile_region(&region, &mut hart.code) else { return };
     let host_bytes = compiled.len();

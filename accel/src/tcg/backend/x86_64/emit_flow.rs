@@ -8,6 +8,9 @@ use crate::tcg::ir::Helper;
 const A: Reg = Reg::Rax;
 const D: Reg = Reg::Rdx;
 
+/// Length of a vector instruction.
+const VECTOR_INSN: i64 = 4;
+
 impl Backend {
     pub(super) fn stub(&mut self, from: Forward, kind: StubKind) {
         let back = self.asm.code.len();
@@ -44,6 +47,13 @@ impl Backend {
                 self.vector_partial(&op, word);
                 self.f_become(stub.after);
                 self.asm.jmp(self.asm.base + stub.back as u64);
+            }
+            StubKind::OtherVtype { op, done, since } => {
+                self.set_cur();
+                self.f_forget();
+                self.vector_call(&op);
+                let from = stub.cur as u16;
+                self.jump(i64::from(from) + VECTOR_INSN, from, done, since, code);
             }
             StubKind::PollInside { offset, counted } => self.poll_inside(offset, counted),
             StubKind::Hot { offset, site, len, counter } => {

@@ -285,6 +285,12 @@ enum StubKind {
         double: bool,
         product: Option<[asm::Rm; 2]>,
     },
+    /// A vector instruction, after `done` with it, meets another `vtype` than its code is made for.
+    OtherVtype {
+        op: Op,
+        done: u16,
+        since: Since,
+    },
     /// A vector instruction from this element on.
     SlowFrom(Op, u16),
     /// A vector instruction that `vl` keeps from whole registers; what its code takes for granted (see
@@ -405,11 +411,23 @@ impl Backend {
         self.vectors.start_block();
         for (i, op) in block.ops.iter().enumerate() {
             self.exact = self.smp && matches!(op, Op::Lr { .. }) && certainly_loud(&block.ops[i + 1..]);
+            if let Op::Insn { offset, .. } = *op
+                && self.vectors.is_spent()
+            {
+                self.end_before(offset, code);
+                break;
+            }
             self.emit(op, code);
             self.since = self.since.after(op);
         }
         self.mark(Mark::COLD);
         self.end(code);
+    }
+
+    /// The instruction at `offset` and what follows are for another block.
+    fn end_before(&mut self, offset: u16, code: &mut CodeCache) {
+        self.widen_all();
+        self.jump(i64::from(offset), self.cur as u16, self.done, self.since, code);
     }
 
     fn begin(&mut self, code: &CodeCache) {

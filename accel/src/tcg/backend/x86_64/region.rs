@@ -87,9 +87,11 @@ impl Backend {
             self.go_inside(i64::from(region.head));
         }
         let mut fits = true;
+        self.vectors.start_block();
         for (i, node) in region.nodes.iter().enumerate() {
+            self.vectors.expect(region.vtypes[i]);
             self.node(node, region, region.nodes.get(i + 1), code);
-            fits &= self.asm.code.len() < MAX_BLOCK_BYTES / 2;
+            fits &= self.asm.code.len() < MAX_BLOCK_BYTES / 2 && !self.vectors.is_spent();
             if !fits {
                 break;
             }
@@ -126,6 +128,7 @@ impl Backend {
 
     fn node(&mut self, node: &IrBlock, region: &Region, next: Option<&IrBlock>, code: &mut CodeCache) {
         self.forget_words();
+        self.vectors.forget();
         let (start, here) = (i64::from(node.start), self.asm.here());
         let Some(state) = &mut self.region else { return };
         for entry in state.nodes.iter_mut().filter(|(at, _)| *at == start) {

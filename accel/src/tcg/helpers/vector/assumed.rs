@@ -35,6 +35,11 @@ pub fn word(s: &HartState) -> u32 {
         | flag(!status::is_dirty(s, mstatus::VS), CLEAN)
 }
 
+/// The word that code is made for where `now` is met; `None` if there is no code for that.
+pub const fn plain(now: u32) -> Option<u32> {
+    if now & ILL == 0 { Some(now & VTYPE) } else { None }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

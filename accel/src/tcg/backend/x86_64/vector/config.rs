@@ -64,7 +64,7 @@ impl Backend {
             }
         }
         self.land_stubs(whole);
-        self.vectors.known = Some(word);
+        (self.vectors.known, self.vectors.bounded) = (Some(word), true);
         self.vectors.full = matches!(len, Length::Constant(n) if n == most);
         true
     }

@@ -6,6 +6,9 @@
 //! leads to a stub in which the same plan is emitted with masks. What is illegal, what no family has, and agnostic
 //! elements that become ones have no plan: their function is called.
 //!
+//! A guess is looked at once: behind the first instruction made for it, it is known. Where it was wrong the function is
+//! called and the block is left, so that what follows is a block of its own, made for what `vtype` was there.
+//!
 //! A group of registers is one run of bytes in memory. It is taken in [`Chunks`] of a host register; elements that are
 //! not to be written get their old values back, so that registers are stored whole. Nothing stays in host registers
 //! from one instruction to the next.
@@ -94,6 +97,8 @@ pub struct Vectors {
     guess: Option<u32>,
     /// The word is this one.
     known: Option<u32>,
+    /// `vl` is no more than VLMAX: it was set here.
+    bounded: bool,
     /// `vl` is VLMAX.
     full: bool,
     /// Bytes emitted.
@@ -102,12 +107,17 @@ pub struct Vectors {
 
 impl Vectors {
     pub fn new(unit: VectorUnit, features: Features) -> Self {
-        Self { unit, features, guess: None, known: None, full: false, spent: 0 }
+        Self { unit, features, guess: None, known: None, bounded: false, full: false, spent: 0 }
     }
 
     /// A block begins; the hart's word is `now`.
     pub fn assume(&mut self, now: u32) {
-        self.guess = (now & assumed::ILL == 0).then_some(now & assumed::VTYPE);
+        self.guess = assumed::plain(now);
+    }
+
+    /// What follows in a region is likely to meet this word.
+    pub fn expect(&mut self, word: Option<u32>) {
+        self.guess = word;
     }
 
     pub fn start_block(&mut self) {
@@ -117,7 +127,12 @@ impl Vectors {
 
     /// Something may have changed `vtype`, `vstart` or VS.
     pub fn forget(&mut self) {
-        (self.known, self.full) = (None, false);
+        (self.known, self.bounded, self.full) = (None, false, false);
+    }
+
+    /// Whether the code should end before the next instruction: there is no room for more.
+    pub fn is_spent(&self) -> bool {
+        self.spent > ROOM
     }
 
     fn avx512(&self) -> bool {
@@ -218,41 +233,34 @@ impl Insn {
 impl Backend {
     /// A vector instruction: inline as far as possible.
     pub(super) fn vector(&mut self, whole: &Op) {
-        let Op::Vector { op, .. } = *whole else { unreachable!("a vector instruction") };
         let start = self.asm.code.len();
         if self.set_vector_config(whole) {
             return;
         }
         let known = self.vectors.known;
-        let planned = known.or(self.vectors.guess).and_then(|word| self.plan(whole, word));
-        let Some((i, plan)) = planned else {
-            self.set_cur();
-            self.vector_call(whole);
-            if op == G::Vsetvl {
-                self.vectors.forget();
-            }
-            // Fault-only-first loads make it less.
-            self.vectors.full = false;
-            return;
+        let Some(word) = known.or(self.vectors.guess) else {
+            return self.vector_by_call(whole);
+        };
+        let Some((i, plan)) = self.plan(whole, word) else {
+            return self.vector_by_call(whole);
         };
         if known.is_none() {
-            let word = self.vectors.guess.expect("there is a plan for it");
             self.asm.alu_imm(Alu::Cmp, false, WORD, word as i32);
             let other = self.asm.jcc_forward(Cc::Ne);
-            self.stub(other, StubKind::Slow(*whole));
+            self.stub(other, StubKind::OtherVtype { op: *whole, done: self.done, since: self.since.after(whole) });
+            self.vectors.known = Some(word);
         }
         // What is less than a host register needs masks anyway.
         let short = plan.counts() && plan.bytes(&i) < 16;
         let part = if short { Part::Some } else { Part::All };
-        if short && known.is_none() {
+        if short && !self.vectors.bounded {
             self.asm.alu_imm(Alu::Cmp, true, VL, i.s.vl as i32);
             let beyond = self.asm.jcc_forward(Cc::A);
             self.stub(beyond, StubKind::Slow(*whole));
         }
-        if plan.counts() && !(short || known.is_some() && self.vectors.full) {
+        if plan.counts() && !(short || self.vectors.full) {
             self.asm.alu_imm(Alu::Cmp, true, VL, i.s.vl as i32);
             let partial = self.asm.jcc_forward(Cc::Ne);
-            let word = known.or(self.vectors.guess).expect("there is a plan for it");
             self.stub(partial, StubKind::Partial(*whole, word));
         }
         self.emit_plan(&i, &plan, part);
@@ -263,6 +271,17 @@ impl Backend {
         self.land_stubs(whole);
         // Stubs are longer, and most instructions have one.
         self.vectors.spent += 4 * (self.asm.code.len() - start);
+    }
+
+    /// An instruction without a plan.
+    fn vector_by_call(&mut self, whole: &Op) {
+        self.set_cur();
+        self.vector_call(whole);
+        if matches!(whole, Op::Vector { op: G::Vsetvl, .. }) {
+            self.vectors.forget();
+        }
+        // Fault-only-first loads make it less.
+        self.vectors.full = false;
     }
 
     /// The stub for a `vl` that is not VLMAX.
@@ -293,7 +312,7 @@ impl Backend {
 
     /// What to do for the instruction at the `vtype` in `word`, if the block has room for it.
     fn plan(&self, whole: &Op, word: u32) -> Option<(Insn, Plan)> {
-        if self.vectors.spent > ROOM {
+        if self.vectors.is_spent() {
             return None;
         }
         self.plan_anyway(whole, word)
