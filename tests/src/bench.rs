@@ -1,13 +1,14 @@
 //! `cargo kit bench`: `vireo bench` with all it takes. `cargo kit bench-boot`: vireo and QEMU on the same guest, by turns, so that what else the machine does falls on both.
 //!
-//! Each run boots to the first shell, then runs two loops there. The figures are medians of wall-clock times.
+//! Each run boots to the first shell, then runs two loops there and idles. The figures are medians of wall-clock times.
 
 use std::convert::Infallible;
 use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
@@ -29,8 +30,11 @@ const FIGURES: &[(&str, &str)] = &[
     ("power on to init", "s"),
     ("ash loop, 300,000 additions", "s"),
     ("300 exec of a small program", "s"),
-    ("memory above touched guest RAM", "MiB"),
+    ("memory above guest RAM, idle", "MiB"),
 ];
+
+/// How long the guest idles before its memory is looked at: each program has its time to give back what it can.
+const IDLE: Duration = Duration::from_secs(5);
 
 const PROMPT: &str = "initramfs# ";
 
@@ -99,6 +103,7 @@ fn measure(program: &Path, guest: &guest::Guest) -> Result<[f64; 4]> {
     };
     let additions = timed("i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done")?;
     let execs = timed("i=0; while [ $i -lt 300 ]; do /bin/busybox true; i=$((i+1)); done")?;
+    thread::sleep(IDLE);
     let memory = memory_above_ram(vm.pid(), 1 << 30)?;
     vm.console.send("poweroff -f\n")?;
     let end = vm.wait()?;

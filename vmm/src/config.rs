@@ -162,6 +162,8 @@ pub struct TcgConfig {
     pub chain: bool,
     /// `x-hot=`: times that a jump goes back before the loop is compiled as a whole; 0: never; `None`: the engine's choice.
     pub hot: Option<u32>,
+    /// `x-idle-code=`: MiB of code that a hart keeps when it idles; 0: it drops all code whenever it sleeps.
+    pub idle_code_mib: Option<u32>,
     /// `x-jump-cache=`: remember where indirect jumps lead.
     pub jump_cache: bool,
     /// `x-host=`: the most that generated code may use of the host's vector instructions; `None`: all there is.
@@ -178,6 +180,7 @@ impl Default for TcgConfig {
             evict: None,
             chain: true,
             hot: None,
+            idle_code_mib: None,
             jump_cache: true,
             host: None,
         }

@@ -212,6 +212,9 @@ fn choice(choice: &AccelChoice) -> Choice {
             }
             options.evict = tcg.evict.unwrap_or(options.evict);
             options.chain = tcg.chain;
+            if let Some(mib) = tcg.idle_code_mib {
+                options.idle_code = (mib as usize) << 20;
+            }
             options.hot = tcg.hot.unwrap_or(options.hot);
             options.jump_cache = tcg.jump_cache;
             options.simd = tcg.host.unwrap_or(options.simd);

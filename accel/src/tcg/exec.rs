@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use super::code_cache::{BlockId, LinkSite, NewBlock, SlotId, hash_code};
 use super::counters::Miss;
@@ -209,7 +210,11 @@ fn wait(hart: &mut Hart) {
         if hart.vm.clock.skip_to(deadline) {
             continue;
         }
-        shared.sleep(hart.vm.clock.until(deadline));
+        if hart.idle.sleeps(hart.code.arena.used(), Instant::now) {
+            hart.give_up_code();
+        }
+        shared.sleep(hart.vm.clock.until(deadline).min(hart.idle.patience()));
+        hart.idle.wakes(Instant::now);
         shared.in_guest.store(true, Ordering::SeqCst);
         shared.poll.fetch_and(!POLL_IRQ, Ordering::SeqCst);
     }
@@ -497,7 +502,7 @@ fn translate_block(hart: &mut Hart, tr: &mut Translator, pc: u64, pa: u64, mode:
     // Room first: making it may drop blocks, and with them pages.
     hart.code.reserve(backend::MAX_BLOCK_BYTES);
     if tr.backend.is_none() && hart.code.len() >= MAX_INTERPRETED_BLOCKS {
-        hart.code.clear();
+        hart.drop_code();
     }
     hart.drop_stale_jumps();
     add_page(hart, pa & !0xfff);

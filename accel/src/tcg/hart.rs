@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::cfi::flags;
 use super::code_cache::CodeCache;
+use super::code_cache::idle::Idle;
 use super::context::Selections;
 use super::counters::{self, Counting};
 use super::csr::{self, CsrEffect, CsrEnv, CsrOp, Denied, Live, status};
@@ -215,6 +216,8 @@ pub struct Hart {
     /// Triggers that the current instruction wrote, a bit each.
     pub written_triggers: u8,
     pub code: CodeCache,
+    /// When to do without it.
+    pub idle: Idle,
     pub vm: Arc<VmShared>,
     pub shared: Arc<HartBox>,
     /// A result that the run loop has to write to an x register because the block was left.

@@ -54,6 +54,8 @@ pub struct TcgOptions {
     pub hot: u32,
     /// Drop a block at random about every so many returns to the run loop; 0 is never.
     pub evict: u32,
+    /// Bytes of code that a hart keeps when it idles; 0: it drops all code whenever it sleeps.
+    pub idle_code: usize,
     /// Write `/tmp/perf-PID.map`, so that `perf report` knows blocks by name.
     pub perf_map: bool,
     /// Write `jit-PID.dump`, for `perf inject -j`.
@@ -84,6 +86,7 @@ impl Default for TcgOptions {
             tlb_entries: mmu::tlb::TLB_ENTRIES,
             hot: region::HOT,
             evict: 0,
+            idle_code: code_cache::idle::KEPT,
             perf_map: false,
             jit_dump: false,
             simd: HostSimd::default(),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::code_cache::CodeCache;
+use super::code_cache::idle::Idle;
 use super::context::Selections;
 use super::counters::Counting;
 use super::exec::{self, Translator};
@@ -192,6 +193,7 @@ impl TcgVcpu {
             armed: Armed::default(),
             written_triggers: 0,
             code,
+            idle: Idle::new(options.idle_code),
             vm: Arc::clone(&vm),
             shared: Arc::clone(&hart_box),
             late: None,
@@ -282,8 +284,7 @@ impl Vcpu for TcgVcpu {
         h.tlb.flush_all();
         h.pmp.clear();
         // Memory may have been replaced behind our back (reset, a snapshot).
-        h.code.clear();
-        h.code.dead.clear();
+        h.drop_code();
         h.load_mxcsr();
         h.update_fp();
         h.select_context();

@@ -66,6 +66,7 @@ pub fn modes() -> Vec<(&'static str, TcgOptions)> {
         ("no links", TcgOptions { chain: false, jump_cache: false, ..d() }),
         ("tiny cache", TcgOptions { tb_size: Some(1 << 18), block_insns: 4, ..d() }),
         ("random eviction", TcgOptions { evict: 2, ..d() }),
+        ("code dropped by sleep", TcgOptions { idle_code: 0, hot: 1, ..d() }),
         ("loops at once", TcgOptions { hot: 1, ..d() }),
         ("loops at once, tiny blocks and cache", TcgOptions { hot: 1, tb_size: Some(1 << 18), block_insns: 3, ..d() }),
         ("loops at once, evicted", TcgOptions { hot: 1, evict: 3, tlb_entries: 1, ..d() }),

@@ -19,6 +19,7 @@ pub const CASES: &[Case] = &[
     Case { name: "Linux, the smallest code cache", run: |env| shell(env, 2, &["-accel", "tcg,tb-size=1"]) },
     Case { name: "Linux, the smallest TLB", run: |env| shell(env, 2, &["-accel", "tcg,x-tlb-entries=1"]) },
     Case { name: "Linux, blocks evicted at random", run: |env| shell(env, 2, &["-accel", "tcg,x-evict=1000"]) },
+    Case { name: "Linux, code dropped by sleep", run: |env| shell(env, 2, &["-accel", "tcg,x-idle-code=0"]) },
     Case {
         name: "Linux, no links and no jump cache",
         run: |env| shell(env, 2, &["-accel", "tcg,x-chain=off,x-jump-cache=off"]),

@@ -170,6 +170,7 @@ fn parse_one_accel(option: &str, text: &str, kvm: &KvmOptions) -> Result<Vec<Acc
         }
         let evict = o.number("x-evict", 1..=1_000_000)?;
         let hot = o.number("x-hot", 0..=1_000_000)?;
+        let idle_code = o.number("x-idle-code", 0..=2048)?;
         let (chain, jump_cache) = (o.flag("x-chain")?, o.flag("x-jump-cache")?);
         let host =
             o.choice("x-host", &[("avx512", HostSimd::Avx512), ("avx2", HostSimd::Avx2), ("none", HostSimd::None)])?;
@@ -190,6 +191,7 @@ fn parse_one_accel(option: &str, text: &str, kvm: &KvmOptions) -> Result<Vec<Acc
                 tcg.tlb_entries = tlb;
                 tcg.evict = evict;
                 tcg.hot = hot;
+                tcg.idle_code_mib = idle_code;
                 tcg.host = host;
             }
         }
@@ -414,10 +416,11 @@ mod tests {
             tlb_entries: Some(4),
             evict: Some(9),
             hot: Some(0),
+            idle_code_mib: Some(0),
             host: Some(HostSimd::Avx2),
             ..TcgConfig::default()
         };
-        let text = "tcg,x-chain=off,x-jump-cache=off,x-tlb-entries=4,x-evict=9,x-hot=0,x-host=avx2";
+        let text = "tcg,x-chain=off,x-jump-cache=off,x-tlb-entries=4,x-evict=9,x-hot=0,x-idle-code=0,x-host=avx2";
         assert_eq!(accel(text).unwrap(), [AccelChoice::Tcg(forced)]);
         assert_eq!(
             parse_accel(&[], Some("kvm:tcg"), false, None).unwrap(),

@@ -26,6 +26,8 @@ pub struct Arena {
     fixed: usize,
     region: usize,
     used: usize,
+    /// All regions hold code: the next is one that was used before.
+    full: bool,
     /// About how many bytes of pages the writable mapping has touched since [`Arena::rest`] gave them up.
     touched: usize,
 }
@@ -67,7 +69,7 @@ impl Arena {
             let _ = unsafe { munmap(write.as_ptr().cast(), size) };
             return Err(e);
         }
-        Ok(Self { write, exec, size, fixed: 0, region: 0, used: 0, touched: 0 })
+        Ok(Self { write, exec, size, fixed: 0, region: 0, used: 0, full: false, touched: 0 })
     }
 
     fn region_size(&self) -> usize {
@@ -89,14 +91,15 @@ impl Arena {
         self.region
     }
 
-    /// Bytes in use, for the statistics.
+    /// Bytes of code, old code that the current region did not get to yet included.
     pub fn used(&self) -> usize {
-        self.used
+        if self.full { self.size } else { self.used }
     }
 
     /// Goes on to the next region, whose old code the caller has dropped; returns its number.
     pub fn advance(&mut self) -> usize {
         self.region = (self.region + 1) % REGIONS;
+        self.full |= self.region == 0;
         self.used = if self.region == 0 { self.fixed } else { self.region * self.region_size() };
         self.region
     }
@@ -128,6 +131,16 @@ impl Arena {
             // SAFETY: the pages of a shared mapping stay as they are; they come back when they are touched.
             let _ = unsafe { madvise(self.write.as_ptr().cast(), self.size, Advice::LinuxDontNeed) };
         }
+    }
+
+    /// Forgets all code but what is fixed, which nobody is in, and gives its memory back.
+    pub fn clear(&mut self) {
+        let end = if self.full { self.size } else { self.used.next_multiple_of(4096) };
+        let begin = self.fixed.next_multiple_of(4096).min(end);
+        // SAFETY: whole pages of the writable mapping, which nothing refers to: they become zeroes. What the kernel
+        // does not free stays what nobody looks at.
+        let _ = unsafe { madvise(self.write.as_ptr().add(begin).cast(), end - begin, Advice::LinuxRemove) };
+        (self.region, self.used, self.full, self.touched) = (0, self.fixed, false, 0);
     }
 
     /// Keeps everything pushed so far forever.

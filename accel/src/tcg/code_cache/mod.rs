@@ -11,6 +11,7 @@
 //! are threaded through the slots instead of being allocated.
 
 pub mod arena;
+pub mod idle;
 
 use std::sync::Arc;
 
@@ -455,15 +456,19 @@ impl CodeCache {
         }
     }
 
-    /// Drops everything (reset, a change of options).
+    /// Drops everything, and the memory it took. Nobody is in the code, and the caller clears the jump caches.
     pub fn clear(&mut self) {
-        for i in 0..self.blocks.len() {
-            self.kill(i as BlockId);
-        }
-        self.pages.clear();
+        self.arena.clear();
+        self.map = FxHashMap::default();
+        self.recent = no_recent();
+        (self.blocks, self.free_blocks) = (Vec::new(), Vec::new());
+        (self.slots, self.free_slots) = (Vec::new(), Vec::new());
+        self.pages = FxHashMap::default();
         self.used_pages = 0;
-        self.page_list.clear();
-        self.unsettled.clear();
+        self.page_list = Vec::new();
+        self.unsettled = Vec::new();
+        self.scattered = FxHashSet::default();
+        self.dead = Vec::new();
     }
 
     /// Pages that hold code.

@@ -13,6 +13,7 @@ use arch::csr::{SATP, hgatp, mstatus, satp};
 use arch::isa::Op;
 
 use crate::RemoteFence;
+use crate::tcg::code_cache::idle;
 use crate::tcg::csr::ctr as ctr_registers;
 use crate::tcg::csr::{CsrEffect, CsrOp, Denied, fp, status};
 use crate::tcg::hart::{Exit, Hart, NO_RESERVATION};
@@ -471,6 +472,19 @@ impl Hart {
             _ => self.tlb.flush_jumps(),
         }
         self.code.dead.clear();
+    }
+
+    /// Drops all code, which the hart is not in.
+    pub fn drop_code(&mut self) {
+        self.code.clear();
+        self.tlb.flush_jumps();
+    }
+
+    /// Drops it for the sake of its memory.
+    pub fn give_up_code(&mut self) {
+        self.stats.given_up += self.code.len() as u64;
+        self.drop_code();
+        idle::release_heap();
     }
 
     /// The guest that HS-mode is set up for, or that runs.

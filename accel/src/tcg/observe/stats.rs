@@ -23,6 +23,8 @@ pub struct Stats {
     pub mmio: u64,
     pub csr: u64,
     pub fence_i: u64,
+    /// Blocks that were dropped because the hart idled.
+    pub given_up: u64,
     /// Of all translations: time, guest instructions, guest bytes, host bytes.
     pub translating: Duration,
     pub guest_insns: u64,
@@ -81,6 +83,7 @@ pub fn table(h: &Hart) -> String {
     row("blocks translated", translated, format!("{:.1} instructions each", a(s.guest_insns, translated)));
     row("of them regions", h.code.regions, String::new());
     row("blocks dropped for room", h.code.evicted, String::new());
+    row("blocks given up by an idle hart", s.given_up, String::new());
     row("guest bytes translated", s.guest_bytes, format!("{:.1} a block", a(s.guest_bytes, translated)));
     row("host bytes made", s.host_bytes, format!("{:.1} an instruction", a(s.host_bytes, s.guest_insns)));
     row("host bytes in the code cache", h.code.arena.used() as u64, String::new());
