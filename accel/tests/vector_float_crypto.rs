@@ -4,7 +4,7 @@ mod guest;
 
 use accel::HartState;
 use accel::tcg::TcgOptions;
-use arch::csr;
+use arch::csr::{self, mstatus};
 use arch::ext::{Ext, IsaConfig};
 use guest::*;
 
@@ -322,6 +322,31 @@ fn scalars_have_to_be_boxed() {
     each_mode(&all(), &[v(Op::VfmvVF, 8, 0, 1)], state, |name, end| {
         assert!((0..4).all(|i| get32(end, 16, 8, i) == QNAN), "{name}");
     });
+}
+
+/// Nor is a scalar known to be boxed once a function had it: the first of these makes the status dirty, by a function.
+#[test]
+fn scalars_may_go_to_a_function_without_their_box() {
+    let state = |g: &Guest| {
+        let mut s = start(g, E32, 4);
+        s.csr.mstatus = s.csr.mstatus & !mstatus::FS | 1 << 13;
+        s.f[1] = u64::from(ONE);
+        put32(&mut s, 16, 4, &[ONE; 4]);
+        s
+    };
+    for op in [Op::VfaddVf, Op::VfmvVF, Op::VfmaxVf] {
+        let words = [Op::VfaddVf, Op::VfaddVf, op].into_iter().zip(8..).map(|(op, vd)| match op {
+            Op::VfmvVF => v(op, vd, 0, 1),
+            _ => v(op, vd, 4, 1),
+        });
+        each_mode(&all(), &words.collect::<Vec<_>>(), state, |name, end| {
+            for reg in [8, 9] {
+                assert!((0..4).all(|i| get32(end, 16, reg, i) == QNAN), "{name}, v{reg}");
+            }
+            let last = if op == Op::VfmaxVf { ONE } else { QNAN };
+            assert!((0..4).all(|i| get32(end, 16, 10, i) == last), "{name}, {op:?}");
+        });
+    }
 }
 
 #[test]

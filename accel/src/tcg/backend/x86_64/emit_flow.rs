@@ -1,6 +1,7 @@
 //! How control leaves a block: jumps and links, the count of its instructions, and the stubs behind it.
 
 use super::asm::{Alu, Cc, Forward, Reg};
+use super::f_regs::FState;
 use super::thunks::probe_jump;
 use super::*;
 use crate::tcg::ir::Helper;
@@ -74,6 +75,7 @@ impl Backend {
                 if let StubKind::SlowFrom(_, element) = stub.kind {
                     self.vector_start(element);
                 }
+                self.check_scalar(&op, &stub.after);
                 if !self.slow_access(&op) {
                     self.set_cur();
                     self.f_forget();
@@ -117,6 +119,17 @@ impl Backend {
         if self.smp && since == Since::Reserved {
             self.asm.mov(true, D, RETIRED);
             self.asm.store(8, RES_LEFT, D);
+        }
+    }
+
+    /// On a way to the function of a vector instruction: what the code behind the instruction knows of its scalar has to be
+    /// true whichever way it was come by, and the function does not mind.
+    fn check_scalar(&mut self, op: &Op, after: &FState) {
+        if let Op::Vector { raw, .. } = *op {
+            let r = (raw >> 15 & 31) as u8;
+            if after.is_boxed(r) {
+                self.check_box(r);
+            }
         }
     }
 

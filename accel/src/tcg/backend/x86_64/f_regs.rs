@@ -45,6 +45,11 @@ pub(super) struct FRegs {
 }
 
 impl FState {
+    /// The register is known to hold a single with its box.
+    pub fn is_boxed(&self, r: u8) -> bool {
+        self.boxed >> r & 1 != 0
+    }
+
     /// Some value is in an XMM register.
     pub fn uses_host(&self) -> bool {
         (self.held | self.dirty) != 0
