@@ -172,10 +172,9 @@ impl Hart {
     fn modes(&mut self) -> u64 {
         const STATUS: u64 = mstatus::SUM | mstatus::MXR | mstatus::MPRV;
         let (s, counting) = (&self.s, &self.counting);
-        let undecided = self
-            .selections
-            .undecided
-            .get_or_insert_with(|| !ctr::is_off(s) || triggers::are_set(s) || counting.follows_mode());
+        let undecided = self.selections.undecided.get_or_insert_with(|| {
+            self.tlb.keeps_none() || !ctr::is_off(s) || triggers::are_set(s) || counting.follows_mode()
+        });
         let c = &self.s.csr;
         if *undecided || c.nmi_masked {
             return NONE;

@@ -25,6 +25,8 @@ pub use tables::{
 
 /// Times that an entry of recent pages may be made wider in vain.
 const WIDENED_MAX: u64 = 3;
+/// [`Tlb::mask`] of a hart that keeps no translation at all.
+const KEEPS_NONE: usize = usize::MAX;
 /// Contexts a hart keeps; the least recently used is recycled.
 const CONTEXTS: usize = 16;
 
@@ -33,7 +35,7 @@ pub struct Tlb {
     contexts: Vec<Context>,
     current: usize,
     clock: u64,
-    /// Usable entries in `read` and `write`; below [`TLB_ENTRIES`] only in the forced mode `tlb-size=`.
+    /// Usable entries in `read` and `write` less one; not that of [`TLB_ENTRIES`] only in a forced mode.
     mask: usize,
     /// Contexts that had to make room for another.
     pub recycled: u64,
@@ -46,20 +48,25 @@ pub struct Tlb {
 }
 
 impl Tlb {
-    /// `entries`: a power of two up to [`TLB_ENTRIES`], the number of pages the hart may keep.
+    /// `entries`: the number of pages the hart may keep, 0 or a power of two up to [`TLB_ENTRIES`].
     pub fn new(key: ContextKey, entries: usize) -> Self {
-        assert!(entries.is_power_of_two() && entries <= TLB_ENTRIES, "TLB size out of range");
+        assert!(entries == 0 || entries.is_power_of_two() && entries <= TLB_ENTRIES, "TLB size out of range");
         Self {
             contexts: vec![Context::new(key, 0)],
             current: 0,
             clock: 0,
-            mask: entries - 1,
+            mask: entries.wrapping_sub(1),
             recycled: 0,
             flushes: 0,
             fills: 0,
             replaced: 0,
             jump_flushes: 0,
         }
+    }
+
+    /// Whether every translation is a walk of the tables.
+    pub fn keeps_none(&self) -> bool {
+        self.mask == KEEPS_NONE
     }
 
     /// Makes the context for `key` current, recycling the oldest if there is none; returns its tables.
@@ -109,6 +116,9 @@ impl Tlb {
     /// Enters a translation of the page at `va` into the current context.
     pub fn fill(&mut self, va: u64, addend: u64, write: bool, global: bool, page_shift: u8) {
         self.fills += 1;
+        if self.keeps_none() {
+            return;
+        }
         let c = &mut self.contexts[self.current];
         let slot = tlb_index(va);
         // A forced small TLB lives in the same arrays: whatever else maps to the small index has to go.
@@ -143,6 +153,9 @@ impl Tlb {
 
     /// Remembers that the whole page of `pc` may be executed in the current context. `walk` is that of `pc`.
     pub fn fill_fetch(&mut self, pc: u64, walk: &Walk) {
+        if self.keeps_none() {
+            return;
+        }
         let c = &mut self.contexts[self.current];
         if c.fetches.is_empty() {
             c.fetches.resize(FETCH_ENTRIES, None);
@@ -166,6 +179,9 @@ impl Tlb {
     /// Remembers the code of the block at virtual `pc` in the current context. What stood in its slot moves to
     /// the slot's neighbour, where generated code looks second.
     pub fn fill_jump(&mut self, pc: u64, code: u64, global: bool, page_shift: u8) {
+        if self.keeps_none() {
+            return;
+        }
         let c = &mut self.contexts[self.current];
         let i = jump_index(pc);
         let old = c.tables.jump[i];
