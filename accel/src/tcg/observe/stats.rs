@@ -7,6 +7,7 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 
 use super::super::hart::{Exit, Hart};
+use super::super::region::Refused;
 
 /// What the run loop and the helpers count.
 #[derive(Debug, Default, Clone, Copy)]
@@ -30,6 +31,14 @@ pub struct Stats {
     pub guest_insns: u64,
     pub guest_bytes: u64,
     pub host_bytes: u64,
+    /// Of regions: hot jumps that were looked at, those without one by reason, instructions and host bytes of the others.
+    pub hot_jumps: u64,
+    pub refused: [u64; Refused::ALL.len()],
+    pub region_insns: u64,
+    pub region_bytes: u64,
+    /// Time for all of it, and the longest that the hart waited for one.
+    pub promoting: Duration,
+    pub longest_promotion: Duration,
 }
 
 impl Stats {
@@ -49,6 +58,17 @@ impl Stats {
         self.guest_insns += u64::from(guest_insns);
         self.guest_bytes += guest_bytes as u64;
         self.host_bytes += host_bytes as u64;
+    }
+
+    /// A hot jump was looked at, and led to a region or did not.
+    pub fn promoted(&mut self, begun: Option<Duration>, refused: Option<Refused>) {
+        let time = begun.map_or(Duration::ZERO, |t| thread_time().saturating_sub(t));
+        self.hot_jumps += 1;
+        self.promoting += time;
+        self.longest_promotion = self.longest_promotion.max(time);
+        if let Some(why) = refused {
+            self.refused[why as usize] += 1;
+        }
     }
 
     /// What made the hart leave generated code or call out of it, for programs: words `KIND=COUNT`, as every engine
@@ -88,6 +108,16 @@ pub fn table(h: &Hart) -> String {
     row("host bytes made", s.host_bytes, format!("{:.1} an instruction", a(s.host_bytes, s.guest_insns)));
     row("host bytes in the code cache", h.code.arena.used() as u64, String::new());
     row("nanoseconds translating", nanoseconds, format!("{:.0} an instruction", a(nanoseconds, s.guest_insns)));
+    let promoting = s.promoting.as_nanos() as u64;
+    row("hot jumps", s.hot_jumps, String::new());
+    for (why, &count) in Refused::ALL.iter().zip(&s.refused) {
+        row(&format!("no region: {}", why.name()), count, String::new());
+    }
+    let made = s.hot_jumps - s.refused.iter().sum::<u64>();
+    row("instructions in regions", s.region_insns, format!("{:.1} a region", a(s.region_insns, made)));
+    row("host bytes of regions", s.region_bytes, format!("{:.1} an instruction", a(s.region_bytes, s.region_insns)));
+    row("nanoseconds for regions", promoting, format!("{:.0} an instruction", a(promoting, s.region_insns)));
+    row("nanoseconds for one at most", s.longest_promotion.as_nanos() as u64, String::new());
     for (exit, &count) in Exit::NAMES.iter().zip(&s.exits).filter(|(name, _)| !name.is_empty()) {
         row(&format!("exits: {exit}"), count, String::new());
     }

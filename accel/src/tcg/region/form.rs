@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use arch::isa::Decoder;
 
-use super::{MAX_INSNS, MAX_NODES, Region, target, vtypes, weigh};
+use super::{MAX_INSNS, MAX_NODES, Refused, Region, target, vtypes, weigh};
 use crate::tcg::hart::BlockMode;
 use crate::tcg::ir::{Builder, Helper, IrBlock, Op, Target};
 use crate::tcg::translate::{self, Source};
@@ -25,16 +25,16 @@ pub struct Code<'a> {
 }
 
 /// The region with this head, if there is a loop around it that can be one.
-pub fn form(builder: &mut Builder, decoder: &Decoder, code: &Code, head: u16) -> Option<Region> {
-    let mut front = Front { builder, decoder, code };
+pub fn form(builder: &mut Builder, decoder: &Decoder, code: &Code, head: u16) -> Result<Region, Refused> {
+    let mut front = Front { builder, decoder, code, barred: false };
     let starts = front.discover(head);
     let mut blocks: BTreeMap<u16, IrBlock> =
         starts.iter().filter_map(|&s| Some((s, front.block(s, &starts)?))).collect();
-    keep_loop(&mut blocks, head)?;
+    keep_loop(&mut blocks, head).ok_or(if front.barred { Refused::Barred } else { Refused::NoLoop })?;
     let starts: Vec<u16> = blocks.keys().copied().collect();
     blocks.values_mut().for_each(|b| trim(b, &starts));
     if blocks.values().map(|b| usize::from(b.insns)).sum::<usize>() > MAX_INSNS {
-        return None;
+        return Err(Refused::TooLong);
     }
     let nodes: Vec<IrBlock> = blocks.into_values().collect();
     let (used, written) = weigh::registers(&nodes);
@@ -50,13 +50,15 @@ pub fn form(builder: &mut Builder, decoder: &Decoder, code: &Code, head: u16) ->
     {
         panic!("malformed region: {e}");
     }
-    Some(region)
+    Ok(region)
 }
 
 struct Front<'a, 'b> {
     builder: &'a mut Builder,
     decoder: &'a Decoder,
     code: &'a Code<'b>,
+    /// Something came that regions do not have.
+    barred: bool,
 }
 
 impl Front<'_, '_> {
@@ -92,6 +94,7 @@ impl Front<'_, '_> {
         translate::translate(self.builder, self.decoder, &source, self.code.limit).ok()?;
         let mut block = self.builder.block.clone();
         if let Some(i) = block.ops.iter().position(|op| !is_allowed(op)) {
+            self.barred = true;
             let mark = block.ops[..i].iter().rposition(|op| matches!(op, Op::Insn { .. }))?;
             cut(&mut block, mark)?;
         }
@@ -197,7 +200,7 @@ mod tests {
         encode(op, &Operands { rd, rs1, rs2, imm, ..Operands::default() }).unwrap()
     }
 
-    fn region(code: &[u32], head: u16, executed: &[u16]) -> Option<Region> {
+    fn region(code: &[u32], head: u16, executed: &[u16]) -> Result<Region, Refused> {
         let isa = arch::model::parse("max").unwrap();
         let decoder = Decoder::new(&isa);
         let bytes = words(code);
@@ -234,7 +237,7 @@ mod tests {
             insn(G::Addi, 6, 6, 0, 1),
             insn(G::Jal, 0, 0, 0, 400),
         ];
-        assert!(region(&code, 0, &[0, 12]).is_none());
+        assert_eq!(region(&code, 0, &[0, 12]).unwrap_err(), Refused::NoLoop);
     }
 
     #[test]
@@ -269,6 +272,6 @@ mod tests {
         ];
         assert_eq!(shape(&region(&code, 0, &[0]).unwrap()), [(0, 8)]);
         let code = [insn(G::Csrrw, 0, 5, 0, 0x340), insn(G::Jal, 0, 0, 0, -4)];
-        assert!(region(&code, 0, &[0, 4]).is_none());
+        assert_eq!(region(&code, 0, &[0, 4]).unwrap_err(), Refused::Barred);
     }
 }

@@ -27,6 +27,7 @@
 
 mod form;
 mod promote;
+mod refused;
 mod vtypes;
 mod weigh;
 
@@ -35,6 +36,7 @@ use super::ir::{IrBlock, Op};
 use super::{TcgOptions, ir};
 
 pub use promote::promote;
+pub use refused::Refused;
 
 /// Jumps back before a loop is compiled as a region, unless told otherwise.
 pub const HOT: u32 = 2048;

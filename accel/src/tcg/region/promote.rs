@@ -1,7 +1,7 @@
 //! A jump back was taken often: its target becomes the head of a region, if there is a loop around it.
 
-use super::Region;
 use super::form::{Code, form};
+use super::{Refused, Region};
 use crate::tcg::backend;
 use crate::tcg::code_cache::{BlockId, NewBlock, hash_code};
 use crate::tcg::exec::{Translator, block_mode, fetch_code};
@@ -12,33 +12,39 @@ use crate::tcg::observe::Made;
 /// Acts on `hart.hot`; the code that counted is still there. `s.pc` is where the jump leads, and the run loop goes on
 /// from there as after any exit.
 pub fn promote(hart: &mut Hart, tr: &mut Translator) {
+    let begun = hart.stats.begin();
+    if let Some(outcome) = look_at(hart, tr) {
+        hart.stats.promoted(begun, outcome.err());
+    }
+}
+
+/// `None` if the code is gone by now.
+fn look_at(hart: &mut Hart, tr: &mut Translator) -> Option<Result<(), Refused>> {
     let hot = hart.hot;
     hart.heat[usize::from(hot.counter)] = hart.options.hot.saturating_sub(1) as i32;
     let pc = hart.s.pc;
     // A fault is taken when the run loop goes on.
-    let Ok(fetch) = fetch_code(hart, pc) else { return };
+    let Ok(fetch) = fetch_code(hart, pc) else { return None };
     let (pa, mode) = (fetch.walk.pa, block_mode(hart));
     let head = |hart: &Hart| hart.code.find(pa, mode).filter(|&id| hart.code.block(id).second_page.is_none());
     // The jump may have led into the middle of its own block so far; it goes on counting.
-    let Some(id) = head(hart) else { return };
+    let Some(id) = head(hart) else { return Some(Err(Refused::NoBlock)) };
     // Whatever comes of it, it need not be asked for again.
     hart.code.stop_counting(hot.site, hot.len);
     if hart.code.block(id).tier == 2 {
-        return;
+        return Some(Err(Refused::Known));
     }
     // Room first: making it may drop blocks.
     hart.code.reserve(backend::MAX_BLOCK_BYTES);
     hart.drop_stale_jumps();
-    if let Some(id) = head(hart) {
-        compile(hart, tr, id);
-    }
+    Some(compile(hart, tr, head(hart)?))
 }
 
 /// Makes a region of the loop around the block `id`, in the place of which it comes.
-fn compile(hart: &mut Hart, tr: &mut Translator, id: BlockId) {
-    let (Some(backend), key) = (&mut tr.backend, hart.code.block(id).key) else { return };
+fn compile(hart: &mut Hart, tr: &mut Translator, id: BlockId) -> Result<(), Refused> {
+    let (Some(backend), key) = (&mut tr.backend, hart.code.block(id).key) else { return Err(Refused::NoBlock) };
     let (page, head) = (key.0 & !0xfff, (key.0 & 0xfff) as u16);
-    let Some(bytes) = hart.vm.ram.read_bytes(page, 4096) else { return };
+    let Some(bytes) = hart.vm.ram.read_bytes(page, 4096) else { return Err(Refused::NoBlock) };
     let executed = |at: u16| {
         let found = hart.code.find(page | u64::from(at), key.1);
         found.is_some_and(|id| hart.code.block(id).second_page.is_none())
@@ -47,8 +53,8 @@ fn compile(hart: &mut Hart, tr: &mut Translator, id: BlockId) {
     let scattered = |at: u16| hart.code.is_scattered(page | u64::from(at), key.1);
     let vtype = assumed::plain(hart.vector_word);
     let code = Code { bytes: &bytes, mode: key.1, limit, executed: &executed, scattered: &scattered, vtype };
-    let Some(region) = form(&mut tr.builder, &tr.decoder, &code, head) else { return };
-    let Some((compiled, entry)) = backend.compile_region(&region, &mut hart.code) else { return };
+    let region = form(&mut tr.builder, &tr.decoder, &code, head)?;
+    let (compiled, entry) = backend.compile_region(&region, &mut hart.code).ok_or(Refused::TooLarge)?;
     let host_bytes = compiled.len();
     let address = hart.code.arena.push(compiled);
     let code = address + entry;
@@ -60,6 +66,9 @@ fn compile(hart: &mut Hart, tr: &mut Translator, id: BlockId) {
     let new = NewBlock { key, from, len, second_page: None, hash, code, ir: None, tier: 2 };
     hart.code.insert(new, tr.links());
     hart.drop_stale_jumps();
+    hart.stats.region_insns += region.nodes.iter().map(|n| u64::from(n.insns)).sum::<u64>();
+    hart.stats.region_bytes += host_bytes as u64;
+    Ok(())
 }
 
 /// Tells an observer of the region: the instructions of its head stand for all.
