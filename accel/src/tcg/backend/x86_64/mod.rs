@@ -151,6 +151,7 @@ pub struct Features {
     /// 256-bit and 512-bit forms.
     pub vaes: bool,
     pub vpclmulqdq: bool,
+    pub sha: bool,
 }
 
 impl Features {
@@ -175,6 +176,7 @@ impl Features {
         gfni: true,
         vaes: true,
         vpclmulqdq: true,
+        sha: true,
     };
 
     /// What the host has, its vector instructions no further than `limit`.
@@ -216,6 +218,7 @@ impl Features {
             gfni: avx && is_x86_feature_detected!("gfni"),
             vaes: avx && is_x86_feature_detected!("vaes"),
             vpclmulqdq: avx && is_x86_feature_detected!("vpclmulqdq"),
+            sha: avx && is_x86_feature_detected!("sha"),
         }
     }
 }

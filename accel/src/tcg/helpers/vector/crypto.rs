@@ -12,7 +12,7 @@ use crate::tcg::helpers::crypto::{aes, ghash, sha2::sha256, sha2::sha512, sm3, s
 
 /// Where the group of vs2 for a group of vd stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum From {
+pub enum From {
     /// In the same place: the `.vv` forms.
     Same,
     /// vs2 is one group for all of vd: the `.vs` forms.
@@ -35,7 +35,7 @@ fn words(h: &Hart, elements: usize) -> Result<Shape, Stop> {
 }
 
 /// Checks that vd and vs2 name register groups.
-fn registers(s: &Shape, c: &Call, from: From) -> Result<(), Stop> {
+pub fn registers(s: &Shape, c: &Call, from: From) -> Result<(), Stop> {
     let d = s.same(c.vd())?;
     match from {
         From::Same => s.same(c.vs2()).map(|_| ()),

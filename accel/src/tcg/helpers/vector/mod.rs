@@ -27,7 +27,7 @@ use crate::tcg::trap::Trap;
 pub mod assumed;
 mod compare;
 pub mod config;
-mod crypto;
+pub mod crypto;
 mod crypto_bits;
 mod elem;
 mod fixed;

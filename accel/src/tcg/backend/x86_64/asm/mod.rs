@@ -590,6 +590,11 @@ impl Asm {
         self.op(Form { prefix: Some(0x66), ..L }, &[0x0f, 0x38, opcode], reg, Xmm(rm).into());
     }
 
+    /// An instruction `0F 38 opcode` of SHA.
+    pub fn sha(&mut self, opcode: u8, reg: Xmm, rm: Xmm) {
+        self.op(L, &[0x0f, 0x38, opcode], reg.0, rm.into());
+    }
+
     /// PCLMULQDQ of the low halves of two XMM registers.
     pub fn pclmul(&mut self, reg: u8, rm: u8) {
         self.op(Form { prefix: Some(0x66), ..L }, &[0x0f, 0x3a, 0x44], reg, Xmm(rm).into());

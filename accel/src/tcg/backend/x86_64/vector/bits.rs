@@ -52,7 +52,7 @@ static ORDERS: Orders = {
 };
 
 /// The matrix that turns bytes round.
-const REVERSED_BITS: i64 = 0x8040_2010_0804_0201_u64 as i64;
+pub const REVERSED_BITS: i64 = 0x8040_2010_0804_0201_u64 as i64;
 
 fn kind(i: &Insn, v: &Vectors) -> Option<(Kind, bool)> {
     let sew = i.s.sew;

@@ -26,6 +26,7 @@ fn features(simd: HostSimd) -> Features {
         gfni: all,
         vaes: all,
         vpclmulqdq: all,
+        sha: all,
         ..Features::PINNED
     }
 }

@@ -26,6 +26,7 @@
 //! | `memory` | unit-stride, whole-register and mask loads and stores |
 //! | `integer` | integer arithmetic of single width, merges and moves |
 //! | `bits` | rotations, reversals and counts of bits |
+//! | `crypto` | rounds of AES, GHASH, SHA-256, carry-less products |
 //! | `compare` | integer comparisons |
 //! | `mask` | logic of masks, counts and searches in them, indices |
 //! | `permute` | moves of scalars and whole registers, slides, gathers, compression |
@@ -42,6 +43,7 @@ mod compare;
 mod config;
 #[cfg(test)]
 mod coverage;
+mod crypto;
 mod element;
 mod fixed;
 mod float;
@@ -175,6 +177,7 @@ enum Plan {
     Memory(memory::Plan),
     Integer(integer::Plan),
     Bits(bits::Plan),
+    Crypto(crypto::Plan),
     Compare(compare::Plan),
     Mask(mask::Plan),
     Permute(permute::Plan),
@@ -345,7 +348,8 @@ impl Backend {
             .or_else(|| reduce::plan(&i, v).map(Plan::Reduce))
             .or_else(|| fixed::plan(&i, v).map(Plan::Fixed))
             .or_else(|| element::plan(&i, v).map(Plan::Element))
-            .or_else(|| bits::plan(&i, v).map(Plan::Bits))?;
+            .or_else(|| bits::plan(&i, v).map(Plan::Bits))
+            .or_else(|| crypto::plan(&i, v).map(Plan::Crypto))?;
         (plan.bytes(&i) <= MOST_CHUNKS * 64).then_some((i, plan))
     }
 
@@ -354,6 +358,7 @@ impl Backend {
             Plan::Memory(p) => self.vector_memory(i, p, part),
             Plan::Integer(p) => self.vector_integer(i, p, part),
             Plan::Bits(p) => self.vector_bits(i, p, part),
+            Plan::Crypto(p) => self.vector_crypto(i, p, part),
             Plan::Compare(p) => self.vector_compare(i, p, part),
             Plan::Mask(p) => self.vector_mask(i, p, part),
             Plan::Permute(p) => self.vector_permute(i, p, part),
