@@ -7,7 +7,7 @@ use super::super::asm::rows::*;
 use super::super::asm::vex::{K, Len, Operand, Row};
 use super::super::asm::{Alu, Cc, Xmm};
 use super::float::{Regs, on};
-use super::integer::{ADD, BySew, SRA_I, SRL_I, SUB};
+use super::integer::{ADD, BySew, SRA_I, SRAV, SRL_I, SRLV, SUB};
 use super::lanes::{Active, Part};
 use super::*;
 
@@ -22,7 +22,7 @@ enum Kind {
     },
     /// The upper half of a product of words, doubled.
     Mul,
-    /// A rounding shift to the right by an immediate, in place or to half the width with saturation.
+    /// A rounding shift to the right, in place or to half the width with saturation.
     Scale {
         signed: bool,
     },
@@ -76,9 +76,17 @@ fn kind(op: G) -> Option<(Kind, Second)> {
         G::VaaddVx => (Kind::Average { signed: true }, X),
         G::VsmulVv => (Kind::Mul, V),
         G::VsmulVx => (Kind::Mul, X),
+        G::VssrlVv => (Kind::Scale { signed: false }, V),
+        G::VssrlVx => (Kind::Scale { signed: false }, X),
         G::VssrlVi => (Kind::Scale { signed: false }, I),
+        G::VssraVv => (Kind::Scale { signed: true }, V),
+        G::VssraVx => (Kind::Scale { signed: true }, X),
         G::VssraVi => (Kind::Scale { signed: true }, I),
+        G::VnclipuWv => (Kind::Clip { signed: false }, V),
+        G::VnclipuWx => (Kind::Clip { signed: false }, X),
         G::VnclipuWi => (Kind::Clip { signed: false }, I),
+        G::VnclipWv => (Kind::Clip { signed: true }, V),
+        G::VnclipWx => (Kind::Clip { signed: true }, X),
         G::VnclipWi => (Kind::Clip { signed: true }, I),
         _ => return None,
     })
@@ -88,7 +96,11 @@ pub fn plan(i: &Insn, v: &Vectors) -> Option<Plan> {
     let (kind, second) = kind(i.op)?;
     let (s, c) = (&i.s, &i.c);
     match kind {
-        Kind::Clip { .. } => s.check(c, s.same(c.vd()).ok()?, &[s.wide(c.vs2()).ok()?]).ok()?,
+        Kind::Clip { .. } => {
+            let a = s.wide(c.vs2()).ok()?;
+            let b = if second == Second::Vector { s.same(c.vs1()).ok()? } else { a };
+            s.check(c, s.same(c.vd()).ok()?, &[a, b]).ok()?;
+        }
         _ => s.check_same(c, second == Second::Vector).ok()?,
     }
     let possible = match kind {
@@ -100,6 +112,8 @@ pub fn plan(i: &Insn, v: &Vectors) -> Option<Plan> {
     };
     // Without AVX-512 there are no arithmetic shifts of 64 bits, nor the lesser of two such numbers.
     let by_avx2 = match kind {
+        // Nor shifts of words by each other.
+        Kind::Scale { .. } | Kind::Clip { .. } if second != Second::Immediate => false,
         Kind::Average { signed } | Kind::Scale { signed } => !(signed && s.sew == 3),
         Kind::Clip { .. } => s.sew < 2,
         Kind::Mul | Kind::Saturate { .. } => true,
@@ -139,7 +153,7 @@ impl Backend {
         let shift = matches!(plan.kind, Kind::Scale { .. } | Kind::Clip { .. });
         let rounds = match plan.kind {
             Kind::Average { .. } | Kind::Mul => true,
-            _ => shift && plan.amount(i) != 0,
+            _ => shift && (plan.second != Second::Immediate || plan.amount(i) != 0),
         };
         if rounds {
             self.asm.test_byte(VCSR, VXRM);
@@ -157,6 +171,9 @@ impl Backend {
         if !self.vectors.avx512() {
             return self.fixed_lanes(i, plan, part, chunks);
         }
+        if shift {
+            self.amounts(i, plan, len);
+        }
         self.limits(plan.kind, sew, len);
         let saturates = matches!(plan.kind, Kind::Saturate { .. } | Kind::Mul | Kind::Clip { .. });
         if saturates {
@@ -168,6 +185,9 @@ impl Backend {
             self.v_load(len, t, v_slot(&i.s, i.c.vs2(), at));
             let second: Operand =
                 if plan.second == Second::Vector { v_slot(&i.s, i.c.vs1(), at).into() } else { b.into() };
+            if shift && plan.second == Second::Vector {
+                self.amounts_of_chunk(i, plan, len, at);
+            }
             self.fixed_chunk(i, plan, len, second, active);
             if saturates {
                 self.asm.v(KORQ, (EVER, EVER, NOW));
@@ -231,9 +251,14 @@ impl Backend {
                 self.asm.v(on(VPCMPEQW_K, len, active), (NOW, r, least));
                 self.asm.v(VMOVDQU16.len(len).k(NOW), (r, most));
             }
+            Kind::Scale { signed } if plan.second != Second::Immediate => self.scale_by(sew, signed, len, r),
             Kind::Scale { signed } => self.scale(sew, signed, len, plan.amount(i), [r, t, u, b]),
             Kind::Clip { signed } => {
-                self.scale(sew + 1, signed, len, plan.amount(i), [t, t, u, b]);
+                if plan.second == Second::Immediate {
+                    self.scale(sew + 1, signed, len, plan.amount(i), [t, t, u, b]);
+                } else {
+                    self.scale_by(sew + 1, signed, len, t);
+                }
                 let narrow = [[VPMOVUSWB, VPMOVSWB], [VPMOVUSDW, VPMOVSDW], [VPMOVUSQD, VPMOVSQD]];
                 let extend = [[VPMOVZXBW, VPMOVSXBW], [VPMOVZXWD, VPMOVSXWD], [VPMOVZXDQ, VPMOVSXDQ]];
                 self.asm.v(narrow[sew][usize::from(signed)].len(len), (r, t));
@@ -241,6 +266,51 @@ impl Backend {
                 self.asm.v(on(COMPARE[sew + 1], len, active), (NOW, u, t, DIFFERENT));
             }
         }
+    }
+
+    /// Registers with the amounts of a shift that is not by an immediate, and with their bits that count. AVX-512 alone
+    /// has such shifts.
+    fn amount_registers(&self) -> [Xmm; 2] {
+        [7, 8].map(|n| self.vectors.scratch(n))
+    }
+
+    /// What all chunks need of the amounts. RAX changes.
+    fn amounts(&mut self, i: &Insn, plan: &Plan, len: Len) {
+        let [amount, low] = self.amount_registers();
+        let wide = plan.wide(i.s.sew);
+        let bits = (8i32 << wide) - 1;
+        match plan.second {
+            Second::Immediate => {}
+            Second::Vector => self.v_splat(len, low, wide, Val::C(bits.into())),
+            Second::Register => {
+                self.load_to(A, i.a);
+                self.asm.alu_imm(Alu::And, false, A, bits);
+                self.v_splat_reg(len, amount, wide, A);
+            }
+        }
+    }
+
+    /// The amounts for the chunk from byte `at` on, from vs1.
+    fn amounts_of_chunk(&mut self, i: &Insn, plan: &Plan, len: Len, at: usize) {
+        let [amount, low] = self.amount_registers();
+        if let Kind::Clip { .. } = plan.kind {
+            let extend = [VPMOVZXBW, VPMOVZXWD, VPMOVZXDQ][usize::from(i.s.sew)];
+            self.asm.v(extend.len(len), (amount, v_slot(&i.s, i.c.vs1(), at / 2)));
+            self.asm.v(VPANDQ.len(len), (amount, amount, low));
+        } else {
+            self.asm.v(VPANDQ.len(len), (amount, low, v_slot(&i.s, i.c.vs1(), at)));
+        }
+    }
+
+    /// As [`Backend::scale`], by amounts in their register. Shifted by less than nothing, nothing is left to round.
+    fn scale_by(&mut self, eew: usize, signed: bool, len: Len, r: Xmm) {
+        let Regs { b, t, u } = self.vectors.regs();
+        let [amount, _] = self.amount_registers();
+        self.asm.v(SUB[eew].len(len), (u, amount, b));
+        self.asm.v(SRLV[eew].len(len), (u, t, u));
+        self.asm.v(VPANDQ.len(len), (u, u, b));
+        self.asm.v(if signed { SRAV } else { SRLV }[eew].len(len), (t, t, amount));
+        self.asm.v(ADD[eew].len(len), (r, t, u));
     }
 
     /// `r` = `t` shifted to the right and rounded up at the middle; elements of 1 << `eew` bytes, ones in `b`.

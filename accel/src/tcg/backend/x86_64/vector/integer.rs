@@ -70,8 +70,8 @@ pub(super) const SLL_I: BySew = [VPSLLW_I, VPSLLW_I, VPSLLD_I, VPSLLQ_I];
 pub(super) const SRL_I: BySew = [VPSRLW_I, VPSRLW_I, VPSRLD_I, VPSRLQ_I];
 pub(super) const SRA_I: BySew = [VPSRAW_I, VPSRAW_I, VPSRAD_I, VPSRAQ_I];
 const SLLV: BySew = [VPSLLVW, VPSLLVW, VPSLLVD, VPSLLVQ];
-const SRLV: BySew = [VPSRLVW, VPSRLVW, VPSRLVD, VPSRLVQ];
-const SRAV: BySew = [VPSRAVW, VPSRAVW, VPSRAVD, VPSRAVQ];
+pub(super) const SRLV: BySew = [VPSRLVW, VPSRLVW, VPSRLVD, VPSRLVQ];
+pub(super) const SRAV: BySew = [VPSRAVW, VPSRAVW, VPSRAVD, VPSRAVQ];
 
 /// Operation and second operand.
 fn kind(i: &Insn, evex: bool) -> Option<(Kind, Second)> {

@@ -27,6 +27,7 @@
 //! | `integer` | integer arithmetic of single width, merges and moves |
 //! | `bits` | rotations, reversals and counts of bits |
 //! | `crypto` | rounds of AES, GHASH, SHA-256, carry-less products |
+//! | `carry` | sums and differences with carry |
 //! | `compare` | integer comparisons |
 //! | `mask` | logic of masks, counts and searches in them, indices |
 //! | `permute` | moves of scalars and whole registers, slides, gathers, compression |
@@ -39,6 +40,7 @@
 //! | `element` | moves between element 0 and f registers |
 
 mod bits;
+mod carry;
 mod compare;
 mod config;
 #[cfg(test)]
@@ -177,6 +179,7 @@ enum Plan {
     Memory(memory::Plan),
     Integer(integer::Plan),
     Bits(bits::Plan),
+    Carry(carry::Plan),
     Crypto(crypto::Plan),
     Compare(compare::Plan),
     Mask(mask::Plan),
@@ -213,6 +216,11 @@ impl Plan {
             Plan::Element(_) => 16,
             _ => i.bytes(),
         }
+    }
+
+    /// Works on registers as long as [`Plan::bytes`] says, and no longer.
+    fn is_simple(&self) -> bool {
+        matches!(self, Plan::Memory(_) | Plan::Integer(_))
     }
 
     /// `vl` may be less afterwards.
@@ -267,7 +275,8 @@ impl Backend {
             self.stub(partial, StubKind::Partial(*whole, word));
         }
         self.emit_plan(&i, &plan, part);
-        if !self.vectors.avx512() {
+        // What is no longer than the lower half leaves the upper ones clear.
+        if !self.vectors.avx512() && (plan.bytes(&i) > 16 || part == Part::Some || !plan.is_simple()) {
             self.asm.vzeroupper();
         }
         self.vectors.full &= !plan.may_shorten();
@@ -349,7 +358,8 @@ impl Backend {
             .or_else(|| fixed::plan(&i, v).map(Plan::Fixed))
             .or_else(|| element::plan(&i, v).map(Plan::Element))
             .or_else(|| bits::plan(&i, v).map(Plan::Bits))
-            .or_else(|| crypto::plan(&i, v).map(Plan::Crypto))?;
+            .or_else(|| crypto::plan(&i, v).map(Plan::Crypto))
+            .or_else(|| carry::plan(&i, v).map(Plan::Carry))?;
         (plan.bytes(&i) <= MOST_CHUNKS * 64).then_some((i, plan))
     }
 
@@ -358,6 +368,7 @@ impl Backend {
             Plan::Memory(p) => self.vector_memory(i, p, part),
             Plan::Integer(p) => self.vector_integer(i, p, part),
             Plan::Bits(p) => self.vector_bits(i, p, part),
+            Plan::Carry(p) => self.vector_carry(i, p, part),
             Plan::Crypto(p) => self.vector_crypto(i, p, part),
             Plan::Compare(p) => self.vector_compare(i, p, part),
             Plan::Mask(p) => self.vector_mask(i, p, part),
