@@ -303,6 +303,39 @@ fn step_watched(hart: &mut Hart, tr: &mut Translator) -> Exit {
     exit
 }
 
+/// The code at the pc, where that takes no more than finding: what a jump looks for that the jump cache does not know.
+/// Nothing is dropped, and no trap taken.
+pub(super) fn find_code(hart: &mut Hart) -> Option<u64> {
+    let pc = hart.s.pc;
+    let options = &hart.options;
+    if !options.jump_cache || options.evict != 0 || hart.s.elp || hart.armed.watches_code(pc) {
+        return None;
+    }
+    // An odd address was looked for.
+    if let Some(code) = hart.tlb.find_jump(pc) {
+        return Some(code);
+    }
+    let walk = hart.tlb.find_fetch(pc)?;
+    let mode = block_mode(hart);
+    let code = match hart.code.find_recent(walk.pa, mode) {
+        Some(code) => code,
+        None => {
+            let id = hart.code.find(walk.pa, mode)?;
+            let block = hart.code.block(id);
+            let code = block.code;
+            if let Some(second) = block.second_page {
+                let next = hart.tlb.find_fetch((pc | 0xfff).wrapping_add(1)).filter(|next| next.pa == second)?;
+                hart.tlb.jump_crosses(pc, next.global, next.page_shift);
+            }
+            hart.code.used(id);
+            code
+        }
+    };
+    hart.stats.lookups += 1;
+    hart.tlb.fill_jump(pc, code, walk.global, walk.page_shift);
+    Some(code)
+}
+
 fn run_block(hart: &mut Hart, tr: &mut Translator, id: BlockId, pc: u64, walk: &Walk) -> Exit {
     let block = hart.code.block(id);
     if tr.backend.is_none() {

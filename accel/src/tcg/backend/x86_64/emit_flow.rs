@@ -66,6 +66,7 @@ impl Backend {
                 self.asm.data(back);
             }
             StubKind::Unpaired => self.return_unpaired(),
+            StubKind::FindCallee { on } => self.find_callee(on),
             StubKind::ReturnsFull { on } => self.returns_full(on),
             StubKind::Recent(op, access) => {
                 let miss = self.recent_miss(&access);

@@ -275,6 +275,10 @@ enum StubKind {
     },
     /// A return to another place than the last call was made from.
     Unpaired,
+    /// The first slot of the jump cache is not that of a call, which goes on at this offset in the code.
+    FindCallee {
+        on: usize,
+    },
     /// The return stack is full; the call goes on at this offset in the code.
     ReturnsFull {
         on: usize,

@@ -13,7 +13,7 @@
 //! ```
 
 use super::asm::{Alu, Asm, Cc, Forward, Reg, mem};
-use super::thunks::find_jump;
+use super::thunks::{compare_jump, take_jump};
 use super::*;
 
 /// Bits of the stack pointer that are zero when the stack is full.
@@ -65,7 +65,11 @@ impl Backend {
 
     /// Calls the virtual address in RAX.
     pub(super) fn call_by_cache(&mut self, link: u8) {
-        find_jump(&mut self.asm, self.thunks.lookup);
+        compare_jump(&mut self.asm);
+        let miss = self.asm.jcc_forward(Cc::Ne);
+        take_jump(&mut self.asm);
+        let on = self.asm.code.len();
+        self.stub(miss, StubKind::FindCallee { on });
         self.check_room();
         self.push_link(link);
         self.asm.call_reg(Reg::Rdx);
@@ -92,6 +96,13 @@ impl Backend {
     pub(super) fn return_unpaired(&mut self) {
         reset(&mut self.asm);
         self.probe_jump();
+    }
+
+    /// A call that has to search longer is a call all the same, or its return and all behind it would find no frames.
+    pub(super) fn find_callee(&mut self, on: usize) {
+        self.asm.call(self.thunks.find);
+        let on = self.asm.base + on as u64;
+        self.asm.jmp(on);
     }
 
     pub(super) fn returns_full(&mut self, on: usize) {

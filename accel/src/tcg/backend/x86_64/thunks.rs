@@ -20,7 +20,10 @@ pub struct Thunks {
     pub enter: u64,
     /// Jumped to with the reason in EAX.
     pub exit: u64,
-    /// Jumped to with the pc in RAX, and in RCX twice its index in the jump cache.
+    /// Called with the pc in RAX, and in RCX twice its index in the jump cache, where the first slot did not match. RDX
+    /// and `PAGE_BASE` are then as of [`take_jump`]; leaves generated code if there is nothing to jump to.
+    pub find: u64,
+    /// Jumped to instead, and jumps on.
     pub lookup: u64,
     /// Jumped to with the pc in RAX.
     pub poll: u64,
@@ -116,19 +119,36 @@ impl Thunks {
         asm.mov(true, TABLES, TABLES_FIELD);
         asm.jmp_reg(Reg::Rax);
 
-        // The first slot did not match: the second, else Rust. RCX is the index times two.
         t.lookup = asm.here();
-        let second = |field: usize| mem_index(TABLES, Reg::Rcx, 8, field as i32);
+        let find = asm.call_forward();
+        asm.jmp_reg(Reg::Rdx);
+        // The first slot did not match: the second, else Rust. RCX is the index times two.
+        asm.bind(find);
+        t.find = asm.here();
         asm.alu_imm(Alu::Xor, false, Reg::Rcx, 2);
-        asm.alu(Alu::Cmp, true, Reg::Rax, second(offset_of!(Tables, jump)));
+        asm.alu(Alu::Cmp, true, Reg::Rax, slot_word(offset_of!(Tables, jump)));
         let miss = asm.jcc_forward(Cc::Ne);
-        asm.mov(true, Reg::Rdx, second(offset_of!(Tables, jump) + 8));
+        asm.mov(true, Reg::Rdx, slot_word(offset_of!(Tables, jump) + 8));
+        let found = asm.here();
         asm.alu_imm(Alu::And, true, Reg::Rax, -4096);
         asm.store(8, PAGE_BASE, Reg::Rax);
-        asm.jmp_reg(Reg::Rdx);
+        asm.ret();
+        // As `call`, but that the stack and what it knows of calls stay.
         asm.bind(miss);
         asm.alu_imm(Alu::And, true, Reg::Rax, -2);
         asm.store(8, PC, Reg::Rax);
+        volatile().for_each(|(x, r)| asm.store(8, x_slot(x), r));
+        asm.lea(true, Reg::Rdi, mem(HART, -BIAS));
+        asm.mov_imm(Reg::Rax, h_find as *const () as i64);
+        asm.alu_imm(Alu::Sub, true, Reg::Rsp, 8);
+        asm.call_reg(Reg::Rax);
+        asm.alu_imm(Alu::Add, true, Reg::Rsp, 8);
+        volatile().for_each(|(x, r)| asm.mov(true, r, x_slot(x)));
+        asm.mov(true, TABLES, TABLES_FIELD);
+        asm.mov(true, Reg::Rdx, Reg::Rax);
+        asm.mov(true, Reg::Rax, PC);
+        asm.test(true, Reg::Rdx, Reg::Rdx);
+        asm.jcc(Cc::Ne, found);
         asm.mov_imm(Reg::Rax, Exit::Lookup as i64);
         let to_exit = asm.jmp_forward();
         t.poll_offset = asm.here();
@@ -211,6 +231,7 @@ impl Thunks {
         let fixed = [
             ("enter", self.enter),
             ("lookup", self.lookup),
+            ("find", self.find),
             ("poll", self.poll),
             ("link", self.link),
             ("exit", self.exit),
@@ -296,20 +317,29 @@ fn call_bare(asm: &mut Asm, (exit, onward): (u64, u64), f: u64, id: i64, reload:
 
 /// Goes to the virtual address in RAX by the jump cache.
 pub fn probe_jump(asm: &mut Asm, lookup: u64) {
-    find_jump(asm, lookup);
+    compare_jump(asm);
+    asm.jcc(Cc::Ne, lookup);
+    take_jump(asm);
     asm.jmp_reg(Reg::Rdx);
 }
 
-/// The first part of it: RDX is where to jump to.
-pub fn find_jump(asm: &mut Asm, lookup: u64) {
-    let at = |field: usize| mem_index(TABLES, Reg::Rcx, 8, field as i32);
+/// A word of the slot that RCX names by twice its index.
+fn slot_word(field: usize) -> Mem {
+    mem_index(TABLES, Reg::Rcx, 8, field as i32)
+}
+
+/// Compares the virtual address in RAX with its first slot, the index of which is half of RCX.
+pub fn compare_jump(asm: &mut Asm) {
     asm.mov(false, Reg::Rcx, Reg::Rax);
     asm.shift_imm(Shift::Shr, false, Reg::Rcx, 12);
     asm.alu(Alu::Xor, false, Reg::Rcx, Reg::Rax);
     asm.alu_imm(Alu::And, false, Reg::Rcx, ((JUMP_ENTRIES - 1) << 1) as i32);
-    asm.alu(Alu::Cmp, true, Reg::Rax, at(offset_of!(Tables, jump)));
-    asm.jcc(Cc::Ne, lookup);
-    asm.mov(true, Reg::Rdx, at(offset_of!(Tables, jump) + 8));
+    asm.alu(Alu::Cmp, true, Reg::Rax, slot_word(offset_of!(Tables, jump)));
+}
+
+/// Where they are equal: RDX is where to jump to, and `PAGE_BASE` the page of RAX.
+pub fn take_jump(asm: &mut Asm) {
+    asm.mov(true, Reg::Rdx, slot_word(offset_of!(Tables, jump) + 8));
     asm.alu_imm(Alu::And, true, Reg::Rax, -4096);
     asm.store(8, PAGE_BASE, Reg::Rax);
 }
@@ -461,6 +491,11 @@ extern "sysv64" fn h_page_changes(hart: *mut Hart, va: u64, code: u64) {
 extern "sysv64" fn h_eval(_hart: *mut Hart, a: u64, b: u64, code: u64) -> u64 {
     let n = (code & 0xff) as usize;
     if code >> 8 == 0 { crate::tcg::ir::BinOp::ALL[n].eval(a, b) } else { crate::tcg::ir::UnOp::ALL[n].eval(a) }
+}
+
+extern "sysv64" fn h_find(hart: *mut Hart) -> u64 {
+    // SAFETY: see above.
+    exec::find_code(unsafe { &mut *hart }).unwrap_or(0)
 }
 
 extern "sysv64" fn h_time(hart: *mut Hart) -> u64 {

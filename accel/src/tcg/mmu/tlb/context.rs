@@ -4,7 +4,7 @@ use arch::csr::hgatp;
 
 use super::super::walk::Walk;
 use super::slots::{LargePages, Slots};
-use super::tables::{Arrays, INVALID, JUMP_ENTRIES, JumpEntry, TLB_ENTRIES, no_jump, tlb_index};
+use super::tables::{Arrays, JUMP_ENTRIES, JumpEntry, TLB_ENTRIES, no_jump, no_page, tlb_index};
 
 /// What makes translations differ between contexts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -135,7 +135,7 @@ impl Context {
 
     pub(super) fn flush_writes(&mut self) {
         self.tables.recent_write.clear();
-        self.touched_write.drain(|i| self.tables.write[i].tag = INVALID);
+        self.touched_write.drain(|i| self.tables.write[i].tag = no_page(i));
     }
 
     pub(super) fn flush_jumps(&mut self) {
@@ -146,7 +146,7 @@ impl Context {
 
     pub(super) fn flush(&mut self) {
         self.tables.recent_read.clear();
-        self.touched_read.drain(|i| self.tables.read[i].tag = INVALID);
+        self.touched_read.drain(|i| self.tables.read[i].tag = no_page(i));
         self.flush_writes();
         self.flush_jumps();
         self.touched_fetch.drain(|i| self.fetches[i] = None);
@@ -163,8 +163,8 @@ impl Context {
     pub(super) fn drop_local(&mut self) {
         self.forget_recent();
         self.local.drain(|i| {
-            self.tables.read[i].tag = INVALID;
-            self.tables.write[i].tag = INVALID;
+            self.tables.read[i].tag = no_page(i);
+            self.tables.write[i].tag = no_page(i);
         });
         if self.local_jumps {
             self.flush_jumps();
@@ -204,10 +204,10 @@ impl Context {
         let t = &mut *self.tables;
         let names = |tag: u64| (tag ^ page) << masked == 0;
         if names(t.read[i].tag) {
-            t.read[i].tag = INVALID;
+            t.read[i].tag = no_page(i);
         }
         if names(t.write[i].tag) {
-            t.write[i].tag = INVALID;
+            t.write[i].tag = no_page(i);
         }
         t.recent_read.drop_page(names);
         t.recent_write.drop_page(names);

@@ -15,12 +15,12 @@ mod tables;
 
 use super::walk::Walk;
 use context::{Context, FETCH_ENTRIES, FetchEntry, fetch_index};
-use tables::no_jump;
+use tables::{no_jump, no_page};
 
 pub use context::{ContextKey, Space};
 pub use tables::{
-    INVALID, JUMP_ENTRIES, JumpEntry, RECENT_ENTRIES, RECENT_GROUP, Range, Recent, RecentEntry, TLB_ENTRIES, Tables,
-    TlbEntry, jump_index, tlb_index,
+    JUMP_ENTRIES, JumpEntry, RECENT_ENTRIES, RECENT_GROUP, Range, Recent, RecentEntry, TLB_ENTRIES, Tables, TlbEntry,
+    jump_index, tlb_index,
 };
 
 /// Times that an entry of recent pages may be made wider in vain.
@@ -132,7 +132,7 @@ impl Tlb {
             };
             touched.retain(|i| {
                 if !stays(i) {
-                    entries[i].tag = INVALID;
+                    entries[i].tag = no_page(i);
                 }
                 stays(i)
             });
@@ -268,9 +268,9 @@ impl Tlb {
             c.tables.recent_write.drop_if(|e| e.limit != 0 && e.base.wrapping_add(e.addend) == host);
             c.touched_write.retain(|i| {
                 let e = &mut c.tables.write[i];
-                let leads = e.tag != INVALID && e.tag.wrapping_add(e.addend) == host;
+                let leads = e.tag.wrapping_add(e.addend) == host;
                 if leads {
-                    e.tag = INVALID;
+                    e.tag = no_page(i);
                 }
                 !leads
             });

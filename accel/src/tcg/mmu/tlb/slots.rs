@@ -4,17 +4,20 @@ use rustc_hash::FxHashSet;
 
 /// A set of slots. What is empty costs next to nothing to go through.
 pub(super) struct Slots<const WORDS: usize> {
-    /// Words that may have a bit set.
+    /// Groups of words that may have a bit set.
     any: u64,
     words: [u64; WORDS],
 }
 
 impl<const WORDS: usize> Slots<WORDS> {
+    /// Words in a group.
+    const GROUP: usize = WORDS.div_ceil(64);
+
     pub(super) const EMPTY: Self = Self { any: 0, words: [0; WORDS] };
 
     #[inline]
     pub(super) fn add(&mut self, slot: usize) {
-        self.any |= 1 << (slot / 64);
+        self.any |= 1 << (slot / 64 / Self::GROUP);
         self.words[slot / 64] |= 1 << (slot % 64);
     }
 
@@ -28,18 +31,22 @@ impl<const WORDS: usize> Slots<WORDS> {
     pub(super) fn retain(&mut self, mut keep: impl FnMut(usize) -> bool) {
         let mut any = self.any;
         while any != 0 {
-            let word = any.trailing_zeros() as usize;
+            let group = any.trailing_zeros() as usize;
             any &= any - 1;
-            let mut bits = self.words[word];
-            while bits != 0 {
-                let slot = 64 * word + bits.trailing_zeros() as usize;
-                if !keep(slot) {
-                    self.words[word] &= !(1 << (slot % 64));
+            let mut left = 0;
+            for word in group * Self::GROUP..((group + 1) * Self::GROUP).min(WORDS) {
+                let mut bits = self.words[word];
+                while bits != 0 {
+                    let slot = 64 * word + bits.trailing_zeros() as usize;
+                    if !keep(slot) {
+                        self.words[word] &= !(1 << (slot % 64));
+                    }
+                    bits &= bits - 1;
                 }
-                bits &= bits - 1;
+                left |= self.words[word];
             }
-            if self.words[word] == 0 {
-                self.any &= !(1 << word);
+            if left == 0 {
+                self.any &= !(1 << group);
             }
         }
     }

@@ -1,25 +1,35 @@
 //! The arrays of one context, as generated code reads and writes them.
 
-use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::alloc::{Layout, handle_alloc_error};
 use std::ops::{Deref, DerefMut};
+use std::ptr::null_mut;
+
+use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 
 /// Entries in each of the read and write arrays.
-pub const TLB_ENTRIES: usize = 1024;
+pub const TLB_ENTRIES: usize = 4096;
 /// Entries in the jump cache.
-pub const JUMP_ENTRIES: usize = 4096;
+pub const JUMP_ENTRIES: usize = 8192;
 /// Entries in each of the arrays of recent pages; a multiple of 64.
 pub const RECENT_ENTRIES: usize = 512;
 /// Entries of recent pages for which [`Recent::used`] has one bit.
 pub const RECENT_GROUP: usize = RECENT_ENTRIES / 64;
-/// A tag that no probe of a load or store computes: those are addresses of pages, with a few of the low three bits
-/// where an atomic is misaligned. Not for the jump cache, see [`no_jump`].
-pub const INVALID: u64 = 1 << 11;
 
-/// A tag that no probe finds in slot `i` of the jump cache. A guest may jump to any value, odd ones included, so
-/// it has to be one that is looked for elsewhere.
+/// The tag of an empty slot `i` of the read and write arrays: none that a probe of the slot looks for. It is 0, so that
+/// fresh memory is empty, but for where page 0 would be: in the first slot, or behind the last page of all, which an
+/// access may reach beyond. Probes look for addresses of pages, with a few of the low three bits where an atomic is
+/// misaligned.
+pub(super) const fn no_page(i: usize) -> u64 {
+    if 0 < i && i < TLB_ENTRIES - LONGEST { 0 } else { 1 << 11 }
+}
+
+/// More pages than the last byte of an access can be away from its first.
+const LONGEST: usize = 16;
+
+/// The tag of an empty slot `i` of the jump cache. A guest may jump to any value, odd ones included, so it has to be one
+/// that is looked for elsewhere: 0 and 1 belong to slots 0 and 1, 5 to slots 2 and 3.
 pub(super) const fn no_jump(i: usize) -> u64 {
-    // 1 belongs to slots 0 and 1, 5 to slots 2 and 3.
-    if i < 2 { 5 } else { 1 }
+    if i < 2 { 5 } else { 0 }
 }
 
 /// One page: `tag` is its virtual address, `addend` what to add to a virtual address for the host address.
@@ -132,7 +142,7 @@ impl Deref for Arrays {
     type Target = Tables;
 
     fn deref(&self) -> &Tables {
-        // SAFETY: allocated in `allocate`, freed in `drop`; generated code runs only on the thread that would have to
+        // SAFETY: mapped in `allocate`, where zeroes are valid entries, until `drop`; generated code runs only on the thread that would have to
         // call this.
         unsafe { &*self.0 }
     }
@@ -147,35 +157,51 @@ impl DerefMut for Arrays {
 
 impl Drop for Arrays {
     fn drop(&mut self) {
-        // SAFETY: allocated with this layout in `allocate`, and nothing else frees it.
-        unsafe { dealloc(self.0.cast(), Layout::new::<Tables>()) }
+        // SAFETY: mapped with this size in `allocate`, and nothing refers to it any more.
+        let _ = unsafe { munmap(self.0.cast(), size_of::<Tables>()) };
     }
 }
 
 impl Arrays {
+    /// Empty arrays, which cost memory only as they are used.
     pub(super) fn allocate() -> Self {
-        let layout = Layout::new::<Tables>();
-        // SAFETY: the layout has a non-zero size.
-        let tables = unsafe { alloc(layout) }.cast::<Tables>();
-        if tables.is_null() {
-            handle_alloc_error(layout);
+        let (protection, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE | MapFlags::NORESERVE);
+        // SAFETY: a fresh private mapping at an address of the kernel's choice aliases no Rust object.
+        let Ok(memory) = (unsafe { mmap_anonymous(null_mut(), size_of::<Tables>(), protection, flags) }) else {
+            handle_alloc_error(Layout::new::<Tables>())
+        };
+        let mut arrays = Self(memory.cast());
+        let t = &mut *arrays;
+        for i in (0..TLB_ENTRIES).filter(|&i| no_page(i) != 0) {
+            (t.read[i].tag, t.write[i].tag) = (no_page(i), no_page(i));
         }
-        // SAFETY: freshly allocated for exactly these arrays; every entry is written before it is read.
-        unsafe {
-            for i in 0..TLB_ENTRIES {
-                (&raw mut (*tables).read).cast::<TlbEntry>().add(i).write(TlbEntry { tag: INVALID, addend: 0 });
-                (&raw mut (*tables).write).cast::<TlbEntry>().add(i).write(TlbEntry { tag: INVALID, addend: 0 });
-            }
-            for recent in [&raw mut (*tables).recent_read, &raw mut (*tables).recent_write] {
-                (&raw mut (*recent).used).write([0; 8]);
-                for i in 0..RECENT_ENTRIES {
-                    (&raw mut (*recent).entries).cast::<RecentEntry>().add(i).write(RecentEntry::NOWHERE);
-                }
-            }
-            for i in 0..JUMP_ENTRIES {
-                (&raw mut (*tables).jump).cast::<JumpEntry>().add(i).write(JumpEntry { tag: no_jump(i), code: 0 });
+        for i in (0..JUMP_ENTRIES).filter(|&i| no_jump(i) != 0) {
+            t.jump[i].tag = no_jump(i);
+        }
+        arrays
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fresh_arrays_are_empty() {
+        let t = Arrays::allocate();
+        for i in 0..TLB_ENTRIES {
+            // Whatever page a probe begins in that has this slot, the tag is not that of a page it may end in.
+            for tag in [t.read[i].tag, t.write[i].tag] {
+                assert_eq!(tag, no_page(i));
+                let ends = (0..LONGEST as u64).map(|n| (tag & !0xfff).wrapping_sub(n << 12));
+                assert!(tag & 0xff8 != 0 || ends.into_iter().all(|va| tlb_index(va) != i), "{i}");
             }
         }
-        Self(tables)
+        for i in 0..JUMP_ENTRIES {
+            assert_eq!(t.jump[i].tag, no_jump(i));
+            assert!(![i, i ^ 1].contains(&jump_index(no_jump(i))), "{i}");
+        }
+        let entries = t.recent_read.entries.iter().chain(&t.recent_write.entries);
+        assert!(entries.into_iter().all(|e| e.limit == 0), "an address is in no place of size 0");
     }
 }
