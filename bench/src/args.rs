@@ -42,9 +42,9 @@ struct Args {
     /// Harts of the guest
     #[arg(long, default_value_t = 1, value_name = "N")]
     smp: u32,
-    /// -cpu of the guest on every engine; without it rv64 (with vectors for their suite), and the host's harts under KVM
+    /// -cpu of the guest on every engine; without it rv64 (with vectors for their suite), and the host's harts under KVM; several are compared
     #[arg(long, value_name = "MODEL")]
-    cpu: Option<String>,
+    cpu: Vec<String>,
     /// Only benchmarks with this in their names
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
@@ -185,7 +185,7 @@ fn plan(args: &Args, words: &[String]) -> Result<Plan, BenchError> {
     suites.retain(|s| seen.insert(s.clone()));
     let mut seen = std::collections::HashSet::new();
     let wanted: Vec<_> = args.engines.iter().filter(|e| seen.insert((*e).clone())).cloned().collect();
-    let sources = Sources { vireo: args.vireo.clone(), qemu: args.qemu.clone() };
+    let sources = Sources { vireo: args.vireo.clone(), qemu: args.qemu.clone(), cpus: args.cpu.clone() };
     let (engines, missing) = engine::find(&wanted, &sources)?;
     if engines.is_empty() {
         let reasons: Vec<_> = missing.iter().map(|m| format!("{}: {}", m.name, m.reason)).collect();
@@ -204,7 +204,6 @@ fn plan(args: &Args, words: &[String]) -> Result<Plan, BenchError> {
         settings,
         engines,
         missing,
-        cpu: args.cpu.clone(),
         only: args.only.clone(),
         noise: !args.no_noise,
         silence: Duration::from_secs(args.silence),

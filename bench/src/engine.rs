@@ -30,6 +30,8 @@ pub struct Engine {
     pub version: String,
     /// The harts are the host's.
     pub on_host: bool,
+    /// `-cpu`; the engine's own choice without it, with vectors where the suite needs them.
+    pub cpu: Option<String>,
 }
 
 /// An engine that was asked for and cannot be measured here.
@@ -52,6 +54,8 @@ pub struct Sources {
     pub vireo: Vec<PathBuf>,
     /// QEMU programs; without any the one on PATH.
     pub qemu: Vec<PathBuf>,
+    /// `-cpu` of all of them; each is an engine of its own if there are several.
+    pub cpus: Vec<String>,
 }
 
 /// The engines among `wanted` that can be measured, in the order of `wanted`, and why not the others.
@@ -94,8 +98,21 @@ pub fn find(wanted: &[String], sources: &Sources) -> Result<(Vec<Engine>, Vec<Mi
             other => return Err(BenchError::UnknownEngine(other.to_owned())),
         }
     }
+    let mut found = of_models(found, &sources.cpus);
     make_unique(&mut found);
     Ok((found, missing))
+}
+
+/// The engines with each of the models.
+fn of_models(engines: Vec<Engine>, cpus: &[String]) -> Vec<Engine> {
+    if cpus.is_empty() {
+        return engines;
+    }
+    let with = |engine: &Engine, cpu: &String| {
+        let name = if cpus.len() == 1 { engine.name.clone() } else { format!("{} {cpu}", engine.name) };
+        Engine { name, cpu: Some(cpu.clone()), ..engine.clone() }
+    };
+    engines.iter().flat_map(|engine| cpus.iter().map(move |cpu| with(engine, cpu))).collect()
 }
 
 fn engine(name: &str, family: Family, program: &Path, accel: &str) -> Result<Engine, BenchError> {
@@ -107,6 +124,7 @@ fn engine(name: &str, family: Family, program: &Path, accel: &str) -> Result<Eng
         accel: accel.to_owned(),
         version,
         on_host: accel == "kvm",
+        cpu: None,
     })
 }
 
@@ -155,8 +173,6 @@ fn on_path(name: &str) -> Option<PathBuf> {
 #[derive(Debug, Clone)]
 pub struct Board {
     pub harts: u32,
-    /// `-cpu`; the engine's own choice without it, with vectors where the suite needs them.
-    pub cpu: Option<String>,
     pub memory_mib: u32,
     pub kernel: PathBuf,
     pub initrd: Option<PathBuf>,
@@ -186,7 +202,7 @@ impl Engine {
         add(&["-smp", &board.harts.to_string(), "-m", &format!("{}M", board.memory_mib)]);
         let vector = if board.vector { "rv64,v=on" } else { "rv64" };
         let own = if self.on_host { "host" } else { vector };
-        add(&["-cpu", board.cpu.as_deref().unwrap_or(own)]);
+        add(&["-cpu", self.cpu.as_deref().unwrap_or(own)]);
         add(&["-display", "none", "-monitor", "none", "-serial", "stdio", "-no-reboot"]);
         // The names of vCPU threads tell which to pin.
         if self.family == Family::Qemu {
@@ -217,7 +233,7 @@ mod tests {
     fn named(name: &str, version: &str) -> Engine {
         let (program, accel) = (PathBuf::from("p"), "tcg".to_owned());
         let (name, version) = (name.to_owned(), version.to_owned());
-        Engine { name, family: Family::Qemu, program, accel, version, on_host: false }
+        Engine { name, family: Family::Qemu, program, accel, version, on_host: false, cpu: None }
     }
 
     #[test]
@@ -234,9 +250,23 @@ mod tests {
     }
 
     #[test]
+    fn several_models_are_several_engines() {
+        let of = |cpus: &[&str]| {
+            let cpus: Vec<_> = cpus.iter().map(|&c| c.to_owned()).collect();
+            let engines = of_models(vec![named("tcg", "vireo 0.1.0"), named("qemu-tcg", "QEMU 11.1.3")], &cpus);
+            engines.into_iter().map(|e| (e.name, e.cpu)).collect::<Vec<_>>()
+        };
+        assert!(of(&[]).iter().all(|(_, cpu)| cpu.is_none()));
+        assert_eq!(of(&["max"])[1], ("qemu-tcg".to_owned(), Some("max".to_owned())));
+        let both = of(&["rv64", "max"]);
+        let names: Vec<_> = both.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["tcg rv64", "tcg max", "qemu-tcg rv64", "qemu-tcg max"]);
+    }
+
+    #[test]
     fn what_is_missing_is_said() {
         let wanted = ["tcg", "kvm"].map(str::to_owned);
-        let found = find(&wanted[..1], &Sources { vireo: vec!["/nowhere/vireo".into()], qemu: vec![] });
+        let found = find(&wanted[..1], &Sources { vireo: vec!["/nowhere/vireo".into()], ..Sources::default() });
         assert!(found.unwrap_err().to_string().contains("/nowhere/vireo"));
         if !cfg!(target_arch = "riscv64") {
             let (found, missing) = find(&wanted[1..], &Sources::default()).unwrap();
@@ -251,7 +281,6 @@ mod tests {
     fn the_same_board_for_all() {
         let board = Board {
             harts: 2,
-            cpu: None,
             memory_mib: 1024,
             kernel: "guest".into(),
             append: "suites=cpu".to_owned(),

@@ -464,10 +464,10 @@ mod tests {
             accel: "tcg".into(),
             version: String::new(),
             on_host: false,
+            cpu: None,
         };
         let board = Board {
             harts: 1,
-            cpu: None,
             memory_mib: 64,
             kernel: "none".into(),
             append: String::new(),

@@ -32,8 +32,6 @@ pub struct Plan {
     pub settings: Settings,
     pub engines: Vec<Engine>,
     pub missing: Vec<Missing>,
-    /// `-cpu` for all.
-    pub cpu: Option<String>,
     /// Only benchmarks with this in their name.
     pub only: Option<String>,
     /// The first engine runs twice a round: what differs between both is the machine's noise.
@@ -211,7 +209,6 @@ fn empty(plan: &Plan, seats: &[Seat]) -> Report {
 fn board(plan: &Plan, suite: &str, kernel: &Path, scratch: &Path) -> Result<Board, BenchError> {
     let mut board = Board {
         harts: plan.settings.harts,
-        cpu: plan.cpu.clone(),
         memory_mib: MEMORY_MIB,
         kernel: kernel.to_owned(),
         initrd: None,
