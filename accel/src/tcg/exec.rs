@@ -532,8 +532,6 @@ fn find_or_translate(hart: &mut Hart, tr: &mut Translator, pc: u64, walk: &Walk)
 
 fn translate_block(hart: &mut Hart, tr: &mut Translator, pc: u64, pa: u64, mode: BlockMode) -> Result<BlockId, Trap> {
     let begun = hart.stats.begin();
-    // Room first: making it may drop blocks, and with them pages.
-    hart.code.reserve(backend::MAX_BLOCK_BYTES);
     if tr.backend.is_none() && hart.code.len() >= MAX_INTERPRETED_BLOCKS {
         hart.drop_code();
     }
@@ -569,6 +567,14 @@ fn translate_block(hart: &mut Hart, tr: &mut Translator, pc: u64, pa: u64, mode:
             let limit = (tr.builder.block.insns / 2).max(1);
             let done = translate::translate(&mut tr.builder, &tr.decoder, &source(&bytes, pa, None, mode), limit);
             debug_assert!(done.is_ok());
+        }
+        let size = backend.compiled().len();
+        if hart.code.arena.room() < size {
+            hart.code.free_slots(backend.links().iter().map(|l| l.slot));
+            hart.code.reserve(size);
+            // That may have dropped blocks and the pages just added, and the code was made for another place.
+            tr.bytes = bytes;
+            return translate_block(hart, tr, pc, pa, mode);
         }
     }
     let len = usize::from(tr.builder.block.end - tr.builder.block.start);
