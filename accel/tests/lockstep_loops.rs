@@ -143,12 +143,67 @@ impl Mix {
     }
 }
 
+/// What compilers write for an instruction of Zba or Zbb, with others between its parts, and what may overwrite those.
+fn idiom(rng: &mut Rng, a: &mut Asm, mix: &Mix) {
+    // Few registers, so that parts are seen, overwritten and in each other's places.
+    let mut few = || 5 + rng.below(7) as u8;
+    let (t, u, d, s) = (few(), few(), few(), few());
+    let n = 1 + rng.below(31) as i32;
+    let pair = |list: &[(Op, Op, i32)], rng: &mut Rng| pick(rng, list);
+    let between = |rng: &mut Rng, a: &mut Asm| {
+        if rng.below(3) == 0 {
+            insn(rng, a, mix);
+        }
+    };
+    match rng.below(4) {
+        0 => {
+            let (left, right, bits) = pair(&[(Op::Slliw, Op::Srliw, 32), (Op::Slli, Op::Srli, 64)], rng);
+            let parts = [(left, t, n), (right, u, bits - n)];
+            let first = rng.below(2) as usize;
+            for (op, d, n) in [parts[first], parts[1 - first]] {
+                a.i(op, d, s, n);
+                between(rng, a);
+            }
+            a.r(pick(rng, &[Op::Or, Op::Xor, Op::Add, Op::Addw]), d, t, u);
+        }
+        1 => {
+            let rights = [Op::Srli, Op::Srai, Op::Srliw, Op::Sraiw];
+            let (left, right) = (pick(rng, &[Op::Slli, Op::Slliw]), pick(rng, &rights));
+            let n = pick(rng, &[32, 48, 56, 16, 24]);
+            let (n, m) = (n, pick(rng, &[n, n, n - 2, n + 3]));
+            let fit = |op: Op, n: i32| if matches!(op, Op::Slliw | Op::Srliw | Op::Sraiw) { n & 31 } else { n };
+            a.i(left, t, s, fit(left, n));
+            between(rng, a);
+            a.i(right, d, t, fit(right, m));
+        }
+        2 => {
+            a.i(Op::Slli, t, s, 32).i(Op::Srli, t, t, 32 - rng.below(4) as i32);
+            between(rng, a);
+            a.r(Op::Add, d, t, u);
+        }
+        _ => {
+            a.i(Op::Slli, t, s, 1 + rng.below(3) as i32);
+            between(rng, a);
+            a.r(Op::Add, d, u, t);
+        }
+    }
+    for x in [t, u] {
+        if rng.below(2) == 0 {
+            between(rng, a);
+            a.i(Op::Addi, x, 0, n);
+        }
+    }
+}
+
 fn insn(rng: &mut Rng, a: &mut Asm, mix: &Mix) {
     if !mix.vectors.is_empty() && rng.below(2) == 0 {
         return mix.vector(rng, a);
     }
     let (rd, rs1, rs2) = (any(rng), any(rng), any(rng));
     let base = if rng.below(2) == 0 { WALK } else { BASE };
+    if rng.below(8) == 0 {
+        return idiom(rng, a, mix);
+    }
     match rng.below(20) {
         0..=6 => {
             a.r(pick(rng, ALU), rd, rs1, rs2);

@@ -8,6 +8,7 @@ use super::code_cache::{BlockId, LinkSite, NewBlock, SlotId, hash_code};
 use super::counters::Miss;
 use super::ctr;
 use super::hart::{BlockMode, Exit, Hart, HartBox};
+use super::ir::fold::fold;
 use super::ir::{Builder, IrBlock, interp};
 use super::mmu::pmp::Pmp;
 use super::mmu::walk::{self, Access, Regime, Walk};
@@ -562,11 +563,13 @@ fn translate_block(hart: &mut Hart, tr: &mut Translator, pc: u64, pa: u64, mode:
         backend.assume_vectors(hart.vector_word);
         backend.profile(region::are_made(&hart.options, mode));
         // What outgrows its room is made again of half as many instructions. One alone never does.
+        fold_block(&mut tr.builder.block);
         while backend.compile(&tr.builder.block, scattered, &mut hart.code).len() > backend::MAX_BLOCK_BYTES {
             hart.code.free_slots(backend.links().iter().map(|l| l.slot));
             let limit = (tr.builder.block.insns / 2).max(1);
             let done = translate::translate(&mut tr.builder, &tr.decoder, &source(&bytes, pa, None, mode), limit);
             debug_assert!(done.is_ok());
+            fold_block(&mut tr.builder.block);
         }
         let size = backend.compiled().len();
         if hart.code.arena.room() < size {
@@ -595,6 +598,13 @@ fn translate_block(hart: &mut Hart, tr: &mut Translator, pc: u64, pa: u64, mode:
     }
     tr.bytes = bytes;
     Ok(hart.code.insert(new, tr.links()))
+}
+
+/// For generated code, in which a jump to the block's own start stays.
+fn fold_block(block: &mut IrBlock) {
+    let start = i64::from(block.start);
+    fold(block, |to| to == start);
+    translate::check(block);
 }
 
 /// The code of the block at `pa` in `bytes`, to be translated for `mode`.

@@ -156,7 +156,13 @@ fn is_quiet(op: &Op) -> bool {
         Op::Call { helper, .. } => {
             matches!(helper, Helper::CheckLimit | Helper::Transfer | Helper::CheckJump | Helper::MisalignedJump)
         }
-        Op::Insn { .. } | Op::Linkage(_) | Op::Mov { .. } | Op::Bin { .. } | Op::Un { .. } | Op::PcRel { .. } => true,
+        Op::Insn { .. }
+        | Op::Linkage(_)
+        | Op::Mov { .. }
+        | Op::Bin { .. }
+        | Op::Un { .. }
+        | Op::Late { .. }
+        | Op::PcRel { .. } => true,
         Op::FenceStoreLoad | Op::FpCheck { .. } | Op::FpCsr { .. } | Op::Fp { .. } => true,
         Op::BranchIf { .. } | Op::Jump { .. } | Op::JumpReg { .. } => true,
         _ => false,

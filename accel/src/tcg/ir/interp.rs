@@ -77,6 +77,10 @@ fn step(h: &mut Hart, ops: &[Op], i: usize, done: u32) -> Option<Exit> {
             let v = op.eval(get(h, a));
             put(h, d, v);
         }
+        Op::Late { op, d, a, n } => {
+            let v = op.eval(get(h, Val::X(a)), u64::from(n));
+            put(h, Dst::X(d), v);
+        }
         Op::PcRel { d, offset } => {
             let v = h.page_base.wrapping_add(offset as u64);
             put(h, d, v);

@@ -1,6 +1,7 @@
 //! The intermediate representation: what a guest instruction means, once, for the interpreter and every backend.
 
 pub mod block;
+pub mod fold;
 pub mod interp;
 pub mod op;
 pub mod verify;

@@ -471,6 +471,14 @@ pub enum Op {
         d: Dst,
         a: Val,
     },
+    /// `d` = `a` shifted by `n`, which nobody reads unless the block is left before `d` is written again; `a` stays as
+    /// it is until then, or until nothing can leave any more. Made by [`fold`](super::fold).
+    Late {
+        op: BinOp,
+        d: u8,
+        a: u8,
+        n: u8,
+    },
     /// `d` = virtual address of the page + `offset`.
     PcRel {
         d: Dst,

@@ -70,6 +70,7 @@ pub fn operands(op: &Op) -> Operands {
         Op::Mov { d, s } => ([Some(s), None, None], none, Some(d)),
         Op::Bin { d, a, b, .. } => ([Some(a), Some(b), None], none, Some(d)),
         Op::Un { d, a, .. } => ([Some(a), None, None], none, Some(d)),
+        Op::Late { d, a, .. } => ([Some(Val::X(a)), None, None], none, Some(Dst::X(d))),
         Op::PcRel { d, .. } => ([None; 3], none, Some(d)),
         Op::Load { d, base, .. } => ([Some(base), None, None], none, d),
         Op::Store { base, src, .. } => ([Some(base), Some(src), None], none, None),

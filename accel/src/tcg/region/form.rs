@@ -6,6 +6,7 @@ use arch::isa::Decoder;
 
 use super::{MAX_INSNS, MAX_NODES, Refused, Region, target, vtypes, weigh};
 use crate::tcg::hart::BlockMode;
+use crate::tcg::ir::fold::fold;
 use crate::tcg::ir::{Builder, Helper, IrBlock, Op, Target};
 use crate::tcg::translate::{self, Source};
 
@@ -32,7 +33,11 @@ pub fn form(builder: &mut Builder, decoder: &Decoder, code: &Code, head: u16) ->
         starts.iter().filter_map(|&s| Some((s, front.block(s, &starts)?))).collect();
     keep_loop(&mut blocks, head).ok_or(if front.barred { Refused::Barred } else { Refused::NoLoop })?;
     let starts: Vec<u16> = blocks.keys().copied().collect();
-    blocks.values_mut().for_each(|b| trim(b, &starts));
+    let inside = |to: i64| u16::try_from(to).is_ok_and(|to| starts.contains(&to));
+    for block in blocks.values_mut() {
+        trim(block, inside);
+        fold(block, inside);
+    }
     if blocks.values().map(|b| usize::from(b.insns)).sum::<usize>() > MAX_INSNS {
         return Err(Refused::TooLong);
     }
@@ -122,6 +127,7 @@ fn is_allowed(op: &Op) -> bool {
         | Op::Mov { .. }
         | Op::Bin { .. }
         | Op::Un { .. }
+        | Op::Late { .. }
         | Op::PcRel { .. }
         | Op::Load { .. }
         | Op::Store { .. }
@@ -175,8 +181,7 @@ fn keep_loop(blocks: &mut BTreeMap<u16, IrBlock>, head: u16) -> Option<()> {
 }
 
 /// Drops what follows the last jump or branch into the region: that is not of the loop.
-fn trim(block: &mut IrBlock, starts: &[u16]) {
-    let inside = |to: i64| u16::try_from(to).is_ok_and(|to| starts.contains(&to));
+fn trim(block: &mut IrBlock, inside: impl Fn(i64) -> bool + Copy) {
     let Some(last) = block.ops.iter().rposition(|op| target(op).is_some_and(inside)) else { return };
     // Otherwise the branch not taken is not the end of its instruction.
     if matches!(block.ops.get(last + 1), Some(Op::Insn { .. })) {

@@ -18,9 +18,9 @@
 //!
 //! Invariants: a region is precise as a block is. Every operation leaves the guest's registers where its map says, and
 //! they are in place before Rust is called; every way around a loop passes a jump back that looks at the poll bits, so
-//! that interrupts, fences and other harts wait no longer than for blocks; `retired` is brought up to date wherever one
-//! node is left for the next. A region holds nothing over a poll that a fence could make invalid: host addresses live
-//! no longer than one access.
+//! that interrupts, fences and other harts wait no longer than for blocks; `retired` lags
+//! by a number that is known at every place, and is right wherever the region is left. A region holds nothing over a
+//! poll that a fence could make invalid: host addresses live no longer than one access.
 //!
 //! Not in regions: instructions that leave to Rust or change the mode (the region ends before them), code that counts
 //! or records each instruction (`BlockMode`), instructions that cross the page.

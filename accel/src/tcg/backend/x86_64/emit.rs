@@ -39,6 +39,7 @@ impl Backend {
         self.widen_for(op);
         self.emit_op(op, code);
         self.note_result(op);
+        self.note_late(op);
     }
 
     fn emit_op(&mut self, op: &Op, code: &mut CodeCache) {
@@ -51,6 +52,12 @@ impl Backend {
             Op::Mov { d, s } => self.mov(d, s),
             Op::Bin { op, d, a, b } => self.bin(op, d, a, b),
             Op::Un { op, d, a } => self.un(op, d, a),
+            Op::Late { op: shift, d, a, n } => {
+                if !self.do_late(op) {
+                    self.widen_words(self.words_loose(a));
+                    self.bin(shift, Dst::X(d), Val::X(a), Val::C(i64::from(n)));
+                }
+            }
             Op::PcRel { d, offset } => {
                 let t = self.target_reg(d, &[]);
                 self.asm.mov(true, t, PAGE_BASE);
@@ -346,15 +353,16 @@ impl Backend {
             BinOp::RolW => self.shift(Shift::Rol, false, d, a, b),
             BinOp::RorW => self.shift(Shift::Ror, false, d, a, b),
             BinOp::SllUw => {
-                self.load32_to(A, a);
+                let t = if matches!(b, Val::C(_)) { self.target_reg(d, &[]) } else { A };
+                self.load32_to(t, a);
                 match b {
-                    Val::C(n) => self.asm.shift_imm(Shift::Shl, true, A, n as u8 & 63),
+                    Val::C(n) => self.asm.shift_imm(Shift::Shl, true, t, n as u8 & 63),
                     _ => {
                         self.load_to(C, b);
-                        self.asm.shift_cl(Shift::Shl, true, A);
+                        self.asm.shift_cl(Shift::Shl, true, t);
                     }
                 }
-                self.finish(d, A);
+                self.finish(d, t);
             }
             BinOp::Slt => self.set(Cond::Lt, d, a, b),
             BinOp::Sltu => self.set(Cond::Ltu, d, a, b),
@@ -507,6 +515,10 @@ impl Backend {
     fn shift(&mut self, op: Shift, wide: bool, d: Dst, a: Val, b: Val) {
         if let Val::C(n) = b {
             let n = n as u8 & if wide { 63 } else { 31 };
+            if matches!(op, Shift::Rol | Shift::Ror) && self.features.bmi2 && Val::from(d) != a {
+                let bits = if wide { 64 } else { 32 };
+                return self.rotate(wide, d, a, if op == Shift::Rol { (bits - n) % bits } else { n });
+            }
             if !wide && op == Shift::Shr && n != 0 {
                 // Bit 31 is clear: there is no sign to extend.
                 let t = self.target_reg(d, &[]);
@@ -540,6 +552,20 @@ impl Backend {
         self.load_to(A, a);
         self.asm.shift_cl(op, wide, A);
         if wide { self.finish(d, A) } else { self.finish32(d, A) }
+    }
+
+    /// `d` = `a` rotated right by `n`, without a copy.
+    fn rotate(&mut self, wide: bool, d: Dst, a: Val, n: u8) {
+        let t = self.target_reg(d, &[]);
+        match self.loc(a) {
+            Loc::Reg(r) => self.asm.rorx(wide, t, r, n),
+            Loc::Mem(m) => self.asm.rorx(wide, t, m, n),
+            Loc::Imm(i) => {
+                self.asm.mov_imm(A, i);
+                self.asm.rorx(wide, t, A, n);
+            }
+        }
+        if wide { self.finish(d, t) } else { self.finish32(d, t) }
     }
 
     fn set(&mut self, cond: Cond, d: Dst, a: Val, b: Val) {

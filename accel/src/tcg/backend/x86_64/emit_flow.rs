@@ -16,7 +16,7 @@ impl Backend {
     pub(super) fn stub(&mut self, from: Forward, kind: StubKind) {
         let back = self.asm.code.len();
         let (f, loose) = (self.f.now, self.loose_words());
-        self.stubs.push(Stub { from, back, cur: self.cur, loose, f, after: f, kind });
+        self.stubs.push(Stub { from, back, cur: self.cur, loose, late: self.late, f, after: f, kind });
     }
 
     /// The stubs of `op`, emitted last, come back behind the whole operation.
@@ -37,6 +37,8 @@ impl Backend {
         self.asm.bind(stub.from);
         (self.cur, self.f.now) = (stub.cur, stub.f);
         self.widen_in_stub(stub.loose);
+        self.late = Late::default();
+        self.late_in_stub(stub.late);
         match stub.kind {
             StubKind::Taken { offset, from, done, since } => self.jump(offset, from, done, since, code),
             StubKind::Poll { offset } => {
@@ -56,7 +58,7 @@ impl Backend {
                 let from = stub.cur as u16;
                 self.jump(i64::from(from) + VECTOR_INSN, from, done, since, code);
             }
-            StubKind::PollInside { offset, counted } => self.poll_inside(offset, counted),
+            StubKind::PollInside { offset, uncounted } => self.poll_inside(offset, uncounted),
             StubKind::Hot { offset, site, len, counter } => {
                 self.f_sync();
                 self.asm.mov_imm(A, offset);
@@ -70,7 +72,10 @@ impl Backend {
             StubKind::ReturnsFull { on } => self.returns_full(on),
             StubKind::Recent(op, access) => {
                 let miss = self.recent_miss(&access);
-                self.emit_stub(Stub { from: miss, loose: 0, kind: StubKind::Slow(op), ..stub }, code);
+                self.emit_stub(
+                    Stub { from: miss, loose: 0, late: Late::default(), kind: StubKind::Slow(op), ..stub },
+                    code,
+                );
             }
             StubKind::Slow(op) | StubKind::SlowFrom(op, _) => {
                 if let StubKind::SlowFrom(_, element) = stub.kind {
@@ -109,7 +114,9 @@ impl Backend {
         if passing {
             self.asm.mov(true, D, RETIRED);
         }
-        self.asm.alu_imm(Alu::Add, true, RETIRED, i32::from(n));
+        if n != 0 {
+            self.asm.alu_imm(Alu::Add, true, RETIRED, i32::from(n));
+        }
         if passing {
             self.asm.alu(Alu::Cmp, true, D, RES_LEFT);
             let elsewhere = self.asm.jcc_forward(Cc::Ne);

@@ -27,6 +27,7 @@ mod emit_flow;
 mod emit_fp;
 mod emit_mem;
 mod f_regs;
+mod late;
 #[cfg(test)]
 mod pinned;
 mod region;
@@ -49,6 +50,7 @@ use crate::tcg::observe::Mark;
 use crate::tcg::reservation::{Since, certainly_loud};
 use crate::tcg::smp::HartShared;
 use f_regs::{FRegs, FState};
+use late::Late;
 use regs::RegMap;
 use thunks::Thunks;
 use vector::Vectors;
@@ -242,6 +244,8 @@ struct Stub {
     cur: u32,
     /// Registers that were loose at the jump, see `words`.
     loose: u32,
+    /// What had not been done there.
+    late: Late,
     /// What is known of the f registers here, and what has to hold there.
     f: FState,
     after: FState,
@@ -261,10 +265,10 @@ enum StubKind {
     Poll {
         offset: i64,
     },
-    /// The same inside a region, of the last `counted` instructions before they are done.
+    /// The same inside a region, where so many instructions before that place are not counted.
     PollInside {
         offset: i64,
-        counted: u8,
+        uncounted: i32,
     },
     /// A jump back to `offset` was taken often; where it counts.
     Hot {
@@ -331,6 +335,7 @@ pub struct Backend {
     single: bool,
     f: FRegs,
     words: Words,
+    late: Late,
     /// What the next jump is.
     linkage: Option<Linkage>,
     /// The block is a loop, whose accesses have recent pages.
@@ -372,6 +377,7 @@ impl Backend {
             single: false,
             f: FRegs::default(),
             words: Words::default(),
+            late: Late::default(),
             linkage: None,
             recent: false,
             recents: [0; Width::ALL.len()],
@@ -445,6 +451,7 @@ impl Backend {
             marks.clear();
         }
         self.words = Words::default();
+        self.late = Late::default();
         self.done = 0;
         self.since = Since::Entry;
         self.linkage = None;

@@ -16,6 +16,7 @@ use super::emit_mem::upper;
 use super::*;
 use crate::tcg::hart::BlockMode;
 use crate::tcg::helpers::vector::VectorUnit;
+use crate::tcg::ir::fold::fold;
 use crate::tcg::ir::{Builder, TEMPS};
 use crate::tcg::mmu::tlb::Tables;
 use crate::tcg::observe::Mark;
@@ -167,6 +168,7 @@ fn listing(cases: &[Case], leaving: bool) -> String {
             stops: &[],
         };
         translate::translate(&mut b, &decoder, &source, words.len() as u16).expect("no page is crossed");
+        fold(&mut b.block, |to| to == 0x100);
         let base = code.arena.cursor();
         let host = backend.compile(&b.block, false, &mut code).to_vec();
         let marks = backend.marks();
@@ -302,6 +304,11 @@ fn pinned_integer() {
         r(G::CzeroEqz, 10, 11, 12),
         run(&[i(G::Slli, 10, 10, 32), i(G::Srli, 10, 10, 32)]),
         run(&[i(G::Lui, 10, 0, 0x12345 << 12), i(G::Addiw, 10, 10, 0x678)]),
+        // What compilers write without Zba and Zbb.
+        run(&[i(G::Slli, 10, 10, 32), i(G::Srli, 10, 10, 30), r(G::Add, 10, 11, 10)]),
+        run(&[i(G::Slliw, 10, 12, 7), i(G::Srliw, 11, 12, 25), r(G::Or, 11, 10, 11), i(G::Addi, 10, 0, 1)]),
+        // The half of a rotation is done where the load fails.
+        run(&[i(G::Slliw, 6, 5, 7), i(G::Srliw, 7, 5, 25), r(G::Or, 7, 7, 6), i(G::Lw, 6, 10, 0)]),
     ];
     check("integer.txt", "Integer instructions.", &cases, false);
 }

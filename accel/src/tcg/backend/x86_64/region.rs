@@ -26,14 +26,24 @@ struct Swap {
     written: bool,
 }
 
+/// What is known of a node of the region.
+#[derive(Debug)]
+struct Node {
+    start: i64,
+    /// Where its code begins, once it does.
+    place: Option<u64>,
+    /// Instructions before it that are not counted yet when it is entered, once somebody leads to it: so that on most ways
+    /// around a loop the count is changed once.
+    uncounted: Option<u16>,
+}
+
 /// The region that is being compiled.
 #[derive(Debug)]
 pub(super) struct State {
     swaps: Vec<Swap>,
     /// Offset of the node at which it is entered.
     head: u16,
-    /// Starts of nodes, and where their code begins once it does.
-    nodes: Vec<(i64, Option<u64>)>,
+    nodes: Vec<Node>,
     /// Jumps to nodes that are still to come.
     waiting: Vec<(i64, Forward)>,
     /// Routines around calls to Rust.
@@ -70,7 +80,12 @@ impl Backend {
         self.cur = u32::from(region.head);
         let (map, swaps) = choose(region);
         self.map = map;
-        let nodes = region.nodes.iter().map(|n| (i64::from(n.start), None)).collect();
+        // SC asks whether the count is what it was behind LR.
+        let exact =
+            self.smp && region.nodes.iter().flat_map(|n| &n.ops).any(|op| matches!(op, Op::Lr { .. } | Op::Sc { .. }));
+        let uncounted = |start| (exact || start == region.head).then_some(0);
+        let node = |n: &IrBlock| Node { start: i64::from(n.start), place: None, uncounted: uncounted(n.start) };
+        let nodes = region.nodes.iter().map(node).collect();
         let (save, reload) = self.routines(&swaps);
         let entry = self.asm.here() - self.asm.base;
         for s in &swaps {
@@ -131,14 +146,14 @@ impl Backend {
         self.vectors.forget();
         let (start, here) = (i64::from(node.start), self.asm.here());
         let Some(state) = &mut self.region else { return };
-        for entry in state.nodes.iter_mut().filter(|(at, _)| *at == start) {
-            entry.1 = Some(here);
-        }
+        let Some(entry) = state.nodes.iter_mut().find(|n| n.start == start) else { return };
+        entry.place = Some(here);
+        self.done = *entry.uncounted.get_or_insert(0);
         for (_, jump) in state.waiting.extract_if(.., |(to, _)| *to == start) {
             self.asm.bind(jump);
         }
         // An LR in the node before is as one in the block before. No instruction here crosses a page.
-        (self.done, self.since, self.single, self.f.now) = (0, Since::Entry, false, state.f);
+        (self.since, self.single, self.f.now) = (Since::Entry, false, state.f);
         let ops = node.ops.as_slice();
         for (i, op) in ops.iter().enumerate() {
             self.exact = self.smp && matches!(op, Op::Lr { .. }) && certainly_loud(&ops[i + 1..]);
@@ -164,7 +179,7 @@ impl Backend {
     }
 
     fn is_inside(&self, offset: i64) -> bool {
-        self.region.as_ref().is_some_and(|s| s.nodes.iter().any(|(at, _)| *at == offset))
+        self.region.as_ref().is_some_and(|s| s.nodes.iter().any(|n| n.start == offset))
     }
 
     /// Goes to a node; conditions and counts were looked after.
@@ -179,7 +194,7 @@ impl Backend {
     }
 
     fn place_of(&self, offset: i64) -> Option<u64> {
-        self.region.as_ref()?.nodes.iter().find(|(at, _)| *at == offset)?.1
+        self.region.as_ref()?.nodes.iter().find(|n| n.start == offset)?.place
     }
 
     fn wait_for(&mut self, offset: i64, jump: Forward) {
@@ -193,18 +208,33 @@ impl Backend {
         }
     }
 
-    /// A branch to a node. The instructions up to here are counted on both ways, and where it goes back the poll bits are
-    /// looked at before, so that the way around the loop is one jump.
+    /// Counts the instructions up to here but for those that the node at `offset` takes over; these are done on all ways
+    /// from here, and not counted.
+    fn count_to(&mut self, offset: i64) {
+        let Some(state) = &mut self.region else { return };
+        let Some(node) = state.nodes.iter_mut().find(|n| n.start == offset) else { return };
+        let left = *node.uncounted.get_or_insert(self.done);
+        let (done, now) = (self.done, i32::from(self.done) - i32::from(left));
+        if now >= 0 {
+            self.retire(done - left, self.since);
+        } else {
+            self.asm.alu_imm(Alu::Add, true, RETIRED, now);
+        }
+        self.done = left;
+    }
+
+    /// A branch to a node. Instructions are counted before it, the same on both ways, and where it goes back the poll bits
+    /// are looked at, so that the way around the loop is one jump.
     fn branch_inside(&mut self, cond: Cond, a: Val, b: Val, offset: i64) {
         let from = i64::from(self.cur as u16);
         self.widen_all();
         self.f_to_node();
-        self.retire(self.done, self.since);
-        self.done = 0;
+        self.count_to(offset);
         if offset <= from {
             self.asm.alu_imm(Alu::Cmp, false, POLL, 0);
             let poll = self.asm.jcc_forward(asm::Cc::Ne);
-            self.stub(poll, StubKind::PollInside { offset: from, counted: 1 });
+            // The branch is still to be done.
+            self.stub(poll, StubKind::PollInside { offset: from, uncounted: i32::from(self.done) - 1 });
         }
         let cc = self.compare(cond, a, b);
         match self.place_of(offset) {
@@ -221,22 +251,22 @@ impl Backend {
         let from = i64::from(self.cur as u16);
         self.widen_all();
         self.f_to_node();
-        self.retire(self.done, self.since);
+        self.count_to(offset);
         if offset <= from {
             self.asm.alu_imm(Alu::Cmp, false, POLL, 0);
             let poll = self.asm.jcc_forward(asm::Cc::Ne);
-            self.stub(poll, StubKind::PollInside { offset, counted: 0 });
+            self.stub(poll, StubKind::PollInside { offset, uncounted: i32::from(self.done) });
         }
         if !next {
             self.go_inside(offset);
         }
     }
 
-    /// A poll bit was seen inside: leaves for `offset`, from where `counted` instructions are still to be done.
-    pub(super) fn poll_inside(&mut self, offset: i64, counted: u8) {
+    /// A poll bit was seen inside: leaves for `offset`, before which so many instructions are not counted.
+    pub(super) fn poll_inside(&mut self, offset: i64, uncounted: i32) {
         self.f_sync();
-        if counted != 0 {
-            self.asm.alu_imm(Alu::Sub, true, RETIRED, i32::from(counted));
+        if uncounted != 0 {
+            self.asm.alu_imm(Alu::Add, true, RETIRED, uncounted);
         }
         self.leave_region();
         self.asm.mov_imm(Reg::Rax, offset);

@@ -67,6 +67,7 @@ impl Words {
             Op::Un { op, .. } => {
                 matches!(op, UnOp::SextB | UnOp::SextH | UnOp::SextW | UnOp::ZextB | UnOp::ZextH)
             }
+            Op::Late { op, .. } => is_word_op(op),
             Op::Bin { op, a, b, .. } => match op {
                 _ if is_word_op(op) => true,
                 BinOp::And if is_low_mask(a) || is_low_mask(b) => true,
@@ -87,6 +88,7 @@ impl Backend {
     /// Where ways meet.
     pub(super) fn forget_words(&mut self) {
         debug_assert_eq!(self.words.loose, 0, "a loose word would be met");
+        debug_assert!(self.late.is_empty(), "what is not done would be met");
         self.words = Words::default();
     }
 
@@ -102,6 +104,11 @@ impl Backend {
             self.asm.extend(4, true, r, r);
         }
         self.words.loose &= !set;
+    }
+
+    /// The set of `x`, if that is loose.
+    pub(super) fn words_loose(&self, x: u8) -> u32 {
+        self.words.loose & 1 << x
     }
 
     pub(super) fn widen_all(&mut self) {
@@ -122,6 +129,7 @@ impl Backend {
         // What reads of its operands no more than the low half.
         let low = match *op {
             Op::Insn { .. } | Op::PcRel { .. } | Op::FenceStoreLoad => 0,
+            Op::Late { a, .. } => 1 << a,
             Op::Load { .. } | Op::LoadF { .. } | Op::StoreF { .. } => 0,
             Op::Store { base, src, width, .. } if width != Width::D => bit(src) & !bit(base),
             Op::Store { .. } => 0,
