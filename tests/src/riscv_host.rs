@@ -58,6 +58,7 @@ const NO_PROGRAMS: &[(&str, &str)] = &[
     ("lockstep_float", JIT),
     ("lockstep_loops", JIT),
     ("lockstep_system", JIT),
+    ("lockstep_translation", JIT),
     ("lockstep_vector_shapes", JIT),
     ("lockstep_vectors", JIT),
     ("loops", JIT),

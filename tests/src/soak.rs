@@ -39,6 +39,7 @@ const SUITES: &[Suite] = &[
     Suite { package: "accel", test: "lockstep_float", seed: LOCKSTEP_SEED, count: Some((LOCKSTEP_ROUNDS, 3_000)) },
     Suite { package: "accel", test: "lockstep_loops", seed: LOCKSTEP_SEED, count: Some((LOCKSTEP_ROUNDS, 10_000)) },
     Suite { package: "accel", test: "lockstep_system", seed: LOCKSTEP_SEED, count: Some((LOCKSTEP_ROUNDS, 2_000)) },
+    Suite { package: "accel", test: "lockstep_translation", seed: LOCKSTEP_SEED, count: Some((LOCKSTEP_ROUNDS, 400)) },
     Suite { package: "accel", test: "lockstep_vectors", seed: LOCKSTEP_SEED, count: Some((LOCKSTEP_ROUNDS, 800)) },
     Suite {
         package: "accel",
