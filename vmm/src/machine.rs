@@ -492,7 +492,8 @@ impl Machine {
         if let Some(rom) = &self.plan.rom {
             self.board.mrom.load(rom.clone())?;
         }
-        self.plan.load(&*self.board.ram)?;
+        let (ram, plan) = (&self.board.ram, &self.plan);
+        memory::on_small_pages(ram, plan.fdt_address, plan.dtb.len(), || plan.load(&**ram))?;
         self.load_harts();
         self.harts.run();
         Ok(())

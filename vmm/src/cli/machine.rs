@@ -164,9 +164,9 @@ fn parse_one_accel(option: &str, text: &str, kvm: &KvmOptions) -> Result<Vec<Acc
         let jit = o.flag("jit")?;
         let cache = o.number("tb-size", 1..=2048)?;
         let one = o.flag("one-insn-per-tb")?;
-        let tlb = o.number("x-tlb-entries", 0..=1024)?;
+        let tlb = o.number("x-tlb-entries", 0..=4096)?;
         if let Some(n) = tlb.filter(|n: &u32| *n != 0 && !n.is_power_of_two()) {
-            return Err(o.error(format!("x-tlb-entries={n} must be 0 or a power of two up to 1024")));
+            return Err(o.error(format!("x-tlb-entries={n} must be 0 or a power of two up to 4096")));
         }
         let evict = o.number("x-evict", 1..=1_000_000)?;
         let hot = o.number("x-hot", 0..=1_000_000)?;

@@ -17,7 +17,7 @@ use rustix::fs::FallocateFlags;
 use rustix::mm::{Advice, madvise};
 use vm_memory::bitmap::AtomicBitmap;
 use vm_memory::mmap::{MmapRegion, MmapRegionError};
-use vm_memory::{GuestAddress, GuestRegionMmap};
+use vm_memory::{GuestAddress, GuestMemoryBackend, GuestRegionMmap};
 
 use self::backing::Backing;
 use crate::cli::show_size;
@@ -107,6 +107,27 @@ fn advise(region: &Region, config: &RamConfig, backing: &Backing) {
             tracing::debug!(%error, "{otherwise}");
         }
     }
+}
+
+/// Has `write` touch what is at `address` on the host's small pages. For what is small and stands alone: a huge page under
+/// it would have to be zeroed, which takes a good part of the time that a machine takes to start.
+pub fn on_small_pages<T>(ram: &GuestRam, address: u64, size: usize, write: impl FnOnce() -> T) -> T {
+    const HUGE: u64 = 2 << 20;
+    let start = address & !(HUGE - 1);
+    let size = (address + size as u64).next_multiple_of(HUGE) - start;
+    let place = ram.get_slice(GuestAddress(start), size as usize).ok();
+    let advise = |advice| {
+        if let Some(place) = &place {
+            // SAFETY: the range is part of guest RAM, which `ram` keeps mapped, and the advice changes no contents. Where
+            // pages are huge by the mapping's own nature it is refused, which is as well.
+            let _ = unsafe { madvise(place.ptr_guard_mut().as_ptr().cast(), place.len(), advice) };
+        }
+    };
+    advise(Advice::LinuxNoHugepage);
+    let done = write();
+    // Pages that were not touched may be huge again.
+    advise(Advice::LinuxHugepage);
+    done
 }
 
 /// Restricts the region to NUMA nodes of the host. No page of it has been touched.

@@ -144,6 +144,9 @@ impl Backend {
         }
         self.set_cur();
         let thunk = self.thunks.helper(helper);
+        if helper.ends_block() {
+            return self.leave_by(thunk);
+        }
         self.call_out(thunk);
         self.f_clobbered();
         if let Some(d) = d {

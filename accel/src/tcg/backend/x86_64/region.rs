@@ -279,6 +279,14 @@ impl Backend {
         put_back(&mut self.asm, &state.swaps);
     }
 
+    /// Goes to a thunk that does not come back.
+    pub(super) fn leave_by(&mut self, thunk: u64) {
+        self.f_forget();
+        let Some(state) = &self.region else { return self.asm.jmp(thunk) };
+        self.asm.call(state.save);
+        self.asm.jmp(self.thunks.bare(thunk));
+    }
+
     /// Calls a thunk that calls Rust: guest registers are kept, or control does not come back.
     pub(super) fn call_out(&mut self, thunk: u64) {
         self.f_forget();

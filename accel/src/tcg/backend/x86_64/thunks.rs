@@ -192,14 +192,8 @@ impl Thunks {
         returns::reset(asm);
         probe_jump(asm, t.lookup);
 
-        // A helper left the block for `s.pc`, and there is nothing else to do: on by the jump cache.
         t.onward = asm.here();
-        asm.store_imm(4, EXIT, Exit::None as i32);
-        asm.alu_imm(Alu::Cmp, false, POLL, 0);
-        asm.mov_imm_keep_flags(Reg::Rax, Exit::Poll as i64);
-        asm.jcc(Cc::Ne, t.exit);
-        asm.mov(true, Reg::Rax, PC);
-        probe_jump(asm, t.lookup);
+        onward(asm, t.exit, t.lookup);
 
         // The same with all guest registers in memory.
         t.onward_bare = asm.here();
@@ -220,7 +214,7 @@ impl Thunks {
         t.page_changes = call(asm, &mut t, h_page_changes as *const () as u64, 0);
         t.fp = call(asm, &mut t, h_fp as *const () as u64, 0);
         t.vector = call(asm, &mut t, h_vector as *const () as u64, 0);
-        t.helpers = (0..HELPERS.len()).map(|i| call(asm, &mut t, function(HELPERS[i]), i as i64)).collect();
+        t.helpers = HELPERS.iter().enumerate().map(|(i, &h)| helper(asm, &mut t, h, i as i64)).collect();
         t.end = asm.here();
         arena.push(&asm.code);
         t
@@ -268,6 +262,53 @@ impl Thunks {
     }
 }
 
+fn helper(asm: &mut Asm, t: &mut Thunks, helper: Helper, id: i64) -> u64 {
+    if helper.ends_block() { leave(asm, t, function(helper), id) } else { call(asm, t, function(helper), id) }
+}
+
+/// As [`call`], for a function that always sets `exit`. It is jumped to, since the host would go on expecting the return
+/// of a call; and each goes on by a jump of its own, since they lead to different places.
+fn leave(asm: &mut Asm, t: &mut Thunks, f: u64, id: i64) -> u64 {
+    let function = |asm: &mut Asm| {
+        pass(asm, f, id);
+        asm.call_reg(Reg::Rax);
+    };
+    let bare = asm.here();
+    function(asm);
+    PINS.iter().for_each(|&(x, r)| asm.mov(true, r, x_slot(x)));
+    let rest = asm.jmp_forward();
+    let at = asm.here();
+    volatile().for_each(|(x, r)| asm.store(8, x_slot(x), r));
+    function(asm);
+    volatile().for_each(|(x, r)| asm.mov(true, r, x_slot(x)));
+    asm.bind(rest);
+    asm.mov(true, TABLES, TABLES_FIELD);
+    asm.mov(false, Reg::Rax, EXIT);
+    asm.alu_imm(Alu::Cmp, false, Reg::Rax, Exit::Jump as i32);
+    asm.jcc(Cc::Ne, t.exit);
+    onward(asm, t.exit, t.lookup);
+    t.bare.insert(at, bare);
+    at
+}
+
+/// Goes on by the jump cache where a helper left the block for `s.pc`, unless there is something else to do.
+fn onward(asm: &mut Asm, exit: u64, lookup: u64) {
+    asm.store_imm(4, EXIT, Exit::None as i32);
+    asm.alu_imm(Alu::Cmp, false, POLL, 0);
+    asm.mov_imm_keep_flags(Reg::Rax, Exit::Poll as i64);
+    asm.jcc(Cc::Ne, exit);
+    asm.mov(true, Reg::Rax, PC);
+    probe_jump(asm, lookup);
+}
+
+/// What a function is passed, whose address is then in RAX.
+fn pass(asm: &mut Asm, f: u64, id: i64) {
+    asm.mov(true, Reg::Rsi, Reg::Rax);
+    asm.lea(true, Reg::Rdi, mem(HART, -BIAS));
+    asm.mov_imm(Reg::R8, id);
+    asm.mov_imm(Reg::Rax, f as i64);
+}
+
 /// A call to `f(hart, RAX, RDX, RCX, id)` that keeps all guest registers but those in vector registers; leaves the block
 /// if the function set `exit`. MXCSR stays the guest's.
 fn call(asm: &mut Asm, t: &mut Thunks, f: u64, id: i64) -> u64 {
@@ -295,10 +336,7 @@ fn call_described(asm: &mut Asm, t: &Thunks, f: u64) -> u64 {
 
 /// The call itself, `reload` behind it, and the ways out where the function set `exit`.
 fn call_bare(asm: &mut Asm, (exit, onward): (u64, u64), f: u64, id: i64, reload: impl FnOnce(&mut Asm)) {
-    asm.mov(true, Reg::Rsi, Reg::Rax);
-    asm.lea(true, Reg::Rdi, mem(HART, -BIAS));
-    asm.mov_imm(Reg::R8, id);
-    asm.mov_imm(Reg::Rax, f as i64);
+    pass(asm, f, id);
     asm.alu_imm(Alu::Sub, true, Reg::Rsp, 8);
     asm.call_reg(Reg::Rax);
     asm.alu_imm(Alu::Add, true, Reg::Rsp, 8);

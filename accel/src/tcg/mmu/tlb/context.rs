@@ -4,7 +4,9 @@ use arch::csr::hgatp;
 
 use super::super::walk::Walk;
 use super::slots::{LargePages, Slots};
-use super::tables::{Arrays, JUMP_ENTRIES, JumpEntry, TLB_ENTRIES, no_jump, no_page, tlb_index};
+use super::tables::{
+    Arrays, JUMP_ENTRIES, JumpEntry, TLB_ENTRIES, jump_index, jump_slots, no_jump, no_page, tlb_index,
+};
 
 /// What makes translations differ between contexts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -209,24 +211,30 @@ impl Context {
         if names(t.write[i].tag) {
             t.write[i].tag = no_page(i);
         }
-        t.recent_read.drop_page(names);
-        t.recent_write.drop_page(names);
+        t.recent_read.drop_page(page, masked);
+        t.recent_write.drop_page(page, masked);
         self.flush_jumps_in(page);
     }
 
     /// Forgets the jump targets of a page, also that of an instruction that crosses into it.
     pub(super) fn flush_jumps_in(&mut self, page: u64) {
         let may_have = |va| self.jump_pages.has(jump_page(va));
-        if !may_have(page) && !may_have(page.wrapping_sub(2)) {
-            return;
-        }
-        self.touched_jump.retain(|i| {
-            let entry = &mut self.tables.jump[i];
-            let named = entry.tag & !0xfff == page || entry.tag == page.wrapping_sub(2);
-            if named {
-                entry.tag = no_jump(i);
+        if may_have(page) {
+            for i in self.touched_jump.within(jump_slots(page)) {
+                let entry = &mut self.tables.jump[i];
+                if entry.tag & !0xfff == page {
+                    entry.tag = no_jump(i);
+                }
             }
-            !named
-        });
+        }
+        let across = page.wrapping_sub(2);
+        if may_have(across) {
+            for i in [jump_index(across), jump_index(across) ^ 1] {
+                let entry = &mut self.tables.jump[i];
+                if entry.tag == across {
+                    entry.tag = no_jump(i);
+                }
+            }
+        }
     }
 }

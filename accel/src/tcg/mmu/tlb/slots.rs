@@ -1,5 +1,7 @@
 //! Which slots and which large pages may hold something, so that a flush touches no more.
 
+use std::ops::Range;
+
 use rustc_hash::FxHashSet;
 
 /// A set of slots. What is empty costs next to nothing to go through.
@@ -49,6 +51,18 @@ impl<const WORDS: usize> Slots<WORDS> {
                 self.any &= !(1 << group);
             }
         }
+    }
+
+    /// The slots of the set in `range`, which consists of whole words.
+    pub(super) fn within(&self, range: Range<usize>) -> impl Iterator<Item = usize> + '_ {
+        (range.start / 64..range.end / 64).flat_map(|word| {
+            let mut bits = self.words[word];
+            std::iter::from_fn(move || {
+                let slot = (bits != 0).then(|| 64 * word + bits.trailing_zeros() as usize);
+                bits &= bits.wrapping_sub(1);
+                slot
+            })
+        })
     }
 
     /// Takes all slots out.

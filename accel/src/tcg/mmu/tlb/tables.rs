@@ -9,7 +9,7 @@ use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 /// Entries in each of the read and write arrays.
 pub const TLB_ENTRIES: usize = 4096;
 /// Entries in the jump cache.
-pub const JUMP_ENTRIES: usize = 8192;
+pub const JUMP_ENTRIES: usize = 16384;
 /// Entries in each of the arrays of recent pages; a multiple of 64.
 pub const RECENT_ENTRIES: usize = 512;
 /// Entries of recent pages for which [`Recent::used`] has one bit.
@@ -115,10 +115,14 @@ impl Recent {
         self.used = [0; 8];
     }
 
-    /// Drops what leads to a page; `is_it` tells it by its address.
-    pub(super) fn drop_page(&mut self, is_it: impl Fn(u64) -> bool) {
-        // Of what is larger than a page it may be a part.
-        self.drop_if(|e| e.limit > 4096 || e.limit != 0 && is_it(e.base));
+    /// Drops what leads to the page at `page`; addresses have `masked` upper bits that mean nothing.
+    pub(super) fn drop_page(&mut self, page: u64, masked: u8) {
+        self.drop_if(|e| match e.limit {
+            0 => false,
+            1..=4096 => (e.base ^ page) << masked == 0,
+            // What is larger than a page ends less than a page behind its limit.
+            limit => masked != 0 || page.wrapping_sub(e.base & !0xfff) < limit + 4096,
+        });
     }
 }
 
@@ -182,9 +186,43 @@ impl Arrays {
     }
 }
 
+/// The slots of `jump` in which the pcs of a page, and what had to make room for them, can be.
+pub(super) fn jump_slots(page: u64) -> std::ops::Range<usize> {
+    const OF_A_PAGE: usize = 4096 / 2;
+    let first = jump_index(page) & !(OF_A_PAGE - 1);
+    first..first + OF_A_PAGE
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_page_has_its_own_jump_slots() {
+        for page in [0u64, 0x1000, 0x7fff_8acb_8000, 0xffff_ffff_8052_a000, !0xfff] {
+            let slots = jump_slots(page);
+            assert!(slots.end <= JUMP_ENTRIES && slots.start.is_multiple_of(64));
+            assert!((0..4096).map(|n| jump_index(page + n)).all(|i| slots.contains(&i) && slots.contains(&(i ^ 1))));
+        }
+    }
+
+    #[test]
+    fn a_fence_takes_the_places_it_is_in() {
+        let place = |base, limit| RecentEntry { base, limit, ..RecentEntry::NOWHERE };
+        let gone = |e: RecentEntry, page, masked| {
+            let mut t = Arrays::allocate();
+            t.recent_read.entries[3] = e;
+            t.recent_read.used[0] = 1;
+            t.recent_read.drop_page(page, masked);
+            t.recent_read.entries[3].limit == 0
+        };
+        for (page, expected) in [(0x20_0000, true), (0x3f_f000, true), (0x1f_f000, false), (0x40_1000, false)] {
+            assert_eq!(gone(place(0x20_0000, (2 << 20) - 7), page, 0), expected, "{page:#x}");
+        }
+        assert!(gone(place(0x20_0000, (2 << 20) - 7), 0x40_1000, 7), "by other names");
+        assert!(gone(place(0x5000, 4089), 0x5000, 0) && !gone(place(0x5000, 4089), 0x6000, 0));
+        assert!(gone(place(0xab << 57 | 0x5000, 4089), 0x5000, 7));
+    }
 
     #[test]
     fn fresh_arrays_are_empty() {
