@@ -1,6 +1,6 @@
 //! Vector instructions at every SEW and LMUL, at lengths of nothing, one, a part and everything, with and without masks:
 //! the interpreter of the IR against generated code, with `vtype` known in the block and guessed, and with less and less
-//! of the host's vector extensions. Programs begin at element 0; `lockstep_vectors` also begins in the middle.
+//! of the host's vector extensions. Now and then an instruction begins in the middle.
 
 mod guest;
 
@@ -31,6 +31,11 @@ fn configure(vtype: u32) -> u32 {
     vtype << 20 | AVL << 15 | 7 << 12 | 0x57
 }
 
+/// `csrwi vstart, element`.
+fn start_at(element: u32) -> u32 {
+    8 << 20 | element << 15 | 5 << 12 | 0x73
+}
+
 /// A random instruction with registers that begin a group at this LMUL.
 fn random_insn(rng: &mut Rng, rows: &[&'static Row], lmul: u32) -> u32 {
     let low = if lmul < 4 && rng.below(16) != 0 { (1 << lmul) - 1 } else { 0 };
@@ -49,6 +54,9 @@ fn program(rng: &mut Rng, m: &Guest, rows: &[&'static Row], vtype: u32, avl: u64
     for _ in 0..INSNS {
         if rng.below(8) == 0 {
             code.push(configure(vtype));
+        }
+        if rng.below(32) == 0 {
+            code.push(start_at(rng.below(12) as u32));
         }
         code.push(random_insn(rng, rows, vtype & 7));
     }

@@ -106,6 +106,23 @@ impl Transfer {
         Ok(())
     }
 
+    /// Copies `count` elements from the `i`th on.
+    ///
+    /// # Safety
+    /// At `host` are as many bytes of guest RAM, which no Rust reference reaches and which may be accessed so.
+    unsafe fn copy(&self, h: &mut Hart, s: &Shape, i: usize, count: usize, host: *mut u8) {
+        let at = self.at(s, i, 0);
+        let bytes = &mut h.s.v.0[at..at + count * self.size()];
+        // SAFETY: the caller's promise.
+        unsafe {
+            if self.store {
+                std::ptr::copy_nonoverlapping(bytes.as_ptr(), host, bytes.len());
+            } else {
+                std::ptr::copy_nonoverlapping(host, bytes.as_mut_ptr(), bytes.len());
+            }
+        }
+    }
+
     /// All elements from `base` on, one behind the other: as far as the TLB has the page in one piece.
     fn run_contiguous(&self, h: &mut Hart, s: &Shape, base: u64) -> Result<(), Stop> {
         let size = self.size();
@@ -123,16 +140,8 @@ impl Transfer {
                 i += 1;
                 continue;
             };
-            let at = self.at(s, i, 0);
-            let bytes = &mut h.s.v.0[at..at + count * size];
-            // SAFETY: `probe` answered for these bytes of guest RAM, which no Rust reference reaches.
-            unsafe {
-                if self.store {
-                    std::ptr::copy_nonoverlapping(bytes.as_ptr(), host, bytes.len());
-                } else {
-                    std::ptr::copy_nonoverlapping(host, bytes.as_mut_ptr(), bytes.len());
-                }
-            }
+            // SAFETY: `probe` answered for these bytes.
+            unsafe { self.copy(h, s, i, count, host) };
             i += count;
         }
         self.tail(h, s, self.len);
@@ -190,6 +199,16 @@ fn fault_only_first<const EEW: u8>(h: &mut Hart, c: Call) -> Result<u64, Stop> {
     let t = Transfer::new(&c, LOAD, s.group(c.vd(), EEW)?, s.vl)?;
     t.check(&s, &c, None)?;
     let size = t.size() as u64;
+    if t.fields == 1 && c.unmasked() && s.vstart < t.len {
+        let (i, count) = (s.vstart, t.len - s.vstart);
+        // What crosses into another page goes the long way.
+        if let Some(host) = h.probe(c.x1.wrapping_add(i as u64 * size), count as u64 * size, LOAD) {
+            // SAFETY: `probe` answered for these bytes.
+            unsafe { t.copy(h, &s, i, count, host) };
+            t.tail(h, &s, t.len);
+            return Ok(0);
+        }
+    }
     let triggers = h.s.csr.triggers;
     let mut len = t.len;
     for i in s.vstart..t.len {

@@ -398,8 +398,16 @@ impl Shape {
         let mut bits = [0u8; crate::MAX_VLEN / 8];
         let start = c.vd() * self.vlenb;
         bits[..self.vlenb].copy_from_slice(&v.0[start..start + self.vlenb]);
+        let mut first = self.vstart;
+        if first == 0 && (!masked || c.unmasked()) {
+            // Whole bytes at once.
+            first = self.vl & !7;
+            for (n, byte) in bits[..first / 8].iter_mut().enumerate() {
+                *byte = (0..8).fold(0, |byte, bit| byte | u8::from(f(v, 8 * n + bit)) << bit);
+            }
+        }
         let mut put = |i: usize, bit: bool| bits[i / 8] = bits[i / 8] & !(1 << (i % 8)) | u8::from(bit) << (i % 8);
-        for i in self.vstart..self.vl {
+        for i in first..self.vl {
             if !masked || self.active(v, c, i) {
                 put(i, f(v, i));
             } else if self.inactive_ones {
