@@ -368,3 +368,75 @@ fn loops_with_vectors_do_what_the_interpreter_does() {
     let at_once = simd_modes().into_iter().map(|(name, options)| (name, TcgOptions { hot: 1, ..options }));
     check(1_000, &Mix { vectors }, 6..80, at_once.collect());
 }
+
+/// The page in which programs of [`neighbours`] stand, behind what they access.
+const CODE: u64 = RAM + 0x1_0000;
+
+/// Accesses near each other by one register, which stands near the end of a page: behind it is no memory, the page of the
+/// code itself, or memory like that before it.
+fn neighbours(rng: &mut Rng, m: &Guest) -> Program {
+    let mut a = Asm::at(CODE + 1024 + rng.below(256) / 2 * 2);
+    let mut start = m.supervisor(0, a.base);
+    a.i(Op::Addi, COUNTS[0], 0, 3 + rng.below(12) as i32);
+    let head = a.here();
+    for _ in 0..4 + rng.below(16) {
+        let offset = rng.below(96) as i32 - 48;
+        match rng.below(10) {
+            0..=3 => {
+                let (op, size) = pick(rng, LOADS);
+                a.i(op, any(rng), WALK, offset / size * size + i32::from(rng.below(8) == 0));
+            }
+            4..=7 => {
+                let (op, size) = pick(rng, STORES);
+                a.s(op, any(rng), WALK, offset / size * size + i32::from(rng.below(8) == 0));
+            }
+            8 => insn(rng, &mut a, &Mix { vectors: Vec::new() }),
+            // The same register leads elsewhere.
+            _ => {
+                a.i(Op::Addi, WALK, WALK, 8 * (rng.below(5) as i32 - 2));
+            }
+        }
+    }
+    a.i(Op::Addi, COUNTS[0], COUNTS[0], -1);
+    a.b(Op::Bne, COUNTS[0], 0, head);
+    a.ecall();
+    for r in 1..32 {
+        (start.x[r], start.f[r]) = (rng.corner(), rng.corner());
+    }
+    start.x[usize::from(BASE)] = DATA + 4096;
+    let end = pick(rng, &[RAM + SIZE as u64, CODE, DATA + 8192]);
+    start.x[usize::from(WALK)] = end - 64 + 8 * rng.below(10);
+    start.csr.mstatus |= 3 << 13 | 1 << 63;
+    start.csr.medeleg = 0xb3ff;
+    start.csr.stvec = HANDLER;
+    let data = (0..DATA_SIZE / 8).flat_map(|_| rng.corner().to_le_bytes()).collect();
+    Program { code: a.code, start, data }
+}
+
+/// As many programs as above.
+#[test]
+fn accesses_by_one_register_at_the_end_of_a_page() {
+    let (rounds, first) = (number("VIREO_LOCKSTEP_ROUNDS", 1_500), number("VIREO_LOCKSTEP_SEED", 1));
+    let isa = arch::model::find("max").expect("a model that the program has").config();
+    let mut reference = Guest::with_isa(TcgOptions { jit: false, ..TcgOptions::default() }, 1, isa.clone());
+    let mut others: Vec<_> =
+        forced_modes().into_iter().map(|(name, options)| (name, Guest::with_isa(options, 1, isa.clone()))).collect();
+    let around = |m: &Guest| m.read(CODE - 512, 1024);
+    let (mut trapped, clear) = (0, vec![0; 1024]);
+    for seed in first..first + rounds {
+        let mut rng = Rng(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let program = neighbours(&mut rng, &reference);
+        reference.write(CODE - 512, &clear);
+        let expected = (run(&mut reference, &program), around(&reference));
+        trapped += u64::from(expected.0.0.csr.scause != 0);
+        for (name, m) in &mut others {
+            m.write(CODE - 512, &clear);
+            let got = (run(m, &program), around(m));
+            let state = |s: &HartState| (s.pc, s.x, s.f, s.csr.scause, s.csr.stval, s.csr.sepc, s.csr.minstret);
+            assert_eq!(state(&got.0.0), state(&expected.0.0), "{name}, seed {seed}");
+            assert!(got.0.1 == expected.0.1 && got.0.2 == expected.0.2, "{name}, seed {seed}: memory differs");
+            assert!(got.1 == expected.1, "{name}, seed {seed}: memory before the code differs");
+        }
+    }
+    assert!(trapped > rounds / 16 && trapped < rounds, "{trapped} of {rounds} programs trap");
+}

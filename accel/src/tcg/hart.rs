@@ -187,6 +187,8 @@ pub struct Hart {
     pub stack_base: u64,
     /// How often the accesses of loops changed their pages.
     pub page_changes: PageChanges,
+    /// Addends that accesses of the block share, 0 for none; Rust leaves none behind.
+    pub covers: [u64; COVERS],
     pub temps: [u64; TEMPS],
     /// For the operands of instructions.
     pub fp_constants: FpConstants,
@@ -238,6 +240,9 @@ pub struct Hart {
     /// What vector instructions need of the ISA.
     pub vector: VectorUnit,
 }
+
+/// Groups of accesses in a block that share the look at the TLB.
+pub const COVERS: usize = 4;
 
 /// Number of counters of jumps back.
 pub const HEATS: usize = 1024;

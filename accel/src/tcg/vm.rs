@@ -9,7 +9,7 @@ use super::code_cache::idle::Idle;
 use super::context::Selections;
 use super::counters::Counting;
 use super::exec::{self, Translator};
-use super::hart::{Exit, FP_CONSTANTS, FcsrTables, HEATS, Hart, HartBox, HotJump, NO_RESERVATION};
+use super::hart::{COVERS, Exit, FP_CONSTANTS, FcsrTables, HEATS, Hart, HartBox, HotJump, NO_RESERVATION};
 use super::helpers::vector::VectorUnit;
 use super::ir::TEMPS;
 use super::mmu::pmp::Windows;
@@ -175,6 +175,7 @@ impl TcgVcpu {
             mxcsr: 0,
             host_mxcsr: 0,
             page_changes: PageChanges::default(),
+            covers: [0; COVERS],
             scattering: None,
             stack_base: 0,
             temps: [0; TEMPS],

@@ -20,7 +20,15 @@
 //! they are in place before Rust is called; every way around a loop passes a jump back that looks at the poll bits, so
 //! that interrupts, fences and other harts wait no longer than for blocks; `retired` lags
 //! by a number that is known at every place, and is right wherever the region is left. A region holds nothing over a
-//! poll that a fence could make invalid: host addresses live no longer than one access.
+//! poll that a fence could make invalid: host addresses live no longer than one access, and what accesses by one
+//! register share no longer than their node (backend, `covers`).
+//!
+//! A hart makes its regions itself, where it stands. Starting Linux and a dozen programs in it (11 thousand million
+//! instructions, 8.6 s of the host's time) makes 760 regions and refuses 1,460 loops in 90 ms, of which no one takes more
+//! than 0.43 ms, by a clock that is asked twice for each (`-d stats`: nanoseconds for regions). A thread for it could save
+//! that one percent, and would have to be given code, pages and what the hart knows of them as they were, and to take
+//! part in the dropping of blocks; a pause below a millisecond is no longer than one of the host's scheduler. Of the loops
+//! that are refused four in five have an instruction in them that regions have not.
 //!
 //! Not in regions: instructions that leave to Rust or change the mode (the region ends before them), code that counts
 //! or records each instruction (`BlockMode`), instructions that cross the page.

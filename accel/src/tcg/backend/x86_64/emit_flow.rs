@@ -26,7 +26,7 @@ impl Backend {
             if stub.cur != self.cur {
                 break;
             }
-            if matches!(stub.kind, StubKind::Slow(o) | StubKind::SlowFrom(o, _) | StubKind::Partial(o, _) | StubKind::Recent(o, _) if o == *op)
+            if matches!(stub.kind, StubKind::Slow(o) | StubKind::SlowFrom(o, _) | StubKind::Partial(o, _) | StubKind::Recent(o, _) | StubKind::Covered(o, _) if o == *op)
             {
                 (stub.back, stub.after) = (end, self.f.now);
             }
@@ -70,6 +70,10 @@ impl Backend {
             StubKind::Unpaired => self.return_unpaired(),
             StubKind::FindCallee { on } => self.find_callee(on),
             StubKind::ReturnsFull { on } => self.returns_full(on),
+            StubKind::Covered(op, access) => {
+                self.covered_miss(&access);
+                self.emit_slow(&op, stub.after, stub.back);
+            }
             StubKind::Recent(op, access) => {
                 let miss = self.recent_miss(&access);
                 self.emit_stub(
@@ -82,13 +86,7 @@ impl Backend {
                     self.vector_start(element);
                 }
                 self.check_scalar(&op, &stub.after);
-                if !self.slow_access(&op) {
-                    self.set_cur();
-                    self.f_forget();
-                    self.slow(&op);
-                }
-                self.f_become(stub.after);
-                self.asm.jmp(self.asm.base + stub.back as u64);
+                self.emit_slow(&op, stub.after, stub.back);
             }
             StubKind::Interpret => {
                 self.set_cur();
@@ -100,6 +98,17 @@ impl Backend {
                 self.asm.jmp(self.asm.base + stub.back as u64);
             }
         }
+    }
+
+    /// The operation by a call to Rust, which goes on behind it.
+    fn emit_slow(&mut self, op: &Op, after: FState, back: usize) {
+        if !self.slow_access(op) {
+            self.set_cur();
+            self.f_forget();
+            self.slow(op);
+        }
+        self.f_become(after);
+        self.asm.jmp(self.asm.base + back as u64);
     }
 
     /// Tells Rust which instruction calls.

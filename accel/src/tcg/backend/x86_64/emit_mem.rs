@@ -1,6 +1,7 @@
 //! Loads, stores and atomics: the inline TLB probe, and the stubs that call out when it fails.
 
 use super::asm::{Alu, Cc, Forward, Reg, Rm, Shift, Xmm, mem, mem_index};
+use super::covers::RECENT_SPAN_MIN;
 use super::thunks::{AccessAt, aligned_code, amo_code, lr_code, recent_code, sc_code};
 use super::*;
 use crate::tcg::ir::interp::{boxed, reservation_tag};
@@ -54,16 +55,41 @@ impl RecentSlot {
     }
 }
 
-/// An access by its recent page.
+/// Sizes of what recent pages are kept for, of accesses and of groups of them (`covers`): that is how far from its end a
+/// page is left, so entries are shared by what has the same size only.
+pub(super) const RECENT_SIZES: usize = 8;
+/// Entries for groups, behind those for single accesses.
+const RECENT_SHARED: usize = 128;
+
+/// An access or a group of them by its recent page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct RecentAccess {
     base: Val,
     offset: i32,
-    width: Width,
+    /// Of all of it, as a power of two.
+    size: u8,
     slot: RecentSlot,
     /// Where its code begins, and where it goes on with the right page, as offsets in the code.
     again: usize,
     hit: usize,
+}
+
+impl RecentAccess {
+    pub fn slot(&self) -> u16 {
+        self.slot.slot
+    }
+
+    pub fn limit(&self) -> Mem {
+        self.slot.field(offset_of!(RecentEntry, limit))
+    }
+
+    pub fn addend(&self) -> Mem {
+        Self::addend_of(self.slot.slot, self.slot.write)
+    }
+
+    pub fn addend_of(slot: u16, write: bool) -> Mem {
+        RecentSlot { slot, write }.field(offset_of!(RecentEntry, addend))
+    }
 }
 
 impl Backend {
@@ -151,6 +177,9 @@ impl Backend {
     /// The address is compared by its last byte and looked up by its first, so an access that crosses into
     /// another page misses, and one that does not hits at any alignment.
     fn probe(&mut self, op: &Op, base: Val, offset: i32, width: Width, write: bool, align: Align) -> Mem {
+        if let Some(cover) = self.covers.now {
+            return self.probe_covered(op, cover, (base, offset, width, write));
+        }
         if self.recent && align == Align::Free {
             return self.probe_recent(op, base, offset, width, write);
         }
@@ -164,7 +193,7 @@ impl Backend {
     }
 
     /// The register that holds `base + offset`: RAX, unless it is in another one already.
-    fn address_in(&mut self, base: Val, offset: i32) -> Reg {
+    pub(super) fn address_in(&mut self, base: Val, offset: i32) -> Reg {
         match self.loc(base) {
             Loc::Reg(r) if offset == 0 => r,
             Loc::Reg(r) => {
@@ -196,7 +225,7 @@ impl Backend {
 
     /// The comparison of it: RDX is the page of the access, and its entry stands at RCX and what is returned in the
     /// tables.
-    fn compare_page(&mut self, addr: Reg, last: Last, mask: i32, write: bool) -> i32 {
+    pub(super) fn compare_page(&mut self, addr: Reg, last: Last, mask: i32, write: bool) -> i32 {
         // An entry has 16 bytes.
         if self.features.bmi2 {
             self.asm.rorx(false, C, addr, 8);
@@ -219,8 +248,21 @@ impl Backend {
     /// The same by the entry that the access has of its own in the arrays of recent pages. There is no look-up in which
     /// the host address would wait for the guest's.
     fn probe_recent(&mut self, op: &Op, base: Val, offset: i32, width: Width, write: bool) -> Mem {
+        let (m, miss, access) = self.compare_recent((base, offset), width as u8, write);
+        self.asm.mov(true, C, access.addend());
+        self.stub(miss, StubKind::Recent(*op, access));
+        m
+    }
+
+    /// The comparison of it, for as many bytes as `size` says; the host address of the first, where RCX is the addend.
+    pub(super) fn compare_recent(
+        &mut self,
+        (base, offset): (Val, i32),
+        size: u8,
+        write: bool,
+    ) -> (Mem, Forward, RecentAccess) {
         let again = self.asm.code.len();
-        let slot = RecentSlot { slot: self.new_recent(width), write };
+        let slot = RecentSlot { slot: self.new_recent(size), write };
         let m = match self.loc(base) {
             Loc::Reg(r) => {
                 self.asm.lea(true, D, mem(r, offset));
@@ -235,33 +277,36 @@ impl Backend {
         self.asm.alu(Alu::Sub, true, D, slot.field(offset_of!(RecentEntry, base)));
         self.asm.alu(Alu::Cmp, true, D, slot.field(offset_of!(RecentEntry, limit)));
         let miss = self.asm.jcc_forward(Cc::Ae);
-        let hit = self.asm.code.len();
-        self.asm.mov(true, C, slot.field(offset_of!(RecentEntry, addend)));
-        self.stub(miss, StubKind::Recent(*op, RecentAccess { base, offset, width, slot, again, hit }));
-        m
+        (m, miss, RecentAccess { base, offset, size, slot, again, hit: self.asm.code.len() })
     }
 
-    /// An entry for an access. Others may have it too, all of the same width: that is how far from its end a page is
-    /// left.
-    fn new_recent(&mut self, width: Width) -> u16 {
-        let (widths, before) = (Width::ALL.len() as u16, &mut self.recents[width as usize]);
-        *before = (*before + 1) % RECENT_ENTRIES as u16;
-        (*before * widths) % RECENT_ENTRIES as u16 + width as u16
+    /// An entry for an access or a group. Others of the same size may have it, too.
+    fn new_recent(&mut self, size: u8) -> u16 {
+        let (first, entries, row) = if size < RECENT_SPAN_MIN {
+            (0, RECENT_ENTRIES - RECENT_SHARED, size)
+        } else {
+            (RECENT_ENTRIES - RECENT_SHARED, RECENT_SHARED, size - RECENT_SPAN_MIN)
+        };
+        let rows = RECENT_SIZES / 2;
+        let kind = usize::from(row) + if first == 0 { 0 } else { rows };
+        let before = &mut self.recents[kind];
+        *before = (*before + 1) % (entries / rows) as u16;
+        (first + usize::from(*before) * rows) as u16 + u16::from(row)
     }
 
     /// An access of a loop is in another page than the last time: finds that, and remembers it.
     pub(super) fn recent_miss(&mut self, access: &RecentAccess) -> Forward {
-        let RecentAccess { base, offset, width, slot, again, hit } = *access;
+        let RecentAccess { base, offset, size, slot, again, hit } = *access;
         let addr = match self.loc(base) {
             Loc::Reg(_) => self.address_in(base, offset),
             // Where the probe left it.
             _ => A,
         };
-        let table = self.compare_page(addr, Last::Offset(width.bytes() as i32 - 1), -4096, slot.write);
+        let table = self.compare_page(addr, Last::Offset((1 << size) - 1), -4096, slot.write);
         let miss = self.asm.jcc_forward(Cc::Ne);
         self.asm.mov(true, C, mem_index(TABLES, C, 1, table + 8));
         self.asm.store(8, slot.field(offset_of!(RecentEntry, base)), D);
-        self.asm.store_imm(8, slot.field(offset_of!(RecentEntry, limit)), 4097 - width.bytes() as i32);
+        self.asm.store_imm(8, slot.field(offset_of!(RecentEntry, limit)), 4097 - (1 << size));
         self.asm.store(8, slot.field(offset_of!(RecentEntry, addend)), C);
         let (used, bit) = slot.used();
         self.asm.or_byte(used, bit);
@@ -273,7 +318,7 @@ impl Backend {
         if addr != A {
             self.asm.mov(true, A, addr);
         }
-        self.asm.mov_imm(D, recent_code(self.entry_offset(), slot.slot, width, slot.write));
+        self.asm.mov_imm(D, recent_code(self.entry_offset(), slot.slot, size, slot.write));
         let f = self.f.now;
         self.call_out(self.thunks.page_changes);
         self.f_become(f);

@@ -20,6 +20,7 @@ pub mod asm;
 mod asm_fp;
 #[cfg(test)]
 mod asm_tests;
+mod covers;
 mod emit;
 mod emit_csr;
 mod emit_fcsr;
@@ -45,10 +46,11 @@ use crate::tcg::HostSimd;
 use crate::tcg::code_cache::{CodeCache, LinkSite};
 use crate::tcg::hart::{Exit, FConst, HEATS, Hart, HartBox, HotJump};
 use crate::tcg::helpers::vector::shape::VectorUnit;
-use crate::tcg::ir::{Dst, IrBlock, Linkage, Op, Val, Width};
+use crate::tcg::ir::{Dst, IrBlock, Linkage, Op, Val};
 use crate::tcg::observe::Mark;
 use crate::tcg::reservation::{Since, certainly_loud};
 use crate::tcg::smp::HartShared;
+use covers::{CoveredAccess, Covers};
 use f_regs::{FRegs, FState};
 use late::Late;
 use regs::RegMap;
@@ -307,6 +309,8 @@ enum StubKind {
     /// A vector instruction that `vl` keeps from whole registers; what its code takes for granted (see
     /// `helpers::vector::assumed`).
     Partial(Op, u32),
+    /// An access of a group has no addend from it.
+    Covered(Op, CoveredAccess),
     /// The page of an access is not the one that its loop touched last.
     Recent(Op, emit_mem::RecentAccess),
 }
@@ -338,10 +342,11 @@ pub struct Backend {
     late: Late,
     /// What the next jump is.
     linkage: Option<Linkage>,
+    covers: Covers,
     /// The block is a loop, whose accesses have recent pages.
     recent: bool,
-    /// How many of them there were so far, by width.
-    recents: [u16; Width::ALL.len()],
+    /// How many of them there were so far, by size.
+    recents: [u16; emit_mem::RECENT_SIZES],
     stubs: Vec<Stub>,
     /// Room for the stubs that are emitted.
     ending: Vec<Stub>,
@@ -379,8 +384,9 @@ impl Backend {
             words: Words::default(),
             late: Late::default(),
             linkage: None,
+            covers: Covers::default(),
             recent: false,
-            recents: [0; Width::ALL.len()],
+            recents: [0; emit_mem::RECENT_SIZES],
             stubs: Vec::new(),
             ending: Vec::new(),
             links: Vec::new(),
@@ -422,7 +428,10 @@ impl Backend {
         self.single = block.insns == 1;
         self.f_begin(block, floats);
         self.vectors.start_block();
+        let recent = self.recent;
+        self.covers.plan(&block.ops, |_| recent);
         for (i, op) in block.ops.iter().enumerate() {
+            self.covers.select(i);
             self.exact = self.smp && matches!(op, Op::Lr { .. }) && certainly_loud(&block.ops[i + 1..]);
             if let Op::Insn { offset, .. } = *op
                 && self.vectors.is_spent()
@@ -459,6 +468,7 @@ impl Backend {
 
     /// The cold parts.
     fn end(&mut self, code: &mut CodeCache) {
+        self.covers.now = None;
         // The stubs of LR and SC are those of their fast paths.
         (self.exact, self.since) = (false, Since::Reserved);
         // Stubs may ask for stubs.

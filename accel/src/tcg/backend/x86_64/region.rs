@@ -155,7 +155,9 @@ impl Backend {
         // An LR in the node before is as one in the block before. No instruction here crosses a page.
         (self.since, self.single, self.f.now) = (Since::Entry, false, state.f);
         let ops = node.ops.as_slice();
+        self.covers.plan(ops, |offset| !region.scattered.contains(&offset));
         for (i, op) in ops.iter().enumerate() {
+            self.covers.select(i);
             self.exact = self.smp && matches!(op, Op::Lr { .. }) && certainly_loud(&ops[i + 1..]);
             if let Op::Insn { offset, .. } = *op {
                 self.recent = !region.scattered.contains(&offset);

@@ -3,11 +3,13 @@
 use rustc_hash::FxHashMap;
 
 use super::asm::{Alu, Asm, Cc, Reg, Shift, mem, mem_index};
+use super::covers::{cover_field, look};
 use super::regs::{PINS, is_volatile};
 use super::*;
 use crate::tcg::code_cache::arena::Arena;
 use crate::tcg::csr::Live;
 use crate::tcg::exec;
+use crate::tcg::hart::COVERS;
 use crate::tcg::helpers::softfloat::{FpOp, Rm};
 use crate::tcg::helpers::{system, vector};
 use crate::tcg::ir::{AmoOp, Helper, Width, interp};
@@ -38,6 +40,8 @@ pub struct Thunks {
     /// Called with the address in RAX; an [`AccessAt`] stands behind the call. For the register map of blocks.
     pub load_at: u64,
     pub store_at: u64,
+    /// Called with the address in RAX; for loads and stores, by width, see [`look`].
+    pub look: [[u64; 4]; 2],
     pub amo: u64,
     /// By width.
     pub cas: [u64; 4],
@@ -200,6 +204,7 @@ impl Thunks {
         PINS.iter().for_each(|&(x, r)| asm.mov(true, r, x_slot(x)));
         asm.jmp(t.onward);
 
+        t.look = [false, true].map(|write| Width::ALL.map(|width| look(asm, width, write)));
         t.load = call(asm, &mut t, h_load as *const () as u64, 0);
         t.store = call(asm, &mut t, h_store as *const () as u64, 0);
         t.load_at = call_described(asm, &t, h_load_at as *const () as u64);
@@ -234,6 +239,7 @@ impl Thunks {
             ("load-at", self.load_at),
             ("store-at", self.store_at),
             ("hot", self.hot),
+            ("look", self.look[0][0]),
             ("amo", self.amo),
             ("check-aligned", self.check_aligned),
             ("lr", self.lr),
@@ -334,6 +340,13 @@ fn call_described(asm: &mut Asm, t: &Thunks, f: u64) -> u64 {
     at
 }
 
+/// Whether calls to it inside of a group of accesses may change the TLB, see `covers`: a device may answer with other memory
+/// from now on.
+fn in_groups(f: u64) -> bool {
+    let accesses = [h_load as *const (), h_store as *const (), h_load_at as *const (), h_store_at as *const ()];
+    accesses.into_iter().chain([h_page_changes as *const ()]).any(|g| g as u64 == f)
+}
+
 /// The call itself, `reload` behind it, and the ways out where the function set `exit`.
 fn call_bare(asm: &mut Asm, (exit, onward): (u64, u64), f: u64, id: i64, reload: impl FnOnce(&mut Asm)) {
     pass(asm, f, id);
@@ -341,6 +354,10 @@ fn call_bare(asm: &mut Asm, (exit, onward): (u64, u64), f: u64, id: i64, reload:
     asm.call_reg(Reg::Rax);
     asm.alu_imm(Alu::Add, true, Reg::Rsp, 8);
     reload(asm);
+    // What the block looked up may hold no more; other calls end its groups, or leave the TLB alone.
+    if in_groups(f) {
+        (0..COVERS as u8).for_each(|group| asm.store_imm(8, cover_field(group), 0));
+    }
     asm.mov(true, TABLES, TABLES_FIELD);
     asm.alu_imm(Alu::Cmp, false, EXIT, 0);
     let leave = asm.jcc_forward(Cc::Ne);
@@ -422,8 +439,8 @@ pub fn aligned_code(width: Width, store: bool) -> i64 {
 }
 
 /// Codes of an access of a loop for [`h_page_changes`].
-pub fn recent_code(start: u16, slot: u16, width: Width, store: bool) -> i64 {
-    i64::from(start) | i64::from(slot) << 16 | (width as i64) << 32 | i64::from(store) << 40
+pub fn recent_code(start: u16, slot: u16, size: u8, store: bool) -> i64 {
+    i64::from(start) | i64::from(slot) << 16 | i64::from(size) << 32 | i64::from(store) << 40
 }
 
 /// Codes of a load-reserved for [`h_lr`].
