@@ -306,6 +306,7 @@ fn step_watched(hart: &mut Hart, tr: &mut Translator) -> Exit {
 
 /// The code at the pc, where that takes no more than finding: what a jump looks for that the jump cache does not know.
 /// Nothing is dropped, and no trap taken.
+#[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "for generated code, which this host has not"))]
 pub(super) fn find_code(hart: &mut Hart) -> Option<u64> {
     let pc = hart.s.pc;
     let options = &hart.options;
@@ -490,6 +491,7 @@ pub(super) struct LoopAccess {
 
 /// The loops of this hart have changed pages a number of times, that of `access` last. If that was too often, a load
 /// gets more than a page to be in; where that is no help, the loop is translated anew, without recent pages.
+#[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "for generated code, which this host has not"))]
 pub(super) fn look_at_loop(hart: &mut Hart, access: &LoopAccess) {
     if !hart.page_changes.too_many(hart.retired) {
         return;

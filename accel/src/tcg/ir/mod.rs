@@ -8,6 +8,5 @@ pub mod verify;
 
 pub use block::{Builder, IrBlock, x};
 pub use op::{
-    AmoOp, BinOp, Cond, Dst, FDst, FVal, Gated, Helper, Linkage, Op, TEMPS, Target, UnOp, Val, Width, csr_code,
-    fp_check,
+    AmoOp, BinOp, Cond, Dst, FDst, FVal, Gated, Helper, Op, TEMPS, Target, UnOp, Val, Width, csr_code, fp_check,
 };
