@@ -43,8 +43,8 @@ fn by_stimecmp(a: &mut Asm) {
     a.csrw(csr::STIMECMP, 24);
 }
 
-/// Runs until the timer is armed, moves to another machine, and lets it fire there.
-fn fires_elsewhere(arm: fn(&mut Asm)) {
+/// Runs until the guest has armed the timer: its state, and the deadline that it asked for.
+fn armed(arm: fn(&mut Asm)) -> (HartState, u64) {
     let mut first = Machine::new(1);
     let start = program(&first, arm);
     let v = &mut first.guest.harts[0];
@@ -61,8 +61,22 @@ fn fires_elsewhere(arm: fn(&mut Asm)) {
     }
     first.guest.clock.pause();
     let s = v.state();
-    let deadline = first.device.stores()[0].1;
-    assert_eq!((s.csr.stimecmp, s.x[27]), (deadline, 0), "armed, and not yet due");
+    assert_eq!(s.x[27], 0, "not yet due");
+    (s, first.device.stores()[0].1)
+}
+
+/// Arms the timer, moves to another machine, and lets it fire there. What a call of SBI set may be `forgotten`, a few
+/// times.
+fn fires_elsewhere(arm: fn(&mut Asm), forgotten: bool) {
+    let (mut s, mut deadline) = armed(arm);
+    for _ in 0..if forgotten { 5 } else { 0 } {
+        if s.csr.stimecmp != u64::MAX {
+            break;
+        }
+        println!("the kernel forgot a deadline");
+        (s, deadline) = armed(arm);
+    }
+    assert_eq!(s.csr.stimecmp, deadline);
 
     let mut second = Machine::new(1);
     program(&second, arm);
@@ -82,7 +96,9 @@ fn fires_elsewhere(arm: fn(&mut Asm)) {
 #[test]
 #[ignore = "needs a RISC-V host with KVM"]
 fn an_sbi_timer_fires_in_another_machine() {
-    fires_elsewhere(by_sbi);
+    // Where harts have Sstc, Linux' KVM writes the deadline to `vstimecmp` alone. If it takes the vCPU off its hart before
+    // it enters the guest again, it restores what was there when the guest was left.
+    fires_elsewhere(by_sbi, Machine::new(1).isa.has(Ext::Sstc));
 }
 
 #[test]
@@ -92,7 +108,7 @@ fn stimecmp_fires_in_another_machine() {
         println!("this host has no Sstc");
         return;
     }
-    fires_elsewhere(by_stimecmp);
+    fires_elsewhere(by_stimecmp, false);
 }
 
 /// A timer that was due while the machine stood still, and a software interrupt that was pending.
