@@ -351,7 +351,9 @@ fn more_requests_than_the_image_has_room_for() {
 #[test]
 fn a_paused_disk_goes_on_where_it_was() {
     let file = image(1 << 16);
-    let mut d = Disk::new(disk(file.path(), &options(AioMode::Auto), BlkConfig::default()), false);
+    let disk = disk(file.path(), &options(AioMode::Auto), BlkConfig::default());
+    // With the event index a driver that is quick enough asks for the next interrupt only.
+    let mut d = Disk::without(disk, false, crate::virtio::device::feature::EVENT_IDX);
     assert_eq!(d.read(1, 512).0, 0);
     d.driver.dev.pause();
     let state = d.driver.dev.save().unwrap();
