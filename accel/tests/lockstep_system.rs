@@ -18,7 +18,7 @@ use arch::isa::{Row, rows};
 use guest::random::{Rng, number, vector_insn};
 use guest::setup::Setup;
 use guest::world::{Action, CODE_PAGES, DATA, DATA_PAGES, End, OUTSIDE, Outside, ROLES, Roles, VA, World, data_page};
-use guest::{Asm, Guest, Op, forced_modes, simd_modes};
+use guest::{Asm, Guest, Op, forced_modes, isa_of_worlds, simd_modes};
 
 /// Registers that hold addresses and count rounds: other instructions do not write them.
 const WALK: u8 = 28;
@@ -439,17 +439,11 @@ fn guests(isa: &IsaConfig) -> (Guest, Vec<(&'static str, Guest)>) {
     (reference, others)
 }
 
-fn isa() -> IsaConfig {
-    let mut isa = arch::model::find("max").expect("a model that the program has").config();
-    [arch::ext::Ext::Smdbltrp, arch::ext::Ext::Ssdbltrp].into_iter().for_each(|ext| isa.exts.remove(ext));
-    isa
-}
-
 /// `VIREO_LOCKSTEP_ROUNDS` programs, 400 unless told, from the seed `VIREO_LOCKSTEP_SEED` on.
 #[test]
 fn what_changes_in_a_loop_is_seen() {
     let (rounds, first) = (number("VIREO_LOCKSTEP_ROUNDS", 400), number("VIREO_LOCKSTEP_SEED", 1));
-    let isa = isa();
+    let isa = isa_of_worlds();
     let (mut reference, mut others) = guests(&isa);
     let (mut finished, mut retired) = (0, 0);
     for seed in first..first + rounds {
@@ -479,7 +473,7 @@ fn counting(options: &TcgOptions, isa: &IsaConfig) -> Guest {
 #[test]
 fn timers_come_at_their_instruction() {
     let (rounds, first) = (number("VIREO_LOCKSTEP_ROUNDS", 400).div_ceil(10), number("VIREO_LOCKSTEP_SEED", 1));
-    let isa = isa();
+    let isa = isa_of_worlds();
     let interpreter = TcgOptions { jit: false, ..TcgOptions::default() };
     for seed in first..first + rounds {
         let mut rng = Rng(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x7777);
@@ -517,7 +511,7 @@ fn disturb(o: &Outside, rng: &mut Rng) {
 #[test]
 fn what_comes_from_outside_is_not_seen() {
     let (rounds, first) = (number("VIREO_LOCKSTEP_ROUNDS", 200).div_ceil(10), number("VIREO_LOCKSTEP_SEED", 1));
-    let isa = isa();
+    let isa = isa_of_worlds();
     let (mut reference, mut others) = guests(&isa);
     for seed in first..first + rounds {
         let mut rng = Rng(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5555);

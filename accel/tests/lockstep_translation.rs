@@ -13,7 +13,6 @@ mod guest;
 use accel::HartState;
 use accel::tcg::TcgOptions;
 use arch::csr::{envcfg, mcontrol6, mstatus};
-use arch::ext::IsaConfig;
 use arch::pte::{A, D, G, N, R, U, V, W, X};
 use guest::random::{Rng, number};
 use guest::*;
@@ -600,17 +599,11 @@ fn difference(want: &End, got: &End) -> String {
     out + &format!("bytes of tables, frames, the large page and notes that differ: {at:x?}\n")
 }
 
-fn isa() -> IsaConfig {
-    let mut isa = arch::model::find("max").expect("a model that the program has").config();
-    [arch::ext::Ext::Smdbltrp, arch::ext::Ext::Ssdbltrp].into_iter().for_each(|ext| isa.exts.remove(ext));
-    isa
-}
-
 /// `VIREO_LOCKSTEP_ROUNDS` programs, 40 unless told, from the seed `VIREO_LOCKSTEP_SEED` on.
 #[test]
 fn translations_are_those_of_their_time() {
     let (rounds, first) = (number("VIREO_LOCKSTEP_ROUNDS", 40), number("VIREO_LOCKSTEP_SEED", 1));
-    let isa = isa();
+    let isa = isa_of_worlds();
     let guest = |options| Guest::with_isa(options, 1, isa.clone());
     let mut reference = guest(TcgOptions { jit: false, tlb_entries: 0, ..TcgOptions::default() });
     let mut others: Vec<_> = modes().into_iter().map(|(name, options)| (name, guest(options))).collect();

@@ -564,16 +564,18 @@ fn translate_block(hart: &mut Hart, tr: &mut Translator, pc: u64, pa: u64, mode:
     if let Some(backend) = &mut tr.backend {
         backend.assume_vectors(hart.vector_word);
         backend.profile(region::are_made(&hart.options, mode));
-        // What outgrows its room is made again of half as many instructions. One alone never does.
-        fold_block(&mut tr.builder.block);
-        while backend.compile(&tr.builder.block, scattered, &mut hart.code).len() > backend::MAX_BLOCK_BYTES {
+        let size = loop {
+            fold_block(&mut tr.builder.block);
+            let size = backend.compile(&tr.builder.block, scattered, &mut hart.code).len();
+            if size <= backend::MAX_BLOCK_BYTES {
+                break size;
+            }
+            // What outgrows its room is made again of half as many instructions. One alone never does.
             hart.code.free_slots(backend.links().iter().map(|l| l.slot));
             let limit = (tr.builder.block.insns / 2).max(1);
             let done = translate::translate(&mut tr.builder, &tr.decoder, &source(&bytes, pa, None, mode), limit);
             debug_assert!(done.is_ok());
-            fold_block(&mut tr.builder.block);
-        }
-        let size = backend.compiled().len();
+        };
         if hart.code.arena.room() < size {
             hart.code.free_slots(backend.links().iter().map(|l| l.slot));
             hart.code.reserve(size);

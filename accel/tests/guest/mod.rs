@@ -53,6 +53,13 @@ pub fn isa_with(exts: &[Ext]) -> IsaConfig {
     IsaConfig { exts: isa.exts.union(&ExtSet::of(exts)).closure(), ..isa }
 }
 
+/// All that the program has but double traps.
+pub fn isa_of_worlds() -> IsaConfig {
+    let mut isa = arch::model::find("max").expect("a model that the program has").config();
+    [Ext::Smdbltrp, Ext::Ssdbltrp].into_iter().for_each(|ext| isa.exts.remove(ext));
+    isa
+}
+
 /// Every way to run, the interpreter included. Without a code generator the last ones are the first.
 pub fn modes() -> Vec<(&'static str, TcgOptions)> {
     let d = TcgOptions::default;

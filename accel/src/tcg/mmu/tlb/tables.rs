@@ -146,8 +146,8 @@ impl Deref for Arrays {
     type Target = Tables;
 
     fn deref(&self) -> &Tables {
-        // SAFETY: mapped in `allocate`, where zeroes are valid entries, until `drop`; generated code runs only on the thread that would have to
-        // call this.
+        // SAFETY: mapped in `allocate`, where zeroes are valid entries, until `drop`; generated code runs only on the
+        // thread that would have to call this.
         unsafe { &*self.0 }
     }
 }

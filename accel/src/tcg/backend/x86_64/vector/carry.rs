@@ -4,8 +4,9 @@
 use super::super::asm::Xmm;
 use super::super::asm::rows::*;
 use super::super::asm::vex::{K, Len, Operand};
+use super::compare::{EQ, LT, UNSIGNED};
 use super::float::on;
-use super::integer::{ADD, BySew, SUB};
+use super::integer::{ADD, SUB};
 use super::lanes::{Active, Part, mask_load};
 use super::*;
 
@@ -17,10 +18,6 @@ pub struct Plan {
     /// The value of all of the second operand; vs1 if there is none.
     scalar: Option<Val>,
 }
-
-const COMPARE: BySew = [VPCMPUB, VPCMPUW, VPCMPUD, VPCMPUQ];
-const EQUAL: u8 = 0;
-const LESS: u8 = 1;
 
 /// Carries out and in.
 const OUT: K = K(3);
@@ -98,12 +95,12 @@ impl Backend {
             self.asm.v(ADD[n].len(len), (r, a, b));
             (r, a.into(), [r, ones])
         };
-        self.asm.v(on(COMPARE[n], len, active), (OUT, x, y, LESS));
+        self.asm.v(on(UNSIGNED[n], len, active), (OUT, x, y, LT));
         if !i.c.unmasked() {
             if let Active::By(k) = active {
                 self.asm.v(KANDQ, (IN, IN, k));
             }
-            self.asm.v(COMPARE[n].len(len).k(IN), (MORE, short[0], short[1], EQUAL));
+            self.asm.v(UNSIGNED[n].len(len).k(IN), (MORE, short[0], short[1], EQ));
             self.asm.v(KORQ, (OUT, OUT, MORE));
         }
     }

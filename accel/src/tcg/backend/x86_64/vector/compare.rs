@@ -3,6 +3,7 @@
 use super::super::asm::Alu;
 use super::super::asm::rows::*;
 use super::super::asm::vex::{K, Row};
+use super::integer::BySew;
 use super::lanes::{Active, Part, mask_load, mask_store};
 use super::*;
 
@@ -14,14 +15,14 @@ pub struct Plan {
     scalar: Option<Val>,
 }
 
-const SIGNED: [&Row; 4] = [VPCMPB, VPCMPW, VPCMPD, VPCMPQ];
-const UNSIGNED: [&Row; 4] = [VPCMPUB, VPCMPUW, VPCMPUD, VPCMPUQ];
+pub(super) const SIGNED: BySew = [VPCMPB, VPCMPW, VPCMPD, VPCMPQ];
+pub(super) const UNSIGNED: BySew = [VPCMPUB, VPCMPUW, VPCMPUD, VPCMPUQ];
 
 /// Predicates, as the host numbers them.
-const EQ: u8 = 0;
-const LT: u8 = 1;
+pub(super) const EQ: u8 = 0;
+pub(super) const LT: u8 = 1;
 const LE: u8 = 2;
-const NE: u8 = 4;
+pub(super) const NE: u8 = 4;
 const GT: u8 = 6;
 
 /// The bits of a chunk, and what was there.

@@ -6,8 +6,9 @@
 use super::super::asm::rows::*;
 use super::super::asm::vex::{K, Len, Operand, Row};
 use super::super::asm::{Alu, Cc, Xmm};
+use super::compare::{LT, NE, SIGNED, UNSIGNED};
 use super::float::{Regs, on};
-use super::integer::{ADD, BySew, SRA_I, SRAV, SRL_I, SRLV, SUB};
+use super::integer::{ADD, SRA_I, SRAV, SRL_I, SRLV, SUB};
 use super::lanes::{Active, Part};
 use super::*;
 
@@ -48,12 +49,6 @@ const VCSR: Mem = field(offset_of!(Hart, s.csr.vcsr));
 /// `vxsat` and `vxrm` in `vcsr`.
 const VXSAT: i32 = 1;
 const VXRM: u8 = 6;
-
-/// Rows by element width.
-const COMPARE: BySew = [VPCMPB, VPCMPW, VPCMPD, VPCMPQ];
-const COMPARE_UNSIGNED: BySew = [VPCMPUB, VPCMPUW, VPCMPUD, VPCMPUQ];
-const LESS: u8 = 1;
-const DIFFERENT: u8 = 4;
 
 fn kind(op: G) -> Option<(Kind, Second)> {
     use Second::{Immediate as I, Register as X, Vector as V};
@@ -221,16 +216,16 @@ impl Backend {
             Kind::Saturate { sub, signed } if sew < 2 => {
                 self.asm.v(saturating(sub, signed)[sew].len(len), (r, t, second));
                 self.asm.v(if sub { SUB } else { ADD }[sew].len(len), (u, t, second));
-                self.asm.v(on(COMPARE[sew], len, active), (NOW, r, u, DIFFERENT));
+                self.asm.v(on(SIGNED[sew], len, active), (NOW, r, u, NE));
             }
             Kind::Saturate { sub, signed: false } => {
                 self.asm.v(if sub { SUB } else { ADD }[sew].len(len), (r, t, second));
-                let row = on(COMPARE_UNSIGNED[sew], len, active);
+                let row = on(UNSIGNED[sew], len, active);
                 if sub {
-                    self.asm.v(row, (NOW, t, second, LESS));
+                    self.asm.v(row, (NOW, t, second, LT));
                     self.asm.v([VPXORD, VPXORQ][sew - 2].len(len).k(NOW), (r, r, r));
                 } else {
-                    self.asm.v(row, (NOW, r, t, LESS));
+                    self.asm.v(row, (NOW, r, t, LT));
                     self.asm.v([VPTERNLOGD, VPTERNLOGQ][sew - 2].len(len).k(NOW), (r, r, r, 0xffu8));
                 }
             }
@@ -263,7 +258,7 @@ impl Backend {
                 let extend = [[VPMOVZXBW, VPMOVSXBW], [VPMOVZXWD, VPMOVSXWD], [VPMOVZXDQ, VPMOVSXDQ]];
                 self.asm.v(narrow[sew][usize::from(signed)].len(len), (r, t));
                 self.asm.v(extend[sew][usize::from(signed)].len(len), (u, r));
-                self.asm.v(on(COMPARE[sew + 1], len, active), (NOW, u, t, DIFFERENT));
+                self.asm.v(on(SIGNED[sew + 1], len, active), (NOW, u, t, NE));
             }
         }
     }

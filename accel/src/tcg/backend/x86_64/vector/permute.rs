@@ -4,6 +4,7 @@
 use super::super::asm::rows::*;
 use super::super::asm::vex::{K, Len, Row};
 use super::super::asm::{Alu, Cc, Mem, Shift, mem_index};
+use super::compare::UNSIGNED;
 use super::lanes::{ACTIVE, Active, LANES, MOVE, Part, SPREAD, mask_load};
 use super::*;
 use crate::tcg::helpers::vector::perm::apart;
@@ -267,7 +268,6 @@ impl Backend {
     }
 
     fn gather(&mut self, i: &Insn, part: Part) {
-        const BELOW: [&Row; 4] = [VPCMPUB, VPCMPUW, VPCMPUD, VPCMPUQ];
         const ONE: [&Row; 4] = [VPERMB, VPERMW, VPERMD, VPERMQ_V];
         const TWO: [&Row; 4] = [VPERMI2B, VPERMI2W, VPERMI2D, VPERMI2Q];
         let sew = usize::from(i.s.sew);
@@ -283,7 +283,7 @@ impl Backend {
         self.v_splat(len, limit, i.s.sew, Val::C(i.s.vl as i64));
         for at in chunks.offsets() {
             self.v_load(len, index, v_slot(&i.s, i.c.vs1(), at));
-            self.asm.v(BELOW[sew].len(len), (CHOICE, index, limit, 1));
+            self.asm.v(UNSIGNED[sew].len(len), (CHOICE, index, limit, 1));
             if chunks.count == 2 {
                 self.asm.v(TWO[sew].len(len).kz(CHOICE), (index, low, high));
             } else {
