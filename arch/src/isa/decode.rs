@@ -1,10 +1,12 @@
 //! Words to instructions.
+//!
+//! The table of all instructions there are is made while the crate is compiled; an ISA is a choice among its rows.
 
 use super::Insn;
 
 use super::insn::Op;
-use super::pattern::{Field, Pattern, Piece};
-use super::table::rows;
+use super::pattern::{Field, Pattern};
+use super::table::{COUNT, PATTERNS, rows, text};
 use crate::ext::IsaConfig;
 
 /// The length in bytes of the instruction that starts with `low`, its first 16 bits. Encodings longer than 32 bits
@@ -17,7 +19,7 @@ pub const fn insn_len(low: u16) -> u8 {
 const MAX_PIECES: usize = 8;
 
 /// A register, or another field that is one run of bits: `(word >> shift & mask) + add`.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 struct Run {
     shift: u8,
     mask: u8,
@@ -30,155 +32,217 @@ impl Run {
     }
 }
 
+/// A part of an immediate: `word << up >> down << at`.
+#[derive(Debug, Clone, Copy)]
+struct Part {
+    up: u8,
+    down: u8,
+    at: u8,
+}
+
 /// A row in the form the decoder reads.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 struct Candidate {
     mask: u32,
     bits: u32,
     excluded: [(u32, u32); 2],
     op: Op,
-    row: u16,
     len: u8,
     rd: Run,
     rs1: Run,
     rs2: Run,
     rs3: Run,
     rm: Run,
-    /// What the immediate is without its pieces.
+    /// What the immediate is without its parts.
     imm: i32,
     sign_shift: u8,
-    piece_count: u8,
-    /// Of the immediate: lowest bit and mask in the word, lowest bit in the value.
-    pieces: [(u8, u32, u8); MAX_PIECES],
+    part_count: u8,
+    parts: [Part; MAX_PIECES],
 }
 
 /// Decodes the instructions of one ISA. Words of extensions it lacks decode to nothing.
 #[derive(Debug, Clone)]
 pub struct Decoder {
-    candidates: Vec<Candidate>,
-    /// Bucket to the first of its indices in `lists`; a list ends with `END`.
-    full: Vec<u16>,
-    compressed: Vec<u16>,
-    lists: Vec<u16>,
+    /// A bit a row.
+    available: [u64; COUNT.div_ceil(64)],
 }
 
-const END: u16 = u16::MAX;
+/// A link of a list of rows to try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Node {
+    row: u16,
+    next: u16,
+}
+
+/// The node that ends all lists.
+const END: u16 = 0;
+
+/// Nodes that there may be; what is not used costs nothing but room in the program's file.
+const NODES: usize = 4096;
+
+/// Lists of rows by bits that tell instructions apart, those that fix more bits first. Lists share their ends.
+struct Lists {
+    full: [u16; 1 << FULL_KEY.count_ones()],
+    compressed: [u16; 1 << COMPRESSED_KEY.count_ones()],
+    nodes: [Node; NODES],
+    used: usize,
+}
 
 /// Bits that tell full-size instructions apart: funct7, funct3 and the opcode without its two low ones.
 const FULL_KEY: u32 = 0xfe00_707c;
 /// Bits that tell compressed instructions apart: 15:10, 6:5 and 1:0.
 const COMPRESSED_KEY: u32 = 0xfc63;
 
-fn full_bucket(raw: u32) -> usize {
+const fn full_bucket(raw: u32) -> usize {
     (raw >> 25 << 8 | (raw >> 12 & 7) << 5 | (raw >> 2 & 31)) as usize
 }
 
-fn compressed_bucket(raw: u32) -> usize {
+const fn compressed_bucket(raw: u32) -> usize {
     ((raw >> 10 & 63) << 4 | (raw >> 5 & 3) << 2 | raw & 3) as usize
+}
+
+static CANDIDATES: [Candidate; COUNT] = {
+    let (mut candidates, mut row) = ([Candidate::new(0); COUNT], 1);
+    while row < COUNT {
+        candidates[row] = Candidate::new(row);
+        row += 1;
+    }
+    candidates
+};
+
+static LISTS: Lists = Lists::of_all_rows();
+
+impl Lists {
+    const fn of_all_rows() -> Self {
+        let mut lists = Self {
+            full: [END; 1 << FULL_KEY.count_ones()],
+            compressed: [END; 1 << COMPRESSED_KEY.count_ones()],
+            nodes: [Node { row: u16::MAX, next: END }; NODES],
+            used: 1,
+        };
+        // Of each node, the one that was made last to stand before it; its row tells whether it is this row's.
+        let mut before = [END; NODES];
+        // What is added later is tried earlier. The row that fixes more bits goes first: a special form stands before the
+        // general one. Of equals, the first in the table.
+        let mut ones = 0;
+        while ones <= 32 {
+            let mut row = COUNT;
+            while row > 0 {
+                row -= 1;
+                if PATTERNS[row].mask.count_ones() == ones {
+                    lists.add(row, &mut before);
+                }
+            }
+            ones += 1;
+        }
+        lists
+    }
+
+    /// Puts the row before all lists that it belongs to.
+    const fn add(&mut self, row: usize, before: &mut [u16; NODES]) {
+        let Pattern { len, mask, bits, .. } = PATTERNS[row];
+        let key = if len == 4 { FULL_KEY } else { COMPRESSED_KEY };
+        let free = key & !mask;
+        let mut filling = 0u32;
+        loop {
+            let list = match len {
+                4 => &mut self.full[full_bucket(bits | filling)],
+                _ => &mut self.compressed[compressed_bucket(bits | filling)],
+            };
+            let longer = &mut before[*list as usize];
+            if *longer == END || self.nodes[*longer as usize].row as usize != row {
+                self.nodes[self.used] = Node { row: row as u16, next: *list };
+                *longer = self.used as u16;
+                self.used += 1;
+            }
+            *list = *longer;
+            // The next subset of the free bits, in counting order.
+            filling = filling.wrapping_sub(free) & free;
+            if filling == 0 {
+                break;
+            }
+        }
+    }
 }
 
 impl Decoder {
     pub fn new(isa: &IsaConfig) -> Self {
-        let mut available: Vec<usize> = (0..rows().len()).filter(|row| rows()[*row].available(isa)).collect();
-        // The row that fixes more bits goes first: a special form stands before the general one.
-        available.sort_by_key(|row| std::cmp::Reverse(rows()[*row].pattern.mask.count_ones()));
-        let candidates: Vec<Candidate> = available.iter().map(|row| Candidate::new(*row)).collect();
-        let mut decoder = Self { candidates, full: Vec::new(), compressed: Vec::new(), lists: Vec::new() };
-        decoder.full = decoder.buckets(4, FULL_KEY, full_bucket);
-        decoder.compressed = decoder.buckets(2, COMPRESSED_KEY, compressed_bucket);
-        decoder
+        let mut available = [0; COUNT.div_ceil(64)];
+        for (i, _) in rows().iter().enumerate().filter(|(_, row)| row.available(isa)) {
+            available[i / 64] |= 1 << (i % 64);
+        }
+        Self { available }
     }
 
-    /// Sorts the candidates of length `len` into buckets. Buckets of equal content share one list.
-    fn buckets(&mut self, len: u8, key: u32, bucket_of: impl Fn(u32) -> usize) -> Vec<u16> {
-        let mut members = vec![0u16; 1 << key.count_ones()];
-        // A list is a node: its last candidate and the list before that. Node 0 is the empty list.
-        let mut nodes: Vec<(u16, u16)> = vec![(END, 0)];
-        // Of each node, the one that was made last to extend it; its candidate tells whether it is this one's.
-        let mut extended: Vec<u16> = vec![0];
-        for (index, candidate) in self.candidates.iter().enumerate().filter(|(_, c)| c.len == len) {
-            let free = key & !candidate.mask;
-            let mut filling = 0u32;
-            loop {
-                let list = &mut members[bucket_of(candidate.bits | filling)];
-                let longer = &mut extended[usize::from(*list)];
-                if nodes[usize::from(*longer)].0 != index as u16 {
-                    nodes.push((index as u16, *list));
-                    *longer = (nodes.len() - 1) as u16;
-                    *list = *longer;
-                    extended.push(0);
-                } else {
-                    *list = *longer;
-                }
-                // The next subset of the free bits, in counting order.
-                filling = filling.wrapping_sub(free) & free;
-                if filling == 0 {
-                    break;
-                }
-            }
-        }
-        let starts: Vec<u16> = (0..nodes.len())
-            .map(|list| {
-                let chain = std::iter::successors(Some(nodes[list]), |node| Some(nodes[usize::from(node.1)]));
-                let mut list: Vec<u16> = chain.map(|node| node.0).take_while(|index| *index != END).collect();
-                list.reverse();
-                self.lists.extend(list.iter().chain([&END]));
-                (self.lists.len() - 1 - list.len()) as u16
-            })
-            .collect();
-        members.into_iter().map(|list| starts[usize::from(list)]).collect()
+    fn has(&self, row: u16) -> bool {
+        self.available[usize::from(row / 64)] >> (row % 64) & 1 != 0
     }
 
     /// Decodes `raw`; the upper half is ignored if the lower one is a compressed instruction.
     /// Illegal and reserved words are `None`.
     pub fn decode(&self, raw: u32) -> Option<Insn> {
-        let (raw, start) = if insn_len(raw as u16) == 4 {
-            (raw, self.full[full_bucket(raw)])
+        let (raw, list) = if insn_len(raw as u16) == 4 {
+            (raw, LISTS.full[full_bucket(raw)])
         } else {
-            (raw & 0xffff, self.compressed[compressed_bucket(raw)])
+            (raw & 0xffff, LISTS.compressed[compressed_bucket(raw)])
         };
-        self.lists[usize::from(start)..]
-            .iter()
-            .take_while(|index| **index != END)
-            .map(|index| &self.candidates[usize::from(*index)])
-            .find(|candidate| candidate.matches(raw))
-            .map(|candidate| candidate.extract(raw))
+        let mut node = LISTS.nodes[usize::from(list)];
+        while node.row != u16::MAX {
+            let candidate = &CANDIDATES[usize::from(node.row)];
+            if candidate.matches(raw) && self.has(node.row) {
+                return Some(candidate.extract(raw, node.row));
+            }
+            node = LISTS.nodes[usize::from(node.next)];
+        }
+        None
     }
 }
 
 impl Candidate {
-    fn new(row: usize) -> Self {
-        let pattern = &rows()[row].pattern;
-        let imm: Vec<&Piece> = pattern.pieces.iter().filter(|piece| piece.field == Field::Imm).collect();
-        let fixed = |field| pattern.fixed.iter().find(|(fixed, _)| *fixed == field).map_or(0, |(_, value)| *value);
-        let run = |field| run_of(pattern, field, fixed(field) as u8);
-        Self {
+    const fn new(row: usize) -> Self {
+        let pattern = &PATTERNS[row];
+        let mut candidate = Self {
             mask: pattern.mask,
             bits: pattern.bits,
             // A pair that no word has: nothing is excluded.
-            excluded: std::array::from_fn(|i| pattern.excluded.get(i).copied().unwrap_or((0, 1))),
-            op: rows()[row].op,
-            row: row as u16,
+            excluded: [(0, 1); 2],
+            op: text(row).op,
             len: pattern.len,
-            rd: run(Field::Rd),
-            rs1: run(Field::Rs1),
-            rs2: run(Field::Rs2),
-            rs3: run(Field::Rs3),
-            rm: run(Field::Rm),
-            imm: fixed(Field::Imm),
+            rd: run_of(pattern, Field::Rd),
+            rs1: run_of(pattern, Field::Rs1),
+            rs2: run_of(pattern, Field::Rs2),
+            rs3: run_of(pattern, Field::Rs3),
+            rm: run_of(pattern, Field::Rm),
+            imm: fixed(pattern, Field::Imm),
             sign_shift: pattern.sign_shift,
-            piece_count: imm.len() as u8,
-            pieces: std::array::from_fn(|i| imm.get(i).map_or((0, 0, 0), |p| (p.lsb, (1 << p.width) - 1, p.at))),
+            part_count: 0,
+            parts: [Part { up: 0, down: 0, at: 0 }; MAX_PIECES],
+        };
+        let (excluded, mut i) = (pattern.excluded.as_slice(), 0);
+        while i < excluded.len() {
+            candidate.excluded[i] = excluded[i];
+            i += 1;
         }
+        let (pieces, mut i) = (pattern.pieces.as_slice(), 0);
+        while i < pieces.len() {
+            let piece = pieces[i];
+            if matches!(piece.field, Field::Imm) {
+                let part = Part { up: 32 - piece.lsb - piece.width, down: 32 - piece.width, at: piece.at };
+                candidate.parts[candidate.part_count as usize] = part;
+                candidate.part_count += 1;
+            }
+            i += 1;
+        }
+        candidate
     }
 
     fn matches(&self, raw: u32) -> bool {
         raw & self.mask == self.bits && self.excluded.iter().all(|(mask, value)| raw & mask != *value)
     }
 
-    fn extract(&self, raw: u32) -> Insn {
-        let pieces = &self.pieces[..usize::from(self.piece_count)];
-        let imm = pieces.iter().fold(0, |imm, (lsb, mask, at)| imm | (raw >> lsb & mask) << at);
+    fn extract(&self, raw: u32, row: u16) -> Insn {
+        let parts = &self.parts[..usize::from(self.part_count)];
+        let imm = parts.iter().fold(0, |imm, part| imm | raw << part.up >> part.down << part.at);
         Insn {
             op: self.op,
             rd: self.rd.get(raw),
@@ -189,20 +253,45 @@ impl Candidate {
             imm: self.imm | (imm << self.sign_shift) as i32 >> self.sign_shift,
             len: self.len,
             raw,
-            row: self.row,
+            row,
         }
     }
 }
 
-/// The run of a field other than the immediate; `fixed` if it has no bits in the word.
-fn run_of(pattern: &Pattern, field: Field, fixed: u8) -> Run {
-    let pieces = pattern.pieces.iter().filter(|piece| piece.field == field);
-    let run = pieces.map(|p| (p.lsb - p.at, p.mask() >> (p.lsb - p.at), p.bias)).reduce(|a, b| {
-        // `aq` and `rl` stand side by side.
-        assert_eq!(a.0, b.0, "the pieces of {field:?} are not one run");
-        (a.0, a.1 | b.1, a.2)
-    });
-    run.map_or(Run { add: fixed, ..Run::default() }, |(shift, mask, add)| Run { shift, mask: mask as u8, add })
+/// The value of a field that has no bits in the word.
+const fn fixed(pattern: &Pattern, field: Field) -> i32 {
+    let (fixed, mut i) = (pattern.fixed.as_slice(), 0);
+    while i < fixed.len() {
+        if fixed[i].0 as u8 == field as u8 {
+            return fixed[i].1;
+        }
+        i += 1;
+    }
+    0
+}
+
+/// The run of a field other than the immediate.
+const fn run_of(pattern: &Pattern, field: Field) -> Run {
+    let (pieces, mut i) = (pattern.pieces.as_slice(), 0);
+    let mut run: Option<Run> = None;
+    while i < pieces.len() {
+        let piece = pieces[i];
+        if piece.field as u8 == field as u8 {
+            let shift = piece.lsb - piece.at;
+            let mask = (piece.mask() >> shift) as u8;
+            run = Some(match run {
+                None => Run { shift, mask, add: piece.bias },
+                // `aq` and `rl` stand side by side.
+                Some(run) if run.shift == shift => Run { shift, mask: run.mask | mask, add: run.add },
+                Some(_) => panic!("the pieces of a field are not one run"),
+            });
+        }
+        i += 1;
+    }
+    match run {
+        Some(run) => run,
+        None => Run { shift: 0, mask: 0, add: fixed(pattern, field) as u8 },
+    }
 }
 
 #[cfg(test)]

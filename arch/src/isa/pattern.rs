@@ -12,6 +12,12 @@
 //!
 //! After commas come clauses: `rd=2` gives a field that has no bits a value, `imm!=0` excludes a value,
 //! `imm!=11..` all of these bits, where `.` is any.
+//!
+//! All of it happens while the crate is compiled: a program would otherwise spend most of its start with it, and a row that
+//! is wrong does not build.
+
+use std::fmt;
+use std::ops::Deref;
 
 /// A field of [`super::Insn`] that a pattern fills.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,206 +41,331 @@ pub struct Piece {
 }
 
 impl Piece {
+    const NONE: Self = Self { field: Field::Rd, lsb: 0, width: 0, at: 0, bias: 0 };
+
     /// The bits of the word this piece covers.
-    pub fn mask(&self) -> u32 {
+    pub const fn mask(&self) -> u32 {
         ((1 << self.width) - 1) << self.lsb
     }
 }
 
+/// A few values in place. A slice in all respects.
+#[derive(Clone, Copy)]
+pub struct Few<T, const N: usize> {
+    values: [T; N],
+    len: u8,
+}
+
+impl<T: Copy, const N: usize> Few<T, N> {
+    const fn new(none: T) -> Self {
+        Self { values: [none; N], len: 0 }
+    }
+
+    const fn push(&mut self, value: T) {
+        self.values[self.len as usize] = value;
+        self.len += 1;
+    }
+
+    pub(super) const fn as_slice(&self) -> &[T] {
+        self.values.split_at(self.len as usize).0
+    }
+}
+
+impl<T: Copy, const N: usize> Deref for Few<T, N> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        self.as_slice()
+    }
+}
+
+impl<T: Copy + fmt::Debug, const N: usize> fmt::Debug for Few<T, N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.as_slice().fmt(f)
+    }
+}
+
 /// A parsed pattern.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub struct Pattern {
     /// In bytes.
     pub len: u8,
     pub mask: u32,
     pub bits: u32,
-    pub pieces: Vec<Piece>,
+    pub pieces: Few<Piece, 12>,
     /// Fields with a value that the word does not carry.
-    pub fixed: Vec<(Field, i32)>,
+    pub fixed: Few<(Field, i32), 3>,
     /// The word must not have `value` under `mask`.
-    pub excluded: Vec<(u32, u32)>,
+    pub excluded: Few<(u32, u32), 2>,
     /// Bits to shift the immediate up and down again to extend its sign; 0 if it is unsigned.
     pub sign_shift: u8,
 }
 
 impl Pattern {
+    pub(super) const NONE: Self = Self {
+        len: 0,
+        mask: 0,
+        bits: 0,
+        pieces: Few::new(Piece::NONE),
+        fixed: Few::new((Field::Rd, 0)),
+        excluded: Few::new((0, 0)),
+        sign_shift: 0,
+    };
+
     pub fn matches(&self, raw: u32) -> bool {
         raw & self.mask == self.bits && self.excluded.iter().all(|(mask, value)| raw & mask != *value)
     }
 
-    /// Parses a row's pattern. The message of an error names the token.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let mut parts = text.split(',').map(str::trim);
-        let encoding = parts.next().unwrap_or_default();
-        let mut pattern = Self {
-            len: 0,
-            mask: 0,
-            bits: 0,
-            pieces: Vec::new(),
-            fixed: Vec::new(),
-            excluded: Vec::new(),
-            sign_shift: 0,
-        };
-        let mut width = 0;
-        for token in encoding.rsplit(' ') {
+    /// Parses a row's pattern.
+    ///
+    /// # Panics
+    /// If it is none; with the part of it that is wrong.
+    pub(super) const fn parse(text: &str) -> Self {
+        let mut pattern = Self::NONE;
+        let (encoding, mut clauses) = first(text.as_bytes(), b',');
+        let (mut rest, mut width) = (encoding.trim_ascii(), 0);
+        while !rest.is_empty() {
+            let (before, token) = last_word(rest);
             let lsb = width;
-            width += width_of(token)?;
+            width += width_of(token);
             if width > 32 {
-                break;
+                wrong(text.as_bytes());
             }
-            pattern.add_token(token, lsb)?;
+            pattern.add_token(token, lsb);
+            rest = before;
         }
         if width != 32 && width != 16 {
-            return Err(format!("{width} bits in '{text}'"));
+            wrong(text.as_bytes());
         }
         pattern.len = width / 8;
-        for clause in parts {
-            pattern.add_clause(clause)?;
+        while !clauses.is_empty() {
+            let (clause, more) = first(clauses, b',');
+            pattern.add_clause(clause.trim_ascii());
+            clauses = more;
         }
-        Ok(pattern)
+        pattern
+    }
+
+    const fn add_piece(&mut self, field: Field, lsb: u8, width: u8, at: u8, bias: u8) {
+        self.pieces.push(Piece { field, lsb, width, at, bias });
     }
 
     /// Adds a token whose lowest bit is bit `lsb` of the word.
-    fn add_token(&mut self, token: &str, lsb: u8) -> Result<(), String> {
-        if let Some((name, ranges)) = immediate(token) {
-            return self.add_immediate(name == "imm", ranges, lsb);
+    const fn add_token(&mut self, token: &[u8], lsb: u8) {
+        if let Some((signed, ranges)) = immediate(token) {
+            return self.add_immediate(signed, ranges, lsb);
         }
-        let mut piece = |field, width, at, bias| self.pieces.push(Piece { field, lsb, width, at, bias });
         match token {
-            "rd" => piece(Field::Rd, 5, 0, 0),
-            "rs1" | "zimm" => piece(Field::Rs1, 5, 0, 0),
-            "rs2" => piece(Field::Rs2, 5, 0, 0),
-            "rs3" => piece(Field::Rs3, 5, 0, 0),
-            "vd" => piece(Field::Rd, 5, 0, 0),
-            "vs1" => piece(Field::Rs1, 5, 0, 0),
-            "vs2" => piece(Field::Rs2, 5, 0, 0),
-            "vs3" => piece(Field::Rs3, 5, 0, 0),
-            "vm" => piece(Field::Rm, 1, 0, 0),
-            "rd.even" | "rs2.even" => {
-                let field = if token == "rd.even" { Field::Rd } else { Field::Rs2 };
-                self.mask |= 1 << lsb;
-                self.pieces.push(Piece { field, lsb: lsb + 1, width: 4, at: 1, bias: 0 });
+            b"rd" | b"vd" => self.add_piece(Field::Rd, lsb, 5, 0, 0),
+            b"rs1" | b"vs1" | b"zimm" => self.add_piece(Field::Rs1, lsb, 5, 0, 0),
+            b"rs2" | b"vs2" => self.add_piece(Field::Rs2, lsb, 5, 0, 0),
+            b"rs3" | b"vs3" => self.add_piece(Field::Rs3, lsb, 5, 0, 0),
+            b"vm" => self.add_piece(Field::Rm, lsb, 1, 0, 0),
+            b"rd.even" => self.add_even(Field::Rd, lsb),
+            b"rs2.even" => self.add_even(Field::Rs2, lsb),
+            b"rd/rs1" => {
+                self.add_piece(Field::Rd, lsb, 5, 0, 0);
+                self.add_piece(Field::Rs1, lsb, 5, 0, 0);
             }
-            "rd/rs1" => {
-                piece(Field::Rd, 5, 0, 0);
-                piece(Field::Rs1, 5, 0, 0);
+            b"rd'" => self.add_piece(Field::Rd, lsb, 3, 0, 8),
+            b"rs1'" => self.add_piece(Field::Rs1, lsb, 3, 0, 8),
+            b"rs2'" => self.add_piece(Field::Rs2, lsb, 3, 0, 8),
+            b"rd'/rs1'" => {
+                self.add_piece(Field::Rd, lsb, 3, 0, 8);
+                self.add_piece(Field::Rs1, lsb, 3, 0, 8);
             }
-            "rd'" => piece(Field::Rd, 3, 0, 8),
-            "rs1'" => piece(Field::Rs1, 3, 0, 8),
-            "rs2'" => piece(Field::Rs2, 3, 0, 8),
-            "rd'/rs1'" => {
-                piece(Field::Rd, 3, 0, 8);
-                piece(Field::Rs1, 3, 0, 8);
-            }
-            "rm" => piece(Field::Rm, 3, 0, 0),
-            "aq" => piece(Field::Rm, 1, 1, 0),
-            "rl" => piece(Field::Rm, 1, 0, 0),
-            "fm" => piece(Field::Imm, 4, 8, 0),
-            "pred" => piece(Field::Imm, 4, 4, 0),
-            "succ" => piece(Field::Imm, 4, 0, 0),
-            "csr" => piece(Field::Imm, 12, 0, 0),
-            "shamt5" => piece(Field::Imm, 5, 0, 0),
-            "shamt6" => piece(Field::Imm, 6, 0, 0),
+            b"rm" => self.add_piece(Field::Rm, lsb, 3, 0, 0),
+            b"aq" => self.add_piece(Field::Rm, lsb, 1, 1, 0),
+            b"rl" => self.add_piece(Field::Rm, lsb, 1, 0, 0),
+            b"fm" => self.add_piece(Field::Imm, lsb, 4, 8, 0),
+            b"pred" => self.add_piece(Field::Imm, lsb, 4, 4, 0),
+            b"succ" => self.add_piece(Field::Imm, lsb, 4, 0, 0),
+            b"csr" => self.add_piece(Field::Imm, lsb, 12, 0, 0),
+            b"shamt5" => self.add_piece(Field::Imm, lsb, 5, 0, 0),
+            b"shamt6" => self.add_piece(Field::Imm, lsb, 6, 0, 0),
             bits => {
-                for (i, bit) in bits.bytes().rev().enumerate() {
-                    let at = u32::from(lsb) + i as u32;
-                    self.mask |= u32::from(bit != b'.') << at;
-                    self.bits |= u32::from(bit == b'1') << at;
-                }
+                self.mask |= (mark(bits, b'0') | mark(bits, b'1')) << lsb;
+                self.bits |= mark(bits, b'1') << lsb;
             }
         }
-        Ok(())
     }
 
-    fn add_immediate(&mut self, signed: bool, ranges: &str, lsb: u8) -> Result<(), String> {
-        let mut below = width_of_ranges(ranges)?;
-        for range in ranges.split('|') {
-            let (high, low) = range_bounds(range)?;
+    /// A pair's first register.
+    const fn add_even(&mut self, field: Field, lsb: u8) {
+        self.mask |= 1 << lsb;
+        self.add_piece(field, lsb + 1, 4, 1, 0);
+    }
+
+    const fn add_immediate(&mut self, signed: bool, mut ranges: &[u8], lsb: u8) {
+        let mut below = width_of_ranges(ranges);
+        while !ranges.is_empty() {
+            let (range, more) = first(ranges, b'|');
+            let (high, low) = range_bounds(range);
             let width = high - low + 1;
             below -= width;
-            self.pieces.push(Piece { field: Field::Imm, lsb: lsb + below, width, at: low, bias: 0 });
-            if signed {
-                self.sign_shift = match self.sign_shift {
-                    0 => 31 - high,
-                    shift => shift.min(31 - high),
-                };
+            self.add_piece(Field::Imm, lsb + below, width, low, 0);
+            if signed && (self.sign_shift == 0 || 31 - high < self.sign_shift) {
+                self.sign_shift = 31 - high;
             }
+            ranges = more;
         }
-        Ok(())
     }
 
-    fn add_clause(&mut self, clause: &str) -> Result<(), String> {
-        let bad = || format!("clause '{clause}'");
-        let (name, value, excluded) = match clause.split_once("!=") {
-            Some((name, value)) => (name, value, true),
-            None => clause.split_once('=').map(|(name, value)| (name, value, false)).ok_or_else(bad)?,
+    const fn add_clause(&mut self, clause: &[u8]) {
+        let (name, value) = first(clause, b'=');
+        let (name, excluded) = match name {
+            [name @ .., b'!'] => (name, true),
+            name => (name, false),
         };
         let field = match name {
-            "rd" => Field::Rd,
-            "rs1" => Field::Rs1,
-            "rs2" => Field::Rs2,
-            "imm" => Field::Imm,
-            _ => return Err(bad()),
+            b"rd" => Field::Rd,
+            b"rs1" => Field::Rs1,
+            b"rs2" => Field::Rs2,
+            b"imm" => Field::Imm,
+            _ => wrong(clause),
         };
-        // As many digits as the field has bits, or with dots: bits.
-        let bits_of = |token: &str| token.bytes().fold(0, |bits, b| bits << 1 | i32::from(b == b'1'));
-        let binary = excluded && value.len() > 1 && value.bytes().all(|b| matches!(b, b'0' | b'1' | b'.'));
-        let any = if binary { bits_of(&value.replace('1', "0").replace('.', "1")) } else { 0 };
-        let value: i32 = if binary { bits_of(value) } else { value.parse().map_err(|_| bad())? };
         if !excluded {
-            self.fixed.push((field, value));
-            return Ok(());
+            return self.fixed.push((field, number(value)));
         }
-        let (mut mask, mut bits) = (0, 0);
-        for piece in self.pieces.iter().filter(|piece| piece.field == field) {
-            let counts = piece.mask() & !(any as u32 >> piece.at << piece.lsb);
-            mask |= counts;
-            bits |= (value as u32 >> piece.at << piece.lsb) & counts;
+        // As many digits as the field has bits, or with dots: bits.
+        let (value, any) = match value.len() > 1 && is_bits(value) {
+            true => (mark(value, b'1'), mark(value, b'.')),
+            false => (number(value) as u32, 0),
+        };
+        let (mut mask, mut bits, mut i) = (0, 0, 0);
+        while i < self.pieces.len as usize {
+            let piece = self.pieces.values[i];
+            if piece.field as u8 == field as u8 {
+                let counts = piece.mask() & !(any >> piece.at << piece.lsb);
+                mask |= counts;
+                bits |= (value >> piece.at << piece.lsb) & counts;
+            }
+            i += 1;
         }
         if mask == 0 {
-            return Err(bad());
+            wrong(clause);
         }
         self.excluded.push((mask, bits));
-        Ok(())
     }
 }
 
-/// Name and ranges of a token such as `imm[4:0]`.
-fn immediate(token: &str) -> Option<(&str, &str)> {
-    let (last, rest) = token.as_bytes().split_last()?;
-    if *last != b']' { None } else { token[..rest.len()].split_once('[') }
+/// Stops the build.
+const fn wrong(what: &[u8]) -> ! {
+    match std::str::from_utf8(what) {
+        Ok(text) => panic!("{}", text),
+        Err(_) => panic!("not UTF-8"),
+    }
 }
 
-fn width_of(token: &str) -> Result<u8, String> {
-    if token.bytes().all(|b| matches!(b, b'0' | b'1' | b'.')) && !token.is_empty() {
-        return Ok(token.len() as u8);
+/// What stands before the first `at`, and what stands behind it; all of it and nothing if there is none.
+pub(super) const fn first(text: &[u8], at: u8) -> (&[u8], &[u8]) {
+    let mut i = 0;
+    while i < text.len() {
+        if text[i] == at {
+            let (before, rest) = text.split_at(i);
+            return (before, rest.split_at(1).1);
+        }
+        i += 1;
     }
-    if let Some((name, ranges)) = immediate(token) {
-        return match name {
-            "imm" | "uimm" => width_of_ranges(ranges),
-            _ => Err(format!("token '{token}'")),
-        };
-    }
-    Ok(match token {
-        "aq" | "rl" | "vm" => 1,
-        "rm" | "rd'" | "rs1'" | "rs2'" | "rd'/rs1'" => 3,
-        "fm" | "pred" | "succ" => 4,
-        "vd" | "vs1" | "vs2" | "vs3" => 5,
-        "rd" | "rs1" | "rs2" | "rs3" | "rd/rs1" | "rd.even" | "rs2.even" | "zimm" | "shamt5" => 5,
-        "shamt6" => 6,
-        "csr" => 12,
-        _ => return Err(format!("token '{token}'")),
-    })
+    (text, &[])
 }
 
-fn width_of_ranges(ranges: &str) -> Result<u8, String> {
-    ranges.split('|').map(|range| range_bounds(range).map(|(high, low)| high - low + 1)).sum()
+/// The last word and what stands before it.
+const fn last_word(text: &[u8]) -> (&[u8], &[u8]) {
+    let mut i = text.len();
+    while i > 0 && text[i - 1] != b' ' {
+        i -= 1;
+    }
+    let (before, word) = text.split_at(i);
+    (before.trim_ascii(), word)
+}
+
+/// Bits, written most significant first, that are `which`.
+const fn mark(bits: &[u8], which: u8) -> u32 {
+    let (mut mark, mut i) = (0, 0);
+    while i < bits.len() {
+        mark = mark << 1 | (bits[i] == which) as u32;
+        i += 1;
+    }
+    mark
+}
+
+const fn is_bits(text: &[u8]) -> bool {
+    let mut i = 0;
+    while i < text.len() {
+        if !matches!(text[i], b'0' | b'1' | b'.') {
+            return false;
+        }
+        i += 1;
+    }
+    !text.is_empty()
+}
+
+const fn number(text: &[u8]) -> i32 {
+    let (negative, digits) = match text {
+        [b'-', digits @ ..] => (true, digits),
+        digits => (false, digits),
+    };
+    if digits.is_empty() {
+        wrong(text);
+    }
+    let (mut value, mut i) = (0, 0);
+    while i < digits.len() {
+        if !digits[i].is_ascii_digit() {
+            wrong(text);
+        }
+        value = 10 * value + (digits[i] - b'0') as i32;
+        i += 1;
+    }
+    if negative { -value } else { value }
+}
+
+/// Whether a token such as `imm[4:0]` is signed, and its ranges.
+const fn immediate(token: &[u8]) -> Option<(bool, &[u8])> {
+    match token {
+        [b'i', b'm', b'm', b'[', ranges @ .., b']'] => Some((true, ranges)),
+        [b'u', b'i', b'm', b'm', b'[', ranges @ .., b']'] => Some((false, ranges)),
+        _ => None,
+    }
+}
+
+const fn width_of(token: &[u8]) -> u8 {
+    if is_bits(token) {
+        return token.len() as u8;
+    }
+    if let Some((_, ranges)) = immediate(token) {
+        return width_of_ranges(ranges);
+    }
+    match token {
+        b"aq" | b"rl" | b"vm" => 1,
+        b"rm" | b"rd'" | b"rs1'" | b"rs2'" | b"rd'/rs1'" => 3,
+        b"fm" | b"pred" | b"succ" => 4,
+        b"vd" | b"vs1" | b"vs2" | b"vs3" => 5,
+        b"rd" | b"rs1" | b"rs2" | b"rs3" | b"rd/rs1" | b"rd.even" | b"rs2.even" | b"zimm" | b"shamt5" => 5,
+        b"shamt6" => 6,
+        b"csr" => 12,
+        _ => wrong(token),
+    }
+}
+
+const fn width_of_ranges(mut ranges: &[u8]) -> u8 {
+    let mut width = 0;
+    while !ranges.is_empty() {
+        let (range, more) = first(ranges, b'|');
+        let (high, low) = range_bounds(range);
+        width += high - low + 1;
+        ranges = more;
+    }
+    width
 }
 
 /// `"8:6"` is (8, 6), `"5"` is (5, 5).
-fn range_bounds(range: &str) -> Result<(u8, u8), String> {
-    let bit = |text: &str| text.parse::<u8>().ok().filter(|bit| *bit < 32).ok_or_else(|| format!("range '{range}'"));
-    let (high, low) = range.split_once(':').unwrap_or((range, range));
-    let (high, low) = (bit(high)?, bit(low)?);
-    if high < low { Err(format!("range '{range}'")) } else { Ok((high, low)) }
+const fn range_bounds(range: &[u8]) -> (u8, u8) {
+    let (high, low) = first(range, b':');
+    let high = number(high);
+    let low = if low.is_empty() { high } else { number(low) };
+    if high < low || high > 31 || low < 0 {
+        wrong(range);
+    }
+    (high as u8, low as u8)
 }

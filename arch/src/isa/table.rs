@@ -1,9 +1,7 @@
-//! The rows of [`super::insn`], parsed once.
-
-use std::sync::LazyLock;
+//! The rows of [`super::insn`], parsed while the crate is compiled.
 
 use super::insn::{self, Op};
-use super::pattern::Pattern;
+use super::pattern::{Pattern, first};
 use crate::ext::{Ext, IsaConfig};
 
 /// A row as written: what [`super::insn`] holds.
@@ -19,31 +17,67 @@ pub struct RowText {
 }
 
 /// A row of the instruction table.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Row {
     pub op: Op,
     pub exts: &'static [&'static [Ext]],
     pub mnemonic: &'static str,
     /// Operands as the assembler writes them; empty if there are none.
     pub operands: &'static str,
-    pub pattern: Pattern,
+    /// Apart from the row, so that what the decoder reads holds no address that would have to be relocated.
+    pub pattern: &'static Pattern,
 }
 
 impl Row {
-    fn parse(text: &RowText) -> Self {
-        let (mnemonic, operands) = text.asm.split_once(' ').unwrap_or((text.asm, ""));
-        let pattern = Pattern::parse(text.bits).unwrap_or_else(|error| panic!("{mnemonic}: {error}"));
-        Self { op: text.op, exts: text.exts, mnemonic, operands, pattern }
-    }
-
     /// Whether a hart with this ISA has the instruction.
     pub fn available(&self, isa: &IsaConfig) -> bool {
         self.exts.iter().any(|all| all.iter().all(|ext| isa.has(*ext)))
     }
 }
 
-static ROWS: LazyLock<Vec<Row>> =
-    LazyLock::new(|| insn::FULL.iter().chain(insn::hint::ROWS).chain(insn::c::ROWS).map(Row::parse).collect());
+/// How many rows there are.
+pub(super) const COUNT: usize = insn::FULL.len() + insn::hint::ROWS.len() + insn::c::ROWS.len();
+
+/// A row as it is written.
+pub(super) const fn text(row: usize) -> &'static RowText {
+    const HINTS: usize = insn::FULL.len();
+    const COMPRESSED: usize = HINTS + insn::hint::ROWS.len();
+    match row {
+        ..HINTS => &insn::FULL[row],
+        HINTS..COMPRESSED => &insn::hint::ROWS[row - HINTS],
+        _ => &insn::c::ROWS[row - COMPRESSED],
+    }
+}
+
+/// By row.
+pub(super) static PATTERNS: [Pattern; COUNT] = {
+    let (mut patterns, mut row) = ([Pattern::NONE; COUNT], 0);
+    while row < COUNT {
+        patterns[row] = Pattern::parse(text(row).bits);
+        row += 1;
+    }
+    patterns
+};
+
+static ROWS: [Row; COUNT] = {
+    const NONE: Row = Row { op: Op::ALL[0], exts: &[], mnemonic: "", operands: "", pattern: &Pattern::NONE };
+    let (mut rows, mut row) = ([NONE; COUNT], 0);
+    while row < COUNT {
+        let RowText { op, exts, asm, .. } = *text(row);
+        let (mnemonic, operands) = first(asm.as_bytes(), b' ');
+        let (mnemonic, operands) = (as_text(mnemonic), as_text(operands));
+        rows[row] = Row { op, exts, mnemonic, operands, pattern: &PATTERNS[row] };
+        row += 1;
+    }
+    rows
+};
+
+const fn as_text(bytes: &'static [u8]) -> &'static str {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(_) => panic!("not UTF-8"),
+    }
+}
 
 /// All rows. The first `Op::COUNT` are the full-size instructions in the order of [`Op`]; after them come hints and
 /// compressed instructions.
@@ -104,7 +138,7 @@ mod tests {
         let mut found = Vec::new();
         for (index, a) in rows().iter().enumerate() {
             for b in &rows()[index + 1..] {
-                if !overlap(&a.pattern, &b.pattern) {
+                if !overlap(a.pattern, b.pattern) {
                     continue;
                 }
                 let (special, general) =

@@ -164,7 +164,7 @@ impl Cases {
         loop {
             let mut raw = row.pattern.bits | rng.bits() as u32 & !row.pattern.mask;
             let careless = rng.one_in(8);
-            for piece in &row.pattern.pieces {
+            for piece in row.pattern.pieces.iter() {
                 let vector = match piece.field {
                     Field::Rd => is_vector("vd"),
                     Field::Rs1 => is_vector("vs1"),

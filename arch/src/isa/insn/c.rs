@@ -5,7 +5,7 @@ use super::Op;
 use crate::ext::Ext;
 use crate::isa::table::RowText;
 
-pub(in crate::isa) static ROWS: &[RowText] = rows! {
+pub(in crate::isa) const ROWS: &[RowText] = rows! {
     Addi   Zca,         "c.addi4spn rd,sp,imm" "000 uimm[5:4|9:6|2|3] rd' 00, rs1=2, imm!=0"
     Fld    Zcd,         "c.fld fd,imm(rs1)"    "001 uimm[5:3] rs1' uimm[7:6] rd' 00"
     Lw     Zca,         "c.lw rd,imm(rs1)"     "010 uimm[5:3] rs1' uimm[2|6] rd' 00"

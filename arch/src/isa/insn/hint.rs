@@ -5,7 +5,7 @@ use super::Op;
 use crate::ext::Ext;
 use crate::isa::table::RowText;
 
-pub(in crate::isa) static ROWS: &[RowText] = rows! {
+pub(in crate::isa) const ROWS: &[RowText] = rows! {
     Add Zihintntl,       "ntl.p1"     "0000000 00010 00000 000 00000 0110011, rs2=2"
     Add Zihintntl,       "ntl.pall"   "0000000 00011 00000 000 00000 0110011, rs2=3"
     Add Zihintntl,       "ntl.s1"     "0000000 00100 00000 000 00000 0110011, rs2=4"

@@ -23,7 +23,7 @@ macro_rules! define_ops {
         }
 
         /// The row of `op` is at `op as usize`.
-        pub(super) static FULL: &[RowText] = &[
+        pub(super) const FULL: &[RowText] = &[
             $(RowText { op: Op::$op, exts: &[$(&[$(Ext::$ext),+]),+], asm: $asm, bits: $bits },)*
         ];
     };

@@ -360,7 +360,7 @@ impl<'a> Draft<'a> {
         let pattern = &row.pattern;
         let mask = if pattern.len == 2 { 0xffff } else { u32::MAX };
         let mut raw = (pattern.bits | self.rng.bits() as u32 & !pattern.mask) & mask;
-        for piece in &pattern.pieces {
+        for piece in pattern.pieces.iter() {
             let value = match (piece.field, piece.width) {
                 (Field::Rm, 3) if !self.rng.one_in(24) => self.rng.pick(&[0, 1, 2, 3, 4, 7, 7, 7]),
                 (Field::Rd | Field::Rs1 | Field::Rs2 | Field::Rs3, 5) if self.rng.one_in(2) => {
