@@ -11,6 +11,7 @@ use vm_memory::FileOffset;
 use vm_memory::bitmap::{AtomicBitmap, NewBitmap};
 use vm_memory::mmap::{MmapRegionBuilder, MmapRegionError};
 
+use super::filler::Filler;
 use super::{Discard, MemoryError, Region};
 use crate::cli::show_size;
 use crate::config::{RamBacking, RamConfig, RamFile};
@@ -166,18 +167,22 @@ impl Backing {
         };
         let suits = if self.size >= LARGE_PAGE { LARGE_PAGE } else { self.page };
         let align = asked.unwrap_or(suits).max(self.page);
-        // The kernel takes the highest gap that is large enough: what is in the way is filled and tried again.
+        // The kernel takes the end of the highest gap that is large enough. What is above the next multiple there is
+        // filled, and it is asked again: then it takes that multiple, or a lower gap.
         let mut fillers = Vec::new();
         let tries = if asked.is_some() { 64 } else { 4 };
         for _ in 0..tries {
             let region = self.map_somewhere(bytes).map_err(|source| self.unmapped(source))?;
-            match region.as_ptr() as u64 % align {
-                0 => return Ok(region),
-                over => {
-                    drop(region);
-                    fillers.extend(MmapRegionBuilder::<()>::new(over as usize).with_mmap_prot(libc::PROT_NONE).build());
-                }
+            let start = region.as_ptr() as usize;
+            let over = start % align as usize;
+            if over == 0 {
+                return Ok(region);
             }
+            drop(region);
+            // Where the gap is too small for it, the place that was found is filled. Another thread may be quicker: then the
+            // next try finds another place.
+            let above = Filler::new(start + bytes - over, over);
+            fillers.extend(above.or_else(|_| Filler::new(start, bytes)));
         }
         if asked.is_some() {
             return Err(self.refused(format!("there is no room in the program at a multiple of {}", show_size(align))));

@@ -6,6 +6,7 @@
 //! costs nothing, and anonymous otherwise.
 
 mod backing;
+mod filler;
 mod prealloc;
 
 use std::fs::File;
