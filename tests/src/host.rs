@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-/// A program and the Debian or Ubuntu package that has it.
+/// A program, or another file by its whole path, and the Debian or Ubuntu package that has it.
 #[derive(Clone, Copy, Debug)]
 pub struct Tool {
     pub program: &'static str,
@@ -58,7 +58,7 @@ pub fn require(tools: &[Tool]) -> Result<()> {
     packages.dedup();
     install(&packages)?;
     if let Some(tool) = missing(tools).first() {
-        bail!("package {} was installed, but there is still no program {}", tool.package, tool.program);
+        bail!("package {} was installed, but there is still no {}", tool.package, tool.program);
     }
     Ok(())
 }

@@ -20,6 +20,10 @@ const TOOLS: &[Tool] = &[
     Tool { program: "make", package: "make" },
     Tool { program: "g++", package: "g++" },
     Tool { program: "riscv64-linux-gnu-gcc", package: "gcc-riscv64-linux-gnu" },
+    // The C library's headers, which the compiler's package only recommends.
+    Tool { program: "/usr/riscv64-linux-gnu/include/stdint.h", package: "libc6-dev-riscv64-cross" },
+    // Spike runs it.
+    Tool { program: "dtc", package: "device-tree-compiler" },
     host::DPKG_DEB,
     host::TAR,
     host::MKE2FS,
