@@ -127,9 +127,12 @@ pub trait NetBackend: Send {
         None
     }
 
-    /// Does what is due on sockets and timers. Called after `event_fd` became readable, after `deadline`,
-    /// and once after each batch of `send`.
+    /// Does what is due on sockets and timers. Called after `event_fd` became readable.
     fn service(&mut self, _now: Instant) {}
+
+    /// Does what is due without a look at sockets. Called after `deadline` and once after each batch of `send`. The caller
+    /// receives until nothing waits, or pauses rx: so `event_fd` need not become readable for what this makes.
+    fn settle(&mut self, _now: Instant) {}
 
     /// Whether a cable is plugged in; the card tells the driver when it changes.
     fn link_up(&self) -> bool {

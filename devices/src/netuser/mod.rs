@@ -275,6 +275,11 @@ impl NetBackend for UserNet {
                 Source::Wake => {}
             }
         }
+        self.settle(now);
+        self.update_wake();
+    }
+
+    fn settle(&mut self, now: Instant) {
         self.tcp.on_timers(self.paused, now);
         self.tftp.on_timers(&mut self.lan, now);
         if self.next_sweep.is_some_and(|at| at <= now) {
@@ -284,7 +289,6 @@ impl NetBackend for UserNet {
             let any = self.udp.len() + self.dns.len() + self.ping.len() > 0;
             self.next_sweep = any.then_some(now + SWEEP);
         }
-        self.update_wake();
     }
 }
 

@@ -357,7 +357,7 @@ impl Occupied {
         if queue >= self.queues {
             return;
         }
-        self.doorbell.ring(queue as u16);
+        self.doorbell.kick(queue as u16);
         if legacy && !self.running.load(Ordering::Acquire) {
             let mut inner = self.lock();
             inner.transport.kicked_early();

@@ -4,8 +4,9 @@
 //! `queue` checks and walks virtqueues; `worker` is the thread that serves them; one folder a device.
 //!
 //! Threads: a vCPU's register access takes the transport's lock, except for kicks and interrupt acknowledgement,
-//! which take none that is held for long. A device's worker owns queues and back end and never takes the transport's
-//! lock; it reaches the driver through [`DeviceEvents`] only.
+//! which take none that is held for long. A device's task owns queues and back end; its worker serves them, or the vCPU
+//! that kicks, whoever has the task's lock. Serving never takes the transport's lock and reaches the driver through
+//! [`DeviceEvents`] only.
 
 pub mod blk;
 pub mod console;

@@ -1,20 +1,26 @@
 //! The thread that serves a device's queues, and the bell that wakes it.
 //!
-//! A kick must be cheap for the vCPU that makes it. As a store to the device's register it sets a bit, and only if the
-//! worker sleeps does it pay for a system call. Where the engine can ([`IoEvents`]) the store does not leave the guest's
-//! side at all: it writes to a descriptor of the queue's own, which the worker's poller watches.
+//! To wake a thread takes longer than most requests: so a hart that kicks serves the queue itself ([`Doorbell::kick`]),
+//! as far as that needs no waiting and is soon done. The rest, and all that comes from elsewhere, is the worker's. Then
+//! the kick sets a bit, and only if the worker sleeps does it pay for a system call. Where the engine can ([`IoEvents`])
+//! the store does not leave the guest's side at all: it writes to a descriptor of the queue's own, which the worker's
+//! poller watches.
 //!
 //! Both ways are changed at any time, with kicks under way, and none is lost. A driver fills its ring before it kicks,
 //! and a worker looks at every ring once when it starts, which is after it began to watch the bits and all descriptors;
 //! it watches them until it ends. So a kick either comes while a worker watches the way that it took, or there will be a
 //! start after it. What is left of a kick then, a bit or a count, is at most one look too many.
 //!
-//! The worker owns its [`Task`] outright; nothing of it is shared, so it holds no locks.
+//! The [`Task`] has one lock, which is held by whoever serves. The worker waits for it with no other lock held; a hart
+//! that does not get it at once rings. What a task calls (interrupt lines, the file behind a disk) never comes back here.
 
+use std::any::Any;
 use std::io;
+use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -24,6 +30,7 @@ use rustix::io::retry_on_intr;
 use rustix::thread::{sched_getaffinity, sched_setaffinity};
 
 use crate::IoEvents;
+use crate::unlocked::Scope;
 
 /// Token of the bell itself.
 const BELL: u64 = u64::MAX;
@@ -46,8 +53,19 @@ struct QueueEvents {
     assigned: AtomicU64,
 }
 
+/// The task of a device that runs.
+struct Seat {
+    task: Box<dyn Task>,
+    /// The device's queues, a bit each.
+    queues: u64,
+    /// When the worker looks around even if nothing happens.
+    wakes_at: Option<Instant>,
+}
+
 /// The driver's kicks, one bit a queue.
 pub struct Doorbell {
+    /// Not before the worker's start and after its end. Harts only try the lock.
+    seat: Mutex<Option<Seat>>,
     kicked: AtomicU64,
     stop: AtomicBool,
     /// Set by the worker before it sleeps; whoever clears it owes it a wake-up.
@@ -59,7 +77,8 @@ pub struct Doorbell {
 impl Doorbell {
     pub fn new() -> io::Result<Self> {
         let (kicked, stop, sleeping) = (AtomicU64::new(0), AtomicBool::new(false), AtomicBool::new(false));
-        Ok(Self { kicked, stop, sleeping, event: new_event()?, queue_events: OnceLock::new() })
+        let (seat, queue_events) = (Mutex::new(None), OnceLock::new());
+        Ok(Self { seat, kicked, stop, sleeping, event: new_event()?, queue_events })
     }
 
     /// From now on `queues` queues of a running device are kicked by events: by stores of their numbers at `offset`.
@@ -100,6 +119,40 @@ impl Doorbell {
         Ok(())
     }
 
+    /// The driver kicked a queue: serves it here, or rings. Numbers above 63 are ignored. For harts' threads.
+    pub fn kick(&self, queue: u16) {
+        if queue < 64 {
+            let mut left = self.serve(queue);
+            while left != 0 {
+                self.ring(left.trailing_zeros() as u16);
+                left &= left - 1;
+            }
+        }
+    }
+
+    /// Serves a queue on this thread if nobody else serves the device now. Returns the queues to ring for.
+    fn serve(&self, queue: u16) -> u64 {
+        // A hart that is woken may kick at once, and should find the seat free.
+        let _scope = Scope::open();
+        let Ok(mut guard) = self.seat.try_lock() else { return 1 << queue };
+        let Some(seat) = guard.as_mut() else { return 1 << queue };
+        if seat.queues & 1 << queue == 0 {
+            return 0;
+        }
+        let Ok(left) = catch_unwind(AssertUnwindSafe(|| seat.task.kicked_here(queue))) else {
+            tracing::error!("a device panicked; it is lost until restart");
+            *guard = None;
+            return 0;
+        };
+        // The worker sleeps for as long as it was to sleep before this.
+        let sooner = seat.task.deadline().is_some_and(|d| seat.wakes_at.is_none_or(|at| d < at));
+        left | u64::from(sooner) << queue
+    }
+
+    fn seat(&self) -> MutexGuard<'_, Option<Seat>> {
+        self.seat.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Rings for a queue; numbers above 63 are ignored. Any thread.
     pub fn ring(&self, queue: u16) {
         if queue < 64 {
@@ -130,14 +183,19 @@ fn new_event() -> io::Result<OwnedFd> {
     Ok(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)
 }
 
-/// What a worker does. Every method runs on the worker's thread and must not block for long.
-pub trait Task: Send + 'static {
+/// What a worker does. Every method but one runs on the worker's thread and must not block for long.
+pub trait Task: Any + Send {
     /// Before the first event: a place to [`Poller::add`] descriptors.
     fn start(&mut self, _poller: &Poller) -> io::Result<()> {
         Ok(())
     }
     /// The driver kicked this queue. `true`: not done, call again after other events had their turn.
     fn kicked(&mut self, queue: u16, poller: &Poller) -> bool;
+    /// The same on the thread of the hart that kicked: serves what needs no waiting and takes no longer than waking the
+    /// worker would, answers included. Returns the queues that are left to the worker, a bit each.
+    fn kicked_here(&mut self, queue: u16) -> u64 {
+        1 << queue
+    }
     /// A descriptor is ready. `true`: as for `kicked`, and then every queue counts as kicked.
     fn ready(&mut self, _token: u64, _poller: &Poller) -> bool {
         false
@@ -185,7 +243,8 @@ fn run_anywhere() {
 /// A running worker. Dropping it stops the thread and drops the task.
 pub struct Worker<T: Task> {
     doorbell: Arc<Doorbell>,
-    thread: Option<JoinHandle<T>>,
+    thread: Option<JoinHandle<Option<Box<dyn Task>>>>,
+    task: PhantomData<fn() -> T>,
 }
 
 impl<T: Task> Worker<T> {
@@ -196,21 +255,24 @@ impl<T: Task> Worker<T> {
         task.start(&poller)?;
         doorbell.stop.store(false, Ordering::SeqCst);
         doorbell.kicked.store(queues, Ordering::SeqCst);
+        *doorbell.seat() = Some(Seat { task: Box::new(task), queues, wakes_at: None });
         let bell = Arc::clone(&doorbell);
         let body = move || {
             run_anywhere();
-            run(task, &poller, queues, &bell)
+            run(&poller, queues, &bell)
         };
-        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(body)?;
-        Ok(Self { doorbell, thread: Some(thread) })
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(body);
+        let thread = thread.inspect_err(|_| *doorbell.seat() = None)?;
+        Ok(Self { doorbell, thread: Some(thread), task: PhantomData })
     }
 
     /// Ends the thread and returns its task. `None` if it panicked.
     pub fn stop(mut self) -> Option<T> {
-        self.join()
+        let task: Box<dyn Any> = self.join()?;
+        task.downcast().ok().map(|task| *task)
     }
 
-    fn join(&mut self) -> Option<T> {
+    fn join(&mut self) -> Option<Box<dyn Task>> {
         let thread = self.thread.take()?;
         self.doorbell.stop.store(true, Ordering::SeqCst);
         self.doorbell.wake();
@@ -218,8 +280,9 @@ impl<T: Task> Worker<T> {
         let task = thread.join();
         if task.is_err() {
             tracing::error!(device = name, "device worker panicked; the device is lost until restart");
+            *self.doorbell.seat() = None;
         }
-        task.ok()
+        task.ok().flatten()
     }
 }
 
@@ -229,34 +292,28 @@ impl<T: Task> Drop for Worker<T> {
     }
 }
 
-fn run<T: Task>(mut task: T, poller: &Poller, queues: u64, bell: &Doorbell) -> T {
+fn run(poller: &Poller, queues: u64, bell: &Doorbell) -> Option<Box<dyn Task>> {
     let mut events = Vec::with_capacity(16);
     loop {
-        let rung = |event: &epoll::Event| queue_bit({ event.data }.u64());
-        let mut kicked = events.iter().map(rung).fold(bell.kicked.swap(0, Ordering::SeqCst), |all, bit| all | bit);
-        kicked &= queues;
-        let mut again = 0;
-        while kicked != 0 {
-            let queue = kicked.trailing_zeros();
-            kicked &= kicked - 1;
-            again |= u64::from(task.kicked(queue as u16, poller)) << queue;
+        let mut guard = bell.seat();
+        if let Some(seat) = guard.as_mut() {
+            round(&mut *seat.task, poller, queues, bell, &mut events);
+            seat.wakes_at = seat.task.deadline();
         }
-        for event in events.drain(..) {
-            let epoll::Event { data, .. } = event;
-            if data.u64() < QUEUE && task.ready(data.u64(), poller) {
-                again |= queues;
-            }
-        }
-        again |= task.round_done(poller);
-        if again != 0 {
-            bell.kicked.fetch_or(again, Ordering::SeqCst);
-        }
+        events.clear();
         if bell.stop.load(Ordering::SeqCst) {
+            let mut task = guard.take()?.task;
+            drop(guard);
             task.finish();
-            return task;
+            return Some(task);
         }
-        let deadline = task.deadline().map(|d| d.saturating_duration_since(Instant::now()));
-        let timeout = if bell.may_sleep() { deadline } else { Some(Duration::ZERO) };
+        let deadline = guard.as_ref().and_then(|seat| seat.wakes_at);
+        drop(guard);
+        let timeout = if bell.may_sleep() {
+            deadline.map(|d| d.saturating_duration_since(Instant::now()))
+        } else {
+            Some(Duration::ZERO)
+        };
         let timeout = timeout.and_then(|t| Timespec::try_from(t).ok());
         // An error here could only be a bad argument; the loop then polls.
         let _ = retry_on_intr(|| epoll::wait(&poller.epoll, spare_capacity(&mut events), timeout.as_ref()));
@@ -264,169 +321,28 @@ fn run<T: Task>(mut task: T, poller: &Poller, queues: u64, bell: &Doorbell) -> T
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    use std::sync::mpsc::{Sender, channel};
-
-    struct Echo {
-        heard: Sender<u64>,
-        pipe: Option<OwnedFd>,
-        finished: bool,
+/// Serves what came in since the last round.
+fn round(task: &mut dyn Task, poller: &Poller, queues: u64, bell: &Doorbell, events: &mut Vec<epoll::Event>) {
+    let rung = |event: &epoll::Event| queue_bit({ event.data }.u64());
+    let mut kicked = events.iter().map(rung).fold(bell.kicked.swap(0, Ordering::SeqCst), |all, bit| all | bit);
+    kicked &= queues;
+    let mut again = 0;
+    while kicked != 0 {
+        let queue = kicked.trailing_zeros();
+        kicked &= kicked - 1;
+        again |= u64::from(task.kicked(queue as u16, poller)) << queue;
     }
-
-    impl Task for Echo {
-        fn start(&mut self, poller: &Poller) -> io::Result<()> {
-            self.pipe.as_ref().map_or(Ok(()), |p| poller.add(7, p.as_fd()))
-        }
-        fn kicked(&mut self, queue: u16, _: &Poller) -> bool {
-            self.heard.send(u64::from(queue)).is_err()
-        }
-        fn ready(&mut self, token: u64, poller: &Poller) -> bool {
-            poller.remove(self.pipe.as_ref().expect("only source").as_fd());
-            let _ = self.heard.send(100 + token);
-            false
-        }
-        fn finish(&mut self) {
-            self.finished = true;
+    for event in events.drain(..) {
+        let epoll::Event { data, .. } = event;
+        if data.u64() < QUEUE && task.ready(data.u64(), poller) {
+            again |= queues;
         }
     }
-
-    #[test]
-    fn every_kick_is_heard_awake_or_asleep() {
-        let bell = Arc::new(Doorbell::new().unwrap());
-        let (heard, ears) = channel();
-        let echo = Echo { heard, pipe: None, finished: false };
-        let worker = Worker::spawn("test", echo, 0b11, Arc::clone(&bell)).unwrap();
-        assert_eq!((ears.recv().unwrap(), ears.recv().unwrap()), (0, 1), "queues count as kicked at the start");
-        for i in 0..2000 {
-            bell.ring(1);
-            assert_eq!(ears.recv().unwrap(), 1);
-            if i % 500 == 0 {
-                std::thread::sleep(Duration::from_millis(2));
-            }
-        }
-        bell.ring(5); // not ours
-        bell.ring(200);
-        let echo = worker.stop().unwrap();
-        assert!(echo.finished);
-        assert!(ears.try_recv().is_err());
-    }
-
-    /// A place that takes every assignment and does nothing: the test stores by itself.
-    struct Anything;
-
-    impl IoEvents for Anything {
-        fn assign(&self, _: u64, _: u32, _: BorrowedFd<'_>) -> bool {
-            true
-        }
-        fn deassign(&self, _: u64, _: u32, _: BorrowedFd<'_>) {}
-    }
-
-    /// A ring of one place, which a look empties.
-    struct Look {
-        filled: Arc<AtomicBool>,
-        taken: Sender<()>,
-    }
-
-    impl Task for Look {
-        fn kicked(&mut self, queue: u16, _: &Poller) -> bool {
-            if queue == 1 && self.filled.swap(false, Ordering::SeqCst) {
-                let _ = self.taken.send(());
-            }
-            false
-        }
-    }
-
-    /// The driver fills its ring and kicks, by either way, at each point of a worker's life: also by the way that ends
-    /// there, and by the one that has not begun.
-    #[test]
-    fn no_kick_is_lost_whenever_the_worker_starts_and_stops() {
-        for (by_event, point) in (0..6).flat_map(|point| [(false, point), (true, point)]) {
-            let bell = Arc::new(Doorbell::new().unwrap());
-            bell.connect(Arc::new(Anything), 0x50, 2).unwrap();
-            let (taken, ears) = channel();
-            let filled = Arc::new(AtomicBool::new(false));
-            let start = || {
-                let look = Look { filled: Arc::clone(&filled), taken: taken.clone() };
-                Worker::spawn("test", look, 0b11, Arc::clone(&bell)).unwrap()
-            };
-            let at = |here: usize| match by_event {
-                _ if point != here => {}
-                true => {
-                    filled.store(true, Ordering::SeqCst);
-                    let event = &bell.queue_events.get().unwrap().events[1];
-                    rustix::io::write(event, &1u64.to_ne_bytes()).unwrap();
-                }
-                false => {
-                    filled.store(true, Ordering::SeqCst);
-                    bell.ring(1);
-                }
-            };
-            let worker = start();
-            at(0);
-            bell.begin_events(0b11);
-            at(1);
-            bell.end_events();
-            at(2);
-            worker.stop().unwrap();
-            at(3);
-            let worker = start();
-            at(4);
-            bell.begin_events(0b11);
-            at(5);
-            let heard = ears.recv_timeout(Duration::from_secs(20));
-            assert!(heard.is_ok(), "lost at point {point}, by event: {by_event}");
-            worker.stop().unwrap();
-        }
-    }
-
-    #[test]
-    fn a_queues_event_is_a_kick_awake_or_asleep() {
-        let bell = Arc::new(Doorbell::new().unwrap());
-        bell.connect(Arc::new(Anything), 0x50, 64).unwrap();
-        let (heard, ears) = channel();
-        let echo = Echo { heard, pipe: None, finished: false };
-        let worker = Worker::spawn("test", echo, 1 << 63 | 0b10, Arc::clone(&bell)).unwrap();
-        assert_eq!((ears.recv().unwrap(), ears.recv().unwrap()), (1, 63));
-        let events = &bell.queue_events.get().unwrap().events;
-        // Nobody reads the counters, so a full one must wake as well.
-        rustix::io::write(&events[63], &(u64::MAX - 2001).to_ne_bytes()).unwrap();
-        assert_eq!(ears.recv().unwrap(), 63);
-        for i in 0..2000 {
-            rustix::io::write(&events[63], &1u64.to_ne_bytes()).unwrap();
-            assert_eq!(ears.recv().unwrap(), 63);
-            if i % 500 == 0 {
-                std::thread::sleep(Duration::from_millis(2));
-            }
-        }
-        rustix::io::write(&events[5], &1u64.to_ne_bytes()).unwrap(); // not ours
-        worker.stop().unwrap();
-        assert!(ears.try_recv().is_err());
-    }
-
-    #[test]
-    fn descriptors_wake_it() {
-        let (r, w) = std::io::pipe().unwrap();
-        let bell = Arc::new(Doorbell::new().unwrap());
-        let (heard, ears) = channel();
-        let worker = Worker::spawn("test", Echo { heard, pipe: Some(r.into()), finished: false }, 0, bell).unwrap();
-        rustix::io::write(&w, b"x").unwrap();
-        assert_eq!(ears.recv().unwrap(), 107);
-        drop(worker);
-    }
-
-    #[test]
-    fn a_panic_loses_the_task_not_the_caller() {
-        struct Bad;
-        impl Task for Bad {
-            fn kicked(&mut self, _: u16, _: &Poller) -> bool {
-                panic!("on purpose")
-            }
-        }
-        let bell = Arc::new(Doorbell::new().unwrap());
-        let worker = Worker::spawn("test", Bad, 1, bell).unwrap();
-        assert!(worker.stop().is_none());
+    again |= task.round_done(poller);
+    if again != 0 {
+        bell.kicked.fetch_or(again, Ordering::SeqCst);
     }
 }
+
+#[cfg(test)]
+mod tests;

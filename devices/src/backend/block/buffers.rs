@@ -87,6 +87,25 @@ impl GuestBuffers {
         })
     }
 
+    /// Fills all of it, if the host has that in its memory: one `preadv2` that waits for no device and starts no transfer.
+    pub fn read_cached(&self, fd: BorrowedFd<'_>, offset: u64) -> io::Result<usize> {
+        let (iov, count) = (self.iov.as_ptr(), self.iov.len() as libc::c_int);
+        retry(|| {
+            // SAFETY: as for `read_from`.
+            unsafe { libc::preadv2(fd.as_raw_fd(), iov, count, offset as libc::off_t, libc::RWF_NOWAIT) }
+        })
+    }
+
+    /// Writes all of it by one `pwritev2` into the host's memory. `nowait`: an error rather than a wait.
+    pub fn write_cached(&self, fd: BorrowedFd<'_>, offset: u64, nowait: bool) -> io::Result<usize> {
+        let (iov, count) = (self.iov.as_ptr(), self.iov.len() as libc::c_int);
+        let flags = if nowait { libc::RWF_NOWAIT } else { 0 };
+        retry(|| {
+            // SAFETY: as for `write_to`.
+            unsafe { libc::pwritev2(fd.as_raw_fd(), iov, count, offset as libc::off_t, flags) }
+        })
+    }
+
     /// One `pwritev2` from `range`; `durable` makes the data stable before it returns.
     pub fn write_to(&self, fd: BorrowedFd<'_>, range: Range<usize>, offset: u64, durable: bool) -> io::Result<usize> {
         let iov = self.iovecs(range);

@@ -7,6 +7,7 @@
 //! Order: requests in flight together may finish in any order; a flush covers what had completed before it was
 //! submitted. That is all that virtio-blk promises its driver (virtio 1.3, 5.2.6).
 
+mod at_once;
 mod buffers;
 mod lock;
 mod overlay;
@@ -137,6 +138,10 @@ pub trait BlockImage: Send + Sync {
     fn discard(&self, offset: u64, len: u64) -> io::Result<()>;
     /// `unmap`: storage may be given back.
     fn write_zeroes(&self, offset: u64, len: u64, unmap: bool, durable: bool) -> io::Result<()>;
+    /// See [`BlockBackend::at_once`].
+    fn at_once(&self, _op: Op, _offset: u64, _data: &GuestBuffers, _wait: Wait) -> bool {
+        false
+    }
 }
 
 /// What to do.
@@ -147,6 +152,15 @@ pub enum Op {
     Flush,
     Discard { len: u64 },
     WriteZeroes { len: u64, unmap: bool, durable: bool },
+}
+
+/// How long somebody who asks for something at once may be kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    /// For no device and no lock.
+    Never,
+    /// As long as it takes, if that is short as a rule.
+    Briefly,
 }
 
 /// One request, checked by the disk: whole sectors inside the image, nothing that changes a read-only one.
@@ -174,6 +188,9 @@ pub trait BlockBackend: Send {
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
+    /// Does a request at once, if it moves bytes to or from the host's memory only. `false`: submit it; nothing of it has
+    /// happened, or a part that may happen twice.
+    fn at_once(&mut self, op: Op, offset: u64, data: &GuestBuffers, wait: Wait) -> bool;
     /// Requests that can be submitted now.
     fn room(&self) -> usize;
     /// Takes a request; not called without room. It may not start before [`Self::commit`].

@@ -15,8 +15,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::rand::{GetRandomFlags, getrandom};
 
+use super::at_once::AtOnce;
 use super::buffers::GuestBuffers;
-use super::{BlockError, BlockImage};
+use super::{BlockError, BlockImage, Op, Wait};
 
 /// Bytes that move from image to file at once. A bit for each: 2 MiB of bits for a 1 TiB image.
 const CLUSTER: u64 = 64 * 1024;
@@ -28,6 +29,7 @@ pub struct Overlay {
     present: Vec<AtomicU64>,
     /// Held while clusters move into the file. Clusters that are present need no lock.
     filling: Mutex<()>,
+    at_once: AtOnce,
 }
 
 impl Overlay {
@@ -43,7 +45,7 @@ impl Overlay {
         file.set_len(base.len()).map_err(fail)?;
         let words = base.len().div_ceil(CLUSTER).div_ceil(64);
         let present = (0..words).map(|_| AtomicU64::new(0)).collect();
-        Ok(Self { base, file, present, filling: Mutex::new(()) })
+        Ok(Self { base, file, present, filling: Mutex::new(()), at_once: AtOnce::default() })
     }
 
     fn is_present(&self, cluster: u64) -> bool {
@@ -147,6 +149,18 @@ impl BlockImage for Overlay {
         })
     }
 
+    /// If one of the two has all of it.
+    fn at_once(&self, op: Op, offset: u64, data: &GuestBuffers, wait: Wait) -> bool {
+        let mut clusters = offset / CLUSTER..(offset + data.len() as u64).div_ceil(CLUSTER);
+        let all = clusters.clone().all(|c| self.is_present(c));
+        match op {
+            Op::Read if all => self.at_once.read(self.file.as_fd(), offset, data),
+            Op::Read if !clusters.any(|c| self.is_present(c)) => self.base.at_once(op, offset, data, wait),
+            Op::Write { .. } if all => self.at_once.write(self.file.as_fd(), offset, data, wait),
+            _ => false,
+        }
+    }
+
     fn flush(&self) -> io::Result<()> {
         // Nothing here outlives the program.
         Ok(())
@@ -237,7 +251,9 @@ mod tests {
             match below(4) {
                 0 => {
                     data.copy_in(0..len, &vec![round as u8; len]);
-                    overlay.write(at as u64, &data, false).unwrap();
+                    if !overlay.at_once(Op::Write { durable: false }, at as u64, &data, Wait::Briefly) {
+                        overlay.write(at as u64, &data, false).unwrap();
+                    }
                     model[at..at + len].fill(round as u8);
                 }
                 1 => {
@@ -245,7 +261,9 @@ mod tests {
                     model[at..at + len].fill(0);
                 }
                 _ => {
-                    overlay.read(at as u64, &data).unwrap();
+                    if below(2) == 0 || !overlay.at_once(Op::Read, at as u64, &data, Wait::Never) {
+                        overlay.read(at as u64, &data).unwrap();
+                    }
                     let mut got = vec![0; len];
                     data.copy_out(0..len, &mut got);
                     assert!(got == model[at..at + len], "round {round}");

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 
 use rustix::event::{EventfdFlags, eventfd};
 
-use super::{BlockBackend, BlockImage, Completion, Op, Request};
+use super::{BlockBackend, BlockImage, Completion, GuestBuffers, Op, Request, Wait};
 
 /// Threads of one image; a file system gains little from more.
 const THREADS: usize = 4;
@@ -69,6 +69,10 @@ impl PoolBackend {
 impl BlockBackend for PoolBackend {
     fn len(&self) -> u64 {
         self.shared.image.len()
+    }
+
+    fn at_once(&mut self, op: Op, offset: u64, data: &GuestBuffers, wait: Wait) -> bool {
+        self.shared.image.at_once(op, offset, data, wait)
     }
 
     fn room(&self) -> usize {

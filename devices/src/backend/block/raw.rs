@@ -8,8 +8,9 @@ use std::path::Path;
 
 use rustix::fs::{AtFlags, FallocateFlags, StatxFlags, fallocate, fdatasync, statx};
 
+use super::at_once::AtOnce;
 use super::buffers::GuestBuffers;
-use super::{BlockError, BlockImage, BlockOptions, SECTOR, lock};
+use super::{BlockError, BlockImage, BlockOptions, Op, SECTOR, Wait, lock};
 
 /// Zeroes to write where a file system cannot make them itself.
 const ZERO_CHUNK: usize = 64 * 1024;
@@ -33,6 +34,7 @@ pub struct RawImage {
     discard: bool,
     /// Flushes do nothing (cache=unsafe).
     volatile: bool,
+    at_once: AtOnce,
 }
 
 impl RawImage {
@@ -66,7 +68,8 @@ impl RawImage {
         } else {
             None
         };
-        Ok(Self { file, cached, len, discard: options.discard, volatile: options.cache.volatile() })
+        let (discard, volatile) = (options.discard, options.cache.volatile());
+        Ok(Self { file, cached, len, discard, volatile, at_once: AtOnce::default() })
     }
 
     /// The descriptors: the image's, and for direct I/O the one for unaligned requests.
@@ -195,6 +198,18 @@ impl BlockImage for RawImage {
             other => other?,
         }
         if durable { self.flush() } else { Ok(()) }
+    }
+
+    fn at_once(&self, op: Op, offset: u64, data: &GuestBuffers, wait: Wait) -> bool {
+        // Direct I/O has no host memory to move bytes from or to.
+        self.cached.is_none()
+            && match op {
+                Op::Read => self.at_once.read(self.file.as_fd(), offset, data),
+                Op::Write { durable } if !durable || self.volatile => {
+                    self.at_once.write(self.file.as_fd(), offset, data, wait)
+                }
+                _ => false,
+            }
     }
 }
 

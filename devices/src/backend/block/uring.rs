@@ -8,7 +8,7 @@ use io_uring::{IoUring, opcode, squeue, types};
 
 use super::buffers::GuestBuffers;
 use super::raw::RawImage;
-use super::{BlockBackend, BlockImage, Completion, Op, Request};
+use super::{BlockBackend, BlockImage, Completion, Op, Request, Wait};
 
 /// Requests in flight: one full queue of a disk. The completion ring holds twice as many and never overflows.
 const CAPACITY: usize = 256;
@@ -163,6 +163,10 @@ fn recover(image: &RawImage, request: &Request, error: io::Error) -> io::Result<
 impl BlockBackend for UringBackend {
     fn len(&self) -> u64 {
         self.image.len()
+    }
+
+    fn at_once(&mut self, op: Op, offset: u64, data: &GuestBuffers, wait: Wait) -> bool {
+        self.image.at_once(op, offset, data, wait)
     }
 
     fn room(&self) -> usize {

@@ -8,7 +8,9 @@ use tempfile::NamedTempFile;
 
 use super::*;
 use crate::MmioDevice;
-use crate::backend::block::{AioMode, BlockError, BlockOptions, CacheMode, open_raw};
+use crate::backend::block::{
+    AioMode, BlockBackend, BlockError, BlockOptions, CacheMode, Completion, GuestBuffers, Op, Request, Wait, open_raw,
+};
 use crate::virtio::testing::Driver;
 
 fn image(len: usize) -> NamedTempFile {
@@ -378,4 +380,65 @@ fn a_chain_without_header_or_status_stops_the_device() {
         d.driver.negotiate(1, 0);
         assert_eq!(d.read(1, 512), (0, vec![1; 512]), "a reset mends it");
     }
+}
+
+/// An image in memory that waits when it is told to, and says which threads came.
+#[derive(Default)]
+struct Slow {
+    waits: Arc<AtomicBool>,
+    came: Arc<std::sync::Mutex<Vec<(std::thread::ThreadId, bool)>>>,
+    submitted: Vec<u64>,
+    event: Option<std::os::fd::OwnedFd>,
+}
+
+impl BlockBackend for Slow {
+    fn len(&self) -> u64 {
+        1 << 20
+    }
+    fn at_once(&mut self, op: Op, _: u64, data: &GuestBuffers, wait: Wait) -> bool {
+        assert!(matches!(op, Op::Read) && !data.is_empty());
+        self.came.lock().unwrap().push((std::thread::current().id(), wait == Wait::Never));
+        !self.waits.load(Ordering::SeqCst)
+    }
+    fn room(&self) -> usize {
+        16 - self.submitted.len()
+    }
+    fn submit(&mut self, request: Request) {
+        self.submitted.push(request.token);
+    }
+    fn commit(&mut self) {}
+    fn completions(&mut self, out: &mut Vec<Completion>) {
+        out.extend(self.submitted.drain(..).map(|token| Completion { token, result: Ok(()) }));
+    }
+    fn drain(&mut self, out: &mut Vec<Completion>) {
+        self.completions(out);
+    }
+    fn event_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        std::os::fd::AsFd::as_fd(self.event.as_ref().unwrap())
+    }
+    fn kind(&self) -> &'static str {
+        "slow"
+    }
+}
+
+/// Who kicks is answered before it goes on; what would have to wait is the worker's.
+#[test]
+fn a_hart_is_answered_at_once_unless_it_would_have_to_wait() {
+    let event = rustix::event::eventfd(0, rustix::event::EventfdFlags::empty()).unwrap();
+    let backend = Slow { event: Some(event), ..Slow::default() };
+    let (waits, came) = (Arc::clone(&backend.waits), Arc::clone(&backend.came));
+    let device = VirtioBlk::new("virtio-blk", Box::new(backend), BlkConfig::default()).unwrap();
+    let mut d = Disk::new(Box::new(device), false);
+    let me = std::thread::current().id();
+    let last = || std::mem::take(&mut *came.lock().unwrap());
+    // The worker may be at its first look while the first requests come.
+    let mut here = false;
+    while !here {
+        assert_eq!(d.read(0, 4096).0, 0);
+        here = last() == [(me, true)];
+    }
+    waits.store(true, Ordering::SeqCst);
+    assert_eq!(d.read(0, 4096).0, 0);
+    let first = last();
+    assert!(first.iter().all(|&(thread, never)| (thread == me) == never), "a hart never waits: {first:?}");
 }

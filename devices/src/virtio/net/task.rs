@@ -15,6 +15,11 @@ use crate::virtio::worker::{Poller, Task};
 
 /// Frames moved in one direction before the other has its turn.
 const BUDGET: usize = 128;
+/// Frames that a hart sends itself after a kick, and the longest of them: a larger one is worth waking the worker.
+const BUDGET_HERE: usize = 32;
+const LONGEST_HERE: usize = 4096;
+/// Bytes that a hart receives itself, about.
+const BYTES_HERE: usize = 32 << 10;
 /// Token of the back end's descriptor.
 const BACKEND: u64 = 0;
 /// Longest control command that is looked at: two full tables of MAC addresses fit.
@@ -93,15 +98,20 @@ impl NetTask {
         self.backend.start(offloads);
     }
 
-    /// Sends what the guest has put up. `true`: there may be more.
-    fn transmit(&mut self) -> bool {
+    /// Sends what the guest has put up, up to so many frames and to the first one that is longer than `longest`. `true`:
+    /// there may be more.
+    fn transmit(&mut self, budget: usize, longest: usize) -> bool {
         if self.tx_blocked {
             return false;
         }
         let Some(queue) = &mut self.tx else { return false };
         queue.disable_kicks();
-        for _ in 0..BUDGET {
+        for _ in 0..budget {
             let Some(chain) = queue.pop() else { return queue.enable_kicks() };
+            if chain.read_len() > longest {
+                queue.unpop(chain);
+                return true;
+            }
             let mut reader = chain.reader(queue.mem());
             let mut hdr = NetHdr::default();
             let bytes = &mut hdr.as_mut_slice()[..self.header_len];
@@ -126,14 +136,19 @@ impl NetTask {
         true
     }
 
-    /// Hands waiting frames to the guest. `true`: there may be more.
-    fn receive(&mut self) -> bool {
+    /// Hands waiting frames to the guest, until they are `enough` bytes. `true`: there may be more.
+    fn receive(&mut self, enough: usize) -> bool {
+        let mut bytes = 0;
         for _ in 0..BUDGET {
+            if bytes >= enough {
+                break;
+            }
             let Some((hdr, len)) = self.rx_waiting.take().or_else(|| self.next_frame()) else { return false };
             if !self.deliver(hdr, len) {
                 self.rx_waiting = Some((hdr, len));
                 return self.wait_for_buffers();
             }
+            bytes += len;
         }
         true
     }
@@ -247,6 +262,33 @@ impl NetTask {
         }
     }
 
+    /// The driver has put up buffers.
+    fn refilled(&mut self, enough: usize) -> bool {
+        self.rx.iter_mut().for_each(VirtQueue::disable_kicks);
+        let more = self.receive(enough);
+        if self.rx_waiting.is_none() {
+            self.pause_rx(false);
+        }
+        more
+    }
+
+    /// What is due after frames were sent or received. Returns the queues to look at again, a bit each.
+    fn settle(&mut self, enough: usize) -> u64 {
+        let now = Instant::now();
+        let mut again = false;
+        if std::mem::take(&mut self.sent) || self.backend.deadline().is_some_and(|d| d <= now) {
+            self.backend.settle(now);
+            if !self.rx_paused {
+                again = self.receive(enough);
+            }
+        }
+        self.watch_link();
+        for queue in [&mut self.rx, &mut self.tx, &mut self.ctrl] {
+            queue.iter_mut().for_each(VirtQueue::announce);
+        }
+        u64::from(again) << RX
+    }
+
     fn watch_link(&mut self) {
         let up = self.backend.link_up();
         if self.shared.link_up.swap(up, Ordering::Relaxed) != up {
@@ -275,38 +317,32 @@ impl Task for NetTask {
 
     fn kicked(&mut self, queue: u16, _: &Poller) -> bool {
         match usize::from(queue) {
-            RX => {
-                self.rx.iter_mut().for_each(VirtQueue::disable_kicks);
-                self.pause_rx(false);
-                self.receive()
-            }
-            TX => self.transmit(),
+            RX => self.refilled(usize::MAX),
+            TX => self.transmit(BUDGET, usize::MAX),
             CTRL => self.control(),
             _ => false,
         }
     }
 
+    fn kicked_here(&mut self, queue: u16) -> u64 {
+        let more = match usize::from(queue) {
+            RX => self.refilled(BYTES_HERE),
+            TX => self.transmit(BUDGET_HERE, LONGEST_HERE),
+            CTRL => self.control(),
+            _ => false,
+        };
+        u64::from(more) << queue | self.settle(BYTES_HERE)
+    }
+
     fn ready(&mut self, _token: u64, _: &Poller) -> bool {
         self.backend.service(Instant::now());
         self.tx_blocked = false;
-        let more = self.transmit();
-        self.receive() || more
+        let more = self.transmit(BUDGET, usize::MAX);
+        self.receive(usize::MAX) || more
     }
 
     fn round_done(&mut self, _: &Poller) -> u64 {
-        let now = Instant::now();
-        let mut again = false;
-        if std::mem::take(&mut self.sent) || self.backend.deadline().is_some_and(|d| d <= now) {
-            self.backend.service(now);
-            if !self.rx_paused {
-                again = self.receive();
-            }
-        }
-        self.watch_link();
-        for queue in [&mut self.rx, &mut self.tx, &mut self.ctrl] {
-            queue.iter_mut().for_each(VirtQueue::announce);
-        }
-        u64::from(again) << RX
+        self.settle(usize::MAX)
     }
 
     fn deadline(&self) -> Option<Instant> {

@@ -24,6 +24,9 @@ struct Wire {
     full: bool,
     paused: bool,
     started: Vec<Offloads>,
+    /// Every frame that is sent comes back.
+    echo: bool,
+    sender: Option<std::thread::ThreadId>,
 }
 
 struct FakeBackend {
@@ -48,6 +51,10 @@ impl NetBackend for FakeBackend {
             return SendResult::Full;
         }
         wire.sent.push((*hdr, frame.to_vec()));
+        wire.sender = Some(std::thread::current().id());
+        if wire.echo {
+            wire.waiting.push_back((*hdr, frame.to_vec()));
+        }
         SendResult::Done
     }
     fn recv(&mut self, buf: &mut [u8]) -> Option<(NetHdr, usize)> {
@@ -291,4 +298,26 @@ fn bad_properties_are_named() {
     assert!(make(NetConfig { rx_queue_size: 100, ..NetConfig::new(MAC) }).contains("rx_queue_size=100"));
     assert!(make(NetConfig::new([1; 6])).contains("multicast"));
     assert!(make(NetConfig { mtu: Some(10), ..NetConfig::new(MAC) }).contains("host_mtu=10"));
+}
+
+/// A frame and its answer, all on the thread that kicks; a long frame is the worker's.
+#[test]
+fn a_hart_sends_short_frames_itself() {
+    let mut n = Net::new(false, 0);
+    n.wire.lock().unwrap().echo = true;
+    let me = std::thread::current().id();
+    let (buf, send) = (n.buf, n.buf + (256 << 10));
+    let mut echo = |len: usize| {
+        n.d.submit(0, &[(buf, 128 << 10, true)]);
+        n.d.write_bytes(send, &[0; 12]);
+        n.d.write_bytes(send + 12, &frame(len, MAC));
+        n.d.submit(1, &[(send, 12 + len as u32, false)]);
+        assert_eq!(n.d.wait_used(0).1, 12 + len as u32);
+        n.d.wait_used(1);
+        n.wire.lock().unwrap().sender == Some(me)
+    };
+    // The worker may be at its first look while the first frames come.
+    while !echo(100) {}
+    assert!(!echo(9000));
+    while !echo(100) {}
 }

@@ -12,8 +12,9 @@ use super::worker::{Poller, Task, Worker};
 const QUEUE_SIZE: u16 = 8;
 /// A request gets at most this much; drivers ask again for more.
 const CHUNK: usize = 4096;
-/// Requests served before other events have their turn.
+/// Requests served before other events have their turn, and by a hart itself.
 const BUDGET: usize = 64;
+const BUDGET_HERE: usize = 4;
 
 /// Where the bytes come from.
 #[derive(Debug)]
@@ -91,11 +92,12 @@ struct RngTask {
     failed: bool,
 }
 
-impl Task for RngTask {
-    fn kicked(&mut self, _queue: u16, _: &Poller) -> bool {
+impl RngTask {
+    /// `true`: there may be more.
+    fn serve(&mut self, budget: usize) -> bool {
         let Some(queue) = &mut self.queue else { return false };
         let mut buf = [0; CHUNK];
-        for _ in 0..BUDGET {
+        for _ in 0..budget {
             let Some(chain) = queue.pop() else {
                 queue.announce();
                 return queue.enable_kicks();
@@ -112,6 +114,18 @@ impl Task for RngTask {
         }
         queue.announce();
         true
+    }
+}
+
+impl Task for RngTask {
+    fn kicked(&mut self, _queue: u16, _: &Poller) -> bool {
+        self.serve(BUDGET)
+    }
+
+    fn kicked_here(&mut self, queue: u16) -> u64 {
+        // A device file may keep its readers waiting.
+        let more = !matches!(self.source, RngSource::Host) || self.serve(BUDGET_HERE);
+        u64::from(more) << queue
     }
 }
 
