@@ -3,11 +3,18 @@
 
 mod guest;
 
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
 use accel::tcg::{Tcg, TcgOptions};
 use arch::csr::{envcfg, mstatus};
 use guest::setup::Setup;
 use guest::writes::{self, DATA, PARTS, Part, at};
 use guest::{Asm, E64, Guest, Op, RAM, modes};
+use vm_memory::{Bytes, GuestAddress};
+
+/// A loop that makes no progress for so long hangs.
+const WATCHDOG: Duration = Duration::from_secs(120);
 
 fn max(options: TcgOptions, harts: u32) -> Guest {
     let isa = arch::model::find("max").unwrap().config();
@@ -81,6 +88,93 @@ fn nothing_is_missed_while_harts_run() {
     for (name, options) in modes() {
         writes::copies_are_complete(&mut max(options, 2), name);
     }
+}
+
+/// Bodies of loops, whose round is x6: stores by a register for each page, walking through a page, by one register on one
+/// and both sides of the end of a page, of vectors, of atomics, and others. Register 10 + n leads to page n, but for x15,
+/// which leads to the end of page 5.
+const LOOPS: &[Part] = &[
+    (|a| a.s(Op::Sd, 6, 10, 0).s(Op::Sb, 6, 11, 0).s(Op::Sh, 6, 12, 0x7f0), &[0, 1, 2]),
+    (
+        |a| {
+            a.i(Op::Slli, 7, 6, 3).i(Op::Andi, 7, 7, 0x7f8).r(Op::Add, 8, 7, 13).s(Op::Sd, 6, 8, 0);
+            a.r(Op::Add, 8, 7, 14).i(Op::Ld, 9, 8, 8).s(Op::Sd, 9, 8, 16)
+        },
+        &[3, 4],
+    ),
+    (|a| a.s(Op::Sd, 6, 15, -24).i(Op::Ld, 9, 15, -8).s(Op::Sd, 6, 15, -16).s(Op::Sd, 6, 15, -8), &[5]),
+    (|a| a.s(Op::Sd, 6, 15, -8).i(Op::Ld, 9, 15, -16).s(Op::Sw, 6, 15, 0).s(Op::Sd, 6, 15, 8), &[5, 6]),
+    (|a| a.word(vse64(8, 17, true)), &[7]),
+    (|a| a.amo(Op::AmoaddD, 9, 6, 18, 0).amo(Op::LrD, 9, 0, 19, 0).amo(Op::ScD, 9, 6, 19, 0), &[8, 9]),
+    (|a| a.s(Op::Fsd, 6, 20, 8).r(Op::CboZero, 0, 21, 0), &[10, 11]),
+];
+
+/// What a loop stores to is in the log that is started while it runs, and in each one that is taken: it would go on by
+/// entries of before, if nobody took them away.
+#[test]
+fn a_loop_that_goes_on_is_in_every_log() {
+    let together: Part = (|a| LOOPS.iter().fold(a, |a, (part, _)| part(a)), &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]);
+    for (name, options) in modes() {
+        for (n, part) in LOOPS.iter().chain([&together]).enumerate() {
+            // With a second hart LR and SC are done otherwise.
+            let harts = 1 + n as u32 % 2;
+            loop_is_logged(&mut max(options.clone(), harts), &format!("{name}, loop {n}"), part);
+        }
+    }
+}
+
+fn loop_is_logged(g: &mut Guest, name: &str, (part, pages): &Part) {
+    const ROUND: u64 = DATA + 0x10_0000;
+    const ENOUGH: u64 = ROUND + 4096;
+    let mut a = Asm::at(guest::CODE);
+    let top = a.here();
+    a.i(Op::Addi, 6, 6, 1);
+    part(&mut a);
+    a.s(Op::Sd, 6, 22, 0).i(Op::Ld, 9, 23, 0).b(Op::Beq, 9, 0, top).s(Op::Sd, 0, 31, 0);
+    let here = a.here();
+    a.j(0, here);
+    g.load(&a);
+    g.write64(ENOUGH, 0);
+    let mut state = g.supervisor(0, guest::CODE);
+    state.csr.mstatus |= mstatus::VS | mstatus::FS;
+    (state.csr.vtype, state.csr.vl) = (E64 | guest::M2, 4);
+    (0..12).for_each(|page| state.x[10 + page] = DATA + 4096 * page as u64);
+    state.x[15] += 4096;
+    (state.x[22], state.x[23], state.x[31]) = (ROUND, ENOUGH, guest::END);
+    let (vm, ram) = (g.vm.clone(), g.ram.clone());
+    // Waits for a few whole rounds.
+    let rounds = |n: u64| {
+        let round = || ram.load::<u64>(GuestAddress(ROUND), Ordering::SeqCst).unwrap();
+        let (first, begun) = (round(), Instant::now());
+        while round() < first + n {
+            assert!(begun.elapsed() < WATCHDOG, "{name}: the loop stands still");
+            std::thread::sleep(Duration::from_micros(20));
+        }
+    };
+    let hart = &mut g.harts[0];
+    hart.set_state(&state);
+    let expected: Vec<_> = pages.iter().map(|page| DATA + 4096 * page).chain([ROUND]).collect();
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(move || guest::finish(hart).pc);
+        let mut wrong = None;
+        // Long enough for the loop to become a region.
+        rounds(4_000);
+        for _ in 0..2 {
+            vm.start_dirty_log().unwrap();
+            for n in 0..4 {
+                rounds(2 + n * 16);
+                let log: Vec<_> = vm.take_dirty_log().unwrap().iter().collect();
+                if log != expected {
+                    wrong.get_or_insert(log);
+                }
+            }
+            vm.stop_dirty_log().unwrap();
+            rounds(100);
+        }
+        ram.store(1u64, GuestAddress(ENOUGH), Ordering::SeqCst).unwrap();
+        thread.join().expect("a hart's thread");
+        assert_eq!(wrong, None, "{name}: not {expected:x?}");
+    });
 }
 
 #[test]
