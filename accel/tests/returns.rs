@@ -130,6 +130,58 @@ fn a_return_goes_by_the_translation_of_its_time() {
     }
 }
 
+/// The address space changes while a function runs, with and without a fence: it returns to the same address, where there is
+/// other code by then, or none.
+#[test]
+fn a_return_goes_by_the_address_space_of_its_time() {
+    const VA: u64 = 0x40_0000;
+    const ALONE: u64 = VA + 0x5000;
+    const CALLERS: [u64; 3] = [RAM + 0x20_0000, RAM + 0x20_1000, RAM + 0x20_2000];
+    // The fence before the return: none, of all, of an address space, of the page.
+    for (fence, (name, options)) in [None, Some((0, 0)), Some((0, 16)), Some((12, 0))]
+        .into_iter()
+        .flat_map(|f| modes().into_iter().map(move |m| (f, m)))
+    {
+        let mut g = Guest::new(options, 1);
+        let mut spaces = [RAM + 0x10_0000, RAM + 0x11_0000].map(Paging::new);
+        for (p, caller) in spaces.iter_mut().zip(CALLERS) {
+            p.map(&g, RAM, RAM, RWX | arch::pte::G, 1);
+            p.map(&g, VA, caller, RWX, 0);
+        }
+        spaces[0].map(&g, ALONE, CALLERS[2], RWX, 0);
+        // Goes to the address space of x9, the old one being there next, and returns.
+        let mut f = Asm::at(FAR);
+        f.csrrw(9, arch::csr::SATP, 9);
+        if let Some((va, asid)) = fence {
+            f.sfence(va, asid);
+        }
+        f.i(Op::Jalr, 0, 1, 0);
+        g.load(&f);
+        for (caller, add) in CALLERS.iter().zip([1, 100]) {
+            let mut a = Asm::at(*caller);
+            a.i(Op::Jalr, 1, 11, 0).i(Op::Addi, 10, 10, add).i(Op::Addi, 14, 14, -1);
+            // As a branch from VA; the code does not depend on where it stands.
+            a.b(Op::Bne, 14, 0, *caller).i(Op::Jalr, 0, 15, 0);
+            g.load(&a);
+        }
+        // Stays in its address space but for the last time.
+        let mut a = Asm::at(CALLERS[2]);
+        let over = a.forward(Op::Bne, 14, 19);
+        a.i(Op::Addi, 9, 18, 0).bind(over).i(Op::Jalr, 1, 11, 0).i(Op::Addi, 10, 10, 1).i(Op::Addi, 14, 14, -1);
+        a.j(0, CALLERS[2]);
+        g.load(&a);
+        let satps = [spaces[0].satp(1), spaces[1].satp(2)];
+        let mut s = start(&g, VA);
+        (s.csr.satp, s.x[9], s.x[11], s.x[12], s.x[14], s.x[15]) = (satps[0], satps[1], FAR, VA, 40, STOP);
+        s.x[16] = 2;
+        assert_eq!(g.run(&s).x[10], 20 * 101, "{name}, fence {fence:?}");
+        s.pc = ALONE;
+        (s.x[9], s.x[12], s.x[18], s.x[19]) = (satps[0], ALONE, satps[1], 1);
+        let end = g.run(&s);
+        assert_eq!((end.csr.scause, end.csr.sepc, end.x[10]), (12, ALONE + 12, 39), "{name}, fence {fence:?}");
+    }
+}
+
 /// A trap comes in the middle of a function; its handler calls functions, too, and goes back.
 #[test]
 fn traps_may_come_between_a_call_and_its_return() {
