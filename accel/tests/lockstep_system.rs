@@ -161,7 +161,7 @@ impl Maker<'_> {
                 self.a.plain(call);
             }
             21 if self.kind.alone => {
-                self.a.csrr(rd, n::INSTRET);
+                self.a.csrr(rd, if self.rng.below(4) == 0 { n::HPMCOUNTER3 } else { n::INSTRET });
             }
             22 if !self.leaf => {
                 let hole = self.a.forward(Op::Jal, RA, 0);
@@ -292,6 +292,34 @@ fn actions(rng: &mut Rng, marks: &[(u64, u8)], alone: bool) -> Vec<Action> {
     list
 }
 
+/// Makes some of the actions others: that switch on and off what watches the program, and changes its translation.
+fn watch(rng: &mut Rng, list: &mut [Action]) {
+    for action in list {
+        let sooner = |rng: &mut Rng| {
+            let most = 1 << rng.below(9);
+            1 + rng.below(most)
+        };
+        *action = match rng.below(8) {
+            0 => Action::Record { control: 0 },
+            1 => {
+                let control = n::ctrctl::U | n::ctrctl::S | if rng.below(4) == 0 { n::ctrctl::MTE } else { 0 };
+                // Some types are left out; calls as a stack.
+                let types = rng.next() & rng.next() & n::ctrctl::TYPES;
+                let freezes = pick(rng, &[0, n::ctrctl::BPFRZ, n::ctrctl::LCOFIFRZ]);
+                Action::Record { control: control | freezes | pick(rng, &[0, 0, types, n::ctrctl::RASEMU]) }
+            }
+            2 => Action::Count { event: 0, from: 0 },
+            3 => {
+                let event = pick(rng, &[n::event::INSTRUCTIONS, n::event::CYCLES]);
+                Action::Count { event, from: sooner(rng).wrapping_neg() }
+            }
+            4 => Action::Step { count: 0 },
+            5 => Action::Step { count: if rng.below(2) == 0 { 1 } else { sooner(rng) } },
+            _ => *action,
+        };
+    }
+}
+
 fn vector_rows(isa: &IsaConfig) -> Vec<&'static Row> {
     rows().iter().filter(|row| row.available(isa) && VECTORS.contains(&row.mnemonic)).collect()
 }
@@ -395,6 +423,9 @@ fn difference(a: &End, b: &End) -> String {
     differ("x", &a.x, &b.x);
     differ("f", &a.f, &b.f);
     differ("fcsr, vl, vtype, vstart, vcsr: ", &a.extra, &b.extra);
+    differ("counter, event, trigger: ", &a.watch, &b.watch);
+    differ("traps: ", &[a.traps], &[b.traps]);
+    differ("records: ", &a.records, &b.records);
     for (i, (a, b)) in a.pages.iter().zip(&b.pages).enumerate() {
         let at: Vec<usize> = (0..4096).filter(|&i| a[i] != b[i]).take(8).collect();
         if !at.is_empty() {
@@ -460,6 +491,40 @@ fn what_changes_in_a_loop_is_seen() {
     }
     assert!(finished > rounds / 2, "{finished} of {rounds} programs get to their end");
     assert!(retired / rounds > 100, "they have {} instructions", retired / rounds);
+}
+
+/// Records of control transfers, counters that overflow, and single steps come and go while the program runs: all see
+/// every instruction from the one on behind which they are switched on. Half of `VIREO_LOCKSTEP_ROUNDS` programs, from
+/// the seed `VIREO_LOCKSTEP_SEED` on.
+#[test]
+fn what_watches_a_program_comes_and_goes() {
+    let (rounds, first) = (number("VIREO_LOCKSTEP_ROUNDS", 400) / 2, number("VIREO_LOCKSTEP_SEED", 1));
+    let isa = isa_of_worlds();
+    let (mut reference, mut others) = guests(&isa);
+    let (mut traps, mut recorded, mut overflown, mut stepped) = (0, 0, 0, 0);
+    for seed in first..first + rounds {
+        let mut rng = Rng(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x3333);
+        let mut world = random_world(&mut rng, &reference, true);
+        // These are for M-mode to do.
+        world.roles.machine = true;
+        let [calls, watched] = &mut world.actions;
+        watch(&mut rng, calls);
+        watch(&mut rng, watched);
+        let expected = world.run(&mut reference, None);
+        traps += expected.traps;
+        recorded += u64::from(expected.records[1] != 0);
+        overflown += u64::from(expected.watch[1] & n::mhpmevent::OF != 0);
+        stepped += expected.steps;
+        for (name, m) in &mut others {
+            let got = world.run(m, None);
+            let differ = || format!("{}{}", difference(&expected, &got), listing(&world, &isa));
+            assert!(got == expected, "{name}, seed {seed}: {}", differ());
+        }
+    }
+    assert!(traps / rounds.max(1) > 10, "the handler runs {traps} times in {rounds} programs");
+    assert!(recorded > rounds / 8, "{recorded} of {rounds} programs leave records");
+    assert!(overflown > rounds / 40, "the counter overflows in {overflown} of {rounds} programs");
+    assert!(stepped > rounds, "the trigger fires {stepped} times in {rounds} programs");
 }
 
 /// A machine whose clock counts instructions; each begins at zero.

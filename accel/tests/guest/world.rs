@@ -36,6 +36,12 @@ const BUSY: u64 = 1 << 8;
 /// The bit of an entry that tells the two frames of a page apart.
 const OTHER_FRAME: u64 = 1 << 10;
 
+/// A trigger that counts the instructions of programs, in whatever mode they are.
+const ICOUNT: u64 = {
+    use n::icount::*;
+    3 << 60 | U | S | VU | VS
+};
+
 /// Instructions of the handler before it looks at the counter, and from where it looks again.
 const BEFORE: u64 = 6;
 const BEHIND: u64 = 15;
@@ -55,6 +61,7 @@ const START: i32 = 184;
 const LIMIT: i32 = 192;
 const FLAGS: i32 = 200;
 const PERIOD: i32 = 208;
+const STEPS: i32 = 216;
 
 /// Who runs the program and who handles its traps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,6 +123,19 @@ pub enum Action {
     },
     FenceI,
     FenceAll,
+    /// Control transfers are recorded, or not; for handlers in M-mode, as what follows.
+    Record {
+        control: u64,
+    },
+    /// Counter 3 counts an event of the program, from a value on; where it overflows it interrupts.
+    Count {
+        event: u64,
+        from: u64,
+    },
+    /// The program is stopped after so many instructions, 0 for never.
+    Step {
+        count: u64,
+    },
 }
 
 fn frame(space: usize, page: u64, other: bool) -> u64 {
@@ -156,6 +176,10 @@ impl Roles {
             Action::Space { space, fence } => [5, satp(space), LEAVES[space], u64::from(fence)],
             Action::FenceI => [7, 0, 0, 0],
             Action::FenceAll => [8, 0, 0, 0],
+            Action::Record { control } => [9, control, 0, 0],
+            Action::Count { event, from } => [10, event | n::mhpmevent::MINH, from, 0],
+            Action::Step { count: 0 } => [11, 0, 0, 0],
+            Action::Step { count } => [11, ICOUNT | count << n::icount::COUNT_SHIFT, 0, 0],
         }
     }
 }
@@ -236,8 +260,20 @@ fn handler(roles: Roles) -> Asm {
     let mut hole = || holes.next().expect("one a cause");
     let mut to_out = Vec::new();
 
-    // A call: the next of the first list, and on behind the instruction.
-    a.bind(hole()).bind(hole());
+    // A call: the next of the first list, and on behind the instruction. A trigger: of the other, and on with it.
+    a.bind(hole());
+    let by_trigger = roles.machine.then(|| {
+        a.csrr(6, n::TDATA1).i(Op::Srli, 6, 6, n::icount::HIT.trailing_zeros() as i32).i(Op::Andi, 6, 6, 1);
+        let call = a.forward(Op::Beq, 6, 0);
+        a.csrw(n::TDATA1, 0);
+        ld(&mut a, 6, STEPS);
+        a.i(Op::Addi, 6, 6, 1);
+        sd(&mut a, 6, STEPS);
+        let by_trigger = a.forward(Op::Jal, 0, 0);
+        a.bind(call);
+        by_trigger
+    });
+    a.bind(hole());
     a.csrr(6, c.pc).i(Op::Addi, 6, 6, 4).csrw(c.pc, 6);
     let take = |a: &mut Asm, at: i32| {
         ld(a, 7, at);
@@ -255,11 +291,18 @@ fn handler(roles: Roles) -> Asm {
     a.bind(interrupt);
     a.i(Op::Andi, 6, 5, 15).i(Op::Addi, 7, 0, 5);
     let timer = a.forward(Op::Beq, 6, 7);
+    a.i(Op::Addi, 7, 0, 13);
+    let overflow = a.forward(Op::Beq, 6, 7);
     a.i(Op::Addi, 6, 0, 2).csrc(c.pending, 6);
     let next = a.forward(Op::Jal, 0, 0);
+    a.bind(overflow).word(0x0000_0037 | 2 << 12 | 6 << 7).csrc(c.pending, 6);
+    let next_too = a.forward(Op::Jal, 0, 0);
     a.bind(timer);
     ld(&mut a, 7, PERIOD);
-    a.csrr(6, n::TIME).r(Op::Add, 6, 6, 7).csrw(n::STIMECMP, 6).bind(next);
+    a.csrr(6, n::TIME).r(Op::Add, 6, 6, 7).csrw(n::STIMECMP, 6).bind(next).bind(next_too);
+    by_trigger.into_iter().for_each(|hole| {
+        a.bind(hole);
+    });
     take(&mut a, NEXT[1]);
     let act_too = a.forward(Op::Jal, 0, 0);
 
@@ -302,7 +345,7 @@ fn handler(roles: Roles) -> Asm {
     a.i(Op::Ld, 5, 7, 0);
     a.i(Op::Ld, 8, 7, 8).i(Op::Ld, 9, 7, 16);
     let mut kinds = Vec::new();
-    for kind in 1..=8 {
+    for kind in 1..=if roles.machine { 11 } else { 8 } {
         a.i(Op::Addi, 6, 0, kind);
         kinds.push(a.forward(Op::Beq, 5, 6));
     }
@@ -357,6 +400,20 @@ fn handler(roles: Roles) -> Asm {
     to_out.push(a.forward(Op::Jal, 0, 0));
     a.bind(kinds.next().unwrap());
     a.r(c.fence, 0, 0, 0);
+    if roles.machine {
+        // 9: control transfers.
+        to_out.push(a.forward(Op::Jal, 0, 0));
+        a.bind(kinds.next().unwrap());
+        a.csrw(n::MCTRCTL, 8).csrw(n::VSCTRCTL, 8).csrw(n::SCTRSTATUS, 9);
+        to_out.push(a.forward(Op::Jal, 0, 0));
+        // 10: a counter.
+        a.bind(kinds.next().unwrap());
+        a.csrw(n::MHPMEVENT3, 0).csrw(n::MHPMCOUNTER3, 9).csrw(n::MHPMEVENT3, 8);
+        to_out.push(a.forward(Op::Jal, 0, 0));
+        // 11: single steps.
+        a.bind(kinds.next().unwrap());
+        a.csrw(n::TDATA1, 8);
+    }
 
     to_out.into_iter().for_each(|hole| {
         a.bind(hole);
@@ -415,6 +472,14 @@ pub struct End {
     pub f: Vec<u64>,
     /// `fcsr`, `vl`, `vtype`, `vstart`, `vcsr`.
     pub extra: [u64; 5],
+    /// Counter 3, its event, and the trigger.
+    pub watch: [u64; 3],
+    /// `sctrstatus` and the records of control transfers.
+    pub records: Vec<u64>,
+    /// How often the handler ran and came back, if nothing came from outside.
+    pub traps: u64,
+    /// How often a trigger fired.
+    pub steps: u64,
     pub v: Vec<u8>,
     /// What the pages of both spaces hold.
     pub pages: Vec<Vec<u8>>,
@@ -427,12 +492,13 @@ impl World {
         s.virt = r.virt;
         (s.csr.mtvec, s.csr.stvec) = (HANDLER, HANDLER);
         (s.csr.mscratch, s.csr.sscratch) = (NOTES, NOTES);
+        let mine = 0x22 | n::mip::LCOFIP;
         (s.csr.medeleg, s.csr.mideleg) =
-            if r.machine { (0, s.csr.mideleg & !0x22) } else { (0xb3ff, s.csr.mideleg | 0x22) };
+            if r.machine { (0, s.csr.mideleg & !mine) } else { (0xb3ff, s.csr.mideleg | mine) };
         (s.csr.hedeleg, s.csr.hideleg) = (0, 0);
-        s.csr.mie = if self.period.is_some() { 0x22 } else { 2 };
+        s.csr.mie = if self.period.is_some() { 0x22 } else { 2 } | n::mip::LCOFIP;
         s.csr.stimecmp = self.period.unwrap_or(u64::MAX);
-        (s.csr.mcounteren, s.csr.scounteren, s.csr.hcounteren) = (7, 7, 7);
+        (s.csr.mcounteren, s.csr.scounteren, s.csr.hcounteren) = (15, 15, 15);
         (s.csr.satp, s.csr.vsatp) = if r.virt { (0, satp(0)) } else { (satp(0), 0) };
         s.csr.vsstatus = s.csr.mstatus & (n::mstatus::FS | n::mstatus::VS);
         if !r.user && !r.machine {
@@ -518,6 +584,12 @@ impl World {
             x,
             f: s.f.to_vec(),
             extra: [c.fcsr, c.vl, c.vtype, c.vstart, c.vcsr],
+            watch: [c.mhpmcounter[3], c.mhpmevent[3], c.triggers[0].tdata1],
+            records: std::iter::once(c.ctr.status)
+                .chain(c.ctr.entries.iter().flat_map(|e| [e.source, e.target, e.data]))
+                .collect(),
+            steps: note(STEPS),
+            traps: if meanwhile.is_some() { 0 } else { note(TRAPS) },
             v: s.v.0.to_vec(),
             pages,
         }
