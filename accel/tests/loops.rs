@@ -37,6 +37,8 @@ struct Program {
     code: Asm,
     pointers: Vec<u64>,
     flags: Vec<u64>,
+    /// How far in RAM each page lies behind the last, in pages.
+    step: u64,
     count: u64,
 }
 
@@ -61,7 +63,9 @@ fn random_program(rng: &mut Rng) -> Program {
     // Most pages may be written; some may only be read, a few are missing.
     let flags = (0..PAGES).map(|_| [RWX, RWX, RWX, RWX, RWX, R | A, R | A | D, 0][rng.below(8) as usize]).collect();
     let pointers = POINTERS.iter().map(|_| VA + rng.below(PAGES << 12) / 8 * 8).collect();
-    Program { code, pointers, flags, count: 1 + rng.below(1500) }
+    // In another order than they are seen, or in the same, so that what reaches into the next page finds it behind.
+    let step = [5, 1][rng.below(2) as usize];
+    Program { code, pointers, flags, step, count: 1 + rng.below(1500) }
 }
 
 fn run(options: TcgOptions, programs: &[Program]) -> Vec<(HartState, Vec<u8>)> {
@@ -69,8 +73,7 @@ fn run(options: TcgOptions, programs: &[Program]) -> Vec<(HartState, Vec<u8>)> {
     let each = |program: &Program| {
         g.load(&program.code);
         for (page, flags) in (0..).zip(&program.flags) {
-            // In another order than they are seen.
-            let slot = p.map(&g, VA + (page << 12), DATA + ((page * 5 % PAGES) << 12), *flags, 0);
+            let slot = p.map(&g, VA + (page << 12), DATA + ((page * program.step % PAGES) << 12), *flags, 0);
             if *flags == 0 {
                 g.write64(slot, 0);
             }
@@ -160,6 +163,59 @@ fn a_loop_of_stores_to_code_is_seen_by_fence_i() {
         g.load(&a);
         let end = g.run(&g.paged(&p, CODE));
         assert_eq!(end.x[11], 16 * (1 + 2 + 3), "{name}");
+    }
+}
+
+/// Accesses on both sides of the end of a page share an entry where what follows in memory follows in RAM.
+#[test]
+fn a_fence_of_the_second_of_two_pages_reaches_them() {
+    let loops = CODE + 0x800;
+    for (name, options) in modes() {
+        let (mut g, mut p) = paged(options);
+        p.map(&g, VA, DATA, RWX, 0);
+        let slot = p.map(&g, VA + 0x1000, DATA + 0x1000, RWX, 0);
+        g.write(DATA, &[0; 0x4000]);
+        g.write(DATA + 0x3000, &[2; 64]);
+        // Adds up the words behind the end, and writes what it has before it and 64 bytes behind.
+        let mut a = Asm::at(loops);
+        a.i(Op::Ld, 10, 12, -8).i(Op::Ld, 11, 12, 0).r(Op::Add, 15, 15, 11).i(Op::Addi, 10, 10, 1);
+        a.s(Op::Sd, 10, 12, -8).s(Op::Sd, 15, 12, 64);
+        a.i(Op::Addi, 14, 14, -1).b(Op::Bne, 14, 0, loops).i(Op::Jalr, 0, 1, 0);
+        g.load(&a);
+        let mut a = Asm::at(CODE);
+        a.li(14, 9).j(1, loops).s(Op::Sd, 7, 8, 0).sfence(9, 0).li(14, 9).j(1, loops).ecall();
+        g.load(&a);
+        let mut s = g.paged(&p, CODE);
+        (s.x[7], s.x[8], s.x[9], s.x[12]) = (leaf(DATA + 0x3000, RWX), slot, VA + 0x1000, VA + 0x1000);
+        let end = g.run(&s);
+        let sum = 9 * 0x0202_0202_0202_0202;
+        assert_eq!((end.x[15], g.read64(DATA + 0x3040), g.read64(DATA + 0x1040)), (sum, sum, 0), "{name}");
+        assert_eq!(g.read64(DATA + 0xff8), 18, "{name}");
+    }
+}
+
+#[test]
+fn stores_into_two_pages_of_which_one_is_code_are_seen_by_fence_i() {
+    let (loops, target) = (CODE + 0x800, RAM + 0x2_0000);
+    for (name, options) in modes() {
+        let (mut g, p) = paged(options);
+        let mut fill = Asm::at(loops);
+        fill.s(Op::Sw, 10, 12, -4).s(Op::Sw, 10, 12, 0).i(Op::Addi, 14, 14, -1).b(Op::Bne, 14, 0, loops);
+        fill.i(Op::Jalr, 0, 1, 0);
+        g.load(&fill);
+        let mut end = Asm::at(target + 4);
+        end.i(Op::Jalr, 0, 1, 0);
+        g.load(&end);
+        let mut a = Asm::at(CODE);
+        a.li(12, target);
+        for add in [1, 2, 3] {
+            a.li(10, u64::from(word(Op::Addi, 11, 11, 0, add))).li(14, 3).j(1, loops).plain(Op::FenceI);
+            a.j(1, target);
+        }
+        a.ecall();
+        g.load(&a);
+        let end = g.run(&g.paged(&p, CODE));
+        assert_eq!(end.x[11], 1 + 2 + 3, "{name}");
     }
 }
 

@@ -281,3 +281,32 @@ pub(super) fn look(asm: &mut Asm, width: Width, write: bool) -> u64 {
     asm.ret();
     at
 }
+
+/// The routine that a group with a recent page calls when it is not in one page of the TLB, with the addresses of its first
+/// byte in RAX and of its last in RDX: the flags say whether the pages of both are in the TLB with one addend. That is
+/// RCX then, and RDX the page of the first byte.
+pub(super) fn look_twice(asm: &mut Asm, write: bool) -> u64 {
+    let table = if write { offset_of!(Tables, write) } else { offset_of!(Tables, read) } as i32;
+    let index = |asm: &mut Asm, of: Reg| {
+        asm.mov(false, C, of);
+        asm.shift_imm(asm::Shift::Shr, false, C, 8);
+        asm.alu_imm(Alu::And, false, C, ((TLB_ENTRIES - 1) << 4) as i32);
+    };
+    let at = asm.here();
+    index(asm, D);
+    asm.alu_imm(Alu::And, true, D, -4096);
+    asm.alu(Alu::Cmp, true, D, mem_index(TABLES, C, 1, table));
+    let missing = asm.jcc_forward(Cc::Ne);
+    asm.mov(true, D, mem_index(TABLES, C, 1, table + 8));
+    index(asm, A);
+    asm.alu(Alu::Cmp, true, D, mem_index(TABLES, C, 1, table + 8));
+    let apart = asm.jcc_forward(Cc::Ne);
+    asm.mov(true, D, A);
+    asm.alu_imm(Alu::And, true, D, -4096);
+    asm.alu(Alu::Cmp, true, D, mem_index(TABLES, C, 1, table));
+    asm.mov(true, C, mem_index(TABLES, C, 1, table + 8));
+    asm.bind(missing);
+    asm.bind(apart);
+    asm.ret();
+    at
+}

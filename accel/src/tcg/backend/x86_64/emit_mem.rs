@@ -302,11 +302,13 @@ impl Backend {
             // Where the probe left it.
             _ => A,
         };
-        let table = self.compare_page(addr, Last::Offset((1 << size) - 1), -4096, slot.write);
-        let miss = self.asm.jcc_forward(Cc::Ne);
+        let rest = (1 << size) - 1;
+        let table = self.compare_page(addr, Last::Offset(rest), -4096, slot.write);
+        let mut miss = self.asm.jcc_forward(Cc::Ne);
         self.asm.mov(true, C, mem_index(TABLES, C, 1, table + 8));
-        self.asm.store(8, slot.field(offset_of!(RecentEntry, base)), D);
         self.asm.store_imm(8, slot.field(offset_of!(RecentEntry, limit)), 4097 - (1 << size));
+        let remember = self.asm.here();
+        self.asm.store(8, slot.field(offset_of!(RecentEntry, base)), D);
         self.asm.store(8, slot.field(offset_of!(RecentEntry, addend)), C);
         let (used, bit) = slot.used();
         self.asm.or_byte(used, bit);
@@ -324,6 +326,18 @@ impl Backend {
         self.f_become(f);
         let again = self.asm.base + again as u64;
         self.asm.jmp(again);
+        if size >= RECENT_SPAN_MIN {
+            // Part of a group may be in the next page, which is as good if it is mapped alike.
+            self.asm.bind(miss);
+            if addr != A {
+                self.asm.mov(true, A, addr);
+            }
+            self.asm.lea(true, D, mem(A, rest));
+            self.asm.call(self.thunks.look_twice[usize::from(slot.write)]);
+            miss = self.asm.jcc_forward(Cc::Ne);
+            self.asm.store_imm(8, slot.field(offset_of!(RecentEntry, limit)), 8193 - (1 << size));
+            self.asm.jmp(remember);
+        }
         miss
     }
 

@@ -3,7 +3,7 @@
 use rustc_hash::FxHashMap;
 
 use super::asm::{Alu, Asm, Cc, Reg, Shift, mem, mem_index};
-use super::covers::{cover_field, look};
+use super::covers::{cover_field, look, look_twice};
 use super::regs::{PINS, is_volatile};
 use super::*;
 use crate::tcg::code_cache::arena::Arena;
@@ -42,6 +42,8 @@ pub struct Thunks {
     pub store_at: u64,
     /// Called with the address in RAX; for loads and stores, by width, see [`look`].
     pub look: [[u64; 4]; 2],
+    /// Called with the addresses of a group in RAX and RDX; for loads and stores, see [`look_twice`].
+    pub look_twice: [u64; 2],
     pub amo: u64,
     /// By width.
     pub cas: [u64; 4],
@@ -205,6 +207,7 @@ impl Thunks {
         asm.jmp(t.onward);
 
         t.look = [false, true].map(|write| Width::ALL.map(|width| look(asm, width, write)));
+        t.look_twice = [false, true].map(|write| look_twice(asm, write));
         t.load = call(asm, &mut t, h_load as *const () as u64, 0);
         t.store = call(asm, &mut t, h_store as *const () as u64, 0);
         t.load_at = call_described(asm, &t, h_load_at as *const () as u64);
@@ -240,6 +243,7 @@ impl Thunks {
             ("store-at", self.store_at),
             ("hot", self.hot),
             ("look", self.look[0][0]),
+            ("look-twice", self.look_twice[0]),
             ("amo", self.amo),
             ("check-aligned", self.check_aligned),
             ("lr", self.lr),

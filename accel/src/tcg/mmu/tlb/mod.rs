@@ -265,7 +265,7 @@ impl Tlb {
     pub fn drop_writes_to(&mut self, host: u64) {
         for c in &mut self.contexts {
             // The other entries of the page, which the large array may have lost.
-            c.tables.recent_write.drop_if(|e| e.limit != 0 && e.base.wrapping_add(e.addend) == host);
+            c.tables.recent_write.drop_if(|e| e.leads_to(host));
             c.touched_write.retain(|i| {
                 let e = &mut c.tables.write[i];
                 let leads = e.tag.wrapping_add(e.addend) == host;

@@ -81,13 +81,24 @@ pub struct RecentEntry {
 
 impl RecentEntry {
     pub(super) const NOWHERE: RecentEntry = RecentEntry { base: 0, limit: 0, addend: 0, widened: 0 };
+
+    /// Whether it may lead to the host page at `host`. What is larger than a page ends less than a page behind its limit.
+    pub(super) fn leads_to(&self, host: u64) -> bool {
+        let end = match self.limit {
+            0 => 0,
+            1..=4096 => 4096,
+            limit => limit + 4096,
+        };
+        host.wrapping_sub(self.base.wrapping_add(self.addend)) < end
+    }
 }
 
 /// The places that the loads or the stores of loops touched last.
 ///
 /// Such an access has an entry of its own, at an offset known at translation, so that the host address does not wait for
-/// an entry to be found by the guest's address. Generated code fills it with pages of the large array, and what takes a
-/// page out of that takes it out here. For loads, `Hart::look_at_loop` makes it wider where more is mapped alike.
+/// an entry to be found by the guest's address. Generated code fills it with pages of the large array, with two of them
+/// that are mapped alike where accesses that share an entry (backend, `covers`) are in both, and what takes a page out of
+/// that takes it out here. For loads, `Hart::look_at_loop` makes it wider where more is mapped alike.
 #[repr(C, align(64))]
 pub struct Recent {
     pub entries: [RecentEntry; RECENT_ENTRIES],
