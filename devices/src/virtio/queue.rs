@@ -113,7 +113,23 @@ impl Chain {
     /// `false` if there is no writable byte.
     pub fn write_last_byte(&self, mem: &GuestRam, value: u8) -> bool {
         let Some(last) = self.writable().last() else { return false };
-        mem.write_obj(value, last.addr.unchecked_add(u64::from(last.len) - 1)).is_ok()
+        copy_in(mem, last.addr.unchecked_add(u64::from(last.len) - 1), &[value])
+    }
+}
+
+/// Copies from guest RAM; the general way, which may cross regions, takes several times as long.
+fn copy_out(mem: &GuestRam, addr: GuestAddress, to: &mut [u8]) -> bool {
+    match vm_memory::GuestMemoryBackend::get_slice(mem, addr, to.len()) {
+        Ok(slice) => slice.read_slice(to, 0).is_ok(),
+        Err(_) => mem.read_slice(to, addr).is_ok(),
+    }
+}
+
+/// The other way round.
+fn copy_in(mem: &GuestRam, addr: GuestAddress, from: &[u8]) -> bool {
+    match vm_memory::GuestMemoryBackend::get_slice(mem, addr, from.len()) {
+        Ok(slice) => slice.write_slice(from, 0).is_ok(),
+        Err(_) => mem.write_slice(from, addr).is_ok(),
     }
 }
 
@@ -179,7 +195,7 @@ impl Reader<'_> {
         while done < buf.len()
             && let Some((addr, len)) = self.0.take(buf.len() - done)
         {
-            if self.0.mem.read_slice(&mut buf[done..done + len], addr).is_err() {
+            if !copy_out(self.0.mem, addr, &mut buf[done..done + len]) {
                 break;
             }
             done += len;
@@ -218,7 +234,7 @@ impl Writer<'_> {
         while done < data.len()
             && let Some((addr, len)) = self.0.take(data.len() - done)
         {
-            if self.0.mem.write_slice(&data[done..done + len], addr).is_err() {
+            if !copy_in(self.0.mem, addr, &data[done..done + len]) {
                 break;
             }
             done += len;

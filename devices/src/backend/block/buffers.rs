@@ -5,8 +5,8 @@ use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::Arc;
 
-use vm_memory::bitmap::Bitmap;
-use vm_memory::{Bytes, GuestAddress, GuestMemory, Permissions};
+use vm_memory::bitmap::{AtomicBitmap, BS, Bitmap};
+use vm_memory::{Bytes, GuestAddress, GuestMemory, Permissions, VolatileSlice};
 
 use crate::GuestRam;
 
@@ -33,11 +33,10 @@ impl GuestBuffers {
         let mut new = Self { mem: Some(Arc::clone(mem)), ..Self::default() };
         for (addr, len) in parts {
             let len = len as usize;
-            for slice in mem.get_slices(addr, len, Permissions::ReadWrite).map_err(outside)? {
-                let slice = slice.map_err(outside)?;
+            each_slice(mem, addr, len, |slice| {
                 let base = slice.ptr_guard_mut().as_ptr().cast();
                 new.iov.push(libc::iovec { iov_base: base, iov_len: slice.len() });
-            }
+            })?;
             new.parts.push((addr, len));
             new.len += len;
         }
@@ -149,10 +148,8 @@ impl GuestBuffers {
     pub fn mark_dirty(&self) {
         let Some(mem) = &self.mem else { return };
         for &(addr, len) in &self.parts {
-            let Ok(slices) = mem.get_slices(addr, len, Permissions::ReadWrite) else { continue };
-            for slice in slices.flatten() {
-                slice.bitmap().mark_dirty(0, slice.len());
-            }
+            // Checked to be in RAM when the buffers were made.
+            let _ = each_slice(mem, addr, len, |slice| slice.bitmap().mark_dirty(0, slice.len()));
         }
     }
 
@@ -173,6 +170,24 @@ impl GuestBuffers {
             (skip, at) = (0, at + n);
         }
     }
+}
+
+/// Calls `f` with the mapped pieces of a buffer: one, as a rule, unless it crosses regions.
+fn each_slice(
+    mem: &GuestRam,
+    addr: GuestAddress,
+    len: usize,
+    mut f: impl FnMut(VolatileSlice<'_, BS<'_, AtomicBitmap>>),
+) -> io::Result<()> {
+    // The general way takes as long as to copy some kilobytes.
+    if let Ok(slice) = vm_memory::GuestMemoryBackend::get_slice(mem, addr, len) {
+        f(slice);
+        return Ok(());
+    }
+    for slice in mem.get_slices(addr, len, Permissions::ReadWrite).map_err(outside)? {
+        f(slice.map_err(outside)?);
+    }
+    Ok(())
 }
 
 fn outside(error: vm_memory::GuestMemoryError) -> io::Error {
