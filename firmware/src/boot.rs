@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
 
-use crate::fdt::{DeviceTree, FdtError};
+use crate::fdt::{self, DeviceTree, FdtError};
 use crate::fw_dynamic::FwDynamicInfo;
 use crate::load::{Data, DataError, ElfImage, FileProblem, Firmware, Kernel, open_initrd};
 use crate::reset_vector::{self, reset_vector};
@@ -254,15 +254,9 @@ impl BootPlan {
 
     /// Replaces `/chosen/rng-seed`, if there is one: every boot of a guest gets its own.
     pub fn reseed(&mut self, seed: [u8; 32]) -> Result<(), FdtError> {
-        let mut tree = DeviceTree::parse(&self.dtb)?;
-        let chosen = tree.root.find_mut("chosen");
-        if let Some(chosen) = chosen.filter(|node| node.property("rng-seed").is_some_and(|old| old.len() == 32)) {
-            chosen.set_bytes("rng-seed", seed.to_vec());
-            let dtb = tree.to_dtb()?;
-            // A tree that the user gave may have been written by another tool, less or more tightly.
-            if dtb.len() <= self.dtb.len() {
-                self.dtb = dtb;
-            }
+        if let Some(place) = fdt::value_in(&self.dtb, "/chosen", "rng-seed")?.filter(|place| place.len() == seed.len())
+        {
+            self.dtb[place].copy_from_slice(&seed);
         }
         Ok(())
     }

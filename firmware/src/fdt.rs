@@ -4,6 +4,8 @@
 //! (vm-fdt). It holds properties as bytes and knows nothing of what they mean.
 //! Format: Devicetree Specification 0.4, chapter 5.
 
+use std::ops::Range;
+
 use dtoolkit::fdt::{Fdt, FdtNode};
 use dtoolkit::{Node as _, Property as _};
 use vm_fdt::{FdtReserveEntry, FdtWriter};
@@ -224,15 +226,25 @@ impl Node {
     }
 
     fn write(&self, writer: &mut FdtWriter) -> Result<(), FdtError> {
-        let failed = |what: String| move |source| FdtError::Write { what, source };
-        let open = writer.begin_node(&self.name).map_err(failed(format!("node '{}'", self.name)))?;
+        let failed = |source| FdtError::Write { what: format!("node '{}'", self.name), source };
+        let open = writer.begin_node(&self.name).map_err(failed)?;
         for p in &self.properties {
             let what = || format!("property '{}' of node '{}'", p.name, self.name);
-            writer.property(&p.name, &p.value).map_err(failed(what()))?;
+            writer.property(&p.name, &p.value).map_err(|source| FdtError::Write { what: what(), source })?;
         }
         self.children.iter().try_for_each(|child| child.write(writer))?;
-        writer.end_node(open).map_err(failed(format!("node '{}'", self.name)))
+        writer.end_node(open).map_err(failed)
     }
+}
+
+/// Where in a blob the value of a property stands; `path` leads to its node. For values that change and keep their length.
+pub fn value_in(blob: &[u8], path: &str, property: &str) -> Result<Option<Range<usize>>, FdtError> {
+    let fdt = Fdt::new(blob).map_err(FdtError::Corrupted)?;
+    let found = fdt.find_node(path).and_then(|node| node.properties().find(|p| p.name() == property));
+    Ok(found.map(|p| {
+        let start = p.value().as_ptr().addr() - blob.as_ptr().addr();
+        start..start + p.value().len()
+    }))
 }
 
 /// A whole device tree.
@@ -316,6 +328,22 @@ mod tests {
         let mut padded = tree.to_dtb().unwrap();
         padded.extend([0; 100]);
         assert_eq!(DeviceTree::parse(&padded).unwrap(), tree);
+    }
+
+    #[test]
+    fn a_value_is_found_in_the_blob() {
+        let tree = sample();
+        let mut blob = tree.to_dtb().unwrap();
+        for path in ["/cpus/nothing", "/nothing"] {
+            assert_eq!(value_in(&blob, path, "reg").unwrap(), None);
+        }
+        assert_eq!(value_in(&blob, "/cpus/cpu@0", "nothing").unwrap(), None);
+        let place = value_in(&blob, "/cpus/cpu@0", "compatible").unwrap().unwrap();
+        blob[place].copy_from_slice(b"RISCV\0");
+        let mut changed = tree;
+        changed.root.find_mut("cpus/cpu@0").unwrap().set("compatible", "RISCV");
+        assert_eq!(DeviceTree::parse(&blob).unwrap(), changed);
+        assert!(value_in(&blob[..20], "/", "compatible").is_err());
     }
 
     #[test]
