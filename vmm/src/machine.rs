@@ -390,7 +390,9 @@ impl Machine {
             hart_count,
             console: Arc::clone(&board.console),
         });
-        let threads = Threads::spawn(&harts, vcpus, &sbi, &control, &cpus).map_err(host("start the vCPU threads"))?;
+        let early = plan.writes.first().map(|write| write.address);
+        let threads = Threads::spawn(&harts, vcpus, &sbi, &control, &cpus, early);
+        let threads = threads.map_err(host("start the vCPU threads"))?;
 
         let mut event_loop = EventLoop::new(Arc::clone(&control), &timers)?;
         for chardev in chardevs.iter() {

@@ -21,6 +21,7 @@ use firmware::sbi::{Entry, HartStates, HartStatus, ResetKind, ResetReason, SbiOu
 use rustix::thread::sched_setaffinity;
 
 use crate::affinity::CpuSets;
+use crate::board::memory;
 use crate::board::wires::HartWires;
 use crate::control::{Control, Request};
 use crate::sbi_host::{SbiCallHost, SbiMachine};
@@ -154,13 +155,15 @@ pub struct Threads {
 }
 
 impl Threads {
-    /// Starts a thread for each vCPU, by hart id, on its CPUs of the host; they wait at the gate.
+    /// Starts a thread for each vCPU, by hart id, on its CPUs of the host; they wait at the gate. The first has the page at
+    /// `early` made meanwhile, which is loaded next.
     pub fn spawn(
         harts: &Arc<Harts>,
         vcpus: Vec<Box<dyn Vcpu>>,
         sbi: &Arc<SbiMachine>,
         control: &Arc<Control>,
         cpus: &CpuSets,
+        early: Option<u64>,
     ) -> std::io::Result<Self> {
         let mut threads = Self { harts: Arc::clone(harts), threads: Vec::new() };
         for (hart, vcpu) in (0u32..).zip(vcpus) {
@@ -169,6 +172,9 @@ impl Threads {
             let body = move || {
                 if let Some(Err(error)) = cpus.map(|cpus| sched_setaffinity(None, &cpus)) {
                     control.request(Request::Failure(format!("cannot run hart {hart} on its CPUs: {error}")));
+                }
+                if let Some(address) = early.filter(|_| hart == 0) {
+                    memory::touch(&sbi.ram, address);
                 }
                 let mut thread = VcpuThread {
                     hart,

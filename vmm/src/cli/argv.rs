@@ -39,7 +39,6 @@ pub fn parse(words: &[String]) -> Result<(Options, Vec<Occurrence>)> {
         order.push(Occurrence { name: long.to_owned(), value });
     }
     let matches = command
-        .clone()
         .try_get_matches_from(clap_words)
         .and_then(|m| Options::from_arg_matches(&m))
         .map_err(|e| CliError::new("", e.to_string().lines().next().unwrap_or_default().to_owned()))?;

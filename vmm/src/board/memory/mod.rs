@@ -12,13 +12,14 @@ mod prealloc;
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use accel::GuestRam;
 use rustix::fs::FallocateFlags;
 use rustix::mm::{Advice, madvise};
 use vm_memory::bitmap::AtomicBitmap;
 use vm_memory::mmap::{MmapRegion, MmapRegionError};
-use vm_memory::{GuestAddress, GuestMemoryBackend, GuestRegionMmap};
+use vm_memory::{GuestAddress, GuestMemoryBackend, GuestRegionMmap, VolatileMemory};
 
 use self::backing::Backing;
 use crate::cli::show_size;
@@ -131,6 +132,17 @@ pub fn on_small_pages<T>(ram: &GuestRam, address: u64, size: usize, write: impl 
     done
 }
 
+/// Has the host make the page at `address`, whose contents stay as they are, whoever else writes to them. Zeroing a huge page
+/// takes a good part of the time that a machine takes to start, so that another thread than the one that loads does it.
+pub fn touch(ram: &GuestRam, address: u64) {
+    let Ok(place) = ram.get_slice(GuestAddress(address), 1) else { return };
+    if let Ok(byte) = place.get_atomic_ref::<AtomicU8>(0) {
+        let value = byte.load(Ordering::Relaxed);
+        // A store even so, which a load is not: the host would answer that with a page of zeroes for all.
+        let _ = byte.compare_exchange(value, value, Ordering::Relaxed, Ordering::Relaxed);
+    }
+}
+
 /// Restricts the region to NUMA nodes of the host. No page of it has been touched.
 fn bind(region: &Region, policy: &NumaPolicy) -> io::Result<()> {
     // As `linux/mempolicy.h` numbers them.
@@ -229,6 +241,63 @@ mod tests {
         let error = make(u64::MAX - 4095, 8192, &RamConfig::default(), MemoryLock::Off);
         let error = error.map(drop).unwrap_err().to_string();
         assert!(error.contains("address space"), "{error}");
+    }
+
+    /// The line of `smaps` that begins with `what`, of the mapping that holds `address`.
+    fn smaps(address: u64, what: &str) -> String {
+        let text = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let mut inside = false;
+        for line in text.lines() {
+            let range = line.split(' ').next().and_then(|range| range.split_once('-'));
+            let hex = |text: &str| u64::from_str_radix(text, 16).ok();
+            if let Some((start, end)) = range.and_then(|(start, end)| Some((hex(start)?, hex(end)?))) {
+                inside = (start..end).contains(&address);
+            } else if inside && let Some(value) = line.strip_prefix(what) {
+                return value.trim().to_owned();
+            }
+        }
+        panic!("no {what} of {address:#x}");
+    }
+
+    #[test]
+    fn a_page_that_is_touched_is_there_and_as_it_was() {
+        let memory = ram(&RamConfig::default()).unwrap();
+        let host = memory.ram.get_host_address(GuestAddress(BASE)).unwrap() as u64;
+        assert_eq!(smaps(host, "Rss:"), "0 kB");
+        touch(&memory.ram, BASE + 5);
+        assert_ne!(smaps(host, "Rss:"), "0 kB");
+        memory.ram.write_slice(b"guest", GuestAddress(BASE)).unwrap();
+        touch(&memory.ram, BASE);
+        let mut read = [0; 8];
+        memory.ram.read_slice(&mut read, GuestAddress(BASE)).unwrap();
+        assert_eq!(&read, b"guest\0\0\0");
+        touch(&memory.ram, BASE + SIZE);
+    }
+
+    /// Whether pages may be huge is as it was, wherever that was wanted.
+    #[test]
+    fn small_pages_are_small_for_a_moment_only() {
+        let dir = tempfile::tempdir().unwrap();
+        for backing in [
+            RamBacking::Any,
+            RamBacking::Anonymous,
+            RamBacking::Memfd { huge: None, seal: true },
+            RamBacking::File(RamFile { path: dir.path().to_owned(), ..RamFile::default() }),
+        ] {
+            let memory = ram(&with(backing)).unwrap();
+            let host = memory.ram.get_host_address(GuestAddress(BASE)).unwrap() as u64;
+            let flags = |at| {
+                let flags = smaps(host + at, "VmFlags:");
+                ["hg", "nh"].map(|flag| flags.split(' ').any(|f| f == flag))
+            };
+            let before = flags(0);
+            on_small_pages(&memory.ram, BASE + 100, 100, || {
+                // A host without huge pages takes no advice.
+                assert_eq!(flags(0), if before == [true, false] { [false, true] } else { before });
+                assert_eq!(flags(SIZE - 1), before);
+            });
+            assert_eq!([flags(0), flags(SIZE - 1)], [before; 2]);
+        }
     }
 
     #[test]
