@@ -11,7 +11,7 @@ global_asm!(
 _start:
     .option push
     .option norvc
-    j       boot
+    j       1f
     nop
     .option pop
     .dword  0x200000
@@ -23,8 +23,10 @@ _start:
     .ascii  "RISCV\0\0\0"
     .ascii  "RSC\x05"
     .word   0
+1:
+    // Here the linker puts `.head.first`, a program's own first instructions: they keep a0 and a1, and have no stack.
 
-boot:
+    .section .head.boot, "ax"
     csrw    sie, zero
     csrci   sstatus, 2
     csrw    satp, zero
