@@ -205,7 +205,7 @@ mod tests {
         let mut b = Builder::new(&isa);
         for row in rows().iter().filter(|row| row.available(&isa)) {
             // Not every word: a floating-point instruction with a reserved rounding mode is illegal.
-            let lowers = words(&row.pattern).filter_map(|word| decoder.decode(word)).any(|insn| {
+            let lowers = words(row.pattern).filter_map(|word| decoder.decode(word)).any(|insn| {
                 b.reset(0);
                 b.insn(0, insn.len);
                 lower(&mut b, &insn)
