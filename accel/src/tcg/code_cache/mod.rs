@@ -458,6 +458,10 @@ impl CodeCache {
 
     /// Drops everything, and the memory it took. Nobody is in the code, and the caller clears the jump caches.
     pub fn clear(&mut self) {
+        // A hart that starts has none.
+        if self.blocks.is_empty() && self.slots.is_empty() && self.pages.is_empty() {
+            return;
+        }
         self.arena.clear();
         self.map = FxHashMap::default();
         self.recent = no_recent();

@@ -484,6 +484,10 @@ impl Hart {
     pub fn give_up_code(&mut self) {
         self.stats.given_up += self.code.len() as u64;
         self.drop_code();
+        // The contexts of what ran long ago are as large as its code; they fill again no slower than that comes back.
+        self.tlb.keep_current();
+        self.selections.forget();
+        self.select_context();
         idle::release_heap();
     }
 

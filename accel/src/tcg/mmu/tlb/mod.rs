@@ -214,6 +214,13 @@ impl Tlb {
         self.contexts.iter_mut().for_each(Context::flush);
     }
 
+    /// Gives up the memory of all contexts but the current one. What was known of them has to be selected again.
+    pub fn keep_current(&mut self) {
+        let current = self.contexts.swap_remove(self.current);
+        self.contexts = vec![current];
+        self.current = 0;
+    }
+
     /// Forgets every translation of a space (`sfence.vma x0, x0` and its likes).
     pub fn flush_space(&mut self, space: Space) {
         self.flushes += 1;
@@ -320,6 +327,27 @@ mod tests {
 
     fn readable(tlb: &mut Tlb, va: u64) -> bool {
         tlb.contexts[tlb.current].tables.read[tlb_index(va)].tag == va & !0xfff
+    }
+
+    #[test]
+    fn the_current_context_is_kept_alone() {
+        let mut t = tlb(0);
+        let key = t.contexts[0].key;
+        let other = ContextKey { sum: !key.sum, ..key };
+        t.fill(USER, 0, false, true, 12);
+        t.select(other, 0);
+        t.fill(KERNEL, 0, false, true, 12);
+        let tables = t.select(key, 0);
+        t.keep_current();
+        assert_eq!((t.contexts.len(), t.select(key, 0)), (1, tables));
+        assert!(readable(&mut t, USER));
+        t.select(other, 0);
+        assert!(!readable(&mut t, KERNEL));
+        t.fill(KERNEL, 0, false, true, 12);
+        t.keep_current();
+        assert!(readable(&mut t, KERNEL));
+        t.select(key, 0);
+        assert!(!readable(&mut t, USER));
     }
 
     #[test]
