@@ -70,6 +70,12 @@ impl Selections {
         (self.next, self.current, self.undecided) = (0, PLACES, None);
     }
 
+    /// Whether what was found by `by` is what is selected.
+    #[inline]
+    fn is(&self, by: u64) -> bool {
+        by != NONE && self.by.get(self.current) == Some(&by)
+    }
+
     #[inline]
     fn find(&mut self, by: u64) -> Option<&Selection> {
         self.current = self.by.iter().position(|&place| place == by)?;
@@ -134,6 +140,9 @@ impl Hart {
     pub fn select_context(&mut self) {
         let by = self.modes();
         self.unwatched = by != NONE;
+        if self.selections.is(by) {
+            return;
+        }
         if by != NONE
             && let Some(found) = self.selections.find(by)
         {

@@ -313,7 +313,7 @@ impl Hart {
     }
 
     /// How the block is left for `s.pc` after a trap, a return or a fence.
-    #[inline]
+    #[inline(always)]
     pub fn onward(&self) -> Exit {
         let outside = self.vm.machine_traps && self.s.mode == Mode::Machine;
         let plain = self.direct && self.unwatched && !self.counting.armed && !self.s.elp && !outside;
@@ -345,7 +345,9 @@ impl Hart {
     #[inline(always)]
     fn take(&mut self, t: trap::Trap, pc: u64) {
         self.stats.traps += 1;
-        tracing::trace!(target: "int", hart = self.id, virt = self.s.virt, cause = t.cause, tval = t.tval, pc, "trap");
+        if tracing::enabled!(target: "int", tracing::Level::TRACE) {
+            self.log_trap(t.cause, t.tval, pc);
+        }
         let from = (self.s.mode, self.s.virt);
         // What looks at traps besides: where nothing does, the modes alone select a context.
         let watched = !self.unwatched;
@@ -356,7 +358,8 @@ impl Hart {
             self.s.pc = pc;
             self.critical = Some(t.cause);
         } else if watched && !ctr::is_off(&self.s) {
-            ctr::record_trap(&mut self.s, &t, pc, from);
+            // A copy of its own, so that the other one needs no memory.
+            ctr::record_trap(&mut self.s, &{ t }, pc, from);
         }
         if armed {
             triggers::count(&mut self.s, counting);
@@ -370,6 +373,11 @@ impl Hart {
         if armed && self.s.mp != MpState::Failed {
             self.check_trapped(from);
         }
+    }
+
+    #[cold]
+    fn log_trap(&self, cause: u64, tval: u64, pc: u64) {
+        tracing::trace!(target: "int", hart = self.id, virt = self.s.virt, cause, tval, pc, "trap");
     }
 
     /// Takes a non-maskable interrupt at `pc`.

@@ -290,6 +290,8 @@ pub struct VmShared {
     pub decoder: Arc<Decoder>,
     pub builtin_sbi: bool,
     pub machine_traps: bool,
+    /// Some breakpoints may be semihosting calls.
+    pub semihosting: bool,
     pub imsic: Option<Arc<dyn Imsic>>,
     pub harts: Vec<Arc<HartBox>>,
     pub timers: Timers,

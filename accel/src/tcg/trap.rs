@@ -69,10 +69,19 @@ impl Trap {
 ///
 /// A mode that is not ready for another trap (SDT) passes it on to M-mode as a double trap. If M-mode is not ready
 /// either, see [`rnmi`].
-#[inline]
+#[inline(always)]
 pub fn take_trap(s: &mut HartState, isa: &IsaConfig, t: Trap, epc: u64) {
     match t.target.unwrap_or_else(|| target(s, t.cause)) {
+        // Where the cause is known to the caller, little is left of this.
         Target::Supervisor if s.csr.mstatus & mstatus::SDT == 0 => enter_supervisor(s, t, epc),
+        target => take_elsewhere(s, isa, t, epc, target),
+    }
+}
+
+/// [`take_trap`] but for the usual one.
+#[inline(never)]
+fn take_elsewhere(s: &mut HartState, isa: &IsaConfig, t: Trap, epc: u64, target: Target) {
+    match target {
         Target::VirtualSupervisor if s.csr.vsstatus & mstatus::SDT == 0 => enter_virtual_supervisor(s, t, epc),
         _ if rnmi::unexpected(s, isa) => rnmi::double_trap(s, isa, t, epc),
         Target::Machine => enter_machine(s, isa, t, epc),
@@ -94,7 +103,7 @@ pub enum Target {
 }
 
 /// Who takes a trap with this cause: each mode may delegate to the one below, never below the mode that trapped.
-#[inline]
+#[inline(always)]
 fn target(s: &HartState, cause: u64) -> Target {
     let c = &s.csr;
     let interrupt = cause & xcause::INTERRUPT != 0;
@@ -127,7 +136,7 @@ fn enter_machine(s: &mut HartState, isa: &IsaConfig, t: Trap, epc: u64) {
     (s.mode, s.virt) = (Mode::Machine, false);
 }
 
-#[inline]
+#[inline(always)]
 fn enter_supervisor(s: &mut HartState, t: Trap, epc: u64) {
     let gva = t.gva || names_guest_address(s, &t);
     let supervisor = s.mode == Mode::Supervisor;
@@ -196,6 +205,7 @@ pub fn is_data_fault(cause: u64) -> bool {
 }
 
 /// Whether an exception with this cause writes a guest virtual address to `tval`.
+#[inline(always)]
 fn names_guest_address(s: &HartState, t: &Trap) -> bool {
     let fetch = t.cause < 64 && FETCH_FAULTS >> t.cause & 1 != 0 && !t.no_address;
     fetch && s.virt || is_data_fault(t.cause) && data_virt(s)

@@ -68,6 +68,7 @@ impl Accel for Tcg {
             .map_err(|source| AccelError::Host { doing: "start the timer thread".into(), source })?;
         let shared = VmShared {
             ram: Ram::new(config.ram, config.bus.watched(), Reservations::new(config.harts)),
+            semihosting: config.bus.semihosting().is_some(),
             bus: config.bus,
             clock: config.clock,
             decoder: Arc::new(arch::isa::Decoder::new(&config.isa)),

@@ -34,11 +34,7 @@ pub fn call(hart: &mut Hart, helper: Helper, a: u64, b: u64, c: u64) -> u64 {
         Helper::Csr => return csr(hart, a, b, c as u32),
         Helper::Status => return supervisor_status(hart, a, b, c as u32),
         Helper::Ecall => ecall(hart),
-        Helper::Ebreak if semihost::call(hart) => {}
-        Helper::Ebreak => {
-            let pc = hart.cur_pc();
-            hart.raise_plain(3, pc);
-        }
+        Helper::Ebreak => ebreak(hart),
         Helper::Mret => xret(hart, trap::mret, c as u32),
         Helper::Mnret => xret(hart, rnmi::mnret, c as u32),
         Helper::Sret => sret(hart, c as u32),
@@ -250,8 +246,18 @@ pub fn ecall(hart: &mut Hart) {
     if hart.s.mode == crate::Mode::User {
         hart.raise_plain(Exception::EcallFromU.code(), 0);
     } else {
-        hart.raise_plain(trap::ecall_cause(&hart.s), 0);
+        hart.raise(Trap::new(trap::ecall_cause(&hart.s), 0));
     }
+}
+
+/// EBREAK, or a semihosting call.
+#[inline]
+pub fn ebreak(hart: &mut Hart) {
+    if hart.vm.semihosting && semihost::call(hart) {
+        return;
+    }
+    let pc = hart.cur_pc();
+    hart.raise_plain(Exception::Breakpoint.code(), pc);
 }
 
 /// SRET; `raw` is the instruction.

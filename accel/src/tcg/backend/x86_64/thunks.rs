@@ -580,6 +580,7 @@ extern "sysv64" fn h_vector(hart: *mut Hart, a: u64, b: u64, code: u64) -> u64 {
 fn function(helper: Helper) -> u64 {
     let function = match helper {
         Helper::Ecall => h_ecall as *const (),
+        Helper::Ebreak => h_ebreak as *const (),
         Helper::Sret => h_sret as *const (),
         _ => h_helper as *const (),
     };
@@ -590,6 +591,11 @@ fn function(helper: Helper) -> u64 {
 extern "sysv64" fn h_ecall(hart: *mut Hart) {
     // SAFETY: see above.
     system::ecall(unsafe { &mut *hart });
+}
+
+extern "sysv64" fn h_ebreak(hart: *mut Hart) {
+    // SAFETY: see above.
+    system::ebreak(unsafe { &mut *hart });
 }
 
 extern "sysv64" fn h_sret(hart: *mut Hart, _: u64, _: u64, raw: u64) {
