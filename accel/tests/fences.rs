@@ -73,6 +73,27 @@ fn every_choice_of_operands_drops_a_page() {
     }
 }
 
+/// PMP lets S-mode read all of memory, tables included, and write nothing.
+#[test]
+fn what_may_be_read_need_not_be_written() {
+    for (name, options) in modes() {
+        let (mut g, mut p) = paged(options);
+        p.map(&g, VA, ONE, RWX, 0);
+        p.map(&g, VA + 0x1000, TWO, RWX, 0);
+        let mut a = Asm::at(CODE);
+        a.i(Op::Ld, 10, 8, 0);
+        let store = a.here();
+        a.s(Op::Sd, 0, 9, 0).ecall();
+        g.load(&a);
+        let mut s = g.paged(&p, CODE);
+        (s.csr.pmp.cfg[0], s.csr.pmp.addr[0]) = (0x1d, u64::MAX >> 10);
+        (s.x[8], s.x[9]) = (VA, VA + 0x1000);
+        let end = g.run(&s);
+        let fault = (end.csr.scause, end.csr.sepc, end.csr.stval);
+        assert_eq!((end.x[10], fault, g.read64(TWO)), (1, (7, store, VA + 0x1000), 2), "{name}");
+    }
+}
+
 #[test]
 fn another_asid_is_another_address_space() {
     for (name, options) in modes() {

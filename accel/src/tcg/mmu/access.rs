@@ -55,6 +55,29 @@ impl Hart {
         watched
     }
 
+    /// Refills the TLB for the usual access: one stage translates it, to RAM where PMP has no boundary, and nobody looks on.
+    /// `None`: it is not known to be one.
+    #[inline(never)]
+    fn refill(&mut self, va: u64, len: u64, access: Access) -> Option<*mut u8> {
+        let single = self.selections.data()?;
+        if va & 0xfff > 4096 - len || !self.unwatched || single.mode() == Mode::Machine {
+            return None;
+        }
+        let (ram, allowed) = self.pmp.ram();
+        let w = single.look(&ram, self.mask.apply(va), access)?;
+        let host = ram.at(w.pa & !0xfff, 4096)?.wrapping_add((w.pa & 0xfff) as usize);
+        if !allowed.contains(access.needs()) {
+            return None;
+        }
+        let store = access == Access::Store;
+        if store && (self.will_store(w.pa) || self.vm.ram.reservations.monitors(host)) {
+            return None;
+        }
+        self.count_miss(if store { Miss::Store } else { Miss::Load });
+        self.tlb.fill(va, (host as u64).wrapping_sub(va), store, w.global, w.page_shift);
+        Some(host)
+    }
+
     /// Translates `va` (all `len` bytes in one page) and refills the TLB where the page allows it.
     fn place(&mut self, va: u64, len: u64, access: Access) -> Result<Place, Trap> {
         self.count_miss(if access == Access::Store { Miss::Store } else { Miss::Load });
@@ -116,11 +139,15 @@ impl Hart {
     }
 
     /// Loads `len` bytes, zero-extended.
+    #[inline]
     pub fn load(&mut self, va: u64, len: u64) -> Option<u64> {
         if let Some(host) = self.probe(va, len, false) {
             return Some(read_host(host, len));
         }
         self.stats.slow_accesses += 1;
+        if let Some(host) = self.refill(va, len, Access::Load) {
+            return Some(read_host(host, len));
+        }
         match self.load_slow(va, len) {
             Ok(v) => Some(v),
             Err(t) => {
@@ -172,12 +199,17 @@ impl Hart {
     }
 
     /// Stores the low `len` bytes of `v`; `None` if a trap was taken.
+    #[inline]
     pub fn store(&mut self, va: u64, len: u64, v: u64) -> Option<()> {
         if let Some(host) = self.probe(va, len, true) {
             write_host(host, len, v);
             return Some(());
         }
         self.stats.slow_accesses += 1;
+        if let Some(host) = self.refill(va, len, Access::Store) {
+            self.write_place(host, len, v);
+            return Some(());
+        }
         match self.store_slow(va, len, v) {
             Ok(()) => Some(()),
             Err(t) => {

@@ -165,6 +165,16 @@ pub struct Span {
     pub host: *mut u8,
 }
 
+impl Span {
+    /// The host address of `len` bytes at `pa`, if they are in it; `len` is not zero.
+    #[inline(always)]
+    pub fn at(&self, pa: u64, len: u64) -> Option<*mut u8> {
+        let offset = pa.wrapping_sub(self.start);
+        // Of an empty span nothing fits.
+        (offset < self.len && self.len - offset >= len).then(|| self.host.wrapping_add(offset as usize))
+    }
+}
+
 impl Default for Span {
     fn default() -> Self {
         Self { start: 0, len: 0, host: std::ptr::null_mut() }
@@ -176,8 +186,9 @@ impl Default for Span {
 pub struct Windows {
     machine: Cell<Window>,
     other: Cell<Window>,
-    /// Where page tables stand that were read last.
+    /// Where page tables stand that were read last, and what S-mode and U-mode may do there.
     tables: Cell<Span>,
+    allowed: Cell<Perms>,
 }
 
 impl Windows {
@@ -191,21 +202,19 @@ impl Windows {
         }
     }
 
-    /// The host address of the eight bytes at `pa`, if they are in the span that is remembered.
+    /// All that is remembered of RAM that S-mode may read, and what S-mode and U-mode may do there.
     #[inline]
-    pub fn table_entry(&self, pa: u64) -> Option<*mut u8> {
-        let span = self.tables.get();
-        let offset = pa.wrapping_sub(span.start);
-        // Eight bytes have to fit; of an empty span none do.
-        (offset < span.len && span.len - offset >= 8).then(|| span.host.wrapping_add(offset as usize))
+    pub fn ram(&self) -> (Span, Perms) {
+        (self.tables.get(), self.allowed.get())
     }
 
     /// Remembers what of `ram`, which is RAM as a whole, S-mode may read in the window used last, if `pa` is in both.
     pub fn remember_tables(&self, ram: Span, pa: u64) {
         let w = self.other.get();
         let (start, end) = (w.lo.max(ram.start), w.hi.min(ram.start + ram.len));
-        let readable = w.perms.is_some_and(|perms| perms.contains(Perms::R));
-        if readable && start <= pa && pa < end {
+        let perms = w.perms.unwrap_or(Perms::empty());
+        if perms.contains(Perms::R) && start <= pa && pa < end {
+            self.allowed.set(perms);
             let host = ram.host.wrapping_add((start - ram.start) as usize);
             self.tables.set(Span { start, len: end - start, host });
         }

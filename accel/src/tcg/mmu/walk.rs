@@ -23,7 +23,7 @@ use crate::{HartState, Mode};
 
 bitflags! {
     /// What may be done to a page; R, W, X as in `pmpcfg`.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
     pub struct Perms: u8 {
         const R = 1 << 0;
         const W = 1 << 1;
@@ -316,6 +316,48 @@ impl Single {
     }
 }
 
+impl Single {
+    /// As [`translate`], with tables in `ram` alone. `None`: a fault, or something that has to be looked at more closely;
+    /// nothing has changed.
+    #[inline(always)]
+    pub fn look(&self, ram: &pmp::Span, va: u64, access: Access) -> Option<Walk> {
+        self.0.walk_here(&Spanned(ram), va, access).ok()
+    }
+}
+
+/// Tables in RAM that S-mode may read, of which nothing is written.
+struct Spanned<'a>(&'a pmp::Span);
+
+/// What [`Spanned`] tells of faults.
+struct Unclear;
+
+impl From<Fault> for Unclear {
+    fn from(_: Fault) -> Self {
+        Self
+    }
+}
+
+impl Tables for Spanned<'_> {
+    type Fault = Unclear;
+
+    #[inline(always)]
+    fn read(&self, slot: u64) -> Result<u64, Unclear> {
+        read_in(self.0, slot).ok_or(Unclear)
+    }
+
+    fn swap(&self, _: u64, _: u64, _: u64) -> Result<bool, Unclear> {
+        Err(Unclear)
+    }
+}
+
+/// The entry at `slot`, if it is in `ram`.
+#[inline(always)]
+fn read_in(ram: &pmp::Span, slot: u64) -> Option<u64> {
+    let entry = ram.at(slot, pte::ENTRY_SIZE)?.cast::<AtomicU64>();
+    // SAFETY: the span is RAM, which stays mapped and is only reached by atomics and raw pointers.
+    entry.is_aligned().then(|| unsafe { &*entry }.load(Ordering::Acquire))
+}
+
 /// Tables at physical addresses, for a [`Single`] stage.
 struct Direct<'a, M> {
     pmp: Pmp<'a>,
@@ -342,10 +384,9 @@ impl<M: PhysMem> Tables for Direct<'_, M> {
 
     #[inline]
     fn read(&self, slot: u64) -> Result<u64, Fault> {
-        match self.windows.table_entry(slot).map(<*mut u8>::cast::<AtomicU64>) {
-            // SAFETY: the span is RAM, which stays mapped and is only reached by atomics and raw pointers.
-            Some(entry) if entry.is_aligned() => Ok(unsafe { &*entry }.load(Ordering::Acquire)),
-            _ => self.read_elsewhere(slot),
+        match read_in(&self.windows.ram().0, slot) {
+            Some(entry) => Ok(entry),
+            None => self.read_elsewhere(slot),
         }
     }
 
@@ -436,6 +477,12 @@ pub(super) struct Stage {
 
 impl Stage {
     pub(super) fn walk<T: Tables>(&self, tables: &T, va: u64, access: Access) -> Result<Walk, T::Fault> {
+        self.walk_here(tables, va, access)
+    }
+
+    /// [`walk`](Self::walk), as part of the caller.
+    #[inline(always)]
+    fn walk_here<T: Tables>(&self, tables: &T, va: u64, access: Access) -> Result<Walk, T::Fault> {
         if self.scheme == SatpMode::Bare {
             return Ok(identity(va));
         }
@@ -542,6 +589,7 @@ struct Leaf {
 
 impl Leaf {
     /// Steps 5 to 8 of the specification's algorithm; `None` if the entry has to be read again.
+    #[inline(always)]
     fn finish<T: Tables>(
         &self,
         stage: &Stage,
