@@ -6,6 +6,7 @@ mod guest;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use accel::tcg::TcgOptions;
 use accel::{HartSet, RemoteFence, VcpuExit};
 use arch::csr;
 use arch::pte::{A, D, G, R, U, W, X};
@@ -18,7 +19,7 @@ const ONE: u64 = RAM + 0x5_0000;
 const TWO: u64 = RAM + 0x5_1000;
 
 /// S-mode with Sv39; the low 2 MiB of RAM are mapped alike, globally. A trap ends the program.
-fn paged(options: accel::tcg::TcgOptions) -> (Guest, Paging) {
+fn paged(options: TcgOptions) -> (Guest, Paging) {
     let g = Guest::new(options, 1);
     let mut p = Paging::new(TABLES);
     for pa in (RAM..RAM + 0x20_0000).step_by(4096) {
@@ -69,6 +70,28 @@ fn every_choice_of_operands_drops_a_page() {
                 let expected = if level == 0 { (1, 2) } else { (11, 22) };
                 assert_eq!((end.x[10], end.x[11]), expected, "{name} {rs1} {rs2} {flags:#x} {level}");
             }
+        }
+    }
+}
+
+/// What follows a fence for the page that it stands in is the code of the new page.
+#[test]
+fn a_fence_for_the_page_of_the_code() {
+    let no_tlb = TcgOptions { tlb_entries: 0, ..TcgOptions::default() };
+    for (name, options) in modes().into_iter().chain([("no TLB", no_tlb)]) {
+        for (level, first, second, named) in
+            [(0, ONE, TWO, VA + 0x18), (1, RAM + 0x20_0000, RAM + 0x40_0000, VA + 0x12_3000)]
+        {
+            let (mut g, mut p) = paged(options.clone());
+            let slot = p.map(&g, VA, first, RWX, level);
+            for (at, n) in [(first, 1), (second, 2)] {
+                let mut a = Asm::at(at);
+                a.s(Op::Sd, 7, 6, 0).sfence(9, 0).i(Op::Addi, 10, 0, n).ecall();
+                g.load(&a);
+            }
+            let mut s = g.paged(&p, VA);
+            (s.x[6], s.x[7], s.x[9]) = (slot, leaf(second, RWX), named);
+            assert_eq!(g.run(&s).x[10], 2, "{name} {level}");
         }
     }
 }

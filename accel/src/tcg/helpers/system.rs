@@ -290,14 +290,23 @@ fn xret(hart: &mut Hart, ret: impl FnOnce(&mut crate::HartState) -> Result<(), D
 }
 
 /// SFENCE.VMA and SINVAL.VMA; `code` as the instruction's [`Helper`] says.
-fn sfence_vma(hart: &mut Hart, va: u64, asid: u64, code: u64) {
+#[inline]
+pub fn sfence_vma(hart: &mut Hart, va: u64, asid: u64, code: u64) {
     let (registers, page) = (code & 0x3ff, code & !0xfff);
     if let Err(denied) = trap::check_sfence_vma(&hart.s) {
         let op = if code >> 10 & 1 != 0 { Op::SinvalVma } else { Op::SfenceVma };
         return hart.raise(denied.trap(op.row().pattern.bits | (registers as u32) << 15));
     }
     let space = if hart.s.virt { hart.guest_space() } else { Space::Host };
-    hart.fence(space, (registers & 0x1f != 0).then_some(va), (registers >> 5 != 0).then_some(asid));
+    let asid = (registers >> 5 != 0).then_some(asid & ASID);
+    if registers & 0x1f != 0 {
+        // The page of the code is another one, and the translation of that still the same.
+        if !hart.tlb.flush_page(space, va, asid) && va & !0xfff != hart.page_base {
+            return;
+        }
+    } else {
+        hart.fence(space, None, asid);
+    }
     if !code_stays(hart, page) {
         let onward = hart.onward();
         hart.leave_after(4, onward);
@@ -506,7 +515,9 @@ impl Hart {
     fn fence(&mut self, space: Space, va: Option<u64>, asid: Option<u64>) {
         let asid = asid.map(|asid| asid & ASID);
         match (va, asid) {
-            (Some(va), asid) => self.tlb.flush_page(space, va, asid),
+            (Some(va), asid) => {
+                self.tlb.flush_page(space, va, asid);
+            }
             (None, Some(asid)) => self.tlb.flush_asid(space, asid),
             (None, None) => self.tlb.flush_space(space),
         }

@@ -582,6 +582,7 @@ fn function(helper: Helper) -> u64 {
         Helper::Ecall => h_ecall as *const (),
         Helper::Ebreak => h_ebreak as *const (),
         Helper::Sret => h_sret as *const (),
+        Helper::SfenceVma => h_sfence as *const (),
         _ => h_helper as *const (),
     };
     function as u64
@@ -596,6 +597,11 @@ extern "sysv64" fn h_ecall(hart: *mut Hart) {
 extern "sysv64" fn h_ebreak(hart: *mut Hart) {
     // SAFETY: see above.
     system::ebreak(unsafe { &mut *hart });
+}
+
+extern "sysv64" fn h_sfence(hart: *mut Hart, va: u64, asid: u64, code: u64) {
+    // SAFETY: see above.
+    system::sfence_vma(unsafe { &mut *hart }, va, asid, code);
 }
 
 extern "sysv64" fn h_sret(hart: *mut Hart, _: u64, _: u64, raw: u64) {

@@ -56,7 +56,8 @@ pub enum Space {
 impl Space {
     pub(super) fn has(self, key: &ContextKey) -> bool {
         match self {
-            Space::Host => !key.virt,
+            // Without translation there is nothing to forget.
+            Space::Host => !key.virt && key.paging != 0,
             Space::Guest { vmid } => key.virt && key.vmid() == vmid,
         }
     }
@@ -108,6 +109,8 @@ pub(super) struct Context {
     pub(super) jump_pages: Slots<{ JUMP_PAGES / 64 }>,
     /// Larger pages of which entries may exist: a fence by address has to drop all of them.
     pub(super) large: LargePages,
+    /// Recent pages may have been made wider, beyond what `Tlb::holders` knows of.
+    pub(super) wide: bool,
 }
 
 impl Context {
@@ -126,6 +129,7 @@ impl Context {
             local_jumps: false,
             jump_pages: Slots::EMPTY,
             large: LargePages::default(),
+            wide: false,
         }
     }
 
@@ -148,6 +152,7 @@ impl Context {
 
     pub(super) fn flush(&mut self) {
         self.tables.recent_read.clear();
+        self.wide = false;
         self.touched_read.drain(|i| self.tables.read[i].tag = no_page(i));
         self.flush_writes();
         self.flush_jumps();
@@ -191,33 +196,42 @@ impl Context {
         self.large.add(va, page_shift);
     }
 
-    pub(super) fn flush_page(&mut self, va: u64) {
-        if self.large.hold(self.named(va)) {
-            return self.flush();
-        }
-        let page = va & !0xfff;
-        if let Some(f) = self.fetches.get_mut(fetch_index(va))
-            && f.is_some_and(|f| f.tag == page)
-        {
-            *f = None;
-        }
-        let i = tlb_index(va);
-        let masked = self.key.masked;
-        let t = &mut *self.tables;
-        let names = |tag: u64| (tag ^ page) << masked == 0;
-        if names(t.read[i].tag) {
-            t.read[i].tag = no_page(i);
-        }
-        if names(t.write[i].tag) {
-            t.write[i].tag = no_page(i);
-        }
-        t.recent_read.drop_page(page, masked);
-        t.recent_write.drop_page(page, masked);
-        self.flush_jumps_in(page);
+    /// Whether the page of `va` may be part of a larger one.
+    #[inline]
+    pub(super) fn has_large(&self, va: u64) -> bool {
+        self.large.hold(self.named(va))
     }
 
-    /// Forgets the jump targets of a page, also that of an instruction that crosses into it.
-    pub(super) fn flush_jumps_in(&mut self, page: u64) {
+    /// Forgets one page, which is not part of a larger one. `false`: no page with its index is known any more.
+    pub(super) fn flush_page(&mut self, va: u64) -> bool {
+        let page = va & !0xfff;
+        let i = tlb_index(va);
+        let mut left = false;
+        if let Some(f) = self.fetches.get_mut(fetch_index(va))
+            && let Some(entry) = f
+        {
+            if entry.tag == page {
+                *f = None;
+            } else {
+                left |= tlb_index(entry.tag) == i;
+            }
+        }
+        let masked = self.key.masked;
+        let t = &mut *self.tables;
+        for tag in [&mut t.read[i].tag, &mut t.write[i].tag] {
+            if (*tag ^ page) << masked == 0 {
+                *tag = no_page(i);
+            }
+            left |= *tag != no_page(i);
+        }
+        left |= t.recent_read.drop_page(page, masked);
+        left |= t.recent_write.drop_page(page, masked);
+        left | self.flush_jumps_in(page)
+    }
+
+    /// Forgets the jump targets of a page, also that of an instruction that crosses into it. Whether there may be others of
+    /// pages with its index.
+    fn flush_jumps_in(&mut self, page: u64) -> bool {
         let may_have = |va| self.jump_pages.has(jump_page(va));
         if may_have(page) {
             for i in self.touched_jump.within(jump_slots(page)) {
@@ -228,6 +242,7 @@ impl Context {
             }
         }
         let across = page.wrapping_sub(2);
+        let left = may_have(page) || may_have(across);
         if may_have(across) {
             for i in [jump_index(across), jump_index(across) ^ 1] {
                 let entry = &mut self.tables.jump[i];
@@ -236,5 +251,6 @@ impl Context {
                 }
             }
         }
+        left
     }
 }

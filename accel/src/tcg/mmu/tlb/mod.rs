@@ -34,6 +34,11 @@ const CONTEXTS: usize = 16;
 pub struct Tlb {
     contexts: Vec<Context>,
     current: usize,
+    /// By [`tlb_index`]: contexts, a bit each, that may know a page with this index. Fences for a page ask these, and those
+    /// that are `broad`.
+    holders: Box<[u16; TLB_ENTRIES]>,
+    /// Contexts that may know of larger pages, or have recent pages that were made wider.
+    broad: u16,
     clock: u64,
     /// Usable entries in `read` and `write` less one; not that of [`TLB_ENTRIES`] only in a forced mode.
     mask: usize,
@@ -54,6 +59,8 @@ impl Tlb {
         Self {
             contexts: vec![Context::new(key, 0)],
             current: 0,
+            holders: Box::new([0; TLB_ENTRIES]),
+            broad: 0,
             clock: 0,
             mask: entries.wrapping_sub(1),
             recycled: 0,
@@ -85,6 +92,7 @@ impl Tlb {
             None => {
                 let i = (0..CONTEXTS).min_by_key(|&i| self.contexts[i].stamp).unwrap_or(0);
                 self.contexts[i].flush();
+                self.broad &= !(1 << i);
                 (self.contexts[i].key, self.contexts[i].satp) = (key, satp);
                 self.recycled += 1;
                 i
@@ -113,14 +121,26 @@ impl Tlb {
         self.current = context;
     }
 
+    /// The current context knows of the page at `va`, which is part of one of 2^`page_shift` bytes.
+    #[inline(always)]
+    fn note(&mut self, va: u64, page_shift: u8) {
+        let context = 1 << self.current;
+        self.holders[tlb_index(va)] |= context;
+        if page_shift > 12 {
+            self.broad |= context;
+        }
+    }
+
     /// Enters a translation of the page at `va` into the current context.
+    #[inline(always)]
     pub fn fill(&mut self, va: u64, addend: u64, write: bool, global: bool, page_shift: u8) {
         self.fills += 1;
         if self.keeps_none() {
             return;
         }
-        let c = &mut self.contexts[self.current];
         let slot = tlb_index(va);
+        self.note(va, page_shift);
+        let c = &mut self.contexts[self.current];
         // A forced small TLB lives in the same arrays: whatever else maps to the small index has to go.
         if self.mask != TLB_ENTRIES - 1 {
             c.forget_recent();
@@ -156,6 +176,7 @@ impl Tlb {
         if self.keeps_none() {
             return;
         }
+        self.note(pc, walk.page_shift);
         let c = &mut self.contexts[self.current];
         if c.fetches.is_empty() {
             c.fetches.resize(FETCH_ENTRIES, None);
@@ -182,6 +203,9 @@ impl Tlb {
         if self.keeps_none() {
             return;
         }
+        self.note(pc, page_shift);
+        // An instruction at the end of a page may cross into the next one.
+        self.note(pc.wrapping_add(2), 12);
         let c = &mut self.contexts[self.current];
         let i = jump_index(pc);
         let old = c.tables.jump[i];
@@ -196,6 +220,7 @@ impl Tlb {
 
     /// The block at `pc` also depends on the page behind its own.
     pub fn jump_crosses(&mut self, pc: u64, global: bool, page_shift: u8) {
+        self.note((pc | 0xfff).wrapping_add(1), page_shift);
         let c = &mut self.contexts[self.current];
         c.local_jumps |= !global;
         c.add_large((pc | 0xfff) + 1, page_shift);
@@ -247,22 +272,39 @@ impl Tlb {
         }
     }
 
-    /// Forgets one page; with `asid`, in the other address spaces it may stay.
-    pub fn flush_page(&mut self, space: Space, va: u64, asid: Option<u64>) {
-        for c in self.contexts.iter_mut().filter(|c| space.has(&c.key)) {
-            if c.key.satp == 0 || asid.is_none_or(|a| c.key.satp >> 44 & 0xffff == a) {
-                c.flush_page(va);
+    /// Forgets one page; with `asid`, in the other address spaces it may stay. Whether more went than this page: it is part
+    /// of a larger one, or of one that nobody knows about.
+    pub fn flush_page(&mut self, space: Space, va: u64, asid: Option<u64>) -> bool {
+        let slot = tlb_index(va);
+        let mut more = self.mask == KEEPS_NONE;
+        let mut asked = self.holders[slot] | self.broad;
+        while asked != 0 {
+            let i = asked.trailing_zeros() as usize;
+            asked &= asked - 1;
+            let c = &mut self.contexts[i];
+            if !space.has(&c.key) || c.key.satp != 0 && asid.is_some_and(|a| c.key.satp >> 44 & 0xffff != a) {
+                continue;
+            }
+            if c.has_large(va) {
+                more = true;
+                c.flush();
+            } else if (self.holders[slot] >> i & 1 != 0 || c.wide) && !c.flush_page(va) {
+                self.holders[slot] &= !(1 << i);
             }
         }
+        more
     }
 
     /// Makes the entry of a load, which has `width` bytes, lead to a range that is mapped alike; `false` if that was done
     /// too often.
     pub fn widen_recent(&mut self, slot: usize, width: u64, range: &Range) -> bool {
-        let entry = &mut self.contexts[self.current].tables.recent_read.entries[slot];
+        let c = &mut self.contexts[self.current];
+        let entry = &mut c.tables.recent_read.entries[slot];
         if entry.widened >= WIDENED_MAX {
             return false;
         }
+        c.wide = true;
+        self.broad |= 1 << self.current;
         let &Range { base, size, addend } = range;
         *entry = RecentEntry { base, limit: size - width + 1, addend, widened: entry.widened + 1 };
         true
@@ -322,7 +364,7 @@ mod tests {
     const KERNEL: u64 = 0xff60_0000_0000_0000;
 
     fn tlb(masked: u8) -> Tlb {
-        Tlb::new(ContextKey { masked, ..ContextKey::default() }, TLB_ENTRIES)
+        Tlb::new(ContextKey { masked, paging: 8, ..ContextKey::default() }, TLB_ENTRIES)
     }
 
     fn readable(tlb: &mut Tlb, va: u64) -> bool {
@@ -429,6 +471,70 @@ mod tests {
         assert!(pcs.iter().all(|pc| t.find_jump(*pc) == Some(*pc)));
         t.flush_page(Space::Host, USER, None);
         assert_eq!(pcs.map(|pc| t.find_jump(pc).is_some()), [false, false, false, true, true]);
+    }
+
+    #[test]
+    fn a_fence_finds_all_that_know_a_page() {
+        let mut t = tlb(0);
+        let key = t.contexts[0].key;
+        let all = [key, ContextKey { sum: true, ..key }, ContextKey { mxr: true, ..key }];
+        for key in all {
+            t.select(key, 1);
+            t.fill(USER, 0, false, false, 12);
+        }
+        t.flush_page(Space::Host, USER, None);
+        for key in all {
+            t.select(key, 1);
+            assert!(!readable(&mut t, USER));
+        }
+        // Another page with its index, in any of the arrays, is found after it has gone.
+        let far = USER + ((TLB_ENTRIES as u64) << 12);
+        let code = executable(far, false, 12);
+        for n in 0..4 {
+            t.fill(USER, 0, true, false, 12);
+            match n {
+                0 => t.fill(far, 0, false, false, 12),
+                1 => t.fill_fetch(far, &code),
+                2 => t.fill_jump(far, 1, false, 12),
+                _ => t.fill_jump(far - 2, 1, false, 12),
+            }
+            assert!(!t.flush_page(Space::Host, USER, None));
+            let known = |t: &mut Tlb| {
+                let jump = t.find_jump(far).or(t.find_jump(far - 2));
+                readable(t, far) || t.find_fetch(far).is_some() || jump.is_some()
+            };
+            assert!(known(&mut t), "{n}");
+            t.flush_page(Space::Host, far, None);
+            assert!(!known(&mut t), "{n}");
+            assert_eq!(
+                t.holders[tlb_index(USER)] & 1 << t.current != 0,
+                n >= 2,
+                "jump targets come back to their page"
+            );
+        }
+    }
+
+    #[test]
+    fn a_fence_finds_what_was_made_wider() {
+        let mut t = tlb(0);
+        t.contexts[0].tables.recent_read.used[0] = 1;
+        assert!(t.widen_recent(3, 8, &Range { base: USER, size: 0x20_0000, addend: 0 }));
+        let limit = |t: &Tlb| t.contexts[0].tables.recent_read.entries[3].limit;
+        t.flush_page(Space::Host, USER + 0x20_1000, None);
+        assert_eq!(limit(&t), 0x20_0000 - 7);
+        t.flush_page(Space::Host, USER + 0x5000, None);
+        assert_eq!(limit(&t), 0);
+    }
+
+    #[test]
+    fn without_translation_fences_are_for_nothing() {
+        let mut t = Tlb::new(ContextKey::default(), TLB_ENTRIES);
+        t.fill(USER, 0, false, true, 12);
+        t.flush_page(Space::Host, USER, None);
+        t.flush_space(Space::Host);
+        assert!(readable(&mut t, USER));
+        t.flush_all();
+        assert!(!readable(&mut t, USER));
     }
 
     #[test]

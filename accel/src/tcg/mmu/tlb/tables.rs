@@ -126,14 +126,16 @@ impl Recent {
         self.used = [0; 8];
     }
 
-    /// Drops what leads to the page at `page`; addresses have `masked` upper bits that mean nothing.
-    pub(super) fn drop_page(&mut self, page: u64, masked: u8) {
+    /// Drops what leads to the page at `page`; addresses have `masked` upper bits that mean nothing. Whether there may be
+    /// other entries.
+    pub(super) fn drop_page(&mut self, page: u64, masked: u8) -> bool {
         self.drop_if(|e| match e.limit {
             0 => false,
             1..=4096 => (e.base ^ page) << masked == 0,
             // What is larger than a page ends less than a page behind its limit.
             limit => masked != 0 || page.wrapping_sub(e.base & !0xfff) < limit + 4096,
         });
+        self.used != [0; 8]
     }
 }
 
