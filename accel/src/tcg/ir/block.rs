@@ -119,6 +119,12 @@ impl Builder {
     }
 
     pub fn bin(&mut self, op: BinOp, rd: u8, a: Val, b: Val) {
+        self.bin_here(op, rd, a, b);
+    }
+
+    /// [`bin`](Self::bin) as part of the caller, for the instructions that most code consists of.
+    #[inline(always)]
+    pub fn bin_here(&mut self, op: BinOp, rd: u8, a: Val, b: Val) {
         if rd == 0 {
             return;
         }

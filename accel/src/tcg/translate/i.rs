@@ -2,11 +2,15 @@
 
 use arch::isa::{Insn, Op as G};
 
-use crate::tcg::ir::{BinOp::*, Builder, Cond, Dst, Helper, Op, Val, Width, x};
+use crate::tcg::ir::{BinOp, BinOp::*, Builder, Cond, Dst, Helper, Op, Val, Width, x};
 
 pub(super) fn lower(b: &mut Builder, i: &Insn) -> bool {
     let (rd, a, r2) = (i.rd, x(i.rs1), x(i.rs2));
     let c = Val::C(i64::from(i.imm));
+    if let Some((op, constant)) = arithmetic(i.op) {
+        b.bin_here(op, rd, a, if constant { c } else { r2 });
+        return true;
+    }
     match i.op {
         G::Lui => b.mov(rd, c),
         G::Auipc => {
@@ -40,34 +44,6 @@ pub(super) fn lower(b: &mut Builder, i: &Insn) -> bool {
         G::Sh => b.store(a, i.imm, r2, Width::H),
         G::Sw => b.store(a, i.imm, r2, Width::W),
         G::Sd => b.store(a, i.imm, r2, Width::D),
-        G::Addi => b.bin(Add, rd, a, c),
-        G::Slti => b.bin(Slt, rd, a, c),
-        G::Sltiu => b.bin(Sltu, rd, a, c),
-        G::Xori => b.bin(Xor, rd, a, c),
-        G::Ori => b.bin(Or, rd, a, c),
-        G::Andi => b.bin(And, rd, a, c),
-        G::Slli => b.bin(Sll, rd, a, c),
-        G::Srli => b.bin(Srl, rd, a, c),
-        G::Srai => b.bin(Sra, rd, a, c),
-        G::Addiw => b.bin(AddW, rd, a, c),
-        G::Slliw => b.bin(SllW, rd, a, c),
-        G::Srliw => b.bin(SrlW, rd, a, c),
-        G::Sraiw => b.bin(SraW, rd, a, c),
-        G::Add => b.bin(Add, rd, a, r2),
-        G::Sub => b.bin(Sub, rd, a, r2),
-        G::Sll => b.bin(Sll, rd, a, r2),
-        G::Slt => b.bin(Slt, rd, a, r2),
-        G::Sltu => b.bin(Sltu, rd, a, r2),
-        G::Xor => b.bin(Xor, rd, a, r2),
-        G::Srl => b.bin(Srl, rd, a, r2),
-        G::Sra => b.bin(Sra, rd, a, r2),
-        G::Or => b.bin(Or, rd, a, r2),
-        G::And => b.bin(And, rd, a, r2),
-        G::Addw => b.bin(AddW, rd, a, r2),
-        G::Subw => b.bin(SubW, rd, a, r2),
-        G::Sllw => b.bin(SllW, rd, a, r2),
-        G::Srlw => b.bin(SrlW, rd, a, r2),
-        G::Sraw => b.bin(SraW, rd, a, r2),
         G::Fence => fence(b, i.imm),
         // fence.tso orders everything but stores before loads; the host's memory model does that already.
         G::FenceTso => {}
@@ -79,6 +55,43 @@ pub(super) fn lower(b: &mut Builder, i: &Insn) -> bool {
         _ => return false,
     }
     true
+}
+
+/// The operation of an instruction that computes from a register and a constant or another register, and whether it is
+/// the former.
+#[inline(always)]
+fn arithmetic(op: G) -> Option<(BinOp, bool)> {
+    Some(match op {
+        G::Addi => (Add, true),
+        G::Slti => (Slt, true),
+        G::Sltiu => (Sltu, true),
+        G::Xori => (Xor, true),
+        G::Ori => (Or, true),
+        G::Andi => (And, true),
+        G::Slli => (Sll, true),
+        G::Srli => (Srl, true),
+        G::Srai => (Sra, true),
+        G::Addiw => (AddW, true),
+        G::Slliw => (SllW, true),
+        G::Srliw => (SrlW, true),
+        G::Sraiw => (SraW, true),
+        G::Add => (Add, false),
+        G::Sub => (Sub, false),
+        G::Sll => (Sll, false),
+        G::Slt => (Slt, false),
+        G::Sltu => (Sltu, false),
+        G::Xor => (Xor, false),
+        G::Srl => (Srl, false),
+        G::Sra => (Sra, false),
+        G::Or => (Or, false),
+        G::And => (And, false),
+        G::Addw => (AddW, false),
+        G::Subw => (SubW, false),
+        G::Sllw => (SllW, false),
+        G::Srlw => (SrlW, false),
+        G::Sraw => (SraW, false),
+        _ => return None,
+    })
 }
 
 fn pc_rel(b: &mut Builder, rd: u8, offset: i64) {
