@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::code_cache::{BlockId, LinkSite, NewBlock, SlotId, hash_code};
 use super::counters::Miss;
@@ -535,6 +535,21 @@ fn find_or_translate(hart: &mut Hart, tr: &mut Translator, pc: u64, walk: &Walk)
 
 fn translate_block(hart: &mut Hart, tr: &mut Translator, pc: u64, pa: u64, mode: BlockMode) -> Result<BlockId, Trap> {
     let begun = hart.stats.begin();
+    loop {
+        if let Some(id) = try_to_translate(hart, tr, pc, (pa, mode), begun)? {
+            return Ok(id);
+        }
+    }
+}
+
+/// Makes a block; `None` if there was no room for it, which there is now. `begun`: when the first attempt began.
+fn try_to_translate(
+    hart: &mut Hart,
+    tr: &mut Translator,
+    pc: u64,
+    (pa, mode): (u64, BlockMode),
+    begun: Option<Duration>,
+) -> Result<Option<BlockId>, Trap> {
     if tr.backend.is_none() && hart.code.len() >= MAX_INTERPRETED_BLOCKS {
         hart.drop_code();
     }
@@ -581,7 +596,7 @@ fn translate_block(hart: &mut Hart, tr: &mut Translator, pc: u64, pa: u64, mode:
             hart.code.reserve(size);
             // That may have dropped blocks and the pages just added, and the code was made for another place.
             tr.bytes = bytes;
-            return translate_block(hart, tr, pc, pa, mode);
+            return Ok(None);
         }
     }
     let len = usize::from(tr.builder.block.end - tr.builder.block.start);
@@ -601,7 +616,7 @@ fn translate_block(hart: &mut Hart, tr: &mut Translator, pc: u64, pa: u64, mode:
         observer.block(&tr.decoder, &made(hart, tr, pc, &bytes[..len], &new, host_bytes));
     }
     tr.bytes = bytes;
-    Ok(hart.code.insert(new, tr.links()))
+    Ok(Some(hart.code.insert(new, tr.links())))
 }
 
 /// For generated code, in which a jump to the block's own start stays.
