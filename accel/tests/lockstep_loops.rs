@@ -147,7 +147,7 @@ impl Mix {
 fn idiom(rng: &mut Rng, a: &mut Asm, mix: &Mix) {
     // Few registers, so that parts are seen, overwritten and in each other's places.
     let mut few = || 5 + rng.below(7) as u8;
-    let (t, u, d, s) = (few(), few(), few(), few());
+    let (t, u, mut d, s) = (few(), few(), few(), few());
     let n = 1 + rng.below(31) as i32;
     let pair = |list: &[(Op, Op, i32)], rng: &mut Rng| pick(rng, list);
     let between = |rng: &mut Rng, a: &mut Asm| {
@@ -157,14 +157,19 @@ fn idiom(rng: &mut Rng, a: &mut Asm, mix: &Mix) {
     };
     match rng.below(4) {
         0 => {
-            let (left, right, bits) = pair(&[(Op::Slliw, Op::Srliw, 32), (Op::Slli, Op::Srli, 64)], rng);
-            let parts = [(left, t, n), (right, u, bits - n)];
-            let first = rng.below(2) as usize;
-            for (op, d, n) in [parts[first], parts[1 - first]] {
-                a.i(op, d, s, n);
-                between(rng, a);
+            let pairs = [(Op::Slliw, Op::Srliw, 32), (Op::Slli, Op::Srliw, 32), (Op::Slli, Op::Srli, 64)];
+            let (left, right, bits) = pair(&pairs, rng);
+            // Hashes put several of them together.
+            for n in [n, 1 + n % 31, 32 - n].into_iter().take(1 + rng.below(3) as usize) {
+                let parts = [(left, t, n), (right, u, bits - n)];
+                let first = rng.below(2) as usize;
+                for (op, d, n) in [parts[first], parts[1 - first]] {
+                    a.i(op, d, s, n);
+                    between(rng, a);
+                }
+                a.r(pick(rng, &[Op::Or, Op::Xor, Op::Add, Op::Addw]), d, t, u);
+                d = 5 + rng.below(7) as u8;
             }
-            a.r(pick(rng, &[Op::Or, Op::Xor, Op::Add, Op::Addw]), d, t, u);
         }
         1 => {
             let rights = [Op::Srli, Op::Srai, Op::Srliw, Op::Sraiw];

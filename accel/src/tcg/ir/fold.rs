@@ -4,6 +4,7 @@
 //! | Guest | Becomes |
 //! |---|---|
 //! | `slliw t, a, k`; `srliw u, a, 32-k`; `or d, t, u` | `roriw` |
+//! | `slli t, a, k`; `srliw u, a, 32-k`; `or d, t, u` | a funnel shift: `roriw`, but for the upper half |
 //! | `slli t, a, 32`; `srli d, t, 32` and its likes | `zext.w`, `slli.uw`, `sext.h` ... |
 //! | `slli t, a, 2`; `add d, t, b` | `sh2add` |
 //! | `lui t, ...`; `addi d, t, ...` | one constant, one distance from the page |
@@ -193,6 +194,8 @@ impl<M: Fn(i64) -> bool> Fold<'_, M> {
         let (left, right) = if matches!(x.1, BinOp::Sll | BinOp::SllW) { (x, y) } else { (y, x) };
         let (rotate, bits) = match (left.1, right.1) {
             (BinOp::SllW, BinOp::SrlW) => (BinOp::RolW, 32),
+            (BinOp::Sll, BinOp::SrlW) if op == BinOp::AddW => (BinOp::RolW, 32),
+            (BinOp::Sll, BinOp::SrlW) => (BinOp::FunnelW, 32),
             (BinOp::Sll, BinOp::Srl) if op != BinOp::AddW => (BinOp::Rol, 64),
             _ => return None,
         };
@@ -200,10 +203,11 @@ impl<M: Fn(i64) -> bool> Fold<'_, M> {
         // Both have shifted the same, and only the second may have been in its place.
         let writes = |i: usize| operands(&self.ops[i]).2 == Some(Dst::X(from));
         let same = right.2 == from && self.holds(from, second) && !(first..second).any(writes);
-        if !same || left.3 == 0 || left.3 + right.3 != bits {
+        if !same || left.3 == 0 || right.3 == 0 || left.3 + right.3 != bits {
             return None;
         }
-        let new = Op::Bin { op: rotate, d, a: Val::X(from), b: Val::C(i64::from(left.3)) };
+        let by = if rotate == BinOp::FunnelW { right.3 } else { left.3 };
+        let new = Op::Bin { op: rotate, d, a: Val::X(from), b: Val::C(i64::from(by)) };
         Some((new, vec![first, second]))
     }
 
@@ -382,11 +386,15 @@ mod tests {
     #[test]
     fn rotations_compute_the_same() {
         let values = [0, 1, 0x8000_0000, 0x7fff_ffff_8001_7f80, u64::MAX, 0x0123_4567_89ab_cdef];
-        for (l, r, bits) in [(BinOp::SllW, BinOp::SrlW, 32), (BinOp::Sll, BinOp::Srl, 64)] {
+        let mut found = Vec::new();
+        for (l, r, bits) in
+            [(BinOp::SllW, BinOp::SrlW, 32), (BinOp::Sll, BinOp::SrlW, 32), (BinOp::Sll, BinOp::Srl, 64)]
+        {
             for join in [BinOp::Or, BinOp::Xor, BinOp::Add, BinOp::AddW] {
                 for n in 0..bits {
                     let ops = [c(l, T0, A0, n), c(r, T1, A0, bits - n), bin(join, T0, T0, Val::X(T1)), clear(T1)];
                     let [Op::Bin { op, b: Val::C(by), .. }, _] = folded(&ops)[..] else { continue };
+                    found.push(op);
                     for v in values {
                         let (left, right) = (l.eval(v, n as u64), r.eval(v, (bits - n) as u64));
                         assert_eq!(op.eval(v, by as u64), join.eval(left, right), "{l:?} {join:?} {n} of {v:#x}");
@@ -394,6 +402,8 @@ mod tests {
                 }
             }
         }
+        let count = |op| found.iter().filter(|&&o| o == op).count();
+        assert_eq!([BinOp::RolW, BinOp::FunnelW, BinOp::Rol].map(count), [5 * 31, 3 * 31, 3 * 63]);
     }
 
     #[test]

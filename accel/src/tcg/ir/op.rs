@@ -228,6 +228,7 @@ ops! {
         SraW => ((a as i32) >> (b & 31)) as u64,
         RolW => w((a as u32).rotate_left(b as u32 & 31)),
         RorW => w((a as u32).rotate_right(b as u32 & 31)),
+        FunnelW => (a as u32 as u64) >> (b & 31) | a << (32 - (b & 31)),
         Slt => ((a as i64) < b as i64) as u64,
         Sltu => (a < b) as u64,
         Mul => a.wrapping_mul(b),

@@ -282,6 +282,7 @@ fn shifts_and_bits() {
         let by = rng.below(n as u64 * 8) as u8;
         one(|a| a.shift_imm(op, w, r, by), name, &[gpr(r, n), imm(by.into(), 8)]);
         one(|a| a.shift_cl(op, w, r), name, &[gpr(r, n), Operand::Reg(Register::CL)]);
+        one(|a| a.shld(r, count, by), Mnemonic::Shld, &[gpr(r, 8), gpr(count, 8), imm(by.into(), 8)]);
         let (from, operand) = rm(rng, n);
         let (op, name) =
             rng.pick(&[(Shift::Shl, Mnemonic::Shlx), (Shift::Shr, Mnemonic::Shrx), (Shift::Sar, Mnemonic::Sarx)]);

@@ -355,6 +355,7 @@ impl Backend {
             BinOp::SraW => self.shift(Shift::Sar, false, d, a, b),
             BinOp::RolW => self.shift(Shift::Rol, false, d, a, b),
             BinOp::RorW => self.shift(Shift::Ror, false, d, a, b),
+            BinOp::FunnelW => self.funnel(d, a, b),
             BinOp::SllUw => {
                 let t = if matches!(b, Val::C(_)) { self.target_reg(d, &[]) } else { A };
                 self.load32_to(t, a);
@@ -569,6 +570,36 @@ impl Backend {
             }
         }
         if wide { self.finish(d, t) } else { self.finish32(d, t) }
+    }
+
+    /// `d` = the low half of `a` over which all of it stands, shifted right: its upper half comes in from the right if it
+    /// is shifted left.
+    fn funnel(&mut self, d: Dst, a: Val, b: Val) {
+        let Val::C(n) = b else { unreachable!("only made with a constant") };
+        let n = n as u8 & 31;
+        let t = self.target_reg(d, &[]);
+        if self.features.shld {
+            if self.exchanged != Some((a, self.asm.code.len())) {
+                match self.loc(a) {
+                    Loc::Reg(r) if self.features.bmi2 => self.asm.rorx(true, D, r, 32),
+                    _ => {
+                        self.load_to(D, a);
+                        self.asm.shift_imm(Shift::Rol, true, D, 32);
+                    }
+                }
+            }
+            self.load_to(t, a);
+            self.asm.shld(t, D, 32 - n);
+            self.finish(d, t);
+            self.exchanged = (Val::from(d) != a).then(|| (a, self.asm.code.len()));
+            return;
+        }
+        self.load32_to(C, a);
+        self.asm.shift_imm(Shift::Shr, false, C, n);
+        self.load_to(t, a);
+        self.asm.shift_imm(Shift::Shl, true, t, 32 - n);
+        self.asm.alu(Alu::Or, true, t, C);
+        self.finish(d, t);
     }
 
     fn set(&mut self, cond: Cond, d: Dst, a: Val, b: Val) {

@@ -265,7 +265,11 @@ impl Backend {
         let slot = RecentSlot { slot: self.new_recent(size), write };
         let m = match self.loc(base) {
             Loc::Reg(r) => {
-                self.asm.lea(true, D, mem(r, offset));
+                if offset == 0 {
+                    self.asm.mov(true, D, r);
+                } else {
+                    self.asm.lea(true, D, mem(r, offset));
+                }
                 mem_index(C, r, 1, offset)
             }
             _ => {

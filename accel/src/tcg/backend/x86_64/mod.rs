@@ -134,6 +134,8 @@ const POLL: Mem = Mem {
 #[allow(dead_code, reason = "what the host has, whether it is used or not")]
 pub struct Features {
     pub bmi2: bool,
+    /// SHLD is as quick as a multiplication.
+    pub shld: bool,
     pub lzcnt: bool,
     pub bmi1: bool,
     pub popcnt: bool,
@@ -164,6 +166,7 @@ impl Features {
     #[cfg(test)]
     const PINNED: Self = Self {
         bmi2: true,
+        shld: true,
         lzcnt: true,
         bmi1: true,
         popcnt: true,
@@ -205,6 +208,7 @@ impl Features {
         let (avx, evex) = (simd != HostSimd::None, simd == HostSimd::Avx512);
         Self {
             bmi2: is_x86_feature_detected!("bmi2"),
+            shld: is_intel(),
             lzcnt: is_x86_feature_detected!("lzcnt"),
             bmi1: is_x86_feature_detected!("bmi1"),
             popcnt: is_x86_feature_detected!("popcnt"),
@@ -226,6 +230,12 @@ impl Features {
             sha: avx && is_x86_feature_detected!("sha"),
         }
     }
+}
+
+/// Others have a microprogram for some instructions that are one operation there.
+fn is_intel() -> bool {
+    let id = std::arch::x86_64::__cpuid(0);
+    [id.ebx, id.edx, id.ecx].map(u32::to_le_bytes).as_flattened() == b"GenuineIntel"
 }
 
 /// Where an operand is.
@@ -340,6 +350,8 @@ pub struct Backend {
     single: bool,
     f: FRegs,
     words: Words,
+    /// The register whose halves RDX has exchanged, as long as no code comes behind this offset.
+    exchanged: Option<(Val, usize)>,
     late: Late,
     /// What the next jump is.
     linkage: Option<Linkage>,
@@ -383,6 +395,7 @@ impl Backend {
             single: false,
             f: FRegs::default(),
             words: Words::default(),
+            exchanged: None,
             late: Late::default(),
             linkage: None,
             covers: Covers::default(),

@@ -90,6 +90,7 @@ impl Backend {
         debug_assert_eq!(self.words.loose, 0, "a loose word would be met");
         debug_assert!(self.late.is_empty(), "what is not done would be met");
         self.words = Words::default();
+        self.exchanged = None;
     }
 
     /// What a stub that is jumped to from here has to extend.

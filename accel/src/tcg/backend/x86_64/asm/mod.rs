@@ -439,6 +439,12 @@ impl Asm {
         self.op(form(wide), &[0x0f, 0xaf], reg as u8, rm.into());
     }
 
+    /// `reg` shifted left by `n`; the upper bits of `from` come in below.
+    pub fn shld(&mut self, reg: Reg, from: Reg, n: u8) {
+        self.op(W, &[0x0f, 0xa4], from as u8, reg.into());
+        self.byte(n);
+    }
+
     /// `rdx:rax = rax * rm`.
     pub fn mul_wide(&mut self, signed: bool, rm: impl Into<Rm>) {
         self.op(W, &[0xf7], if signed { 5 } else { 4 }, rm.into());
