@@ -130,6 +130,38 @@ fn the_second_page_is_another_kind_of_page() {
     }
 }
 
+/// The same with nothing between the stores, nor between the loads, the last of which is of their base.
+fn in_rows(a: &mut Asm, r: u8) {
+    a.s(Op::Sd, 11, r, -16).s(Op::Sw, 12, r, -8).s(Op::Sd, 0, r, 0).s(Op::Sh, 17, r, 8).s(Op::Sd, 16, r, -4);
+    a.r(Op::Addw, 13, 13, 16).r(Op::Subw, 20 ^ r ^ 8, 11, 17);
+    a.i(Op::Ld, 13, r, -16).i(Op::Lw, 14, r, 0).i(Op::Lbu, 15, r, 9).i(Op::Ld, 0, r, 8).i(Op::Ld, 10, r, -3);
+    a.i(Op::Addi, 7, r, 0).i(Op::Lh, 17, r, 2).i(Op::Ld, 16, r, 8).i(Op::Ld, r, r, -8).i(Op::Addi, r, 7, 0);
+}
+
+#[test]
+fn rows_of_accesses_reach_into_a_page_of_another_kind() {
+    let kinds = [
+        ("memory", Some(leaf(SECOND, RWX)), 0),
+        ("read-only", Some(leaf(SECOND, R | A)), 15),
+        ("not mapped", None, 15),
+        ("a device", Some(leaf(ROM, RWX)), 0),
+        ("the page itself", Some(leaf(FIRST, RWX)), 0),
+        ("what follows in memory", Some(leaf(FIRST + 0x1000, RWX)), 0),
+        ("the same that may only be read", Some(leaf(FIRST + 0x1000, R | A)), 15),
+    ];
+    for (what, second, cause) in kinds {
+        let ends = same_everywhere(what, (leaf(FIRST, RWX), second), |_, _, _| {}, in_rows);
+        if cause != 0 {
+            assert_eq!((ends[0].csr.scause, ends[0].csr.stval), (cause, BORDER), "{what}");
+        }
+    }
+    // With loads alone the fault is one of theirs.
+    let loads = |a: &mut Asm, r: u8| drop(a.i(Op::Ld, 13, r, -16).i(Op::Ld, 14, r, -8).i(Op::Lw, 15, r, 0));
+    let ends = same_everywhere("loads", (leaf(FIRST, RWX), None), |_, _, _| {}, loads);
+    assert_eq!((ends[0].csr.scause, ends[0].csr.stval), (13, BORDER));
+    assert_eq!((ends[0].x[13] >> 32, ends[0].x[14] >> 32), (1, 1));
+}
+
 #[test]
 fn what_spans_the_border_goes_back_and_forth() {
     let pages = (leaf(FIRST, RWX), Some(leaf(SECOND, RWX)));

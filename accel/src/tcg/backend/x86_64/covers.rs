@@ -7,6 +7,9 @@
 //! looks for its own page, by a routine that all of them share. So a check for others is never a fault: an access that
 //! faults does so where it stands, with everything before it done.
 //!
+//! Accesses of a group with nothing between them are a *run*: the first has the addend in RCX, where the others, its
+//! *followers*, find it. If there is none, all of the run is done in the stub of the first.
+//!
 //! Invariants: a group is in one block or node, and its first access writes what is kept on every way to the others. An
 //! addend is good until the next safepoint (`smp`), and there is none inside a block. Only Rust changes the hart's own TLB
 //! meanwhile: calls to it that may do so inside of a group set all fields to 0 (`thunks`), what drops a recent page leaves
@@ -14,6 +17,7 @@
 
 use super::asm::{Alu, Cc, Reg, mem, mem_index};
 use super::emit_mem::{Last, RecentAccess};
+use super::f_regs::FState;
 use super::*;
 use crate::tcg::hart::COVERS;
 use crate::tcg::ir::Width;
@@ -40,6 +44,10 @@ pub(super) struct Cover {
     recent: bool,
     /// Lowest offset of the group, and the highest of a last byte, if this is its first access.
     first: Option<(i32, i32)>,
+    /// The access before it has left the addend in RCX.
+    follows: bool,
+    /// Accesses that follow this one.
+    followers: u16,
 }
 
 /// An access that takes its addend from a group: to `rest` bytes behind `addr`.
@@ -53,6 +61,17 @@ pub(super) struct CoveredAccess {
     first: Option<First>,
     /// Where it goes on with the addend in RCX, as an offset in the code.
     hit: usize,
+    /// Those that follow it, in [`Covers::followers`], and how many.
+    followers: (usize, u16),
+}
+
+/// An access that takes its addend from RCX.
+#[derive(Debug, Clone, Copy)]
+struct Follower {
+    op: Op,
+    cur: u32,
+    /// Where its code ends, as an offset in the code.
+    end: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +92,8 @@ pub(super) struct Covers {
     pub now: Option<Cover>,
     /// Entries of the groups with recent pages, as they come.
     entries: [u16; RECENT_GROUPS],
+    /// Those that were emitted.
+    followers: Vec<Follower>,
 }
 
 /// A group that is being looked for.
@@ -145,6 +166,44 @@ impl Covers {
             }
         }
         self.close(|_| true);
+        self.find_runs(ops);
+    }
+
+    /// Finds what follows what in `ops`.
+    fn find_runs(&mut self, ops: &[Op]) {
+        let mut head: Option<usize> = None;
+        for (i, op) in ops.iter().enumerate() {
+            let group = |i: usize| self.plan[i].map(|c| (c.group, c.recent));
+            match op {
+                Op::Insn { .. } => {}
+                Op::Load { .. } | Op::Store { .. } if group(i).is_some() => match head {
+                    Some(before) if group(before) == group(i) => {
+                        if let Some(c) = &mut self.plan[i] {
+                            c.follows = true;
+                        }
+                        if let Some(c) = &mut self.plan[before] {
+                            c.followers += 1;
+                        }
+                    }
+                    _ => head = Some(i),
+                },
+                _ => head = None,
+            }
+        }
+    }
+
+    /// Nothing is emitted yet.
+    pub fn begin(&mut self) {
+        self.followers.clear();
+    }
+
+    /// The code of an access ends at `end`.
+    pub fn landed(&mut self, end: usize) {
+        if self.now.is_some_and(|c| c.follows)
+            && let Some(f) = self.followers.last_mut()
+        {
+            f.end = end;
+        }
     }
 
     /// Operation `i`, an access to the bytes from `low` to `high`, joins the group with this key or begins one.
@@ -172,7 +231,7 @@ impl Covers {
             if o.others.is_empty() || usize::from(*groups) >= most {
                 continue;
             }
-            let cover = Cover { group: *groups, recent: o.recent, first: None };
+            let cover = Cover { group: *groups, recent: o.recent, first: None, follows: false, followers: 0 };
             self.plan[o.first] = Some(Cover { first: Some((o.low, o.high)), ..cover });
             o.others.iter().for_each(|&i| self.plan[i] = Some(cover));
             *groups += 1;
@@ -198,7 +257,12 @@ impl Backend {
         cover: Cover,
         (base, offset, width, write): (Val, i32, Width, bool),
     ) -> Mem {
-        let mut access = CoveredAccess { addr: A, rest: offset, width, write, first: None, hit: 0 };
+        if cover.follows {
+            self.covers.followers.push(Follower { op: *op, cur: self.cur, end: 0 });
+            return mem_index(C, self.in_reg(A, base), 1, offset);
+        }
+        let followers = (self.covers.followers.len(), cover.followers);
+        let mut access = CoveredAccess { addr: A, rest: offset, width, write, first: None, hit: 0, followers };
         let miss = match cover.first {
             Some((low, high)) if cover.recent => {
                 let size = (32 - (high - low).leading_zeros() as u8).max(RECENT_SPAN_MIN);
@@ -239,19 +303,45 @@ impl Backend {
         mem_index(C, access.addr, 1, access.rest)
     }
 
+    /// Stub of an access that has no addend from its group, and of those that follow it: they look for their own pages.
+    /// `f`: what is known of the f registers, here and where it goes on.
+    pub(super) fn covered_stub(&mut self, op: &Op, a: &CoveredAccess, back: usize, f: FState) {
+        let (start, count) = a.followers;
+        let run: Vec<Follower> = self.covers.followers[start..].iter().take(count.into()).copied().collect();
+        let Some(last) = run.last() else {
+            self.covered_miss(a);
+            return self.emit_slow(op, f, back);
+        };
+        self.forget_group(a);
+        self.look_alone(op, f);
+        for follower in &run {
+            self.cur = follower.cur;
+            self.look_alone(&follower.op, f);
+        }
+        self.asm.jmp(self.asm.base + last.end as u64);
+    }
+
+    /// An access of a run whose group has no addend.
+    fn look_alone(&mut self, op: &Op, f: FState) {
+        let (base, offset, width, write) = match *op {
+            Op::Load { base, offset, width, .. } => (base, offset, width, false),
+            Op::Store { base, offset, width, .. } => (base, offset, width, true),
+            _ => unreachable!("runs have no others"),
+        };
+        self.address(base, offset);
+        self.asm.call(self.thunks.look[usize::from(write)][width as usize]);
+        let found = self.asm.jcc_forward(Cc::E);
+        self.slow_here(op, f);
+        let done = self.asm.jmp_forward();
+        self.asm.bind(found);
+        self.access(op, mem_index(C, A, 1, 0));
+        self.asm.bind(done);
+    }
+
     /// Stub of an access that has no addend from its group: it looks for its own page. Goes on behind this code, with
     /// the address in RAX, where that is not in the TLB either.
-    pub(super) fn covered_miss(&mut self, a: &CoveredAccess) {
-        match a.first {
-            Some(First::Recent(recent)) => {
-                let miss = self.recent_miss(&recent);
-                self.asm.bind(miss);
-                self.asm.store_imm(8, recent.limit(), 0);
-                self.asm.store_imm(8, recent.addend(), 0);
-            }
-            Some(First::Field(group)) => self.asm.store_imm(8, cover_field(group), 0),
-            None => {}
-        }
+    fn covered_miss(&mut self, a: &CoveredAccess) {
+        self.forget_group(a);
         if a.rest != 0 {
             self.asm.lea(true, A, mem(a.addr, a.rest));
         } else if a.addr != A {
@@ -263,6 +353,20 @@ impl Backend {
         }
         let hit = self.asm.base + a.hit as u64;
         self.asm.jcc(Cc::E, hit);
+    }
+
+    /// The first access of a group looks again. Goes on behind this code where there is no addend for all of it.
+    fn forget_group(&mut self, a: &CoveredAccess) {
+        match a.first {
+            Some(First::Recent(recent)) => {
+                let miss = self.recent_miss(&recent);
+                self.asm.bind(miss);
+                self.asm.store_imm(8, recent.limit(), 0);
+                self.asm.store_imm(8, recent.addend(), 0);
+            }
+            Some(First::Field(group)) => self.asm.store_imm(8, cover_field(group), 0),
+            None => {}
+        }
     }
 }
 

@@ -591,7 +591,7 @@ impl Backend {
             self.load_to(t, a);
             self.asm.shld(t, D, 32 - n);
             self.finish(d, t);
-            self.exchanged = (Val::from(d) != a).then(|| (a, self.asm.code.len()));
+            self.exchanged = (Val::from(d) != a).then_some((a, self.asm.code.len()));
             return;
         }
         self.load32_to(C, a);

@@ -22,6 +22,7 @@ impl Backend {
     /// The stubs of `op`, emitted last, come back behind the whole operation.
     pub(super) fn land_stubs(&mut self, op: &Op) {
         let end = self.asm.code.len();
+        self.covers.landed(end);
         for stub in self.stubs.iter_mut().rev() {
             if stub.cur != self.cur {
                 break;
@@ -71,8 +72,7 @@ impl Backend {
             StubKind::FindCallee { on } => self.find_callee(on),
             StubKind::ReturnsFull { on } => self.returns_full(on),
             StubKind::Covered(op, access) => {
-                self.covered_miss(&access);
-                self.emit_slow(&op, stub.after, stub.back);
+                self.covered_stub(&op, &access, stub.back, stub.after);
             }
             StubKind::Recent(op, access) => {
                 let miss = self.recent_miss(&access);
@@ -101,14 +101,19 @@ impl Backend {
     }
 
     /// The operation by a call to Rust, which goes on behind it.
-    fn emit_slow(&mut self, op: &Op, after: FState, back: usize) {
+    pub(super) fn emit_slow(&mut self, op: &Op, after: FState, back: usize) {
+        self.slow_here(op, after);
+        self.asm.jmp(self.asm.base + back as u64);
+    }
+
+    /// The same, going on here.
+    pub(super) fn slow_here(&mut self, op: &Op, after: FState) {
         if !self.slow_access(op) {
             self.set_cur();
             self.f_forget();
             self.slow(op);
         }
         self.f_become(after);
-        self.asm.jmp(self.asm.base + back as u64);
     }
 
     /// Tells Rust which instruction calls.

@@ -95,24 +95,13 @@ impl RecentAccess {
 impl Backend {
     pub(super) fn memory(&mut self, op: &Op) {
         match *op {
-            Op::Load { d, base, offset, width, signed } => {
+            Op::Load { base, offset, width, .. } => {
                 let m = self.probe(op, base, offset, width, false, Align::Free);
-                // A load to x0 still has to be permitted, and reads nothing anybody could see.
-                if let Some(d) = d {
-                    let t = self.target_reg(d, &[]);
-                    self.asm.extend(width.bytes(), signed, t, m);
-                    self.finish(d, t);
-                }
+                self.access(op, m);
             }
-            Op::Store { base, offset, src, width } => {
+            Op::Store { base, offset, width, .. } => {
                 let m = self.probe(op, base, offset, width, true, Align::Free);
-                match self.loc(src) {
-                    Loc::Imm(i) if i32::try_from(i).is_ok() => self.asm.store_imm(width.bytes(), m, i as i32),
-                    _ => {
-                        let r = self.in_reg(D, src);
-                        self.asm.store(width.bytes(), m, r);
-                    }
-                }
+                self.access(op, m);
             }
             Op::LoadF { fd, base, offset, width } => {
                 let m = self.probe(op, base, offset, width, false, Align::Free);
@@ -170,6 +159,26 @@ impl Backend {
             _ => unreachable!("only memory operations come here"),
         }
         self.land_stubs(op);
+    }
+
+    /// A load or store of integers at `m`. RCX stays.
+    pub(super) fn access(&mut self, op: &Op, m: Mem) {
+        match *op {
+            // A load to x0 still has to be permitted, and reads nothing anybody could see.
+            Op::Load { d: Some(d), width, signed, .. } => {
+                let t = self.target_reg(d, &[]);
+                self.asm.extend(width.bytes(), signed, t, m);
+                self.finish(d, t);
+            }
+            Op::Store { src, width, .. } => match self.loc(src) {
+                Loc::Imm(i) if i32::try_from(i).is_ok() => self.asm.store_imm(width.bytes(), m, i as i32),
+                _ => {
+                    let r = self.in_reg(D, src);
+                    self.asm.store(width.bytes(), m, r);
+                }
+            },
+            _ => {}
+        }
     }
 
     /// Makes `base + offset` a host address by the TLB; what misses goes to the stub of `op`.
@@ -575,7 +584,7 @@ impl Backend {
     }
 
     /// RAX = `base + offset`.
-    fn address(&mut self, base: Val, offset: i32) {
+    pub(super) fn address(&mut self, base: Val, offset: i32) {
         self.load_to(A, base);
         self.add_imm(A, i64::from(offset));
     }

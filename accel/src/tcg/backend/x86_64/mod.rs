@@ -475,6 +475,7 @@ impl Backend {
         }
         self.words = Words::default();
         self.late = Late::default();
+        self.covers.begin();
         self.done = 0;
         self.since = Since::Entry;
         self.linkage = None;
