@@ -643,7 +643,8 @@ fn made<'a>(
 ) -> observe::Made<'a> {
     let host = if new.code == 0 { &[] } else { hart.code.arena.bytes(new.code, host_bytes) };
     let marks = tr.backend.as_ref().map_or(&[][..], backend::Backend::marks);
-    observe::Made { hart: hart.id, pc, mode: new.key.1, bytes, ir: &tr.builder.block, address: new.code, host, marks }
+    let ir = &tr.builder.block;
+    observe::Made { hart: hart.id, pc, mode: new.key.1, bytes, from: pc, ir, address: new.code, host, marks }
 }
 
 /// Watches a page before its code is read for the first time.

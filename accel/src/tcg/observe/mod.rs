@@ -39,8 +39,9 @@ pub struct Made<'a> {
     /// Virtual address of its first instruction, in the address space it was made for first.
     pub pc: u64,
     pub mode: BlockMode,
-    /// Its guest code.
+    /// Its guest code, and the address of that: a region begins below its head.
     pub bytes: &'a [u8],
+    pub from: u64,
     pub ir: &'a IrBlock,
     /// Where its host code will run, and the code.
     pub address: u64,
@@ -63,7 +64,7 @@ impl Made<'_> {
     fn guest_lines(&self, decoder: &Decoder) -> Vec<GuestLine> {
         let mut lines = Vec::new();
         let mut rest = self.bytes;
-        let mut pc = self.pc;
+        let mut pc = self.from;
         while let Some(low) = rest.first_chunk::<2>() {
             let low = u16::from_le_bytes(*low);
             let len = usize::from(insn_len(low)).min(rest.len());
@@ -161,6 +162,7 @@ mod tests {
             pc: 0x8000_0010,
             mode: BlockMode(3),
             bytes: &bytes,
+            from: 0x8000_0010,
             ir: &ir,
             address: 0x1000,
             host: &[1, 2, 3, 4, 5],

@@ -71,13 +71,17 @@ fn compile(hart: &mut Hart, tr: &mut Translator, id: BlockId) -> Result<(), Refu
     Ok(())
 }
 
-/// Tells an observer of the region: the instructions of its head stand for all.
+/// Tells an observer of the region, with all that stands between its first and last instruction. The operations of its
+/// head stand for all.
 fn show(hart: &Hart, tr: &Translator, region: &Region, page: &[u8], address: u64, host_bytes: usize) {
     let (Some(observer), Some(head)) = (&hart.vm.observer, region.nodes.iter().find(|n| n.start == region.head)) else {
         return;
     };
-    let bytes = &page[usize::from(head.start)..usize::from(head.end)];
+    let (from, to) = region.span();
+    let bytes = &page[usize::from(from)..usize::from(to)];
     let host = hart.code.arena.bytes(address, host_bytes);
     let (pc, mode) = (hart.s.pc, block_mode(hart));
-    observer.block(&tr.decoder, &Made { hart: hart.id, pc, mode, bytes, ir: head, address, host, marks: &[] });
+    let from = (pc & !0xfff) | u64::from(from);
+    let marks = tr.backend.as_ref().map_or(&[][..], |b| b.marks());
+    observer.block(&tr.decoder, &Made { hart: hart.id, pc, mode, bytes, from, ir: head, address, host, marks });
 }

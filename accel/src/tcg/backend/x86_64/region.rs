@@ -86,6 +86,7 @@ impl Backend {
         let uncounted = |start| (exact || start == region.head).then_some(0);
         let node = |n: &IrBlock| Node { start: i64::from(n.start), place: None, uncounted: uncounted(n.start) };
         let nodes = region.nodes.iter().map(node).collect();
+        self.mark(Mark::COLD);
         let (save, reload) = self.routines(&swaps);
         let entry = self.asm.here() - self.asm.base;
         for s in &swaps {
@@ -112,6 +113,7 @@ impl Backend {
             }
         }
         if fits {
+            self.mark(Mark::COLD);
             self.end(code);
         }
         self.map = RegMap::blocks();
