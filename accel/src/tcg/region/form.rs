@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use arch::isa::Decoder;
 
-use super::{MAX_INSNS, MAX_NODES, Refused, Region, target, vtypes, weigh};
+use super::{MAX_INSNS, MAX_NODES, Refused, Region, target, unroll, vtypes, weigh};
 use crate::tcg::hart::BlockMode;
 use crate::tcg::ir::fold::fold;
 use crate::tcg::ir::{Builder, Helper, IrBlock, Op, Target};
@@ -49,12 +49,13 @@ pub fn form(builder: &mut Builder, decoder: &Decoder, code: &Code, head: u16) ->
         .filter_map(|op| if let Op::Insn { offset, .. } = *op { Some(offset) } else { None });
     let scattered = accesses.filter(|&at| (code.scattered)(at)).collect();
     let vtypes = vtypes::at_starts(&nodes, head, code.vtype);
-    let region = Region { nodes, head, used, written, scattered, vtypes };
+    let mut region = Region { nodes, head, used, written, scattered, vtypes };
     if cfg!(debug_assertions)
         && let Err(e) = region.verify()
     {
         panic!("malformed region: {e}");
     }
+    region.nodes.iter_mut().for_each(unroll::unroll);
     Ok(region)
 }
 
@@ -74,6 +75,11 @@ impl Front<'_, '_> {
         while let Some(&start) = starts.get(next) {
             next += 1;
             let Some(block) = self.block(start, &[]) else { continue };
+            if let Some(end) =
+                unroll::end(&block).filter(|end| *end < 4096 && starts.len() < MAX_NODES && !starts.contains(end))
+            {
+                starts.push(end);
+            }
             for to in block.ops.iter().filter_map(target) {
                 let Ok(to) = u16::try_from(to) else { continue };
                 let fits = to < 4096 && starts.len() < MAX_NODES;
@@ -263,8 +269,9 @@ mod tests {
         // What only the outer loop has comes last.
         assert_eq!(r.used[0], 5);
         assert_eq!(r.used.last(), Some(&6));
+        // A node begins where a small loop ends.
         let r = region(&code, 0, &[0, 4]).unwrap();
-        assert_eq!(shape(&r), [(0, 4), (4, 32)]);
+        assert_eq!(shape(&r), [(0, 4), (4, 24), (24, 32)]);
     }
 
     #[test]

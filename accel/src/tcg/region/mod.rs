@@ -10,6 +10,7 @@
 //! | Jumps back in blocks count how often they are taken | backend |
 //! | One was taken often: the loop around its target is found | [`form`] |
 //! | Registers are chosen | [`weigh`] |
+//! | Small loops in it are gone around twice | [`unroll`] |
 //! | Code is made | backend |
 //! | It takes the place of the block at the head | [`promote`] |
 //!
@@ -18,10 +19,11 @@
 //!
 //! Invariants: a region is precise as a block is. Every operation leaves the guest's registers where its map says, and
 //! they are in place before Rust is called; every way around a loop passes a jump back that looks at the poll bits, so
-//! that interrupts, fences and other harts wait no longer than for blocks; `retired` lags
-//! by a number that is known at every place, and is right wherever the region is left. A region holds nothing over a
-//! poll that a fence could make invalid: host addresses live no longer than one access, and what accesses by one
-//! register share no longer than their node (backend, `covers`).
+//! that interrupts, fences and other harts wait little longer than for blocks (small loops look every other time);
+//! `retired` lags by a number that is known at every place, and is right wherever the region is left. A region holds
+//! nothing over a poll that a fence could make invalid: host addresses live no longer than one access, what accesses by
+//! one register share no longer than their node (backend, `covers`), and a page's addend in a register is used only
+//! where its entry still holds the page (backend, `addends`).
 //!
 //! A hart makes its regions itself, where it stands. Starting Linux and a dozen programs in it (11 thousand million
 //! instructions, 8.6 s of the host's time) makes 760 regions and refuses 1,460 loops in 90 ms, of which no one takes more
@@ -36,6 +38,7 @@
 mod form;
 mod promote;
 mod refused;
+mod unroll;
 mod vtypes;
 mod weigh;
 
@@ -57,7 +60,8 @@ const MAX_INSNS: usize = 320;
 #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "for generated code, which this host has not"))]
 #[derive(Debug)]
 pub struct Region {
-    /// Its parts, each entered at its start only and with side exits as a superblock; by ascending start.
+    /// Its parts, each entered at its start only and with side exits as a superblock; by ascending start. One may begin with
+    /// two rounds of a loop, see [`unroll`].
     pub nodes: Vec<IrBlock>,
     /// Offset of the node at which the region is entered.
     pub head: u16,

@@ -33,7 +33,7 @@ pub(super) enum Last {
 
 /// An entry in one of the arrays of recent pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct RecentSlot {
+pub(super) struct RecentSlot {
     slot: u16,
     write: bool,
 }
@@ -46,6 +46,10 @@ impl RecentSlot {
     fn field(self, offset: usize) -> Mem {
         let entry = offset_of!(Recent, entries) + usize::from(self.slot) * size_of::<RecentEntry>();
         mem(TABLES, self.array() + (entry + offset) as i32)
+    }
+
+    pub(super) fn addend(self) -> Mem {
+        self.field(offset_of!(RecentEntry, addend))
     }
 
     /// The byte and the bit of [`Recent::used`].
@@ -84,11 +88,11 @@ impl RecentAccess {
     }
 
     pub fn addend(&self) -> Mem {
-        Self::addend_of(self.slot.slot, self.slot.write)
+        self.slot.addend()
     }
 
     pub fn addend_of(slot: u16, write: bool) -> Mem {
-        RecentSlot { slot, write }.field(offset_of!(RecentEntry, addend))
+        RecentSlot { slot, write }.addend()
     }
 }
 
@@ -258,9 +262,14 @@ impl Backend {
     /// the host address would wait for the guest's.
     fn probe_recent(&mut self, op: &Op, base: Val, offset: i32, width: Width, write: bool) -> Mem {
         let (m, miss, access) = self.compare_recent((base, offset), width as u8, write);
-        self.asm.mov(true, C, access.addend());
         self.stub(miss, StubKind::Recent(*op, access));
-        m
+        match self.addend_reg(access.slot) {
+            Some(r) => Mem { base: r, ..m },
+            None => {
+                self.asm.mov(true, C, access.addend());
+                m
+            }
+        }
     }
 
     /// The comparison of it, for as many bytes as `size` says; the host address of the first, where RCX is the addend.
@@ -271,7 +280,7 @@ impl Backend {
         write: bool,
     ) -> (Mem, Forward, RecentAccess) {
         let again = self.asm.code.len();
-        let slot = RecentSlot { slot: self.new_recent(size), write };
+        let slot = self.recent_slot(Place { insn: self.cur as u16, offset, size, write });
         let m = match self.loc(base) {
             Loc::Reg(r) => {
                 if offset == 0 {
@@ -291,6 +300,19 @@ impl Backend {
         self.asm.alu(Alu::Cmp, true, D, slot.field(offset_of!(RecentEntry, limit)));
         let miss = self.asm.jcc_forward(Cc::Ae);
         (m, miss, RecentAccess { base, offset, size, slot, again, hit: self.asm.code.len() })
+    }
+
+    /// The entry of what stands at `place`. Regions know it when it comes again.
+    pub(super) fn recent_slot(&mut self, place: Place) -> RecentSlot {
+        let known = self.slots.iter().flatten().find(|(p, _)| *p == place);
+        if let Some(&(_, slot)) = known {
+            return slot;
+        }
+        let slot = RecentSlot { slot: self.new_recent(place.size), write: place.write };
+        if let Some(slots) = &mut self.slots {
+            slots.push((place, slot));
+        }
+        slot
     }
 
     /// An entry for an access or a group. Others of the same size may have it, too.
@@ -322,7 +344,10 @@ impl Backend {
         self.asm.store_imm(8, slot.field(offset_of!(RecentEntry, limit)), 4097 - (1 << size));
         let remember = self.asm.here();
         self.asm.store(8, slot.field(offset_of!(RecentEntry, base)), D);
-        self.asm.store(8, slot.field(offset_of!(RecentEntry, addend)), C);
+        self.asm.store(8, slot.addend(), C);
+        if let Some(r) = self.addend_reg(slot) {
+            self.asm.mov(true, r, C);
+        }
         let (used, bit) = slot.used();
         self.asm.or_byte(used, bit);
         self.asm.alu_imm(Alu::Sub, false, PAGE_CHANGES, 1);

@@ -16,6 +16,7 @@
 //! there is nothing to reconstruct at a fault or an exit; f registers are written back there, in stubs. Blocks enter
 //! each other by plain jumps, with all f registers in memory.
 
+mod addends;
 pub mod asm;
 mod asm_fp;
 #[cfg(test)]
@@ -51,7 +52,9 @@ use crate::tcg::ir::{Dst, IrBlock, Op, Val};
 use crate::tcg::observe::Mark;
 use crate::tcg::reservation::{Since, certainly_loud};
 use crate::tcg::smp::HartShared;
+use addends::Place;
 use covers::{CoveredAccess, Covers};
+use emit_mem::RecentSlot;
 use f_regs::{FRegs, FState};
 use late::Late;
 use regs::RegMap;
@@ -360,6 +363,8 @@ pub struct Backend {
     recent: bool,
     /// How many of them there were so far, by size.
     recents: [u16; emit_mem::RECENT_SIZES],
+    /// The entries that accesses of the region have: an instruction may stand in it twice.
+    slots: Option<Vec<(Place, RecentSlot)>>,
     stubs: Vec<Stub>,
     /// Room for the stubs that are emitted.
     ending: Vec<Stub>,
@@ -401,6 +406,7 @@ impl Backend {
             covers: Covers::default(),
             recent: false,
             recents: [0; emit_mem::RECENT_SIZES],
+            slots: None,
             stubs: Vec::new(),
             ending: Vec::new(),
             links: Vec::new(),
@@ -470,6 +476,7 @@ impl Backend {
         self.asm.reset(code.arena.cursor());
         self.stubs.clear();
         self.links.clear();
+        self.slots = None;
         if let Some(marks) = &mut self.marks {
             marks.clear();
         }

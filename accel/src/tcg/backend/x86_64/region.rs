@@ -3,12 +3,14 @@
 //! A region is entered from blocks, so at its entry and at its exits the registers are where blocks have them. The map
 //! differs from theirs by *swaps*: a host register whose pinned guest register the region uses less than another one
 //! holds that other one inside, and the pinned one lives in memory meanwhile. Pinned registers that stay where they are
-//! cost nothing on the way in and out.
+//! cost nothing on the way in and out. Those that the region does not use at all may make room in the same way for what
+//! it needs itself (`addends`).
 //!
 //! Calls to Rust know nothing of the map. Before one, all guest registers are written to where Rust finds them (`save`);
 //! after it, those in registers that it may have changed are loaded again (`reload`). Both are written once a region.
 //! If Rust leaves, everything is in place.
 
+use super::addends::Addend;
 use super::asm::{Alu, Asm, Forward};
 use super::f_regs::FState;
 use super::regs::{PINS, RegMap, is_volatile};
@@ -41,6 +43,7 @@ struct Node {
 #[derive(Debug)]
 pub(super) struct State {
     swaps: Vec<Swap>,
+    pub(super) addends: Vec<Addend>,
     /// Offset of the node at which it is entered.
     head: u16,
     nodes: Vec<Node>,
@@ -77,6 +80,7 @@ impl Backend {
         self.begin(code);
         // No jump leads to the start of the code.
         self.start = u16::MAX;
+        self.slots = Some(Vec::new());
         self.cur = u32::from(region.head);
         let (map, swaps) = choose(region);
         self.map = map;
@@ -87,14 +91,20 @@ impl Backend {
         let node = |n: &IrBlock| Node { start: i64::from(n.start), place: None, uncounted: uncounted(n.start) };
         let nodes = region.nodes.iter().map(node).collect();
         self.mark(Mark::COLD);
-        let (save, reload) = self.routines(&swaps);
+        let addends = self.find_addends(region);
+        addends.iter().for_each(|a| self.map.free(a.outside));
+        let (save, reload) = self.routines(&swaps, &addends);
         let entry = self.asm.here() - self.asm.base;
         for s in &swaps {
             self.asm.store(8, x_slot(s.outside), s.reg);
             self.asm.mov(true, s.reg, x_slot(s.inside));
         }
+        for a in &addends {
+            self.asm.store(8, x_slot(a.outside), a.reg);
+            self.asm.mov(true, a.reg, a.slot.addend());
+        }
         let f = FState::default();
-        self.region = Some(State { swaps, head: region.head, nodes, waiting: Vec::new(), save, reload, f });
+        self.region = Some(State { swaps, addends, head: region.head, nodes, waiting: Vec::new(), save, reload, f });
         let f = self.f_enter_region(region);
         if let Some(state) = &mut self.region {
             state.f = f;
@@ -127,7 +137,7 @@ impl Backend {
     }
 
     /// The routines around calls to Rust.
-    fn routines(&mut self, swaps: &[Swap]) -> (u64, u64) {
+    fn routines(&mut self, swaps: &[Swap], addends: &[Addend]) -> (u64, u64) {
         let clean = |x: u8| swaps.iter().any(|s| s.inside == x && !s.written);
         let mapped: Vec<(u8, Reg)> = (1..32).filter_map(|x| Some((x, self.map.get(x)?))).collect();
         let save = self.asm.here();
@@ -138,6 +148,9 @@ impl Backend {
         let reload = self.asm.here();
         for &(x, r) in mapped.iter().filter(|(_, r)| is_volatile(*r)) {
             self.asm.mov(true, r, x_slot(x));
+        }
+        for a in addends {
+            self.asm.mov(true, a.reg, a.slot.addend());
         }
         self.asm.ret();
         (save, reload)
@@ -281,6 +294,9 @@ impl Backend {
     pub(super) fn leave_region(&mut self) {
         let Some(state) = &self.region else { return };
         put_back(&mut self.asm, &state.swaps);
+        for a in &state.addends {
+            self.asm.mov(true, a.reg, x_slot(a.outside));
+        }
     }
 
     /// Goes to a thunk that does not come back.

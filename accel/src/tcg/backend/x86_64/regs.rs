@@ -43,6 +43,11 @@ impl RegMap {
         self.0[usize::from(to)] = self.0[usize::from(out)].take();
     }
 
+    /// Its host register is for something else.
+    pub fn free(&mut self, x: u8) {
+        self.0[usize::from(x)] = None;
+    }
+
     /// The host register of a guest register.
     pub fn get(&self, x: u8) -> Option<Reg> {
         self.0[usize::from(x)]

@@ -1,0 +1,84 @@
+//! Host registers that a region's guest registers leave free: they hold the addends of recent pages.
+//!
+//! The address of a load waits for its page's addend, which is loaded just before. Where a branch that depends on the
+//! value was foretold wrongly, the host begins there with nothing at hand, so that wait is added to it. Loads in the
+//! innermost loops come first; stores and what shares a look (`covers`) do without.
+//!
+//! Invariant: while a region runs, such a register equals the addend in its entry, unless that entry was dropped and
+//! holds no page. It is loaded on the way in and behind calls to Rust, and follows what stubs write to the entry.
+
+use super::emit_mem::RecentSlot;
+use super::regs::{PINS, is_volatile};
+use super::*;
+use crate::tcg::region::Region;
+
+/// The most of a region. Each is moved on its way in and out.
+const MOST: usize = 2;
+
+/// An instruction, by its offset, and which of its accesses: by their bytes, and the size and direction of what has an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    pub insn: u16,
+    pub offset: i32,
+    pub size: u8,
+    pub write: bool,
+}
+
+/// A host register with the addend of an entry.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Addend {
+    pub reg: Reg,
+    /// The guest register that blocks have in it, which the region does not use.
+    pub outside: u8,
+    pub slot: RecentSlot,
+}
+
+impl Backend {
+    /// The loads that gain most by an addend in a register, as many as registers are free.
+    pub(super) fn find_addends(&mut self, region: &Region) -> Vec<Addend> {
+        let is_free = |&(x, _): &(u8, Reg)| self.map.get(x).is_some() && !region.used.contains(&x);
+        let mut free: Vec<(u8, Reg)> = PINS.into_iter().filter(is_free).collect();
+        if free.is_empty() {
+            return Vec::new();
+        }
+        // Those that calls keep first.
+        free.sort_by_key(|&(_, r)| is_volatile(r));
+        let mut alone = Vec::new();
+        for node in &region.nodes {
+            self.covers.plan(&node.ops, |offset| !region.scattered.contains(&offset));
+            alone.extend((0..node.ops.len()).map(|i| {
+                self.covers.select(i);
+                self.covers.now.is_none()
+            }));
+        }
+        let (mut found, mut alone, mut insn): (Vec<(u64, Place)>, _, _) = (Vec::new(), alone.into_iter(), 0);
+        region.each(|op, weight| {
+            let alone = alone.next().unwrap_or(false);
+            let place = match *op {
+                Op::Insn { offset, .. } => {
+                    insn = offset;
+                    return;
+                }
+                Op::Load { offset, width, .. } | Op::LoadF { offset, width, .. } if alone => {
+                    Place { insn, offset, size: width as u8, write: false }
+                }
+                _ => return,
+            };
+            if region.scattered.contains(&insn) {
+                return;
+            }
+            match found.iter_mut().find(|(_, p)| *p == place) {
+                Some((sum, _)) => *sum += weight,
+                None => found.push((weight, place)),
+            }
+        });
+        found.sort_by_key(|&(weight, _)| std::cmp::Reverse(weight));
+        let pairs = found.into_iter().zip(free).take(MOST);
+        pairs.map(|((_, place), (outside, reg))| Addend { reg, outside, slot: self.recent_slot(place) }).collect()
+    }
+
+    /// The register that holds the addend of `slot`.
+    pub(super) fn addend_reg(&self, slot: RecentSlot) -> Option<Reg> {
+        self.region.as_ref()?.addends.iter().find(|a| a.slot == slot).map(|a| a.reg)
+    }
+}
