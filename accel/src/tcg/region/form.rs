@@ -28,7 +28,10 @@ pub struct Code<'a> {
 /// The region with this head, if there is a loop around it that can be one.
 pub fn form(builder: &mut Builder, decoder: &Decoder, code: &Code, head: u16) -> Result<Region, Refused> {
     let mut front = Front { builder, decoder, code, barred: false };
-    let starts = front.discover(head);
+    let mut starts = front.discover(head);
+    // What comes behind a small loop is for both of its rounds.
+    let ends: Vec<u16> = starts.iter().filter_map(|&s| unroll::end(&front.block(s, &starts)?)).collect();
+    starts.extend(ends.into_iter().filter(|&end| end < 4096));
     let mut blocks: BTreeMap<u16, IrBlock> =
         starts.iter().filter_map(|&s| Some((s, front.block(s, &starts)?))).collect();
     keep_loop(&mut blocks, head).ok_or(if front.barred { Refused::Barred } else { Refused::NoLoop })?;
@@ -75,11 +78,6 @@ impl Front<'_, '_> {
         while let Some(&start) = starts.get(next) {
             next += 1;
             let Some(block) = self.block(start, &[]) else { continue };
-            if let Some(end) =
-                unroll::end(&block).filter(|end| *end < 4096 && starts.len() < MAX_NODES && !starts.contains(end))
-            {
-                starts.push(end);
-            }
             for to in block.ops.iter().filter_map(target) {
                 let Ok(to) = u16::try_from(to) else { continue };
                 let fits = to < 4096 && starts.len() < MAX_NODES;
