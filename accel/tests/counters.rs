@@ -362,26 +362,32 @@ fn filters_follow_the_mode() {
     }
 }
 
+/// Fences make the next access a miss where addresses are translated.
 #[test]
 fn misses_of_the_tlb_are_events() {
-    run_with(
-        &counting(),
-        |a| {
-            a.i(Op::Ld, 10, 5, 0).sfence(0, 0).i(Op::Ld, 10, 5, 0).s(Op::Sd, 10, 5, 0).sfence(0, 0).i(Op::Ld, 10, 5, 0);
-            a.csrr(10, MHPMCOUNTER3).csrr(11, MHPMCOUNTER3 + 1).csrr(12, MHPMCOUNTER3 + 2).csrr(13, MIP);
-        },
-        |s| {
-            s.x[5] = RAM + 0x4_0000;
-            s.csr.mhpmevent[3] = event::DTLB_READ_MISS;
-            s.csr.mhpmevent[4] = event::DTLB_WRITE_MISS;
-            s.csr.mhpmevent[5] = event::ITLB_READ_MISS;
-            s.csr.mhpmcounter[3] = u64::MAX - 1;
-        },
-        |name, s| {
-            assert_eq!((s.x[10], s.x[11]), (1, 1), "{name}");
-            assert!(s.x[12] > 0, "{name}");
-            assert_eq!(s.x[13], mip::LCOFIP, "{name}");
-            assert_eq!(s.csr.mhpmevent[3] & mhpmevent::OF, mhpmevent::OF, "{name}");
-        },
-    );
+    for (name, options) in modes() {
+        let mut g = Guest::with_isa(options, 1, counting());
+        g.stop_code(STOP);
+        let mut p = Paging::new(RAM + 0x10_0000);
+        p.map(&g, RAM, RAM, RWX, 2);
+        let mut a = Asm::at(CODE);
+        a.i(Op::Ld, 10, 5, 0).sfence(0, 0).i(Op::Ld, 10, 5, 0).s(Op::Sd, 10, 5, 0).sfence(0, 0).i(Op::Ld, 10, 5, 0);
+        a.csrr(10, MHPMCOUNTER3).csrr(11, MHPMCOUNTER3 + 1).csrr(12, MHPMCOUNTER3 + 2).csrr(13, MIP);
+        a.i(Op::Csrrc, 0, 6, i32::from(arch::csr::MSTATUS)).j(0, STOP);
+        g.load(&a);
+        let mut s = g.machine(0, CODE, STOP);
+        s.x[5] = RAM + 0x4_0000;
+        s.x[6] = mstatus::MPRV;
+        s.csr.satp = p.satp(0);
+        s.csr.mstatus |= mstatus::MPRV | 1 << 11;
+        s.csr.mhpmevent[3] = event::DTLB_READ_MISS;
+        s.csr.mhpmevent[4] = event::DTLB_WRITE_MISS;
+        s.csr.mhpmevent[5] = event::ITLB_READ_MISS;
+        s.csr.mhpmcounter[3] = u64::MAX - 1;
+        let end = g.run(&s);
+        assert_eq!((end.x[10], end.x[11]), (1, 1), "{name}");
+        assert!(end.x[12] > 0, "{name}");
+        assert_eq!(end.x[13], mip::LCOFIP, "{name}");
+        assert_eq!(end.csr.mhpmevent[3] & mhpmevent::OF, mhpmevent::OF, "{name}");
+    }
 }
