@@ -241,6 +241,9 @@ impl Tlb {
 
     /// Gives up the memory of all contexts but the current one. What was known of them has to be selected again.
     pub fn keep_current(&mut self) {
+        let bit = |contexts: u16| contexts >> self.current & 1;
+        self.holders.iter_mut().for_each(|contexts| *contexts = bit(*contexts));
+        self.broad = bit(self.broad);
         let current = self.contexts.swap_remove(self.current);
         self.contexts = vec![current];
         self.current = 0;
@@ -390,6 +393,36 @@ mod tests {
         assert!(readable(&mut t, KERNEL));
         t.select(key, 0);
         assert!(!readable(&mut t, USER));
+    }
+
+    /// Fences ask only the contexts that are said to know a page: whatever was done before, they are all that do.
+    #[test]
+    fn fences_find_every_context_that_knows_a_page() {
+        let mut random = 1u64;
+        let mut next = |n: u64| {
+            random = random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+            (random >> 33) % n
+        };
+        let mut t = tlb(0);
+        let key = t.contexts[0].key;
+        let page = |n: u64| USER + (n << 12);
+        for _ in 0..20_000 {
+            let va = page(next(8));
+            match next(40) {
+                0 => t.keep_current(),
+                1..8 => {
+                    let n = next(CONTEXTS as u64 + 4);
+                    t.select(ContextKey { masked: n as u8, ..key }, next(2));
+                }
+                8..12 => {
+                    t.flush_page(Space::Host, va, None);
+                    assert!(t.contexts.iter().all(|c| c.tables.read[tlb_index(va)].tag != va));
+                    assert!(t.contexts.iter().all(|c| c.tables.write[tlb_index(va)].tag != va));
+                }
+                12 => t.flush_all(),
+                _ => t.fill(va, 0, next(2) == 0, next(2) == 0, if next(8) == 0 { 21 } else { 12 }),
+            }
+        }
     }
 
     #[test]
