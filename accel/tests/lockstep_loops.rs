@@ -155,7 +155,7 @@ fn idiom(rng: &mut Rng, a: &mut Asm, mix: &Mix) {
             insn(rng, a, mix);
         }
     };
-    match rng.below(4) {
+    match rng.below(5) {
         0 => {
             let pairs = [(Op::Slliw, Op::Srliw, 32), (Op::Slli, Op::Srliw, 32), (Op::Slli, Op::Srli, 64)];
             let (left, right, bits) = pair(&pairs, rng);
@@ -185,6 +185,22 @@ fn idiom(rng: &mut Rng, a: &mut Asm, mix: &Mix) {
             a.i(Op::Slli, t, s, 32).i(Op::Srli, t, t, 32 - rng.below(4) as i32);
             between(rng, a);
             a.r(Op::Add, d, t, u);
+        }
+        3 => {
+            // A look-up in a table, which may overwrite its address.
+            let (base, scale) = (if rng.below(2) == 0 { WALK } else { BASE }, rng.below(4) as i32);
+            a.i(Op::Andi, t, s, 511 >> scale);
+            if rng.below(4) != 0 {
+                a.i(Op::Slli, t, t, scale);
+            }
+            if rng.below(2) == 0 {
+                a.r(Op::Add, d, base, t)
+            } else {
+                a.r(Op::Add, d, t, base)
+            };
+            between(rng, a);
+            let (op, size) = pick(rng, &LOADS[..6]);
+            a.i(op, if rng.below(4) == 0 { u } else { d }, d, size * (rng.below(8) as i32 - 4));
         }
         _ => {
             a.i(Op::Slli, t, s, 1 + rng.below(3) as i32);

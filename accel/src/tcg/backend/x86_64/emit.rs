@@ -323,7 +323,7 @@ impl Backend {
         self.finish32(d, t);
     }
 
-    fn bin(&mut self, op: BinOp, d: Dst, a: Val, b: Val) {
+    pub(super) fn bin(&mut self, op: BinOp, d: Dst, a: Val, b: Val) {
         match op {
             BinOp::Add => self.alu(Alu::Add, true, d, a, b),
             BinOp::Sub => self.alu(Alu::Sub, false, d, a, b),

@@ -27,7 +27,7 @@ impl Backend {
             if stub.cur != self.cur {
                 break;
             }
-            if matches!(stub.kind, StubKind::Slow(o) | StubKind::SlowFrom(o, _) | StubKind::Partial(o, _) | StubKind::Recent(o, _) | StubKind::Covered(o, _) if o == *op)
+            if matches!(stub.kind, StubKind::Slow(o) | StubKind::SlowFrom(o, _) | StubKind::Partial(o, _) | StubKind::Recent(o, _) | StubKind::Covered(o, _) | StubKind::Sum(o, _) if o == *op)
             {
                 (stub.back, stub.after) = (end, self.f.now);
             }
@@ -81,6 +81,7 @@ impl Backend {
                     code,
                 );
             }
+            StubKind::Sum(load, sum) => self.sum_stub(&load, &sum, stub.back),
             StubKind::Slow(op) | StubKind::SlowFrom(op, _) => {
                 if let StubKind::SlowFrom(_, element) = stub.kind {
                     self.vector_start(element);

@@ -99,10 +99,13 @@ impl RecentAccess {
 impl Backend {
     pub(super) fn memory(&mut self, op: &Op) {
         match *op {
-            Op::Load { base, offset, width, .. } => {
-                let m = self.probe(op, base, offset, width, false, Align::Free);
-                self.access(op, m);
-            }
+            Op::Load { base, offset, width, .. } => match self.sum.take() {
+                Some(sum) => self.load_at_sum(op, sum, offset, width as u8),
+                None => {
+                    let m = self.probe(op, base, offset, width, false, Align::Free);
+                    self.access(op, m);
+                }
+            },
             Op::Store { base, offset, width, .. } => {
                 let m = self.probe(op, base, offset, width, true, Align::Free);
                 self.access(op, m);
@@ -296,10 +299,15 @@ impl Backend {
                 mem_index(C, r, 1, 0)
             }
         };
+        let miss = self.outside_recent(slot);
+        (m, miss, RecentAccess { base, offset, size, slot, again, hit: self.asm.code.len() })
+    }
+
+    /// The jump that is taken if the address in RDX is not in the page of `slot`.
+    pub(super) fn outside_recent(&mut self, slot: RecentSlot) -> Forward {
         self.asm.alu(Alu::Sub, true, D, slot.field(offset_of!(RecentEntry, base)));
         self.asm.alu(Alu::Cmp, true, D, slot.field(offset_of!(RecentEntry, limit)));
-        let miss = self.asm.jcc_forward(Cc::Ae);
-        (m, miss, RecentAccess { base, offset, size, slot, again, hit: self.asm.code.len() })
+        self.asm.jcc_forward(Cc::Ae)
     }
 
     /// The entry of what stands at `place`. Regions know it when it comes again.

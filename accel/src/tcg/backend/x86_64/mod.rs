@@ -35,6 +35,7 @@ mod pinned;
 mod region;
 mod regs;
 mod returns;
+mod sums;
 mod thunks;
 mod vector;
 mod words;
@@ -58,6 +59,7 @@ use emit_mem::RecentSlot;
 use f_regs::{FRegs, FState};
 use late::Late;
 use regs::RegMap;
+use sums::Sum;
 use thunks::Thunks;
 use vector::Vectors;
 use words::Words;
@@ -327,6 +329,8 @@ enum StubKind {
     Covered(Op, CoveredAccess),
     /// The page of an access is not the one that its loop touched last.
     Recent(Op, emit_mem::RecentAccess),
+    /// The same of a load at a sum that was put off.
+    Sum(Op, Op),
 }
 
 /// The compiler of one hart.
@@ -356,6 +360,8 @@ pub struct Backend {
     /// The register whose halves RDX has exchanged, as long as no code comes behind this offset.
     exchanged: Option<(Val, usize)>,
     late: Late,
+    /// The address of the next load, which is not made.
+    sum: Option<Sum>,
     /// What the next jump is.
     linkage: Option<Linkage>,
     covers: Covers,
@@ -402,6 +408,7 @@ impl Backend {
             words: Words::default(),
             exchanged: None,
             late: Late::default(),
+            sum: None,
             linkage: None,
             covers: Covers::default(),
             recent: false,

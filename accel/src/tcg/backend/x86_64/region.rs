@@ -184,7 +184,10 @@ impl Backend {
                 Op::Jump { target } if self.is_inside(target.offset) => {
                     self.jump_inside(target.offset, next.is_some_and(|n| i64::from(n.start) == target.offset));
                 }
-                _ => self.emit(op, code),
+                _ => match self.find_sum(&ops[i..], |offset| !region.scattered.contains(&offset)) {
+                    Some(sum) => self.put_off(sum),
+                    None => self.emit(op, code),
+                },
             }
             self.since = self.since.after(op);
         }
