@@ -11,9 +11,15 @@ use crate::tcg::ir::{IrBlock, Op, Target};
 const MAX_INSNS: usize = 12;
 
 /// The operation with which `block` goes back to its own start, behind which it is a small loop, and where it goes on
-/// when it does not: `None` if it always does.
+/// when it does not: `None` if it always does. The last, or the first if the loop up to there is too large.
 fn way_back(block: &IrBlock) -> Option<(usize, Option<u16>)> {
-    let at = block.ops.iter().rposition(|op| target(op) == Some(i64::from(block.start)))?;
+    let is_back = |op: &Op| target(op) == Some(i64::from(block.start));
+    let (last, first) = (block.ops.iter().rposition(is_back)?, block.ops.iter().position(is_back)?);
+    small(block, last).or_else(|| small(block, first))
+}
+
+/// The same if it is operation `at`.
+fn small(block: &IrBlock, at: usize) -> Option<(usize, Option<u16>)> {
     let round = &block.ops[..at];
     let insns = round.iter().filter(|op| matches!(op, Op::Insn { .. })).count();
     if insns > MAX_INSNS || !round.iter().all(is_plain) {
@@ -112,6 +118,17 @@ mod tests {
         unroll(&mut b);
         assert_eq!((b.ops[..5].to_vec(), b.ops[5..].to_vec()), (first, all));
         assert_eq!(b.insns, 3);
+    }
+
+    #[test]
+    fn a_large_loop_may_begin_with_a_small_one() {
+        let mut ops = vec![insn(8), add(), insn(12), branch(Cond::Ne, 8)];
+        ops.extend((4..=4 + MAX_INSNS as u16).flat_map(|i| [insn(4 * i), add()]));
+        ops.extend([branch(Cond::Lt, 8), jump(100)]);
+        assert_eq!(end(&block(ops)), Some(16));
+        // The last one counts if the whole is small.
+        let ops = vec![insn(8), add(), insn(12), branch(Cond::Ne, 8), insn(16), branch(Cond::Lt, 8), jump(20)];
+        assert_eq!(end(&block(ops)), Some(20));
     }
 
     #[test]
