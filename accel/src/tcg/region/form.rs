@@ -45,14 +45,14 @@ pub fn form(builder: &mut Builder, decoder: &Decoder, code: &Code, head: u16) ->
         return Err(Refused::TooLong);
     }
     let nodes: Vec<IrBlock> = blocks.into_values().collect();
-    let (used, written) = weigh::registers(&nodes);
+    let weigh::Usage { used, written, anywhere } = weigh::registers(&nodes);
     let accesses = nodes
         .iter()
         .flat_map(|n| &n.ops)
         .filter_map(|op| if let Op::Insn { offset, .. } = *op { Some(offset) } else { None });
     let scattered = accesses.filter(|&at| (code.scattered)(at)).collect();
     let vtypes = vtypes::at_starts(&nodes, head, code.vtype);
-    let mut region = Region { nodes, head, used, written, scattered, vtypes };
+    let mut region = Region { nodes, head, used, written, anywhere, scattered, vtypes };
     if cfg!(debug_assertions)
         && let Err(e) = region.verify()
     {

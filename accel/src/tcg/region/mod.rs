@@ -69,6 +69,8 @@ pub struct Region {
     pub used: Vec<u8>,
     /// Guest registers that it may write, a bit each.
     pub written: u32,
+    /// Those that do as well in memory, a bit each.
+    pub anywhere: u32,
     /// Offsets of the instructions that are known to go from page to page with their accesses, see `mmu::recent`.
     pub scattered: Vec<u16>,
     /// What its nodes are likely to meet in the vector state, see [`vtypes`].

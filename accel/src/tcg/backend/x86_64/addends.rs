@@ -2,7 +2,8 @@
 //!
 //! The address of a load waits for its page's addend, which is loaded just before. Where a branch that depends on the
 //! value was foretold wrongly, the host begins there with nothing at hand, so that wait is added to it. Loads in the
-//! innermost loops come first; stores and what shares a look (`covers`) do without.
+//! innermost loops come first, then stores; what shares a look (`covers`) does without. Guest registers that do as well in
+//! memory make room (`region`).
 //!
 //! Invariant: while a region runs, such a register equals the addend in its entry, unless that entry was dropped and
 //! holds no page. It is loaded on the way in and behind calls to Rust, and follows what stubs write to the entry.
@@ -28,21 +29,14 @@ pub(super) struct Place {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Addend {
     pub reg: Reg,
-    /// The guest register that blocks have in it, which the region does not use.
+    /// The guest register that blocks have in it, which has none inside.
     pub outside: u8,
     pub slot: RecentSlot,
 }
 
 impl Backend {
-    /// The loads that gain most by an addend in a register, as many as registers are free.
-    pub(super) fn find_addends(&mut self, region: &Region) -> Vec<Addend> {
-        let is_free = |&(x, _): &(u8, Reg)| self.map.get(x).is_some() && !region.used.contains(&x);
-        let mut free: Vec<(u8, Reg)> = PINS.into_iter().filter(is_free).collect();
-        if free.is_empty() {
-            return Vec::new();
-        }
-        // Those that calls keep first.
-        free.sort_by_key(|&(_, r)| is_volatile(r));
+    /// The accesses that gain most by an addend in a register: loads before stores.
+    pub(super) fn addend_places(&mut self, region: &Region) -> Vec<Place> {
         let mut alone = Vec::new();
         for node in &region.nodes {
             self.covers.plan(&node.ops, |offset| !region.scattered.contains(&offset));
@@ -62,6 +56,9 @@ impl Backend {
                 Op::Load { offset, width, .. } | Op::LoadF { offset, width, .. } if alone => {
                     Place { insn, offset, size: width as u8, write: false }
                 }
+                Op::Store { offset, width, .. } | Op::StoreF { offset, width, .. } if alone => {
+                    Place { insn, offset, size: width as u8, write: true }
+                }
                 _ => return,
             };
             if region.scattered.contains(&insn) {
@@ -72,9 +69,21 @@ impl Backend {
                 None => found.push((weight, place)),
             }
         });
-        found.sort_by_key(|&(weight, _)| std::cmp::Reverse(weight));
-        let pairs = found.into_iter().zip(free).take(MOST);
-        pairs.map(|((_, place), (outside, reg))| Addend { reg, outside, slot: self.recent_slot(place) }).collect()
+        found.sort_by_key(|&(weight, place)| (place.write, std::cmp::Reverse(weight)));
+        found.into_iter().map(|(_, place)| place).take(MOST).collect()
+    }
+
+    /// Host registers for the first of `places`, as many as the guest registers `inside` leave free.
+    pub(super) fn take_addends(&mut self, places: Vec<Place>, inside: &[u8]) -> Vec<Addend> {
+        let is_free = |&(x, _): &(u8, Reg)| self.map.get(x).is_some() && !inside.contains(&x);
+        let mut free: Vec<(u8, Reg)> = PINS.into_iter().filter(is_free).collect();
+        // Those that calls keep first.
+        free.sort_by_key(|&(_, r)| is_volatile(r));
+        let pairs = places.into_iter().zip(free);
+        let addends: Vec<Addend> =
+            pairs.map(|(place, (outside, reg))| Addend { reg, outside, slot: self.recent_slot(place) }).collect();
+        addends.iter().for_each(|a| self.map.free(a.outside));
+        addends
     }
 
     /// The register that holds the addend of `slot`.

@@ -56,13 +56,19 @@ pub(super) struct State {
     f: FState,
 }
 
-/// The guest registers that count most get host registers, pinned ones their own.
-fn choose(region: &Region) -> (RegMap, Vec<Swap>) {
+/// The guest registers that count most get host registers, pinned ones their own. Those that do as well in memory make
+/// room for as many `others`.
+fn choose(region: &Region, others: usize) -> (RegMap, Vec<u8>, Vec<Swap>) {
     let mut map = RegMap::blocks();
-    let chosen = &region.used[..region.used.len().min(PINS.len())];
+    let mut chosen = region.used[..region.used.len().min(PINS.len())].to_vec();
+    while PINS.len() - chosen.len() < others
+        && let Some(i) = chosen.iter().rposition(|&x| region.anywhere >> x & 1 != 0)
+    {
+        chosen.remove(i);
+    }
     let mut free = PINS.iter().filter(|(x, _)| !chosen.contains(x));
     let mut swaps = Vec::new();
-    for &inside in chosen {
+    for &inside in &chosen {
         if map.get(inside).is_some() {
             continue;
         }
@@ -70,7 +76,7 @@ fn choose(region: &Region) -> (RegMap, Vec<Swap>) {
         map.replace(outside, inside);
         swaps.push(Swap { reg, outside, inside, written: region.written >> inside & 1 != 0 });
     }
-    (map, swaps)
+    (map, chosen, swaps)
 }
 
 impl Backend {
@@ -82,7 +88,8 @@ impl Backend {
         self.start = u16::MAX;
         self.slots = Some(Vec::new());
         self.cur = u32::from(region.head);
-        let (map, swaps) = choose(region);
+        let places = self.addend_places(region);
+        let (map, inside, swaps) = choose(region, places.len());
         self.map = map;
         // SC asks whether the count is what it was behind LR.
         let exact =
@@ -91,8 +98,7 @@ impl Backend {
         let node = |n: &IrBlock| Node { start: i64::from(n.start), place: None, uncounted: uncounted(n.start) };
         let nodes = region.nodes.iter().map(node).collect();
         self.mark(Mark::COLD);
-        let addends = self.find_addends(region);
-        addends.iter().for_each(|a| self.map.free(a.outside));
+        let addends = self.take_addends(places, &inside);
         let (save, reload) = self.routines(&swaps, &addends);
         let entry = self.asm.here() - self.asm.base;
         for s in &swaps {
