@@ -180,6 +180,8 @@ fn generated_code_does_what_the_interpreter_does() {
     let mut reference = Guest::with_isa(TcgOptions { jit: false, ..TcgOptions::default() }, 1, isa.clone());
     let mut others: Vec<_> =
         forced_modes().into_iter().map(|(name, options)| (name, Guest::with_isa(options, 1, isa.clone()))).collect();
+    // Atomics are locked there.
+    others.push(("of two harts", Guest::with_isa(TcgOptions::default(), 2, isa.clone())));
     let mut retired = 0;
     for seed in first..first + rounds {
         let mut rng = Rng(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));

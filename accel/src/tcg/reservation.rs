@@ -163,7 +163,7 @@ fn is_quiet(op: &Op) -> bool {
         | Op::Un { .. }
         | Op::Late { .. }
         | Op::PcRel { .. } => true,
-        Op::FenceStoreLoad | Op::FpCheck { .. } | Op::FpCsr { .. } | Op::Fp { .. } => true,
+        Op::FenceStoreLoad { .. } | Op::FpCheck { .. } | Op::FpCsr { .. } | Op::Fp { .. } => true,
         Op::BranchIf { .. } | Op::Jump { .. } | Op::JumpReg { .. } => true,
         _ => false,
     }
@@ -534,7 +534,7 @@ mod tests {
         let cases: [(&[Op], Since); 8] = [
             (&[], Since::Entry),
             (&[helper(Helper::CheckLimit), moved, branch()], Since::Entry),
-            (&[load(), lr(), moved, branch(), Op::FenceStoreLoad], Since::Reserved),
+            (&[load(), lr(), moved, branch(), Op::FenceStoreLoad { devices: true }], Since::Reserved),
             (&[lr(), load()], Since::Loud),
             (&[lr(), sc()], Since::Loud),
             (&[lr(), helper(Helper::Csr)], Since::Loud),

@@ -129,7 +129,7 @@ fn step(h: &mut Hart, ops: &[Op], i: usize, done: u32) -> Option<Exit> {
             let failed = sc_at(h, width, va, v, Since::behind(&ops[..i]));
             put_unless_left(h, d, failed);
         }
-        Op::FenceStoreLoad => fence(Ordering::SeqCst),
+        Op::FenceStoreLoad { .. } => fence(Ordering::SeqCst),
         Op::FpCheck { checks, raw } => {
             if h.fp_missing & checks != 0 {
                 system::call(h, Helper::FpCheck, u64::from(checks), 0, u64::from(raw));

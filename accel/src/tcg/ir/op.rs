@@ -553,8 +553,11 @@ pub enum Op {
         addr: Val,
         src: Val,
     },
-    /// Orders earlier stores before later loads; the rest the host's memory order gives.
-    FenceStoreLoad,
+    /// Orders earlier stores before later loads, as other harts see it, and devices, too, if `devices`; the rest the host's
+    /// memory order gives.
+    FenceStoreLoad {
+        devices: bool,
+    },
     /// Before the first floating-point operations of a block: all of `checks` (see [`fp_check`]) have to hold.
     FpCheck {
         checks: u8,

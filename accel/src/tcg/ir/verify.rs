@@ -65,7 +65,7 @@ pub type Operands = ([Option<Val>; 3], [Option<u8>; 4], Option<Dst>);
 pub fn operands(op: &Op) -> Operands {
     let none = [None; 4];
     match *op {
-        Op::Insn { .. } | Op::Linkage(_) | Op::Jump { .. } | Op::FenceStoreLoad | Op::FpCheck { .. } => {
+        Op::Insn { .. } | Op::Linkage(_) | Op::Jump { .. } | Op::FenceStoreLoad { .. } | Op::FpCheck { .. } => {
             ([None; 3], none, None)
         }
         Op::Mov { d, s } => ([Some(s), None, None], none, Some(d)),

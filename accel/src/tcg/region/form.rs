@@ -142,7 +142,7 @@ fn is_allowed(op: &Op) -> bool {
         | Op::CheckAligned { .. }
         | Op::Lr { .. }
         | Op::Sc { .. }
-        | Op::FenceStoreLoad
+        | Op::FenceStoreLoad { .. }
         | Op::FpCheck { .. }
         | Op::Fp { .. }
         | Op::Vector { .. }

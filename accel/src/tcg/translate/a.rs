@@ -79,7 +79,7 @@ const RL: u32 = 1 << 25;
 
 fn load_reserved(b: &mut Builder, i: &Insn, width: Width) -> bool {
     if i.raw & RL != 0 {
-        b.push(Op::FenceStoreLoad);
+        b.push(Op::FenceStoreLoad { devices: false });
     }
     push(b, Op::Lr { width, d: Builder::dst(i.rd), addr: x(i.rs1) })
 }
@@ -104,7 +104,7 @@ fn compare_and_swap_16(b: &mut Builder, i: &Insn) -> bool {
 
 fn load_acquire(b: &mut Builder, i: &Insn, width: Width) -> bool {
     if i.raw & RL != 0 {
-        b.push(Op::FenceStoreLoad);
+        b.push(Op::FenceStoreLoad { devices: false });
     }
     b.push(Op::CheckAligned { width, addr: x(i.rs1), store: false });
     b.load(i.rd, x(i.rs1), 0, width, true);
@@ -114,7 +114,7 @@ fn load_acquire(b: &mut Builder, i: &Insn, width: Width) -> bool {
 fn store_release(b: &mut Builder, i: &Insn, width: Width) -> bool {
     b.push(Op::CheckAligned { width, addr: x(i.rs1), store: true });
     b.store(x(i.rs1), 0, x(i.rs2), width);
-    push(b, Op::FenceStoreLoad)
+    push(b, Op::FenceStoreLoad { devices: false })
 }
 
 fn push(b: &mut Builder, op: Op) -> bool {

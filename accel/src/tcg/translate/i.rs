@@ -131,6 +131,6 @@ fn jalr(b: &mut Builder, i: &Insn) {
 fn fence(b: &mut Builder, imm: i32) {
     let (pred, succ) = (imm >> 4 & 15, imm & 15);
     if pred & 0b0101 != 0 && succ & 0b1010 != 0 {
-        b.push(Op::FenceStoreLoad);
+        b.push(Op::FenceStoreLoad { devices: true });
     }
 }

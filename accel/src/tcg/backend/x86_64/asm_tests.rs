@@ -401,10 +401,10 @@ fn atomics() {
         let store = one(
             |a| {
                 a.lock();
-                a.alu_store(Alu::Or, m, r)
+                a.alu_store_sized(w, Alu::Or, m, r)
             },
             Mnemonic::Or,
-            &[at(m, 8), gpr(r, 8)],
+            &operands,
         );
         assert!([add, exchange, store].iter().all(Instruction::has_lock_prefix));
         // XCHG with memory is atomic by itself.

@@ -64,14 +64,8 @@ impl Backend {
                 self.add_imm(t, offset);
                 self.finish(d, t);
             }
-            Op::Load { .. }
-            | Op::Store { .. }
-            | Op::LoadF { .. }
-            | Op::StoreF { .. }
-            | Op::Amo { .. }
-            | Op::Cas { .. }
-            | Op::Lr { .. }
-            | Op::Sc { .. } => self.memory(op),
+            Op::Load { .. } | Op::Store { .. } | Op::LoadF { .. } | Op::StoreF { .. } => self.memory(op),
+            Op::Amo { .. } | Op::Cas { .. } | Op::Lr { .. } | Op::Sc { .. } => self.atomic(op),
             Op::CheckAligned { width, addr, .. } if width.bytes() > 1 => {
                 let r = self.in_reg(A, addr);
                 self.asm.test_low(r, width.bytes() as u8 - 1);
@@ -79,9 +73,10 @@ impl Backend {
                 self.stub(misaligned, StubKind::Slow(*op));
             }
             Op::CheckAligned { .. } => {}
-            Op::FenceStoreLoad => {
-                self.asm.lock();
-                self.asm.alu_imm(Alu::Or, false, mem(Reg::Rsp, 0), 0);
+            Op::FenceStoreLoad { devices } => {
+                if !std::mem::take(&mut self.fence_done) && (devices || self.smp) {
+                    self.barrier();
+                }
             }
             Op::FpCheck { checks, .. } => {
                 self.asm.test_byte(FP_MISSING, checks);
@@ -269,7 +264,7 @@ impl Backend {
         }
     }
 
-    fn mov(&mut self, d: Dst, s: Val) {
+    pub(super) fn mov(&mut self, d: Dst, s: Val) {
         match (self.dst(d), self.loc(s)) {
             (Loc::Reg(r), _) => self.load_to(r, s),
             (Loc::Mem(m), Loc::Imm(i)) if small(i).is_some() => self.asm.store_imm(8, m, i as i32),

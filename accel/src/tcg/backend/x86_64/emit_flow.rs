@@ -15,8 +15,8 @@ const VECTOR_INSN: i64 = 4;
 impl Backend {
     pub(super) fn stub(&mut self, from: Forward, kind: StubKind) {
         let back = self.asm.code.len();
-        let (f, loose) = (self.f.now, self.loose_words());
-        self.stubs.push(Stub { from, back, cur: self.cur, loose, late: self.late, f, after: f, kind });
+        let (f, loose, fenced) = (self.f.now, self.loose_words(), self.fenced);
+        self.stubs.push(Stub { from, back, cur: self.cur, loose, late: self.late, f, after: f, fenced, kind });
     }
 
     /// The stubs of `op`, emitted last, come back behind the whole operation.
@@ -27,7 +27,7 @@ impl Backend {
             if stub.cur != self.cur {
                 break;
             }
-            if matches!(stub.kind, StubKind::Slow(o) | StubKind::SlowFrom(o, _) | StubKind::Partial(o, _) | StubKind::Recent(o, _) | StubKind::Covered(o, _) | StubKind::Sum(o, _) if o == *op)
+            if matches!(stub.kind, StubKind::Slow(o) | StubKind::ScFails(o) | StubKind::SlowFrom(o, _) | StubKind::Partial(o, _) | StubKind::Recent(o, _) | StubKind::Covered(o, _) | StubKind::Sum(o, _) if o == *op)
             {
                 (stub.back, stub.after) = (end, self.f.now);
             }
@@ -87,7 +87,20 @@ impl Backend {
                     self.vector_start(element);
                 }
                 self.check_scalar(&op, &stub.after);
-                self.emit_slow(&op, stub.after, stub.back);
+                self.slow_here(&op, stub.after);
+                if stub.fenced {
+                    self.barrier();
+                }
+                self.asm.jmp(self.asm.base + stub.back as u64);
+            }
+            StubKind::ScFails(op) => {
+                if let Op::Sc { d, .. } = op {
+                    self.sc_result(d, 1);
+                }
+                if stub.fenced {
+                    self.barrier();
+                }
+                self.asm.jmp(self.asm.base + stub.back as u64);
             }
             StubKind::Interpret => {
                 self.set_cur();

@@ -4,8 +4,8 @@ use super::asm::{Alu, Cc, Forward, Reg, Rm, Shift, Xmm, mem, mem_index};
 use super::covers::RECENT_SPAN_MIN;
 use super::thunks::{AccessAt, aligned_code, amo_code, lr_code, recent_code, sc_code};
 use super::*;
-use crate::tcg::ir::interp::{boxed, reservation_tag};
-use crate::tcg::ir::{AmoOp, Helper, Width};
+use crate::tcg::ir::interp::boxed;
+use crate::tcg::ir::{Helper, Width};
 use crate::tcg::mmu::tlb::{RECENT_ENTRIES, RECENT_GROUP, Recent, RecentEntry, TLB_ENTRIES, Tables};
 
 const A: Reg = Reg::Rax;
@@ -15,7 +15,7 @@ const SCRATCH: Xmm = Xmm(0);
 
 /// How a probe treats misaligned addresses.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Align {
+pub(super) enum Align {
     /// Inside a page they are as good as any.
     Free,
     /// They miss.
@@ -106,6 +106,11 @@ impl Backend {
                     self.access(op, m);
                 }
             },
+            Op::Store { base, offset, src, width } if self.fenced => {
+                let m = self.probe(op, base, offset, width, true, Align::Required);
+                self.load_to(D, src);
+                self.asm.xchg(width.bytes(), m, D);
+            }
             Op::Store { base, offset, width, .. } => {
                 let m = self.probe(op, base, offset, width, true, Align::Free);
                 self.access(op, m);
@@ -117,51 +122,6 @@ impl Backend {
             Op::StoreF { fs, base, offset, width } => {
                 let m = self.probe(op, base, offset, width, true, Align::Free);
                 self.store_f(fs, width, m);
-            }
-            Op::Amo { op: amo, width, d, addr, src } => {
-                let m = self.probe(op, addr, 0, width, true, Align::Required);
-                self.asm.lea(true, C, m);
-                self.amo(amo, width, src);
-                self.finish_old(width, d);
-            }
-            Op::Cas { width, d, addr, expected, src } => {
-                let m = self.probe(op, addr, 0, width, true, Align::Required);
-                self.asm.lea(true, C, m);
-                self.load_to(A, expected);
-                self.load_to(D, src);
-                self.asm.lock();
-                self.asm.cmpxchg(width.bytes(), mem(C, 0), D);
-                self.finish_old(width, d);
-            }
-            Op::Lr { .. } if self.exact => {
-                self.set_cur();
-                self.slow(op);
-            }
-            Op::Lr { width, d, addr } => {
-                let m = self.probe(op, addr, 0, width, false, Align::Required);
-                self.asm.lea(true, C, m);
-                if self.smp {
-                    self.asm.alu_imm(Alu::Cmp, false, EXACT_LRS, 0);
-                    let exact = self.asm.jcc_forward(Cc::Ne);
-                    self.stub(exact, StubKind::Slow(*op));
-                    self.asm.store_imm(1, RES_EXACT, 0);
-                }
-                self.asm.extend(width.bytes(), true, A, mem(C, 0));
-                self.asm.alu_imm(Alu::Or, true, C, reservation_tag(width) as i32);
-                self.asm.store(8, RES_ADDR, C);
-                self.asm.store(8, RES_VALUE, A);
-                if let Some(d) = d {
-                    self.finish(d, A);
-                }
-            }
-            // It takes more than a comparison.
-            Op::Sc { .. } if self.smp && self.since != Since::Reserved => {
-                self.set_cur();
-                self.slow(op);
-            }
-            Op::Sc { width, d, addr, src } => {
-                let m = self.probe(op, addr, 0, width, true, Align::Required);
-                self.sc(width, d, m, src);
             }
             _ => unreachable!("only memory operations come here"),
         }
@@ -192,7 +152,7 @@ impl Backend {
     ///
     /// The address is compared by its last byte and looked up by its first, so an access that crosses into
     /// another page misses, and one that does not hits at any alignment.
-    fn probe(&mut self, op: &Op, base: Val, offset: i32, width: Width, write: bool, align: Align) -> Mem {
+    pub(super) fn probe(&mut self, op: &Op, base: Val, offset: i32, width: Width, write: bool, align: Align) -> Mem {
         if let Some(cover) = self.covers.now {
             return self.probe_covered(op, cover, (base, offset, width, write));
         }
@@ -428,84 +388,6 @@ impl Backend {
             self.asm.alu_imm(Alu::Or, true, reg, boxed(width, 0) as i64 as i32);
         }
         self.asm.store(8, f_slot(fd), reg);
-    }
-
-    /// RAX = what was at RCX, not extended.
-    fn amo(&mut self, op: AmoOp, width: Width, src: Val) {
-        let size = width.bytes();
-        let wide = width == Width::D;
-        let m = mem(C, 0);
-        match op {
-            AmoOp::Swap | AmoOp::Add => {
-                self.load_to(A, src);
-                if op == AmoOp::Add {
-                    self.asm.lock();
-                    self.asm.xadd(size, m, A);
-                } else {
-                    self.asm.xchg(size, m, A);
-                }
-            }
-            _ => {
-                // Narrow values are compared in their extended form.
-                let signed = matches!(op, AmoOp::Min | AmoOp::Max);
-                self.asm.extend(size, signed, A, m);
-                let again = self.asm.here();
-                self.load_to(D, src);
-                match op {
-                    AmoOp::And => self.asm.alu(Alu::And, wide, D, A),
-                    AmoOp::Or => self.asm.alu(Alu::Or, wide, D, A),
-                    AmoOp::Xor => self.asm.alu(Alu::Xor, wide, D, A),
-                    _ => {
-                        // Keep the old value where the comparison says so.
-                        let keep = match op {
-                            AmoOp::Min => Cc::L,
-                            AmoOp::Max => Cc::G,
-                            AmoOp::Minu => Cc::B,
-                            _ => Cc::A,
-                        };
-                        if size < 4 {
-                            self.asm.extend(size, signed, A, A);
-                            self.asm.extend(size, signed, D, D);
-                        }
-                        self.asm.alu(Alu::Cmp, wide, A, D);
-                        self.asm.cmov(keep, D, A);
-                    }
-                }
-                self.asm.lock();
-                self.asm.cmpxchg(size, m, D);
-                self.asm.jcc(Cc::Ne, again);
-            }
-        }
-    }
-
-    /// `d` = the old value, whose low bytes are in RAX.
-    fn finish_old(&mut self, width: Width, d: Option<Dst>) {
-        if let Some(d) = d {
-            if width != Width::D {
-                self.asm.extend(width.bytes(), true, A, A);
-            }
-            self.finish(d, A);
-        }
-    }
-
-    fn sc(&mut self, width: Width, d: Option<Dst>, m: Mem, src: Val) {
-        self.asm.lea(true, C, m);
-        self.asm.lea(true, D, mem(C, reservation_tag(width) as i32));
-        self.asm.alu(Alu::Cmp, true, D, RES_ADDR);
-        self.asm.store_imm(8, RES_ADDR, -1);
-        let fails = self.asm.jcc_forward(Cc::Ne);
-        self.asm.mov(true, A, RES_VALUE);
-        self.load_to(D, src);
-        self.asm.lock();
-        self.asm.cmpxchg(width.bytes(), mem(C, 0), D);
-        self.asm.setcc(Cc::Ne, A);
-        let done = self.asm.jmp_forward();
-        self.asm.bind(fails);
-        self.asm.mov_imm(A, 1);
-        self.asm.bind(done);
-        if let Some(d) = d {
-            self.finish(d, A);
-        }
     }
 
     /// A load or store that missed, by a call that a word behind it describes: most memory accesses of a block have such a

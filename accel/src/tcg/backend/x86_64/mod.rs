@@ -23,6 +23,7 @@ mod asm_fp;
 mod asm_tests;
 mod covers;
 mod emit;
+mod emit_atomic;
 mod emit_csr;
 mod emit_fcsr;
 mod emit_flow;
@@ -267,6 +268,8 @@ struct Stub {
     /// What is known of the f registers here, and what has to hold there.
     f: FState,
     after: FState,
+    /// The operation performs the fence behind it.
+    fenced: bool,
     kind: StubKind,
 }
 
@@ -306,6 +309,8 @@ enum StubKind {
         on: usize,
     },
     Slow(Op),
+    /// An SC that stores nothing.
+    ScFails(Op),
     /// The interpreter performs the instruction.
     Interpret,
     /// `x` is a NaN and becomes the canonical one; `product`: what the host multiplied to get it.
@@ -353,6 +358,10 @@ pub struct Backend {
     since: Since,
     /// The LR that is compiled has to be exact.
     exact: bool,
+    /// The operation that is compiled performs the fence behind it, see `emit_atomic`.
+    fenced: bool,
+    /// The next fence is done already.
+    fence_done: bool,
     /// The block is one instruction.
     single: bool,
     f: FRegs,
@@ -403,6 +412,8 @@ impl Backend {
             next_counter: 0,
             since: Since::Entry,
             exact: false,
+            fenced: false,
+            fence_done: false,
             single: false,
             f: FRegs::default(),
             words: Words::default(),
@@ -466,7 +477,9 @@ impl Backend {
                 self.end_before(offset, code);
                 break;
             }
+            self.fenced = self.takes_fence(&block.ops[i..]);
             self.emit(op, code);
+            self.fence_done |= std::mem::take(&mut self.fenced);
             self.since = self.since.after(op);
         }
         self.mark(Mark::COLD);
@@ -492,6 +505,7 @@ impl Backend {
         self.covers.begin();
         self.done = 0;
         self.since = Since::Entry;
+        (self.fenced, self.fence_done) = (false, false);
         self.linkage = None;
     }
 

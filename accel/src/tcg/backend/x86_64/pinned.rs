@@ -22,6 +22,13 @@ use crate::tcg::mmu::tlb::Tables;
 use crate::tcg::observe::Mark;
 use crate::tcg::translate;
 
+/// How many harts the machine has.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Harts {
+    One,
+    Several,
+}
+
 /// A block of the file: its instructions.
 type Case = Vec<u32>;
 
@@ -143,7 +150,7 @@ fn pinned_backend(code: &mut CodeCache, isa: &arch::ext::IsaConfig) -> Backend {
 }
 
 /// Text of the blocks of `cases`; `leaving`: with what leaves them.
-fn listing(cases: &[Case], leaving: bool) -> String {
+fn listing(cases: &[Case], leaving: bool, harts: Harts) -> String {
     let isa = arch::model::parse("max").expect("the model exists");
     let decoder = Decoder::new(&isa);
     let mut out = String::new();
@@ -151,6 +158,7 @@ fn listing(cases: &[Case], leaving: bool) -> String {
         // Every one on its own: links and slots of others do not show.
         let mut code = CodeCache::new(1 << 18).expect("a code cache");
         let mut backend = pinned_backend(&mut code, &isa);
+        backend.smp = harts == Harts::Several;
         let mut names = Names { thunks: backend.thunks() };
         let mut b = Builder::new(&isa);
         // Its code is what leaves the block, or else the block is no single instruction, which would be a special case.
@@ -243,8 +251,12 @@ fn disassemble(bytes: &[u8], at: u64, base: u64, cold_at: usize, names: &mut Nam
 }
 
 fn check(name: &str, head: &str, cases: &[Case], leaving: bool) {
-    let made =
-        format!("# {head}\n# See pinned.rs. VIREO_BLESS=1 cargo test -p accel pinned\n\n{}", listing(cases, leaving));
+    check_on(Harts::Several, name, head, cases, leaving);
+}
+
+fn check_on(harts: Harts, name: &str, head: &str, cases: &[Case], leaving: bool) {
+    let listing = listing(cases, leaving, harts);
+    let made = format!("# {head}\n# See pinned.rs. VIREO_BLESS=1 cargo test -p accel pinned\n\n{listing}");
     compare(name, &made);
 }
 
@@ -331,6 +343,32 @@ fn pinned_memory() {
         run(&[r(G::LrW, 10, 11, 0), r(G::ScW, 12, 11, 13)]),
     ];
     check("memory.txt", "Loads, stores and atomics.", &cases, false);
+}
+
+#[test]
+fn pinned_atomics() {
+    let ordered = |op, rs2| vec![put(op, Operands { rd: 10, rs1: 11, rs2, ..Operands::default() }) | 3 << 25];
+    let fence = i(G::Fence, 0, 0, 0x33);
+    let cases = [
+        r(G::AmoaddD, 10, 11, 12),
+        ordered(G::AmoaddD, 12),
+        r(G::AmoaddW, 0, 11, 12),
+        r(G::AmoorB, 0, 11, 12),
+        r(G::AmoswapW, 10, 10, 0),
+        r(G::AmominuH, 10, 5, 6),
+        r(G::AmocasW, 10, 11, 12),
+        run(&[r(G::LrD, 10, 11, 0), r(G::ScD, 12, 11, 13)]),
+        ordered(G::LrW, 0),
+        // A fence behind what takes it over.
+        run(&[s(G::Sd, 10, 11, 8), fence.clone(), i(G::Ld, 10, 12, 0)]),
+        run(&[r(G::AmoaddD, 10, 11, 12), fence.clone()]),
+        run(&[r(G::LrW, 10, 11, 0), r(G::ScW, 12, 11, 13), s(G::Bne, 0, 12, -4), fence.clone()]),
+        // And behind what does not.
+        run(&[s(G::Sd, 10, 11, 8), i(G::Ld, 10, 12, 0), fence.clone()]),
+        run(&[i(G::Ld, 10, 11, 8), fence]),
+    ];
+    check_on(Harts::One, "atomics_one_hart.txt", "Atomics and fences on a machine of one hart.", &cases, false);
+    check("atomics.txt", "The same on one of several.", &cases, false);
 }
 
 #[test]

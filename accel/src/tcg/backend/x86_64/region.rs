@@ -183,6 +183,7 @@ impl Backend {
             if let Op::Insn { offset, .. } = *op {
                 self.recent = !region.scattered.contains(&offset);
             }
+            self.fenced = self.takes_fence(&ops[i..]);
             match *op {
                 Op::BranchIf { cond, a, b, target } if self.is_inside(target.offset) => {
                     self.branch_inside(cond, a, b, target.offset);
@@ -195,6 +196,7 @@ impl Backend {
                     None => self.emit(op, code),
                 },
             }
+            self.fence_done |= std::mem::take(&mut self.fenced);
             self.since = self.since.after(op);
         }
     }

@@ -129,7 +129,7 @@ impl Backend {
         }
         // What reads of its operands no more than the low half.
         let low = match *op {
-            Op::Insn { .. } | Op::PcRel { .. } | Op::FenceStoreLoad => 0,
+            Op::Insn { .. } | Op::PcRel { .. } | Op::FenceStoreLoad { .. } => 0,
             Op::Late { a, .. } => 1 << a,
             Op::Load { .. } | Op::LoadF { .. } | Op::StoreF { .. } => 0,
             Op::Store { base, src, width, .. } if width != Width::D => bit(src) & !bit(base),

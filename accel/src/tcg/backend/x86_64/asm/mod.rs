@@ -377,7 +377,12 @@ impl Asm {
 
     /// `mem op= reg`.
     pub fn alu_store(&mut self, op: Alu, m: Mem, reg: Reg) {
-        self.op(W, &[op as u8 * 8 + 1], reg as u8, m.into());
+        self.alu_store_sized(8, op, m, reg);
+    }
+
+    /// The same of 1, 2, 4 or 8 bytes.
+    pub fn alu_store_sized(&mut self, size: u64, op: Alu, m: Mem, reg: Reg) {
+        self.sized(size, &[op as u8 * 8], reg, m);
     }
 
     pub fn alu_imm(&mut self, op: Alu, wide: bool, rm: impl Into<Rm>, imm: i32) {
