@@ -17,6 +17,7 @@ mod exec;
 pub mod firmware;
 mod hart;
 pub mod helpers;
+mod host_pages;
 pub mod interrupts;
 mod ir;
 pub mod mmu;

@@ -4,18 +4,26 @@
 //! The arena is cut into regions that are filled in turn; when all are full the oldest is reused, and whoever
 //! owned code in it has dropped it before (see [`super::CodeCache`]). Only the hart's own thread writes to and
 //! runs from its arena, so no code is ever changed under a running hart.
+//!
+//! The code of a Linux guest is tens of MiB of which a little is hot here and there, more pages than the host's TLB for
+//! code holds. So the executable mapping gets large pages where the host's kernel has them, all but the first, which has
+//! to wait until it is full: little code shall cost little memory.
 
 use std::io;
 use std::ptr::{NonNull, null_mut};
 
 use rustix::mm::{
-    Advice, MapFlags, MprotectFlags, MremapFlags, ProtFlags, madvise, mmap_anonymous, mprotect, mremap, munmap,
+    Advice, MapFlags, MprotectFlags, MremapFlags, ProtFlags, madvise, mmap_anonymous, mprotect, mremap_fixed, munmap,
 };
 
 use super::displacement;
+use crate::tcg::host_pages::{self, LARGE};
 
 /// Number of regions.
 pub const REGIONS: usize = 8;
+
+/// `MADV_COLLAPSE` of madvise(2): large pages at once, whatever the host's settings for shared memory are.
+const COLLAPSE: libc::c_int = 25;
 
 /// A dual-mapped buffer.
 pub struct Arena {
@@ -26,6 +34,9 @@ pub struct Arena {
     fixed: usize,
     region: usize,
     used: usize,
+    /// The number of the large page that was written to last, and whether it is one.
+    page: usize,
+    large: bool,
     /// All regions hold code: the next is one that was used before.
     full: bool,
     /// About how many bytes of pages the writable mapping has touched since [`Arena::rest`] gave them up.
@@ -49,6 +60,19 @@ fn mapped(p: *mut std::ffi::c_void) -> io::Result<NonNull<u8>> {
     NonNull::new(p.cast()).ok_or_else(|| io::Error::other("a mapping at address 0"))
 }
 
+/// Maps the pages of a shared mapping once more, where they can be large ones.
+fn map_again(first: NonNull<u8>, size: usize) -> rustix::io::Result<NonNull<u8>> {
+    let at = host_pages::map(size, ProtFlags::empty())?;
+    let (old, new) = (first.as_ptr().cast(), at.as_ptr().cast());
+    // SAFETY: an old size of 0 moves nothing (mremap(2)), and the new place is the mapping just made.
+    if let Err(e) = unsafe { mremap_fixed(old, 0, size, MremapFlags::MAYMOVE, new) } {
+        // SAFETY: that mapping, to which nothing refers.
+        let _ = unsafe { munmap(new, size) };
+        return Err(e);
+    }
+    Ok(at)
+}
+
 impl Arena {
     /// `size` bytes in all, at least 256 KiB, costing memory only as they are used.
     pub fn new(size: usize) -> io::Result<Self> {
@@ -57,10 +81,7 @@ impl Arena {
         // SAFETY: a fresh shared mapping at an address of the kernel's choice aliases no Rust object.
         let write =
             mapped(unsafe { mmap_anonymous(null_mut(), size, writable, MapFlags::SHARED | MapFlags::NORESERVE) }?)?;
-        // SAFETY: an old size of 0 maps the pages of a shared mapping once more, at an address of the kernel's choice
-        // (mremap(2)), and moves nothing.
-        let exec = unsafe { mremap(write.as_ptr().cast(), 0, size, MremapFlags::MAYMOVE) };
-        let exec = mapped(exec.map_err(|e| undo(write, size, e))?)?;
+        let exec = map_again(write, size).map_err(|e| undo(write, size, e))?;
         let executable = MprotectFlags::READ | MprotectFlags::EXEC;
         // SAFETY: the mapping just made, to which nothing refers yet.
         if let Err(e) = unsafe { mprotect(exec.as_ptr().cast(), size, executable) } {
@@ -69,7 +90,7 @@ impl Arena {
             let _ = unsafe { munmap(write.as_ptr().cast(), size) };
             return Err(e);
         }
-        Ok(Self { write, exec, size, fixed: 0, region: 0, used: 0, full: false, touched: 0 })
+        Ok(Self { write, exec, size, fixed: 0, region: 0, used: 0, page: 0, large: false, full: false, touched: 0 })
     }
 
     fn region_size(&self) -> usize {
@@ -108,11 +129,38 @@ impl Arena {
     pub fn push(&mut self, code: &[u8]) -> u64 {
         assert!(code.len() <= self.room(), "the caller checks for room");
         let at = self.cursor();
+        let page = (self.used + code.len()) / LARGE;
+        if page != self.page {
+            self.enlarge(page);
+        }
         // SAFETY: `used + len` lies inside the writable mapping (checked above), which nothing else writes.
         unsafe { std::ptr::copy_nonoverlapping(code.as_ptr(), self.write.as_ptr().add(self.used), code.len()) };
         self.touched += code.len();
         self.used = (self.used + code.len()).next_multiple_of(16).min((self.region + 1) * self.region_size());
         at
+    }
+
+    /// Code goes on in the large page with this number.
+    fn enlarge(&mut self, page: usize) {
+        if !self.large {
+            self.collapse(self.page);
+        }
+        (self.page, self.large) = (page, self.collapse(page));
+    }
+
+    /// Has the kernel make a large page of small ones; `false` where it cannot do that, or not now.
+    fn collapse(&mut self, page: usize) -> bool {
+        let at = page * LARGE;
+        if at + LARGE > self.size {
+            return false;
+        }
+        // SAFETY: inside both mappings (checked above), of which the writable one is this value's alone; what stands there
+        // stays as it is. One of the small pages has to be there.
+        unsafe {
+            let first = self.write.as_ptr().add(at);
+            first.write_volatile(first.read_volatile());
+            libc::madvise(self.exec.as_ptr().add(at).cast(), LARGE, COLLAPSE) == 0
+        }
     }
 
     /// `len` bytes of code at the executable address `at`.
@@ -141,6 +189,7 @@ impl Arena {
         // does not free stays what nobody looks at.
         let _ = unsafe { madvise(self.write.as_ptr().add(begin).cast(), end - begin, Advice::LinuxRemove) };
         (self.region, self.used, self.full, self.touched) = (0, self.fixed, false, 0);
+        (self.page, self.large) = (0, false);
     }
 
     /// Keeps everything pushed so far forever.
@@ -191,6 +240,47 @@ impl Drop for Arena {
         unsafe {
             let _ = munmap(self.write.as_ptr().cast(), self.size);
             let _ = munmap(self.exec.as_ptr().cast(), self.size);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The bytes at `at` as a hart executes them.
+    fn executed(arena: &Arena, at: u64, len: usize) -> &[u8] {
+        assert!(at >= arena.base() && at + len as u64 <= arena.base() + arena.size as u64);
+        // SAFETY: inside the executable mapping (checked above), which only changes through `&mut`.
+        unsafe { std::slice::from_raw_parts(at as *const u8, len) }
+    }
+
+    #[test]
+    fn code_stays_as_it_is_in_large_pages() {
+        let mut arena = Arena::new(8 * 3 * LARGE / 2).unwrap();
+        assert!(arena.base().is_multiple_of(LARGE as u64));
+        arena.push(&[0xcc; 100]);
+        arena.fix();
+        for round in 0..3u8 {
+            let mut pushed = Vec::new();
+            // Twice around, so that old code is in the way.
+            for n in 0..480 {
+                let code = vec![n as u8 ^ round << 6; 50_000 + n];
+                if arena.room() < code.len() {
+                    arena.advance();
+                }
+                pushed.push((arena.push(&code), code));
+            }
+            let (at, code) = pushed.pop().unwrap();
+            assert_eq!(executed(&arena, at, code.len()), code);
+            let distance = |other: &u64| at.abs_diff(*other) as usize;
+            let recent: Vec<_> = pushed.iter().rev().take_while(|(at, _)| distance(at) < 2 * LARGE).collect();
+            assert!(recent.len() > 50);
+            recent.iter().for_each(|(at, code)| assert_eq!(executed(&arena, *at, code.len()), code));
+            assert_eq!(executed(&arena, arena.base(), 100), [0xcc; 100]);
+            if round == 1 {
+                arena.clear();
+            }
         }
     }
 }
