@@ -114,10 +114,10 @@ pub(super) struct Context {
 }
 
 impl Context {
-    pub(super) fn new(key: ContextKey, satp: u64) -> Self {
+    pub(super) fn new(key: ContextKey, satp: u64, tables: Arrays) -> Self {
         Self {
             key,
-            tables: Arrays::allocate(),
+            tables,
             stamp: 0,
             satp,
             touched_read: Slots::EMPTY,

@@ -15,7 +15,7 @@ mod tables;
 
 use super::walk::Walk;
 use context::{Context, FETCH_ENTRIES, FetchEntry, fetch_index};
-use tables::{no_jump, no_page};
+use tables::{Arrays, Room, no_jump, no_page};
 
 pub use context::{ContextKey, Space};
 pub use tables::{
@@ -33,6 +33,8 @@ const CONTEXTS: usize = 16;
 /// All contexts of a hart.
 pub struct Tlb {
     contexts: Vec<Context>,
+    /// For contexts besides the first.
+    room: Room,
     current: usize,
     /// By [`tlb_index`]: contexts, a bit each, that may know a page with this index. Fences for a page ask these, and those
     /// that are `broad`.
@@ -57,7 +59,8 @@ impl Tlb {
     pub fn new(key: ContextKey, entries: usize) -> Self {
         assert!(entries == 0 || entries.is_power_of_two() && entries <= TLB_ENTRIES, "TLB size out of range");
         Self {
-            contexts: vec![Context::new(key, 0)],
+            contexts: vec![Context::new(key, 0, Arrays::allocate())],
+            room: Room::default(),
             current: 0,
             holders: Box::new([0; TLB_ENTRIES]),
             broad: 0,
@@ -86,7 +89,7 @@ impl Tlb {
         let i = match found.map(|(i, _)| i) {
             Some(i) => i,
             None if self.contexts.len() < CONTEXTS => {
-                self.contexts.push(Context::new(key, satp));
+                self.contexts.push(Context::new(key, satp, self.room.take()));
                 self.contexts.len() - 1
             }
             None => {
@@ -105,7 +108,7 @@ impl Tlb {
             c.satp = satp;
         }
         self.current = i;
-        c.tables.0
+        c.tables.as_ptr()
     }
 
     /// Index of the current context, which stays as long as [`recycled`](Self::recycled) does.
@@ -246,6 +249,7 @@ impl Tlb {
         self.broad = bit(self.broad);
         let current = self.contexts.swap_remove(self.current);
         self.contexts = vec![current];
+        self.room = Room::default();
         self.current = 0;
     }
 

@@ -2,9 +2,12 @@
 
 use std::alloc::{Layout, handle_alloc_error};
 use std::ops::{Deref, DerefMut};
-use std::ptr::null_mut;
+use std::ptr::NonNull;
+use std::sync::Arc;
 
-use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+use rustix::mm::{Advice, ProtFlags, madvise, munmap};
+
+use crate::tcg::host_pages::{self, LARGE};
 
 /// Entries in each of the read and write arrays.
 pub const TLB_ENTRIES: usize = 4096;
@@ -14,6 +17,9 @@ pub const JUMP_ENTRIES: usize = 16384;
 pub const RECENT_ENTRIES: usize = 512;
 /// Entries of recent pages for which [`Recent::used`] has one bit.
 pub const RECENT_GROUP: usize = RECENT_ENTRIES / 64;
+
+/// Groups of [`RECENT_GROUP`] entries that a fence for a page looks through; if more are in use, it drops them all.
+const SEARCHED_GROUPS: u32 = 4;
 
 /// The tag of an empty slot `i` of the read and write arrays: none that a probe of the slot looks for. It is 0, so that
 /// fresh memory is empty, but for where page 0 would be: in the first slot, or behind the last page of all, which an
@@ -129,6 +135,11 @@ impl Recent {
     /// Drops what leads to the page at `page`; addresses have `masked` upper bits that mean nothing. Whether there may be
     /// other entries.
     pub(super) fn drop_page(&mut self, page: u64, masked: u8) -> bool {
+        // Where fences come again and again, entries are sooner found again than searched each time.
+        if u64::from_le_bytes(self.used).count_ones() > SEARCHED_GROUPS {
+            self.clear();
+            return false;
+        }
         self.drop_if(|e| match e.limit {
             0 => false,
             1..=4096 => (e.base ^ page) << masked == 0,
@@ -149,8 +160,66 @@ pub fn jump_index(pc: u64) -> usize {
     ((pc ^ (pc >> 12)) >> 1) as usize & (JUMP_ENTRIES - 1)
 }
 
+/// Memory for the arrays of contexts, unmapped when the last of them is gone.
+struct Mapping {
+    at: NonNull<u8>,
+    size: usize,
+}
+
+// SAFETY: nothing reaches the memory by this value, which only unmaps it.
+unsafe impl Send for Mapping {}
+// SAFETY: as above.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    /// Zeroes, which cost memory only as they are touched.
+    fn new(size: usize) -> Arc<Self> {
+        match host_pages::map(size, ProtFlags::READ | ProtFlags::WRITE) {
+            Ok(at) => Arc::new(Self { at, size }),
+            Err(_) => handle_alloc_error(Layout::new::<Tables>()),
+        }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: mapped with this size in `new`, and nothing refers to it any more.
+        let _ = unsafe { munmap(self.at.as_ptr().cast(), self.size) };
+    }
+}
+
+/// Bytes from the arrays of one context to those of the next.
+const PLACE: usize = size_of::<Tables>().next_multiple_of(4096);
+
+/// Where the arrays of all contexts but the first go: a kernel and its programs need several, of which every access and
+/// every jump reads a word somewhere. So they share large pages, which the host's TLB holds better.
+#[derive(Default)]
+pub(super) struct Room {
+    mapping: Option<Arc<Mapping>>,
+    taken: usize,
+}
+
+impl Room {
+    /// Empty arrays for one more context.
+    pub(super) fn take(&mut self) -> Arrays {
+        if self.mapping.is_none() || (self.taken + 1) * PLACE > LARGE {
+            let mapping = Mapping::new(LARGE);
+            // SAFETY: the whole of the mapping; on failure its pages stay small.
+            let _ = unsafe { madvise(mapping.at.as_ptr().cast(), LARGE, Advice::LinuxHugepage) };
+            (self.mapping, self.taken) = (Some(mapping), 0);
+        }
+        let mapping = Arc::clone(self.mapping.as_ref().expect("made above"));
+        self.taken += 1;
+        // SAFETY: inside the mapping, and given to nobody else.
+        Arrays::begin(unsafe { mapping.at.add((self.taken - 1) * PLACE) }.cast(), mapping)
+    }
+}
+
 /// The arrays of a context, which have to stay where they are: generated code reaches them, too.
-pub(super) struct Arrays(pub(super) *mut Tables);
+pub(super) struct Arrays {
+    at: NonNull<Tables>,
+    mapping: Arc<Mapping>,
+}
 
 // SAFETY: the tables are owned by this value alone and only reached through it or by the hart that owns it.
 unsafe impl Send for Arrays {}
@@ -159,35 +228,39 @@ impl Deref for Arrays {
     type Target = Tables;
 
     fn deref(&self) -> &Tables {
-        // SAFETY: mapped in `allocate`, where zeroes are valid entries, until `drop`; generated code runs only on the
+        // SAFETY: mapped, where zeroes are valid entries, as long as `mapping` is there; generated code runs only on the
         // thread that would have to call this.
-        unsafe { &*self.0 }
+        unsafe { self.at.as_ref() }
     }
 }
 
 impl DerefMut for Arrays {
     fn deref_mut(&mut self) -> &mut Tables {
         // SAFETY: as above, and `&mut self` is exclusive.
-        unsafe { &mut *self.0 }
+        unsafe { self.at.as_mut() }
     }
 }
 
 impl Drop for Arrays {
     fn drop(&mut self) {
-        // SAFETY: mapped with this size in `allocate`, and nothing refers to it any more.
-        let _ = unsafe { munmap(self.0.cast(), size_of::<Tables>()) };
+        // Others may go on in the same mapping.
+        if Arc::strong_count(&self.mapping) > 1 {
+            // SAFETY: whole pages that nothing else refers to, and that are not given to anybody again.
+            let _ = unsafe { madvise(self.at.as_ptr().cast(), PLACE, Advice::LinuxDontNeed) };
+        }
     }
 }
 
 impl Arrays {
     /// Empty arrays, which cost memory only as they are used.
     pub(super) fn allocate() -> Self {
-        let (protection, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE | MapFlags::NORESERVE);
-        // SAFETY: a fresh private mapping at an address of the kernel's choice aliases no Rust object.
-        let Ok(memory) = (unsafe { mmap_anonymous(null_mut(), size_of::<Tables>(), protection, flags) }) else {
-            handle_alloc_error(Layout::new::<Tables>())
-        };
-        let mut arrays = Self(memory.cast());
+        let mapping = Mapping::new(PLACE);
+        Self::begin(mapping.at.cast(), mapping)
+    }
+
+    /// Makes arrays of zeroes.
+    fn begin(at: NonNull<Tables>, mapping: Arc<Mapping>) -> Self {
+        let mut arrays = Self { at, mapping };
         let t = &mut *arrays;
         for i in (0..TLB_ENTRIES).filter(|&i| no_page(i) != 0) {
             (t.read[i].tag, t.write[i].tag) = (no_page(i), no_page(i));
@@ -196,6 +269,11 @@ impl Arrays {
             t.jump[i].tag = no_jump(i);
         }
         arrays
+    }
+
+    /// Where they are.
+    pub(super) fn as_ptr(&self) -> *mut Tables {
+        self.at.as_ptr()
     }
 }
 
@@ -238,8 +316,47 @@ mod tests {
     }
 
     #[test]
+    fn a_fence_does_not_search_many_places() {
+        let entry = RecentEntry { base: 0x5000, limit: 4089, ..RecentEntry::NOWHERE };
+        for (groups, stays) in [(4, true), (5, false)] {
+            let mut t = Arrays::allocate();
+            for group in 0..groups {
+                t.recent_write.entries[group * RECENT_GROUP] = entry;
+                t.recent_write.used[group / 8] |= 1 << (group % 8);
+            }
+            assert_eq!(t.recent_write.drop_page(0x6000, 0), stays);
+            assert_eq!(t.recent_write.entries[0].limit != 0, stays);
+            t.recent_write.drop_page(0x5000, 0);
+            assert!(t.recent_write.entries.iter().all(|e| e.limit == 0));
+        }
+    }
+
+    #[test]
+    fn arrays_share_memory_and_give_it_back() {
+        let mut room = Room::default();
+        let mut all: Vec<_> = (0..9).map(|_| room.take()).collect();
+        for (n, t) in all.iter_mut().enumerate() {
+            t.jump[100] = JumpEntry { tag: n as u64, code: 1 };
+            (t.read[7].tag, t.recent_write.entries[RECENT_ENTRIES - 1].limit) = (n as u64, n as u64);
+        }
+        all.remove(1);
+        let is = |t: &Arrays, n: u64| t.jump[100].tag == n && t.read[7].tag == n;
+        for (t, n) in all.iter().zip([0, 2, 3, 4, 5, 6, 7, 8]) {
+            assert!(is(t, n) && t.recent_write.entries[RECENT_ENTRIES - 1].limit == n);
+        }
+        drop(room);
+        let last = all.pop().unwrap();
+        drop(all);
+        assert!(is(&last, 8));
+    }
+
+    #[test]
     fn fresh_arrays_are_empty() {
-        let t = Arrays::allocate();
+        let mut room = Room::default();
+        [Arrays::allocate(), room.take(), room.take()].iter().for_each(are_empty);
+    }
+
+    fn are_empty(t: &Arrays) {
         for i in 0..TLB_ENTRIES {
             // Whatever page a probe begins in that has this slot, the tag is not that of a page it may end in.
             for tag in [t.read[i].tag, t.write[i].tag] {
