@@ -150,8 +150,8 @@ fn no_recent() -> Box<[Recent]> {
 /// Pages that are kept though all of their blocks were dropped.
 const EMPTY_PAGES: usize = 1 << 14;
 
-/// Entries of `CodeCache::recent`.
-const RECENT: usize = 1 << 14;
+/// Entries of `CodeCache::recent`: about as many as a Linux guest has blocks.
+const RECENT: usize = 1 << 16;
 
 /// Where in `CodeCache::recent` a block has its place.
 fn recent(key: u64) -> usize {
