@@ -62,6 +62,7 @@ pub const SUITE: Suite = Suite {
         op("mmio-write", "one byte store to the UART's scratch register", mmio::write),
         op("mmio-rtc", "one word load of the real-time clock's low half", mmio::rtc),
         op("sfence-page", "sfence.vma of a page, and a load from it", paging::sfence_page),
+        op("sfence-page-alone", "sfence.vma of a page of which no translation is kept", paging::sfence_page_alone),
         op("sfence-all", "sfence.vma of everything, and a load", paging::sfence_all),
         Row {
             name: "tlb",

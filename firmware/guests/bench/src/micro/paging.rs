@@ -39,6 +39,21 @@ pub fn sfence_page(s: &Session) -> Outcome {
     })
 }
 
+pub fn sfence_page_alone(s: &Session) -> Outcome {
+    let space = space()?;
+    let page = page_with(&space, 3);
+    space.within(|| {
+        s.measure(TIMES, &mut |k| {
+            // SAFETY: forgets translations, and loads from our page.
+            let number = unsafe {
+                repeat!(k, "sfence.vma {p}, zero", p = in(reg) page, options(nostack));
+                (page as *const u64).read_volatile()
+            };
+            Check::new(number, 3)
+        })
+    })
+}
+
 pub fn sfence_all(s: &Session) -> Outcome {
     let space = space()?;
     let page = page_with(&space, 3);
