@@ -29,7 +29,7 @@ pub struct Code<'a> {
 pub fn form(builder: &mut Builder, decoder: &Decoder, code: &Code, head: u16) -> Result<Region, Refused> {
     let mut front = Front { builder, decoder, code, barred: false };
     let mut starts = front.discover(head);
-    // What comes behind a small loop is for both of its rounds.
+    // What comes behind a small loop is for all of its rounds.
     let ends: Vec<u16> = starts.iter().filter_map(|&s| unroll::end(&front.block(s, &starts)?)).collect();
     starts.extend(ends.into_iter().filter(|&end| end < 4096));
     let mut blocks: BTreeMap<u16, IrBlock> =

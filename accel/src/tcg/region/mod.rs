@@ -10,7 +10,7 @@
 //! | Jumps back in blocks count how often they are taken | backend |
 //! | One was taken often: the loop around its target is found | [`form`] |
 //! | Registers are chosen | [`weigh`] |
-//! | Small loops in it are gone around twice | [`unroll`] |
+//! | Small loops in it are gone around several times | [`unroll`] |
 //! | Code is made | backend |
 //! | It takes the place of the block at the head | [`promote`] |
 //!
@@ -19,7 +19,7 @@
 //!
 //! Invariants: a region is precise as a block is. Every operation leaves the guest's registers where its map says, and
 //! they are in place before Rust is called; every way around a loop passes a jump back that looks at the poll bits, so
-//! that interrupts, fences and other harts wait little longer than for blocks (small loops look every other time);
+//! that interrupts, fences and other harts wait little longer than for blocks (tiny loops look every fourth time);
 //! `retired` lags by a number that is known at every place, and is right wherever the region is left. A region holds
 //! nothing over a poll that a fence could make invalid: host addresses live no longer than one access, what accesses by
 //! one register share no longer than their node (backend, `covers`), and a page's addend in a register is used only
@@ -61,7 +61,7 @@ const MAX_INSNS: usize = 320;
 #[derive(Debug)]
 pub struct Region {
     /// Its parts, each entered at its start only and with side exits as a superblock; by ascending start. One may begin with
-    /// two rounds of a loop, see [`unroll`].
+    /// several rounds of a loop, see [`unroll`].
     pub nodes: Vec<IrBlock>,
     /// Offset of the node at which the region is entered.
     pub head: u16,

@@ -1,14 +1,16 @@
-//! Small loops are gone around twice in their nodes, so that the count of instructions and the look at the poll bits come
-//! once for two rounds. In a loop of five instructions they are a quarter of its code.
+//! Small loops are gone around twice in their nodes, tiny ones four times, so that the count of instructions and the look
+//! at the poll bits come once for all these rounds. In a loop of five instructions they are a quarter of its code.
 //!
-//! The first round ends with the branch back turned round: it leaves where the loop ends, and else goes on with the
-//! second.
+//! All rounds but the last end with the branch back turned round: it leaves where the loop ends, and else goes on with
+//! the next.
 
 use super::target;
 use crate::tcg::ir::{IrBlock, Op, Target};
 
 /// Most instructions of such a loop.
 const MAX_INSNS: usize = 12;
+/// Most instructions of one that is gone around four times.
+const TINY: usize = 6;
 
 /// The operation with which `block` goes back to its own start, behind which it is a small loop, and where it goes on
 /// when it does not: `None` if it always does. The last, or the first if the loop up to there is too large.
@@ -61,7 +63,7 @@ pub fn end(block: &IrBlock) -> Option<u16> {
     way_back(block)?.1
 }
 
-/// Puts a second round behind the first if `block` begins with a small loop. Marks do not ascend in it any more, and its
+/// Puts further rounds behind the first if `block` begins with a small loop. Marks do not ascend in it any more, and its
 /// instructions are counted once.
 pub fn unroll(block: &mut IrBlock) {
     let Some((at, end)) = way_back(block) else { return };
@@ -69,7 +71,10 @@ pub fn unroll(block: &mut IrBlock) {
     if let (Op::BranchIf { cond, a, b, .. }, Some(end)) = (block.ops[at], end) {
         round.push(Op::BranchIf { cond: cond.inverse(), a, b, target: Target { offset: i64::from(end) } });
     }
-    block.ops.splice(..0, round);
+    let insns = round.iter().filter(|op| matches!(op, Op::Insn { .. })).count();
+    for _ in 1..if insns > TINY { 2 } else { 4 } {
+        block.ops.splice(..0, round.iter().copied());
+    }
 }
 
 #[cfg(test)]
@@ -103,9 +108,11 @@ mod tests {
         let mut b = block(vec![insn(8), add(), insn(12), branch(Cond::Ne, 8), insn(16), jump(40)]);
         assert_eq!(end(&b), Some(16));
         unroll(&mut b);
-        let second = [insn(8), add(), insn(12), branch(Cond::Ne, 8), insn(16), jump(40)];
-        assert_eq!(b.ops[..4], [insn(8), add(), insn(12), branch(Cond::Eq, 16)]);
-        assert_eq!(b.ops[4..], second);
+        let last = [insn(8), add(), insn(12), branch(Cond::Ne, 8), insn(16), jump(40)];
+        for round in b.ops[..12].chunks(4) {
+            assert_eq!(round, [insn(8), add(), insn(12), branch(Cond::Eq, 16)]);
+        }
+        assert_eq!(b.ops[12..], last);
         assert_eq!((b.insns, b.end), (3, 20));
     }
 
@@ -116,8 +123,20 @@ mod tests {
         let first = b.ops[..5].to_vec();
         let all = b.ops.clone();
         unroll(&mut b);
-        assert_eq!((b.ops[..5].to_vec(), b.ops[5..].to_vec()), (first, all));
+        assert!(b.ops[..15].chunks(5).all(|round| round == first));
+        assert_eq!(b.ops[15..], all);
         assert_eq!(b.insns, 3);
+    }
+
+    #[test]
+    fn who_is_not_tiny_has_two_rounds() {
+        for (insns, rounds) in [(TINY, 4), (TINY + 1, 2)] {
+            let mut ops: Vec<Op> = (1..insns as u16).flat_map(|i| [insn(4 + 4 * i), add()]).collect();
+            ops.extend([insn(4 + 4 * insns as u16), branch(Cond::Ne, 8), jump(100)]);
+            let mut b = block(ops);
+            unroll(&mut b);
+            assert_eq!(b.ops.iter().filter(|&&op| op == add()).count(), rounds * (insns - 1));
+        }
     }
 
     #[test]

@@ -39,6 +39,15 @@ struct Node {
     uncounted: Option<u16>,
 }
 
+/// A jump to a node that is still to come.
+#[derive(Debug)]
+struct Waiting {
+    to: i64,
+    /// Instructions to be counted on the way.
+    count: u16,
+    jump: Forward,
+}
+
 /// The region that is being compiled.
 #[derive(Debug)]
 pub(super) struct State {
@@ -48,7 +57,11 @@ pub(super) struct State {
     head: u16,
     nodes: Vec<Node>,
     /// Jumps to nodes that are still to come.
-    waiting: Vec<(i64, Forward)>,
+    waiting: Vec<Waiting>,
+    /// Everything is counted before a node is entered.
+    exact: bool,
+    /// Instructions to be counted before the next node, if the way there is no jump.
+    falls: Option<u16>,
     /// Routines around calls to Rust.
     save: u64,
     reload: u64,
@@ -110,7 +123,9 @@ impl Backend {
             self.asm.mov(true, a.reg, a.slot.addend());
         }
         let f = FState::default();
-        self.region = Some(State { swaps, addends, head: region.head, nodes, waiting: Vec::new(), save, reload, f });
+        let head = region.head;
+        let (waiting, falls) = (Vec::new(), None);
+        self.region = Some(State { swaps, addends, head, nodes, waiting, exact, falls, save, reload, f });
         let f = self.f_enter_region(region);
         if let Some(state) = &mut self.region {
             state.f = f;
@@ -165,14 +180,8 @@ impl Backend {
     fn node(&mut self, node: &IrBlock, region: &Region, next: Option<&IrBlock>, code: &mut CodeCache) {
         self.forget_words();
         self.vectors.forget();
-        let (start, here) = (i64::from(node.start), self.asm.here());
-        let Some(state) = &mut self.region else { return };
-        let Some(entry) = state.nodes.iter_mut().find(|n| n.start == start) else { return };
-        entry.place = Some(here);
-        self.done = *entry.uncounted.get_or_insert(0);
-        for (_, jump) in state.waiting.extract_if(.., |(to, _)| *to == start) {
-            self.asm.bind(jump);
-        }
+        self.ways_in(i64::from(node.start));
+        let Some(state) = &self.region else { return };
         // An LR in the node before is as one in the block before. No instruction here crosses a page.
         (self.since, self.single, self.f.now) = (Since::Entry, false, state.f);
         let ops = node.ops.as_slice();
@@ -201,6 +210,44 @@ impl Backend {
         }
     }
 
+    /// The start of a node, and before it what is counted on the ways in: those with most to count come first, and fall
+    /// through to the next.
+    fn ways_in(&mut self, start: i64) {
+        let Some(state) = &mut self.region else { return };
+        let mut ways: Vec<Waiting> = state.waiting.extract_if(.., |w| w.to == start).collect();
+        ways.sort_by_key(|w| std::cmp::Reverse(w.count));
+        let mut left = ways.first().map_or(0, |w| w.count);
+        let over = match state.falls.take() {
+            Some(count) if count >= left => {
+                self.count(count - left);
+                None
+            }
+            Some(count) => {
+                self.count(count);
+                Some(self.asm.jmp_forward())
+            }
+            None => None,
+        };
+        for way in ways {
+            self.count(left - way.count);
+            left = way.count;
+            self.asm.bind(way.jump);
+        }
+        self.count(left);
+        over.into_iter().for_each(|over| self.asm.bind(over));
+        let here = self.asm.here();
+        let Some(state) = &mut self.region else { return };
+        let Some(node) = state.nodes.iter_mut().find(|n| n.start == start) else { return };
+        node.place = Some(here);
+        self.done = *node.uncounted.get_or_insert(0);
+    }
+
+    fn count(&mut self, n: u16) {
+        if n != 0 {
+            self.asm.alu_imm(Alu::Add, true, RETIRED, i32::from(n));
+        }
+    }
+
     /// Offset of the code that is made, by which it is found in the code cache.
     pub(super) fn entry_offset(&self) -> u16 {
         self.region.as_ref().map_or(self.start, |r| r.head)
@@ -216,7 +263,7 @@ impl Backend {
             Some(place) => self.asm.jmp(place),
             None => {
                 let jump = self.asm.jmp_forward();
-                self.wait_for(offset, jump);
+                self.wait_for(offset, 0, jump);
             }
         }
     }
@@ -225,8 +272,23 @@ impl Backend {
         self.region.as_ref()?.nodes.iter().find(|n| n.start == offset)?.place
     }
 
-    fn wait_for(&mut self, offset: i64, jump: Forward) {
-        self.region.as_mut().expect("a region is compiled").waiting.push((offset, jump));
+    fn wait_for(&mut self, to: i64, count: u16, jump: Forward) {
+        self.region.as_mut().expect("a region is compiled").waiting.push(Waiting { to, count, jump });
+    }
+
+    /// What is to be counted on the way from here to the node at `offset`, which is still to come, if that can be done
+    /// there; otherwise it is counted here.
+    fn count_on_way(&mut self, offset: i64) -> u16 {
+        let done = self.done;
+        if let Some(state) = &mut self.region
+            && !state.exact
+            && let Some(node) = state.nodes.iter_mut().find(|n| n.start == offset && n.place.is_none())
+            && let Some(count) = done.checked_sub(*node.uncounted.get_or_insert(done))
+        {
+            return count;
+        }
+        self.count_to(offset);
+        0
     }
 
     /// Brings the f registers to what nodes find.
@@ -257,8 +319,9 @@ impl Backend {
         let from = i64::from(self.cur as u16);
         self.widen_all();
         self.f_to_node();
-        self.count_to(offset);
+        let count = self.count_on_way(offset);
         if offset <= from {
+            debug_assert_eq!(count, 0, "a way back to a node that is still to come");
             self.asm.alu_imm(Alu::Cmp, false, POLL, 0);
             let poll = self.asm.jcc_forward(asm::Cc::Ne);
             // The branch is still to be done.
@@ -269,7 +332,7 @@ impl Backend {
             Some(place) => self.asm.jcc(cc, place),
             None => {
                 let jump = self.asm.jcc_forward(cc);
-                self.wait_for(offset, jump);
+                self.wait_for(offset, count, jump);
             }
         }
     }
@@ -279,15 +342,20 @@ impl Backend {
         let from = i64::from(self.cur as u16);
         self.widen_all();
         self.f_to_node();
+        if next && offset > from {
+            let count = self.count_on_way(offset);
+            if let Some(state) = &mut self.region {
+                state.falls = Some(count);
+            }
+            return;
+        }
         self.count_to(offset);
         if offset <= from {
             self.asm.alu_imm(Alu::Cmp, false, POLL, 0);
             let poll = self.asm.jcc_forward(asm::Cc::Ne);
             self.stub(poll, StubKind::PollInside { offset, uncounted: i32::from(self.done) });
         }
-        if !next {
-            self.go_inside(offset);
-        }
+        self.go_inside(offset);
     }
 
     /// A poll bit was seen inside: leaves for `offset`, before which so many instructions are not counted.
