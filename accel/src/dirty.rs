@@ -4,7 +4,6 @@
 //! stores are the engine's to see; those of devices, firmware calls and loaders leave a mark in the bitmap of
 //! [`GuestRam`] in any case.
 
-use vm_memory::bitmap::AtomicBitmap;
 use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
 
 use crate::GuestRam;
@@ -54,8 +53,8 @@ impl DirtyPages {
     /// Takes the marks of writes from outside of the harts.
     pub fn of_devices(ram: &GuestRam) -> Self {
         let regions = ram.iter().map(|region| {
-            let bitmap: &AtomicBitmap = std::ops::Deref::deref(region).bitmap();
-            let words = by_pages(bitmap.get_and_reset(), region.len());
+            let marks: &ram::WriteMarks = std::ops::Deref::deref(region).bitmap();
+            let words = by_pages(marks.pages().get_and_reset(), region.len());
             DirtyRegion { start: region.start_addr().0, words }
         });
         Self { regions: regions.collect() }

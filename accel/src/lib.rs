@@ -33,6 +33,6 @@ pub use state::{
 };
 pub use vm::{Accel, HartSet, HostHarts, HostRegister, RegisterRole, RemoteFence, Vcpu, VcpuHandle, Vm, VmConfig};
 
-/// Guest RAM as every engine and device sees it. The bitmap records writes made from outside the harts
+/// Guest RAM as every engine and device sees it. Its marks record writes made from outside the harts
 /// (virtio DMA, loaders), so that `fence.i` and later a live migration know which pages changed.
-pub type GuestRam = vm_memory::GuestMemoryMmap<vm_memory::bitmap::AtomicBitmap>;
+pub use ram::GuestRam;

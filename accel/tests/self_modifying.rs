@@ -8,6 +8,8 @@ use guest::*;
 /// The code that is changed: `addi a0, x0, n`, `ret`.
 const VICTIM: u64 = RAM + 0x2_0000;
 const RET: u32 = 0x0000_8067;
+/// Where the hart is told that the code has changed, and answers.
+const FLAGS: u64 = RAM + 0x3_0000;
 
 fn answer(n: i32) -> u32 {
     word(Op::Addi, 10, 0, 0, n)
@@ -57,6 +59,30 @@ fn a_hart_changes_the_page_it_runs_from() {
     changes_itself(CODE + 0x800, CODE);
 }
 
+/// What stands right behind the fence is changed, in the block that the fence is in.
+#[test]
+fn the_rest_of_the_block_is_changed() {
+    for (name, options) in modes() {
+        let mut g = Guest::new(options, 1);
+        let mut a = Asm::at(CODE);
+        let start = a.here();
+        make_word(&mut a);
+        a.s(Op::Sw, 5, 8, 0).plain(Op::FenceI);
+        let victim = a.here();
+        a.word(answer(0));
+        let right = a.forward(Op::Beq, 10, 6);
+        a.i(Op::Addi, 9, 9, 1);
+        a.bind(right);
+        // Nothing has changed since then.
+        a.plain(Op::FenceI).i(Op::Addi, 6, 6, 1).b(Op::Bne, 6, 11, start).ecall();
+        g.load(&a);
+        let mut s = g.supervisor(0, CODE);
+        (s.x[6], s.x[7], s.x[8], s.x[11]) = (1, u64::from(answer(0)), victim, 300);
+        let end = g.run(&s);
+        assert_eq!((end.x[6], end.x[9]), (300, 0), "{name}");
+    }
+}
+
 /// The second half alone of an instruction that crosses is changed.
 #[test]
 fn the_second_half_is_changed() {
@@ -98,11 +124,52 @@ fn a_device_changes_code() {
     }
 }
 
+/// A hart that waits for `FLAGS` to be x6, fences, calls the victim, and answers at `FLAGS` + 64; x9 counts wrong answers.
+fn reader() -> Asm {
+    let mut a = Asm::at(CODE);
+    let start = a.here();
+    a.i(Op::Ld, 13, 12, 0).b(Op::Bne, 13, 6, start);
+    a.plain(Op::FenceI).i(Op::Jalr, 1, 8, 0);
+    let right = a.forward(Op::Beq, 10, 6);
+    a.i(Op::Addi, 9, 9, 1);
+    a.bind(right);
+    a.s(Op::Sd, 6, 12, 64);
+    a.i(Op::Addi, 6, 6, 1).b(Op::Bne, 6, 11, start).ecall();
+    a
+}
+
+/// The same by a device, while the hart runs and nobody tells it but the flag.
+#[test]
+fn a_device_changes_code_of_a_hart_that_runs() {
+    use vm_memory::{Bytes, GuestAddress};
+    const ROUNDS: u64 = 200;
+    for (name, options) in modes() {
+        let mut g = Guest::new(options, 1);
+        g.load(&reader());
+        put_victim(&g, VICTIM);
+        let mut s = g.supervisor(0, CODE);
+        (s.x[6], s.x[8], s.x[11], s.x[12]) = (1, VICTIM, ROUNDS, FLAGS);
+        let ram = g.ram.clone();
+        let end = std::thread::scope(|scope| {
+            scope.spawn(move || {
+                for n in 1..ROUNDS {
+                    ram.write_slice(&answer(n as i32).to_le_bytes(), GuestAddress(VICTIM)).unwrap();
+                    ram.store(n, GuestAddress(FLAGS), std::sync::atomic::Ordering::SeqCst).unwrap();
+                    while ram.load::<u64>(GuestAddress(FLAGS + 64), std::sync::atomic::Ordering::SeqCst).unwrap() != n {
+                        std::thread::yield_now();
+                    }
+                }
+            });
+            g.run(&s)
+        });
+        assert_eq!((end.x[6], end.x[9]), (ROUNDS, 0), "{name}");
+    }
+}
+
 /// Hart 1 changes the code and raises a flag; hart 0 sees the flag, executes `fence.i` and must run the new code.
 /// Hart 1 goes on storing beside the code all the time, so that it keeps its way to the page.
 fn another_hart(options: accel::tcg::TcgOptions, name: &str) {
     const ROUNDS: u64 = 400;
-    const FLAGS: u64 = RAM + 0x3_0000;
     let mut g = Guest::new(options, 2);
     // The writer: x6 counts up; the word, a barrier, the flag; then it waits for the answer at FLAGS + 64.
     let mut a = Asm::at(CODE + 0x1000);
@@ -113,17 +180,7 @@ fn another_hart(options: accel::tcg::TcgOptions, name: &str) {
     a.s(Op::Sd, 6, 8, 64).i(Op::Ld, 13, 12, 64).b(Op::Bne, 13, 6, wait);
     a.i(Op::Addi, 6, 6, 1).b(Op::Bne, 6, 11, start).ecall();
     g.load(&a);
-    // The reader.
-    let mut a = Asm::at(CODE);
-    let start = a.here();
-    a.i(Op::Ld, 13, 12, 0).b(Op::Bne, 13, 6, start);
-    a.plain(Op::FenceI).i(Op::Jalr, 1, 8, 0);
-    let right = a.forward(Op::Beq, 10, 6);
-    a.i(Op::Addi, 9, 9, 1);
-    a.bind(right);
-    a.s(Op::Sd, 6, 12, 64);
-    a.i(Op::Addi, 6, 6, 1).b(Op::Bne, 6, 11, start).ecall();
-    g.load(&a);
+    g.load(&reader());
     put_victim(&g, VICTIM);
     let states: Vec<_> = (0..2)
         .map(|hart| {

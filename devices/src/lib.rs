@@ -20,5 +20,5 @@ pub use device::MmioDevice;
 pub use ioevent::IoEvents;
 pub use irq::{HartLines, IrqLine, IrqSink, MsiSink};
 
-/// Guest RAM as devices see it; writes through it leave their mark in the bitmap.
-pub type GuestRam = vm_memory::GuestMemoryMmap<vm_memory::bitmap::AtomicBitmap>;
+/// Guest RAM as devices see it; writes through it leave their marks.
+pub use ram::GuestRam;

@@ -19,7 +19,7 @@ pub const TARGET: &str = "riscv64gc-unknown-linux-gnu";
 const RUNNER: &str = "CARGO_TARGET_RISCV64GC_UNKNOWN_LINUX_GNU_RUNNER";
 
 /// Crates whose unit tests run.
-const CRATES: &[&str] = &["arch", "accel", "devices", "firmware", "vmm"];
+const CRATES: &[&str] = &["arch", "ram", "accel", "devices", "firmware", "vmm"];
 
 /// Test programs beside them, all of `accel`: what reaches the host's atomics, time and threads, and the parts of
 /// vector and floating-point arithmetic that other hosts leave to their own instructions.

@@ -653,6 +653,7 @@ fn add_page(hart: &mut Hart, page: u64) {
         hart.vm.ram.collect_device_write(page);
         let (version, announced) = hart.watch_page(page);
         hart.code.add_page(page, version, announced);
+        hart.note_unsettled();
     }
 }
 

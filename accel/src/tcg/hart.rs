@@ -6,7 +6,7 @@
 
 use std::cell::UnsafeCell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::cfi::flags;
 use super::code_cache::CodeCache;
@@ -235,11 +235,18 @@ pub struct Hart {
     pub critical: Option<u64>,
     /// `dirtied` of guest RAM at the last `fence.i`.
     pub fenced_at: u64,
+    /// Where the pace of RAM is found ([`Ram::pace`](super::ram::Ram::pace)), and what it was before the last `fence.i`
+    /// looked; [`NO_PACE`]: the next one has to.
+    pub pace_at: *const AtomicU64,
+    pub pace_seen: u64,
     pub options: TcgOptions,
     pub stats: Stats,
     /// What vector instructions need of the ISA.
     pub vector: VectorUnit,
 }
+
+/// A pace that RAM never has.
+pub const NO_PACE: u64 = u64::MAX;
 
 /// Groups of accesses in a block that share the look at the TLB.
 pub const COVERS: usize = 4;

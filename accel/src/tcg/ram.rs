@@ -10,12 +10,13 @@
 //! - `WRITABLE`: some hart may hold a writable TLB entry.
 //!
 //! The first store to a `CODE` page clears `CODE`, counts up the page's version and reopens the page at full
-//! speed; harts compare versions at `fence.i`. Device writes (the bitmap of guest memory) count as stores.
+//! speed; harts compare versions at `fence.i`. Device writes (the marks of guest memory) count as stores. Before all that
+//! `fence.i` looks at one number ([`Ram::pace`]), which mostly says that nothing has happened since the hart's last.
 
 mod dirty;
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
 
@@ -43,34 +44,38 @@ struct Region {
 /// Stores to pages with code that are remembered one by one; who misses more looks at all of its pages.
 const RECENT: usize = 64;
 
-/// A list of the stores that found a `CODE` page, the newest of them by address: `fence.i` has nothing to do while it
-/// stands still, and otherwise no more than it tells.
+/// A list of the stores that found a `CODE` page, the newest of them by address: `fence.i` has no more to do than it
+/// tells.
 struct Changes {
     count: AtomicU64,
+    /// Counts up behind each of them, and behind each mark that is left in guest memory from outside of the harts:
+    /// `fence.i` has nothing to do while it stands still.
+    pace: Arc<AtomicU64>,
     /// Store number n is at n modulo [`RECENT`].
     recent: [AtomicU64; RECENT],
     /// Held to add one.
     adding: Mutex<()>,
 }
 
-impl Default for Changes {
-    fn default() -> Self {
-        Self { count: AtomicU64::new(0), recent: [const { AtomicU64::new(0) }; RECENT], adding: Mutex::new(()) }
-    }
-}
-
 impl Changes {
+    fn new(pace: Arc<AtomicU64>) -> Self {
+        let recent = [const { AtomicU64::new(0) }; RECENT];
+        Self { count: AtomicU64::new(0), pace, recent, adding: Mutex::new(()) }
+    }
+
     fn add(&self, gpa: u64) {
         let _adding = self.adding.lock().unwrap_or_else(|e| e.into_inner());
         let n = self.count.load(Ordering::SeqCst);
         self.recent[n as usize % RECENT].store(gpa & !0xfff, Ordering::SeqCst);
         self.count.store(n + 1, Ordering::SeqCst);
+        self.pace.fetch_add(1, Ordering::SeqCst);
     }
 
     /// More than can be remembered.
     fn add_many(&self) {
         let _adding = self.adding.lock().unwrap_or_else(|e| e.into_inner());
         self.count.fetch_add(RECENT as u64 + 1, Ordering::SeqCst);
+        self.pace.fetch_add(1, Ordering::SeqCst);
     }
 
     fn since(&self, seen: u64) -> (u64, Option<Vec<u64>>) {
@@ -132,10 +137,11 @@ impl Ram {
             })
             .collect();
         let watched = watched.into_iter().map(|gpa| gpa & !0xfff).collect();
+        let changes = Changes::new(ram::count_writes(&memory));
         Self {
             regions,
             memory,
-            changes: Changes::default(),
+            changes,
             collecting: Mutex::new(()),
             logging: AtomicBool::new(false),
             watched,
@@ -226,6 +232,11 @@ impl Ram {
         self.page(gpa).map_or(0, |w| w.load(Ordering::SeqCst) / VERSION)
     }
 
+    /// What counts up when a page with code was stored to, or any page from outside of the harts; behind the store.
+    pub fn pace(&self) -> &AtomicU64 {
+        &self.changes.pace
+    }
+
     /// Counts up when a page with code was stored to.
     pub fn changed(&self) -> u64 {
         self.changes.count.load(Ordering::SeqCst)
@@ -240,7 +251,8 @@ impl Ram {
     pub fn collect_device_write(&self, gpa: u64) {
         let Some(r) = self.memory.find_region(vm_memory::GuestAddress(gpa)) else { return };
         let offset = (gpa - r.start_addr().0) as usize & !0xfff;
-        let bitmap: &vm_memory::bitmap::AtomicBitmap = std::ops::Deref::deref(r).bitmap();
+        let marks: &ram::WriteMarks = std::ops::Deref::deref(r).bitmap();
+        let bitmap = marks.pages();
         if bitmap.is_addr_set(offset) {
             let _collecting = self.collecting.lock().unwrap_or_else(|e| e.into_inner());
             bitmap.reset_addr_range(offset, 4096);
@@ -261,7 +273,8 @@ impl Ram {
                 continue;
             };
             let (start, size) = (r.start_addr().0, r.len());
-            let bitmap: &vm_memory::bitmap::AtomicBitmap = std::ops::Deref::deref(r).bitmap();
+            let marks: &ram::WriteMarks = std::ops::Deref::deref(r).bitmap();
+            let bitmap = marks.pages();
             // A bit is a page of the host, which may be larger.
             let exact = bitmap.len() as u64 == size.div_ceil(4096);
             let is_set = |page: &&u64| {
@@ -333,7 +346,7 @@ mod tests {
 
     #[test]
     fn changes_are_told_by_address_until_there_are_too_many() {
-        let changes = Changes::default();
+        let changes = Changes::new(Arc::default());
         assert_eq!(changes.since(0), (0, Some(vec![])));
         changes.add(0x8000_1234);
         changes.add(0x8000_5000);

@@ -9,7 +9,7 @@ use super::code_cache::idle::Idle;
 use super::context::Selections;
 use super::counters::Counting;
 use super::exec::{self, Translator};
-use super::hart::{COVERS, Exit, FP_CONSTANTS, FcsrTables, HEATS, Hart, HartBox, HotJump, NO_RESERVATION};
+use super::hart::{COVERS, Exit, FP_CONSTANTS, FcsrTables, HEATS, Hart, HartBox, HotJump, NO_PACE, NO_RESERVATION};
 use super::helpers::vector::VectorUnit;
 use super::ir::TEMPS;
 use super::mmu::pmp::Windows;
@@ -206,6 +206,8 @@ impl TcgVcpu {
             counting: Counting::default(),
             critical: None,
             fenced_at: 0,
+            pace_at: vm.ram.pace(),
+            pace_seen: NO_PACE,
             options,
             stats: Stats::asked(),
             vector: unit,

@@ -16,6 +16,7 @@ use crate::RemoteFence;
 use crate::tcg::code_cache::idle;
 use crate::tcg::csr::ctr as ctr_registers;
 use crate::tcg::csr::{CsrEffect, CsrOp, Denied, fp, status};
+use crate::tcg::hart::NO_PACE;
 use crate::tcg::hart::{Exit, Hart, NO_RESERVATION};
 use crate::tcg::ir::{Helper, Width, fp_check as checks};
 use crate::tcg::mmu::hyper::HyperLoad;
@@ -408,13 +409,31 @@ fn compare_and_swap_16(hart: &mut Hart, va: u64) {
 
 impl Hart {
     /// `fence.i`: blocks whose guest code changed are dropped; whether any page had to be looked at. See `ram` and
-    /// `code_cache`.
+    /// `code_cache`. Generated code comes here only where `pace_seen` is not the pace of RAM.
     pub fn fence_i(&mut self) -> bool {
         self.stats.fence_i += 1;
-        self.vm.ram.collect_device_writes_to(self.code.pages());
-        if self.vm.harts.len() > 1 {
-            self.vm.ram.device_writes_collected();
+        // Before anything is looked at: what comes later is looked at by the next one.
+        let pace = self.vm.ram.pace().load(Ordering::SeqCst);
+        if pace == self.pace_seen {
+            return false;
         }
+        let changed = self.look_at_code();
+        self.pace_seen = pace;
+        self.note_unsettled();
+        changed
+    }
+
+    /// The next `fence.i` has to look, as long as stores to some page may go unnoticed.
+    pub fn note_unsettled(&mut self) {
+        if !self.code.unsettled.is_empty() {
+            self.pace_seen = NO_PACE;
+        }
+    }
+
+    /// Drops blocks whose guest code changed; whether any page had to be looked at.
+    fn look_at_code(&mut self) -> bool {
+        self.vm.ram.collect_device_writes_to(self.code.pages());
+        self.vm.ram.device_writes_collected();
         if self.vm.ram.changed() == self.fenced_at && self.code.unsettled.is_empty() {
             return false;
         }

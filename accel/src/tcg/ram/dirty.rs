@@ -11,7 +11,6 @@
 
 use std::sync::atomic::Ordering;
 
-use vm_memory::bitmap::AtomicBitmap;
 use vm_memory::{GuestAddress, GuestMemoryBackend};
 
 use super::{Ram, VERSION};
@@ -59,8 +58,8 @@ impl Ram {
         let mut any = false;
         for r in &self.regions {
             let Some(memory) = self.memory.find_region(GuestAddress(r.gpa)) else { continue };
-            let bitmap: &AtomicBitmap = std::ops::Deref::deref(memory).bitmap();
-            let words = by_pages(bitmap.get_and_reset(), r.size);
+            let marks: &ram::WriteMarks = std::ops::Deref::deref(memory).bitmap();
+            let words = by_pages(marks.pages().get_and_reset(), r.size);
             let marked = DirtyPages { regions: vec![DirtyRegion { start: r.gpa, words }] };
             for gpa in marked.iter() {
                 if let Some(word) = self.page(gpa) {

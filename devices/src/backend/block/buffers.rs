@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::Arc;
 
-use vm_memory::bitmap::{AtomicBitmap, BS, Bitmap};
+use vm_memory::bitmap::{BS, Bitmap};
 use vm_memory::{Bytes, GuestAddress, GuestMemory, Permissions, VolatileSlice};
 
 use crate::GuestRam;
@@ -177,7 +177,7 @@ fn each_slice(
     mem: &GuestRam,
     addr: GuestAddress,
     len: usize,
-    mut f: impl FnMut(VolatileSlice<'_, BS<'_, AtomicBitmap>>),
+    mut f: impl FnMut(VolatileSlice<'_, BS<'_, ram::WriteMarks>>),
 ) -> io::Result<()> {
     // The general way takes as long as to copy some kilobytes.
     if let Ok(slice) = vm_memory::GuestMemoryBackend::get_slice(mem, addr, len) {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use rustix::fs::{MemfdFlags, SealFlags};
 use vm_memory::FileOffset;
-use vm_memory::bitmap::{AtomicBitmap, NewBitmap};
+use vm_memory::bitmap::NewBitmap;
 use vm_memory::mmap::{MmapRegionBuilder, MmapRegionError};
 
 use super::filler::Filler;
@@ -191,7 +191,7 @@ impl Backing {
     }
 
     fn map_somewhere(&self, bytes: usize) -> Result<Region, MmapRegionError> {
-        let builder = MmapRegionBuilder::new_with_bitmap(bytes, AtomicBitmap::with_len(bytes))
+        let builder = MmapRegionBuilder::new_with_bitmap(bytes, ram::WriteMarks::with_len(bytes))
             .with_mmap_prot(libc::PROT_READ | libc::PROT_WRITE)
             .with_mmap_flags(self.flags)
             .with_hugetlbfs(self.huge);

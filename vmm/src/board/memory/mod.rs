@@ -17,7 +17,6 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use accel::GuestRam;
 use rustix::fs::FallocateFlags;
 use rustix::mm::{Advice, madvise};
-use vm_memory::bitmap::AtomicBitmap;
 use vm_memory::mmap::{MmapRegion, MmapRegionError};
 use vm_memory::{GuestAddress, GuestMemoryBackend, GuestRegionMmap, VolatileMemory};
 
@@ -93,7 +92,7 @@ pub fn make(base: u64, size: u64, config: &RamConfig, lock: MemoryLock) -> Resul
     Ok(Memory { ram: Arc::new(ram), discard })
 }
 
-type Region = MmapRegion<AtomicBitmap>;
+type Region = MmapRegion<ram::WriteMarks>;
 
 fn advise(region: &Region, config: &RamConfig, backing: &Backing) {
     let advice = [

@@ -253,7 +253,7 @@ impl Drop for Signals {
 
 #[cfg(test)]
 mod tests {
-    use vm_memory::bitmap::{AtomicBitmap, NewBitmap};
+    use vm_memory::bitmap::NewBitmap;
     use vm_memory::mmap::MmapRegionBuilder;
 
     use super::*;
@@ -270,7 +270,7 @@ mod tests {
 
     fn region(size: usize) -> Region {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-        let builder = MmapRegionBuilder::new_with_bitmap(size, AtomicBitmap::with_len(size));
+        let builder = MmapRegionBuilder::new_with_bitmap(size, ram::WriteMarks::with_len(size));
         builder.with_mmap_prot(libc::PROT_READ | libc::PROT_WRITE).with_mmap_flags(flags).build().unwrap()
     }
 

@@ -86,6 +86,7 @@ impl Backend {
             Op::FpCsr { csr, kind, write, d, src, .. } => self.fcsr(csr, kind, write, d, src),
             Op::Fp { op: fp, rm, d, a, b, c } => self.fp(op, fp, rm, d, [a, b, c]),
             Op::Vector { .. } => self.vector(op),
+            Op::Call { helper: Helper::FenceI, .. } => self.fence_i(op),
             Op::Call { helper, d, args } => {
                 if !self.vector_csr(helper, d, args[0]) {
                     self.call(helper, d, args);
@@ -131,6 +132,17 @@ impl Backend {
                 }
             }
         }
+    }
+
+    /// Nothing to do while the pace of RAM is what it was.
+    fn fence_i(&mut self, op: &Op) {
+        self.asm.mov(true, A, PACE_AT);
+        self.asm.mov(true, A, mem(A, 0));
+        self.asm.alu(Alu::Cmp, true, A, PACE_SEEN);
+        let changed = self.asm.jcc_forward(Cc::Ne);
+        self.stub(changed, StubKind::Slow(*op));
+        self.asm.alu_imm(Alu::Add, true, FENCES_I, 1);
+        self.land_stubs(op);
     }
 
     fn call(&mut self, helper: Helper, d: Option<Dst>, args: [Val; 3]) {

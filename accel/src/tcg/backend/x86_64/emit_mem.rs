@@ -491,6 +491,10 @@ impl Backend {
                 let thunk = self.thunks.helper(Helper::FpCheck);
                 self.call_out(thunk);
             }
+            Op::Call { helper: Helper::FenceI, .. } => {
+                let thunk = self.thunks.helper(Helper::FenceI);
+                self.call_out(thunk);
+            }
             Op::Fp { .. } => self.fp_slow(op),
             Op::Vector { .. } => self.vector_call(op),
             Op::ReadGated { .. } | Op::Status { .. } => self.csr_slow(op),

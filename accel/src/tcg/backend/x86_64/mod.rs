@@ -125,6 +125,9 @@ const RES_ADDR: Mem = field(offset_of!(Hart, res_addr));
 const RES_VALUE: Mem = field(offset_of!(Hart, res_value));
 const RES_LEFT: Mem = field(offset_of!(Hart, res_left));
 const RES_EXACT: Mem = field(offset_of!(Hart, res_exact));
+const PACE_AT: Mem = field(offset_of!(Hart, pace_at));
+const PACE_SEEN: Mem = field(offset_of!(Hart, pace_seen));
+const FENCES_I: Mem = field(offset_of!(Hart, stats.fence_i));
 const EXACT_LRS: Mem = field(offset_of!(Hart, exact_lrs));
 /// The poll word stands before the hart in its [`HartBox`].
 const POLL: Mem = Mem {

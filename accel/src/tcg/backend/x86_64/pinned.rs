@@ -92,6 +92,9 @@ impl Names {
             (RES_LEFT, "res_left"),
             (RES_EXACT, "res_exact"),
             (EXACT_LRS, "exact_lrs"),
+            (PACE_AT, "pace_at"),
+            (PACE_SEEN, "pace_seen"),
+            (FENCES_I, "stats.fence_i"),
             (POLL, "poll"),
         ];
         let field = fields.iter().find(|(m, _)| m.disp == disp).map(|(_, name)| (*name).to_owned());
