@@ -99,6 +99,7 @@ pub fn find(wanted: &[String], sources: &Sources) -> Result<(Vec<Engine>, Vec<Mi
         }
     }
     let mut found = of_models(found, &sources.cpus);
+    found.iter().try_for_each(check_model)?;
     make_unique(&mut found);
     Ok((found, missing))
 }
@@ -117,6 +118,13 @@ fn of_models(engines: Vec<Engine>, cpus: &[String]) -> Vec<Engine> {
 
 fn engine(name: &str, family: Family, program: &Path, accel: &str) -> Result<Engine, BenchError> {
     let version = version(program)?;
+    let (begin, wanted) = match family {
+        Family::Vireo => ("vireo ", "vireo"),
+        Family::Qemu => ("QEMU emulator ", "QEMU's qemu-system-riscv64"),
+    };
+    if !version.starts_with(begin) {
+        return Err(BenchError::OtherProgram { path: program.to_owned(), wanted, says: version });
+    }
     Ok(Engine {
         name: name.to_owned(),
         family,
@@ -159,6 +167,25 @@ fn version(program: &Path) -> Result<String, BenchError> {
         Some(line) => Ok(line.trim().to_owned()),
         None => Err(BenchError::NoVersion { path: program.to_owned(), status: output.status }),
     }
+}
+
+/// Fails unless the engine's program takes its model, which it tells when it writes the device tree instead of running.
+fn check_model(engine: &Engine) -> Result<(), BenchError> {
+    let Some(cpu) = &engine.cpu else { return Ok(()) };
+    let scratch = tempfile::tempdir().map_err(|source| BenchError::Host { doing: "make a directory", source })?;
+    let tree = scratch.path().join("tree").display().to_string().replace(',', ",,");
+    let mut command = Command::new(&engine.program);
+    command.args(["-M", &format!("virt,dumpdtb={tree}"), "-accel", &engine.accel, "-cpu", cpu]);
+    command.args(["-display", "none", "-monitor", "none", "-serial", "none"]).stdin(Stdio::null());
+    let output = command.output();
+    let output = output.map_err(|source| BenchError::Program { path: engine.program.clone(), source })?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let line = said.lines().find(|l| !l.is_empty() && !l.contains("warning"));
+    let why = line.map_or_else(|| output.status.to_string(), |l| l.trim().to_owned());
+    Err(BenchError::NoModel { cpu: cpu.clone(), engine: engine.name.clone(), why })
 }
 
 fn on_path(name: &str) -> Option<PathBuf> {
@@ -275,6 +302,32 @@ mod tests {
         }
         let error = find(&["xen".to_owned()], &Sources::default()).unwrap_err().to_string();
         assert!(error.contains("xen") && error.contains("interp"), "{error}");
+    }
+
+    #[test]
+    fn other_programs_and_unknown_models_are_refused() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let find = |name: &str, version: &str, cpus: &[&str]| {
+            let program = dir.path().join("program");
+            let script = format!(
+                "#!/bin/sh\ncase \"$*\" in\n--version) echo '{version}' ;;\n*'-cpu rv64 '*) ;;\n\
+                 *) echo 'p: warning: a word' >&2; echo 'p: no such model' >&2; exit 1 ;;\nesac\n"
+            );
+            std::fs::write(&program, script).unwrap();
+            std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+            let cpus = cpus.iter().map(|&c| c.to_owned()).collect();
+            let sources = Sources { vireo: vec![program.clone()], qemu: vec![program], cpus };
+            super::find(&[name.to_owned()], &sources).map(|(found, _)| found.len()).map_err(|e| e.to_string())
+        };
+        for name in ["tcg", "qemu"] {
+            let error = find(name, "true (GNU coreutils) 9.1", &[]).unwrap_err();
+            assert!(error.ends_with("its --version says 'true (GNU coreutils) 9.1'"), "{error}");
+        }
+        assert_eq!(find("tcg", "vireo 0.1.0", &["rv64"]), Ok(1));
+        assert_eq!(find("qemu", "QEMU emulator version 10.0.13", &[]), Ok(1));
+        let error = find("qemu", "QEMU emulator version 10.0.13", &["rv64", "foo"]).unwrap_err();
+        assert_eq!(error, "--cpu foo: qemu-tcg foo does not take it: p: no such model");
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod args;
 mod cpu_clock;
 mod host;
 mod native;
+mod output;
 #[cfg(test)]
 mod testing;
 
@@ -47,6 +48,12 @@ pub enum BenchError {
     NoLinux { path: PathBuf, source: std::io::Error },
     #[error("cannot {doing}: {source}")]
     Host { doing: &'static str, source: std::io::Error },
+    #[error("'{}' is not {wanted}: its --version says '{says}'", path.display())]
+    OtherProgram { path: PathBuf, wanted: &'static str, says: String },
+    #[error("--cpu {cpu}: {engine} does not take it: {why}")]
+    NoModel { cpu: String, engine: String, why: String },
+    #[error("--only {only}: no benchmark of {suites} has this in its name")]
+    NothingNamed { only: String, suites: String },
     #[error("{0}")]
     Argument(String),
 }

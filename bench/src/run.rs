@@ -47,6 +47,14 @@ pub struct Outcome {
     pub command: Vec<String>,
 }
 
+impl Outcome {
+    /// Whether it says anything of a benchmark, or should have.
+    pub fn says_something(&self) -> bool {
+        let named = [self.rounds.len(), self.skipped.len(), self.missed.len(), self.failed.len()];
+        self.broken.is_some() || named.iter().any(|n| *n > 0)
+    }
+}
+
 /// A timed round.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Round {
@@ -367,8 +375,7 @@ impl Follower<'_> {
     }
 }
 
-/// Puts the thread of each vCPU on its CPU of the host: hart `i` on `cpus[i]`, from the start again when there are more
-/// harts. Threads are told by their names, `vcpu0` of vireo and `CPU 0/TCG` or `CPU 0/KVM` of QEMU.
+/// Puts the thread of each vCPU on its CPU of the host: hart `i` on `cpus[i]`. Threads are told by their names, `vcpu0` of vireo and `CPU 0/TCG` or `CPU 0/KVM` of QEMU.
 fn pin(pid: u32, cpus: &[u32]) -> Result<(), String> {
     if cpus.is_empty() {
         return Ok(());
@@ -382,7 +389,7 @@ fn pin(pid: u32, cpus: &[u32]) -> Result<(), String> {
         let Some(tid) = task.file_name().to_str().and_then(|t| rustix::process::Pid::from_raw(t.parse().ok()?)) else {
             continue;
         };
-        let cpu = cpus[hart % cpus.len()];
+        let Some(&cpu) = cpus.get(hart) else { return Err(format!("there is no CPU for the thread of hart {hart}")) };
         let mut set = rustix::thread::CpuSet::new();
         set.set(cpu as usize);
         rustix::thread::sched_setaffinity(Some(tid), &set)

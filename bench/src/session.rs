@@ -75,7 +75,11 @@ pub fn measure(plan: &Plan, watch: &dyn Watch, stop: &AtomicBool) -> Result<Repo
         seats.push(Seat { name: format!("{} again", first.name), engine: first });
     }
     let mut report = empty(plan, &seats);
-    let suites = &plan.settings.suites;
+    let only = plan.only.as_deref();
+    let mut suites = plan.settings.suites.clone();
+    suites.retain(|s| s != "boot" || boots(s).iter().any(|(name, _)| is_wanted(only, name)));
+    // Only the guest knows its names: a text that is in none of them shows when every suite has run once.
+    let mut named = only.is_none();
     let rounds = plan.settings.warmup + plan.settings.runs;
     let all = suites.len() * seats.len() * rounds;
     let mut done = 0;
@@ -111,8 +115,13 @@ pub fn measure(plan: &Plan, watch: &dyn Watch, stop: &AtomicBool) -> Result<Repo
                 if let Some(why) = &outcome.broken {
                     watch.tell(&format!("{} in {suite}: {why}", seat.name));
                 }
-                take(&mut report, &seat.name, suite, run, outcome);
+                named |= outcome.says_something() || boots(suite).iter().any(|(name, _)| is_wanted(only, name));
+                take(&mut report, only, &seat.name, suite, run, outcome);
             }
+        }
+        if let (Some(only), false) = (only, named) {
+            let suites = plan.settings.suites.join(", ");
+            return Err(BenchError::NothingNamed { only: only.to_owned(), suites });
         }
     }
     if done == all && suites.iter().any(|s| s == "io") {
@@ -174,6 +183,26 @@ fn count_exits(
         }
     }
     Ok(())
+}
+
+/// What is measured of a start besides what the guest says: of the suite `boot`, names and what they are.
+fn boots(suite: &str) -> &'static [(&'static str, &'static str)] {
+    match suite {
+        "boot" => &[
+            (FIRST, "start of the process to the guest's first instruction"),
+            ("guest-up", "start of the process to the guest's first line, with all harts up"),
+        ],
+        LINUX => &[("linux-init", "start of the process to the first command of Linux's user space")],
+        _ => &[],
+    }
+}
+
+/// Of the suite `boot`, the only one that begins before the guest speaks.
+const FIRST: &str = "first-instruction";
+
+/// Whether `--only` wants this of the suite `boot`.
+fn is_wanted(only: Option<&str>, benchmark: &str) -> bool {
+    only.is_none_or(|only| format!("boot/{benchmark}").contains(only))
 }
 
 fn suite_order(suite: &str) -> usize {
@@ -241,7 +270,7 @@ fn board(plan: &Plan, suite: &str, kernel: &Path, scratch: &Path) -> Result<Boar
 }
 
 /// Adds what a process gave. Of a warm-up (`run` is none) only failures count.
-fn take(report: &mut Report, engine: &str, suite: &str, run: Option<usize>, outcome: run::Outcome) {
+fn take(report: &mut Report, only: Option<&str>, engine: &str, suite: &str, run: Option<usize>, outcome: run::Outcome) {
     let timebase = outcome.guest.as_ref().map_or(1, |g| g.timebase);
     if let Some(record) = report.engines.iter_mut().find(|e| e.name == engine) {
         record.command.clone_from(&outcome.command);
@@ -271,23 +300,13 @@ fn take(report: &mut Report, engine: &str, suite: &str, run: Option<usize>, outc
     for name in &outcome.missed {
         result(report, name, engine).missed += 1;
     }
-    let boots: &[(&str, _, &str)] = match suite {
-        "boot" => &[
-            ("first-instruction", outcome.to_boot, "start of the process to the guest's first instruction"),
-            ("guest-up", outcome.to_guest, "start of the process to the guest's first line, with all harts up"),
-        ],
-        LINUX => &[("linux-init", outcome.to_guest, "start of the process to the first command of Linux's user space")],
-        _ => &[],
-    };
-    if !boots.is_empty() {
-        for &(benchmark, time, what) in boots {
-            let Some(time) = time else { continue };
-            let name = Name { suite: "boot".to_owned(), benchmark: benchmark.to_owned(), point: None };
-            let benchmark = entry(report, &name);
-            (benchmark.unit, benchmark.what) = ("start".to_owned(), what.to_owned());
-            let ns = time.as_nanos() as u64;
-            result(report, &name, engine).samples.push(Sample { run, n: 1, host_ns: ns, guest_ns: ns, cpu_ns: None });
-        }
+    for &(benchmark, what) in boots(suite).iter().filter(|(name, _)| is_wanted(only, name)) {
+        let Some(time) = (if benchmark == FIRST { outcome.to_boot } else { outcome.to_guest }) else { continue };
+        let name = Name { suite: "boot".to_owned(), benchmark: benchmark.to_owned(), point: None };
+        let benchmark = entry(report, &name);
+        (benchmark.unit, benchmark.what) = ("start".to_owned(), what.to_owned());
+        let ns = time.as_nanos() as u64;
+        result(report, &name, engine).samples.push(Sample { run, n: 1, host_ns: ns, guest_ns: ns, cpu_ns: None });
     }
     // A curve is described once, and its points are what has results.
     for (name, [unit, axis, what]) in &outcome.descriptions {

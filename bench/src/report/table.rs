@@ -203,13 +203,15 @@ fn remarks(report: &Report) -> String {
     }
     let missed: u32 = report.benchmarks.iter().flat_map(|b| b.results.values()).map(|o| o.missed).sum();
     if missed > 0 {
-        let _ = writeln!(text, "{missed} rounds were not timed: the machine was too busy to listen");
+        let rounds = if missed == 1 { "round was" } else { "rounds were" };
+        let _ = writeln!(text, "{missed} {rounds} not timed: the machine was too busy to listen");
     }
     let outliers: usize =
         report.benchmarks.iter().flat_map(|b| b.results.values()).map(|o| stats::outliers(&o.times()).len()).sum();
     if outliers > 0 {
         let samples: usize = report.benchmarks.iter().flat_map(|b| b.results.values()).map(|o| o.samples.len()).sum();
-        let _ = writeln!(text, "{outliers} of {samples} samples stand apart from their others; they are counted");
+        let (stand, are) = if outliers == 1 { ("stands", "it is") } else { ("stand", "they are") };
+        let _ = writeln!(text, "{outliers} of {samples} samples {stand} apart from the others; {are} counted");
     }
     if text.contains(WIDE) || report.benchmarks.iter().any(is_wide) {
         let _ = writeln!(text, "{WIDE} the interval is wider than {:.0} % to each side", WIDE_SPREAD * 100.0);
@@ -269,6 +271,15 @@ mod tests {
         assert!(columns(line("sort")).is_some() && columns(line("crc")).is_some());
         assert!(line("  blk-read             tcg").contains("mmio 4.00"), "{text}");
         assert!(text.lines().all(|l| !l.ends_with(' ')), "{text}");
+    }
+
+    #[test]
+    fn rounds_that_were_not_timed_are_counted() {
+        for (missed, line) in [(1, "\n1 round was not timed: "), (2, "\n2 rounds were not timed: ")] {
+            let mut report = testing::report(1.0);
+            report.benchmarks[0].results.get_mut("tcg").unwrap().missed = missed;
+            assert!(text(&report).contains(line), "{}", text(&report));
+        }
     }
 
     #[test]

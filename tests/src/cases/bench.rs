@@ -165,10 +165,11 @@ fn bad_input(env: &Env) -> Result<()> {
     for (args, part) in [
         (vec!["--suite", "games"], "there is no suite 'games'; there are boot"),
         (vec!["--engines", "bochs"], "there is no engine 'bochs'; there are tcg"),
-        (vec!["--runs", "0"], "--runs 0 measures nothing"),
+        (vec!["--runs", "0"], "--runs 0: must be a whole number from 1"),
         (vec!["--smp", "0"], "1 to 512"),
         (vec!["--pin", "5000"], "--pin 5000"),
         (vec!["--qemu", "/nowhere/qemu", "--engines", "qemu"], "cannot run '/nowhere/qemu'"),
+        (vec!["--qemu", "/bin/true", "--engines", "qemu"], "'/bin/true' is not QEMU's"),
         (vec!["--qemu", "/bin/false", "--engines", "qemu"], "'/bin/false' --version ended with"),
         (vec!["--guest", "linux", "--linux-dir", "/nowhere"], "/nowhere/Image"),
         (vec!["--show", "/nowhere.json"], "cannot read '/nowhere.json'"),
