@@ -1,8 +1,10 @@
 //! `vireo`.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Mutex;
 
 use devices::chardev::restore_terminal;
 use tracing_subscriber::EnvFilter;
@@ -76,11 +78,33 @@ fn start_log(config: &LogConfig) -> Result<(), String> {
     match &config.file {
         Some(path) => {
             let file = File::create(path).map_err(|e| format!("-D {}: cannot write the log: {e}", path.display()))?;
-            builder.with_writer(file).with_ansi(false).init();
+            let log = LogFile { path: path.clone(), file: Some(file) };
+            builder.with_writer(Mutex::new(log)).with_ansi(false).init();
         }
         None => builder.with_writer(std::io::stderr).with_ansi(false).without_time().init(),
     }
     Ok(())
+}
+
+/// `-D`. It ends where it cannot be written, which is said once: the guest goes on.
+struct LogFile {
+    path: PathBuf,
+    file: Option<File>,
+}
+
+impl Write for LogFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if let Some(Err(e)) = self.file.as_mut().map(|file| file.write_all(bytes)) {
+            self.file = None;
+            // Who has no standard error either has been told all that can be.
+            let _ = writeln!(io::stderr(), "vireo: -D {}: cannot write: {e}; the log ends here", self.path.display());
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Any thread's panic must leave a usable terminal behind, and be readable on it.
@@ -101,10 +125,10 @@ fn name_process(name: &str) {
 }
 
 /// `-pidfile`; removed at the end.
-struct Pidfile(std::path::PathBuf);
+struct Pidfile(PathBuf);
 
 impl Pidfile {
-    fn write(path: &std::path::PathBuf) -> Result<Self, String> {
+    fn write(path: &PathBuf) -> Result<Self, String> {
         let text = format!("{}\n", std::process::id());
         std::fs::write(path, text).map_err(|e| format!("-pidfile {}: cannot write: {e}", path.display()))?;
         Ok(Self(path.clone()))

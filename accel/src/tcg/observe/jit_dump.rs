@@ -9,12 +9,12 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 use std::ptr::null_mut;
-use std::sync::Mutex;
 
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use rustix::thread::gettid;
 use rustix::time::{ClockId, clock_gettime};
 
+use super::UntilError;
 use crate::AccelError;
 
 const MAGIC: u32 = 0x4a69_5444;
@@ -29,7 +29,7 @@ const ELF_MACHINE: u32 = match () {
     () => 62,
 };
 
-pub struct JitDump(Mutex<Writer>);
+pub struct JitDump(UntilError<Writer>);
 
 struct Writer {
     dump: BufWriter<File>,
@@ -60,22 +60,17 @@ impl JitDump {
             w.header()?;
             Ok(w)
         };
-        make().map(|w| Self(Mutex::new(w))).map_err(failed)
+        make().map(|w| Self(UntilError::new(format!("-jitdump: {path}"), w))).map_err(failed)
     }
 
     /// Code called `name` at `address`. `lines` is its guest code, and `places` say of addresses which of them they
     /// belong to.
     pub fn add(&self, name: &str, address: u64, code: &[u8], lines: &[&str], places: &[(u64, Option<usize>)]) {
-        let mut w = self.0.lock().unwrap_or_else(|e| e.into_inner());
-        if let Err(e) = w.lines(address, lines, places).and_then(|()| w.code(name, address, code)) {
-            tracing::warn!("-jitdump: cannot write: {e}");
-        }
+        self.0.write(|w| w.lines(address, lines, places).and_then(|()| w.code(name, address, code)));
     }
 
     pub fn flush(&self) {
-        let mut w = self.0.lock().unwrap_or_else(|e| e.into_inner());
-        let _ = w.dump.flush();
-        let _ = w.text.flush();
+        self.0.write(|w| w.dump.flush().and_then(|()| w.text.flush()));
     }
 }
 

@@ -9,6 +9,9 @@ pub mod listing;
 pub mod perf_map;
 pub mod stats;
 
+use std::io;
+use std::sync::Mutex;
+
 use arch::isa::{Decoder, disasm, insn_len};
 
 use super::TcgOptions;
@@ -92,6 +95,27 @@ impl Made<'_> {
     }
 }
 
+/// A file that all harts write to until an error, which is told once: what is left of it has no end, but no holes.
+struct UntilError<W> {
+    /// The option and the file.
+    name: String,
+    writer: Mutex<Option<W>>,
+}
+
+impl<W> UntilError<W> {
+    fn new(name: String, writer: W) -> Self {
+        Self { name, writer: Mutex::new(Some(writer)) }
+    }
+
+    fn write(&self, write: impl FnOnce(&mut W) -> io::Result<()>) {
+        let mut writer = self.writer.lock().unwrap_or_else(|e| e.into_inner());
+        if let Some(Err(e)) = writer.as_mut().map(write) {
+            *writer = None;
+            tracing::warn!("{}: cannot write: {e}; the file ends here", self.name);
+        }
+    }
+}
+
 /// Whoever asked to see blocks. Shared by all harts.
 pub struct Observer {
     perf_map: Option<PerfMap>,
@@ -149,6 +173,19 @@ impl Observer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_cannot_be_written_is_left_alone() {
+        use std::io::{BufWriter, Write};
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let file = UntilError::new("-x: /dev/full".to_owned(), BufWriter::new(full));
+        file.write(|out| out.write_all(b"buffered"));
+        assert!(file.writer.lock().unwrap().is_some());
+        // An error of the last bytes counts, too.
+        file.write(BufWriter::flush);
+        assert!(file.writer.lock().unwrap().is_none());
+        file.write(|_| panic!("written again"));
+    }
 
     #[test]
     fn guest_code_is_named_and_host_code_is_divided() {

@@ -6,11 +6,11 @@
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::sync::Mutex;
 
+use super::UntilError;
 use crate::AccelError;
 
-pub struct PerfMap(Mutex<BufWriter<File>>);
+pub struct PerfMap(UntilError<BufWriter<File>>);
 
 impl PerfMap {
     pub fn create() -> Result<Self, AccelError> {
@@ -18,17 +18,14 @@ impl PerfMap {
         let path = format!("/tmp/perf-{}.map", std::process::id());
         let file = File::create(&path)
             .map_err(|source| AccelError::Host { doing: format!("write -perfmap's file {path}"), source })?;
-        Ok(Self(Mutex::new(BufWriter::with_capacity(1 << 16, file))))
+        Ok(Self(UntilError::new(format!("-perfmap: {path}"), BufWriter::with_capacity(1 << 16, file))))
     }
 
     pub fn add(&self, address: u64, len: usize, name: &str) {
-        let mut out = self.0.lock().unwrap_or_else(|e| e.into_inner());
-        if let Err(e) = writeln!(out, "{address:x} {len:x} {name}") {
-            tracing::warn!("-perfmap: cannot write: {e}");
-        }
+        self.0.write(|out| writeln!(out, "{address:x} {len:x} {name}"));
     }
 
     pub fn flush(&self) {
-        let _ = self.0.lock().unwrap_or_else(|e| e.into_inner()).flush();
+        self.0.write(BufWriter::flush);
     }
 }
