@@ -91,6 +91,42 @@ fn bad_input_is_one_line_and_exit_code_one() {
 }
 
 #[test]
+fn a_log_that_cannot_be_written_ends_with_one_line() {
+    let out = vireo(&["-d", "op,in_asm", "-D", "/dev/full"], b"poweroff\r");
+    let text = String::from_utf8(out.stderr).unwrap();
+    assert_eq!(out.status.code(), Some(0), "{text}");
+    assert!(text.starts_with("vireo: -D /dev/full: cannot write: No space left on device"), "{text}");
+    assert_eq!(text.lines().count(), 1, "{text}");
+}
+
+#[test]
+fn a_result_that_cannot_be_written_is_found_out_before_anything_is_measured() {
+    let dir = tempfile::tempdir().unwrap();
+    let page = dir.path().join("page.html");
+    let words = ["bench", "--engines", "tcg", "--json", "/nonexistent/x.json", "--html", path(&page)];
+    let out = vireo(&words, b"");
+    let text = String::from_utf8(out.stderr).unwrap();
+    assert_eq!(out.status.code(), Some(1), "{text}");
+    assert!(text.starts_with("vireo bench: cannot write '/nonexistent/x.json': "), "{text}");
+    assert!(text.lines().count() == 1 && out.stdout.is_empty() && !page.exists(), "{text}");
+}
+
+#[test]
+fn a_benchmark_that_does_not_exist_is_named() {
+    let short = ["--runs", "1", "--warmup", "0", "--min-ms", "1", "--engines", "tcg"];
+    let out = vireo(&[&["bench", "--suite", "micro,boot", "--only", "zzz"][..], &short].concat(), b"");
+    let text = String::from_utf8(out.stderr).unwrap();
+    assert_eq!(out.status.code(), Some(1), "{text}");
+    let line = "vireo bench: --only zzz: no benchmark of micro, boot has this in its name";
+    assert_eq!(text.lines().last(), Some(line), "{text}");
+    assert!(out.stdout.is_empty());
+    let out = vireo(&[&["bench", "--cpu", "foo"][..], &short].concat(), b"");
+    let text = String::from_utf8(out.stderr).unwrap();
+    assert!(text.starts_with("vireo bench: --cpu foo: tcg does not take it: "), "{text}");
+    assert_eq!((out.status.code(), text.lines().count()), (Some(1), 1), "{text}");
+}
+
+#[test]
 fn a_port_in_use_is_named() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();

@@ -68,6 +68,42 @@ pub fn accels() -> String {
     table("Accelerators:", rows)
 }
 
+/// The properties of engines `a:b`, if there are such engines.
+pub fn accel_properties(names: &str) -> Option<String> {
+    const TCG: &[(&str, &str)] = &[
+        ("jit", "on|off: make host code; off is interp (default: on, and off for interp)"),
+        ("one-insn-per-tb", "on|off: blocks of a single instruction (default: off)"),
+        ("tb-size", "MIB: room for a hart's translated code, 1 to 2048"),
+        ("thread", "multi: a thread a hart"),
+    ];
+    const TESTS: &[(&str, &str)] = &[
+        ("x-chain", "on|off: link blocks (default: on)"),
+        ("x-evict", "N: drop a block at random about every so many turns, 1 to 1000000"),
+        ("x-host", "avx512|avx2|none: the most of the host's vector instructions to use"),
+        ("x-hot", "N: turns of a loop before it is compiled as a whole, 0 to 1000000; 0: never"),
+        ("x-idle-code", "MIB: code that an idle hart keeps, 0 to 2048"),
+        ("x-jump-cache", "on|off: remember where indirect jumps lead (default: on)"),
+        ("x-tlb-entries", "N: pages that a hart remembers, 0 or a power of two up to 4096"),
+    ];
+    const KVM: &[(&str, &str)] = &[
+        ("kernel-irqchip", "on|split|off: interrupt controllers in the kernel (default: on)"),
+        ("riscv-aia", "auto|emul|hwaccel: how the kernel makes IMSICs (default: auto)"),
+    ];
+    let own = |rows: &'static [(&str, &str)]| rows.iter().map(|(name, what)| (*name, (*what).to_owned()));
+    let mut text = String::new();
+    for name in names.split(':') {
+        match name {
+            "tcg" | "interp" => {
+                text.push_str(&table(&format!("Properties of -accel {name}:"), own(TCG)));
+                text.push_str(&table("For tests of the translator:", own(TESTS)));
+            }
+            "kvm" => text.push_str(&table("Properties of -accel kvm:", own(KVM))),
+            _ => return None,
+        }
+    }
+    Some(text)
+}
+
 pub fn cpus() -> String {
     let models = arch::model::MODELS.iter().map(|m| {
         let state = if m.missing().is_empty() { "" } else { " (not supported by vireo yet)" };

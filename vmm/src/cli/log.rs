@@ -46,6 +46,9 @@ const ELSEWHERE: &[&str] = &[
 pub fn parse(items: &[String], files: &[String]) -> Result<LogConfig> {
     let mut directives: Vec<String> = Vec::new();
     for text in items {
+        if text.split(',').all(str::is_empty) {
+            return Err(CliError::new("-d", format!("'{text}' names no item; -d help lists them")));
+        }
         for item in text.split(',').filter(|i| !i.is_empty()) {
             let error = |message: String| CliError::new(format!("-d {text}"), message);
             let row = ITEMS.iter().find(|(name, ..)| *name == item).ok_or_else(|| {
@@ -74,6 +77,8 @@ mod tests {
         assert_eq!(log.file.as_deref(), Some(std::path::Path::new("x")));
         assert!(parse(&v("op_opt"), &[]).unwrap_err().to_string().contains("not supported by vireo yet"));
         assert!(parse(&v("sbii"), &[]).unwrap_err().to_string().contains("did you mean 'sbi'"));
+        assert_eq!(parse(&v(","), &[]).unwrap_err().to_string(), "-d: ',' names no item; -d help lists them");
+        assert!(parse(&v(""), &[]).is_err());
         assert!(parse(&v("trace:foo"), &[]).unwrap_err().to_string().contains("not supported"));
     }
 }

@@ -181,9 +181,19 @@ fn parse_one_accel(option: &str, text: &str, kvm: &KvmOptions) -> Result<Vec<Acc
         if jit == Some(true) && !tcg_given {
             return Err(o.error("jit=on contradicts interp; use tcg"));
         }
+        let compiles = tcg_given && jit != Some(false);
+        for (key, given) in [("x-hot", hot.is_some_and(|n| n > 0)), ("x-host", host.is_some())] {
+            if given && !compiles {
+                return Err(o.error(format!("{key} is about host code, which interp does not make; use tcg")));
+            }
+        }
+        if let (Some(n @ 1..), Some(false)) = (hot, chain) {
+            return Err(o.error(format!("x-hot={n} needs x-chain=on: loops are found where blocks are linked")));
+        }
         for choice in &mut choices {
             if let AccelChoice::Tcg(tcg) = choice {
-                tcg.jit = jit.unwrap_or(tcg.jit);
+                // interp stays what it is.
+                tcg.jit &= jit.unwrap_or(true);
                 tcg.code_cache_mib = cache;
                 tcg.one_insn_per_block = one.unwrap_or(false);
                 tcg.chain = chain.unwrap_or(true);
@@ -401,6 +411,8 @@ mod tests {
         assert_eq!(accel("kvm:tcg").unwrap(), [AccelChoice::Kvm(KvmOptions::default()), tcg(true)]);
         assert_eq!(accel("interp").unwrap(), [tcg(false)]);
         assert_eq!(accel("tcg,jit=off").unwrap(), [tcg(false)]);
+        assert_eq!(accel("interp:tcg,jit=on").unwrap(), [tcg(false), tcg(true)]);
+        assert_eq!(accel("tcg:interp,jit=off").unwrap(), [tcg(false), tcg(false)]);
         assert_eq!(
             accel("tcg,tb-size=64,thread=multi,one-insn-per-tb=on").unwrap(),
             [AccelChoice::Tcg(TcgConfig {
@@ -456,6 +468,11 @@ mod tests {
             "interp,jit=on",
             "tcg,x-tlb-entries=3",
             "tcg,x-chain=maybe",
+            "tcg,tb-size=x,tb-size=1",
+            "interp,x-hot=1",
+            "interp,x-host=none",
+            "tcg,jit=off,x-hot=1",
+            "tcg,x-chain=off,x-hot=1",
             "tcg,x-host=mmx",
             "tcg,x=1",
         ] {

@@ -27,7 +27,7 @@ use arch::ext::{Ext, IsaConfig};
 
 use crate::board::BoardKind;
 use crate::config::{
-    Aia, Bios, BoardOptions, BootConfig, MachineConfig, NetdevConfig, OnReboot, OnShutdown, VirtioKind,
+    AccelChoice, Aia, Bios, BoardOptions, BootConfig, MachineConfig, NetdevConfig, OnReboot, OnShutdown, VirtioKind,
 };
 use argv::Occurrence;
 use chardev::Serial;
@@ -91,6 +91,14 @@ fn information(o: &Options) -> Result<Option<String>> {
         let list = OptList::parse("-machine", text)?;
         if list.asks_help() {
             return Ok(Some(help::machine_properties()));
+        }
+    }
+    for text in &o.accel {
+        let mut list = OptList::parse("-accel", text)?;
+        if list.asks_help() {
+            let names = list.head("accel")?.unwrap_or_default();
+            // An unknown name falls through to the error of the real parse.
+            return Ok(help::accel_properties(&names));
         }
     }
     for text in &o.cpu {
@@ -457,14 +465,18 @@ fn check_contract(config: &MachineConfig) -> Result<()> {
     if config.icount.is_some() && config.topology.harts() > 1 {
         return Err(CliError::new("-icount", "one hart's instructions are the clock; -smp must be 1"));
     }
-    let only_kvm =
-        !config.accel.is_empty() && config.accel.iter().all(|a| matches!(a, crate::config::AccelChoice::Kvm(_)));
+    let only_kvm = !config.accel.is_empty() && config.accel.iter().all(|a| matches!(a, AccelChoice::Kvm(_)));
     if only_kvm && config.icount.is_some() {
         return Err(CliError::new("-icount", "KVM does not count instructions; use -accel tcg"));
     }
-    for (option, given) in [("-perfmap", config.perf_map), ("-jitdump", config.jit_dump)] {
-        if only_kvm && given {
-            return Err(CliError::new(option, "KVM translates no code; use -accel tcg"));
+    let translates = |a: &AccelChoice| matches!(a, AccelChoice::Tcg(tcg) if tcg.jit);
+    if !config.accel.is_empty() && !config.accel.iter().any(translates) {
+        let code = config.log.directives.iter().any(|d| d.starts_with("out_asm="));
+        let engine = if only_kvm { "KVM" } else { "interp" };
+        for (option, given) in [("-perfmap", config.perf_map), ("-jitdump", config.jit_dump), ("-d out_asm", code)] {
+            if given {
+                return Err(CliError::new(option, format!("{engine} makes no host code; use -accel tcg")));
+            }
         }
     }
     if config.board.aclint && config.boot.bios == Bios::Default {

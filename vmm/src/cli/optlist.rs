@@ -148,29 +148,39 @@ impl OptList {
         key: &'static str,
         range: std::ops::RangeInclusive<T>,
     ) -> Result<Option<T>> {
-        let Some(text) = self.text(key)? else { return Ok(None) };
-        match text.parse::<T>() {
-            Ok(n) if range.contains(&n) => Ok(Some(n)),
-            _ => Err(self.error(format!("{key}={text}: must be a number from {} to {}", range.start(), range.end()))),
-        }
+        self.last(key, |text| match text.parse::<T>() {
+            Ok(n) if range.contains(&n) => Ok(n),
+            _ => Err(format!("must be a number from {} to {}", range.start(), range.end())),
+        })
     }
 
     /// A size in bytes with an optional suffix; without one it counts units of `unit` bytes.
     pub fn size(&mut self, key: &'static str, unit: u64) -> Result<Option<u64>> {
-        let Some(text) = self.text(key)? else { return Ok(None) };
-        size::parse(&text, unit).map(Some).map_err(|e| self.error(format!("{key}={text}: {e}")))
+        self.last(key, |text| size::parse(text, unit))
     }
 
     /// One of a few words.
     pub fn choice<T: Copy>(&mut self, key: &'static str, words: &[(&str, T)]) -> Result<Option<T>> {
-        let Some(text) = self.text(key)? else { return Ok(None) };
-        match words.iter().find(|(w, _)| *w == text) {
-            Some((_, t)) => Ok(Some(*t)),
+        self.last(key, |text| match words.iter().find(|(w, _)| *w == text) {
+            Some((_, t)) => Ok(*t),
             None => {
                 let allowed: Vec<_> = words.iter().map(|(w, _)| *w).collect();
-                Err(self.error(format!("{key}={text}: must be one of {}", allowed.join(", "))))
+                Err(format!("must be one of {}", allowed.join(", ")))
             }
+        })
+    }
+
+    /// The last value of `key`; each must be one, also those that a later one overrides.
+    fn last<T>(
+        &mut self,
+        key: &'static str,
+        parse: impl Fn(&str) -> std::result::Result<T, String>,
+    ) -> Result<Option<T>> {
+        let mut last = None;
+        for text in self.texts(key)? {
+            last = Some(parse(&text).map_err(|e| self.error(format!("{key}={text}: {e}")))?);
         }
+        Ok(last)
     }
 
     /// Options of QEMU's that are not here: a clear error if one was given.
@@ -251,6 +261,17 @@ mod tests {
         assert!(text(OptList::parse("-x", "{\"a\":1}").unwrap_err()).contains("JSON"));
         let mut l = OptList::parse("-x", "n=9").unwrap();
         assert!(text(l.number::<u32>("n", 1..=8).unwrap_err()).contains("from 1 to 8"));
+    }
+
+    #[test]
+    fn values_that_a_later_one_overrides_are_checked_too() {
+        let list = |text| OptList::parse("-x", text).unwrap();
+        assert_eq!(list("n=1,n=2").number("n", 1..=8), Ok(Some(2)));
+        for text in ["n=x,n=1", "n=1,n=x"] {
+            assert!(list(text).number::<u32>("n", 1..=8).unwrap_err().to_string().contains("n=x: must be a number"));
+            assert!(list(text).size("n", 1).is_err());
+            assert!(list(text).choice("n", &[("1", ())]).is_err());
+        }
     }
 
     proptest::proptest! {

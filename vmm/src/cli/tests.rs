@@ -92,6 +92,8 @@ fn lists() {
     assert!(printed("-M help").contains("virt-1.0"));
     assert!(printed("-cpu help").contains("rv64"));
     assert!(printed("-accel help").contains("tcg"));
+    assert!(printed("-accel tcg,help").contains("tb-size") && printed("-accel kvm,help").contains("riscv-aia"));
+    assert!(error("-accel foo,help").contains("unknown accelerator 'foo'"));
     assert!(printed("-device help").contains("virtio-blk-device"));
     assert!(printed("-device virtio-blk-device,help").contains("num-queues"));
     assert!(printed("-machine virt,help").contains("aclint"));
@@ -148,6 +150,11 @@ fn bad_lines() {
         ("-gdb tcp::1234", "not supported by vireo yet"),
         ("-S", "not supported by vireo yet"),
         ("-d nothing", "unknown item"),
+        ("-d ,", "names no item"),
+        ("-perfmap -accel interp", "-perfmap: interp makes no host code; use -accel tcg"),
+        ("-jitdump -accel tcg,jit=off", "-jitdump: interp makes no host code"),
+        ("-jitdump -accel kvm", "-jitdump: KVM makes no host code"),
+        ("-d op,out_asm -accel kvm:interp", "-d out_asm: interp makes no host code"),
         ("-rtc base=soon", "must be utc"),
         ("-chardev null,id=a -device virtio-serial-device -device virtconsole,chardev=b", "no -chardev has this id"),
         ("disk.img", "-drive file="),
