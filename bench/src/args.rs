@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt::Display;
 use std::io::{IsTerminal, Write};
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -191,7 +191,7 @@ fn run(args: &Args, words: &[String]) -> Result<ExitCode, BenchError> {
     }
     if let Some(file) = &args.show {
         let report = Report::read(file)?;
-        return show(args, &outputs(args)?, &report);
+        return show(args, &outputs(args)?, &report, &std::env::temp_dir());
     }
     let plan = plan(args, words)?;
     let outputs = outputs(args)?;
@@ -206,7 +206,7 @@ fn run(args: &Args, words: &[String]) -> Result<ExitCode, BenchError> {
     let watch = Progress::new();
     let report = session::measure(&plan, &watch, &stop)?;
     watch.end();
-    show(args, &outputs, &report)
+    show(args, &outputs, &report, &std::env::temp_dir())
 }
 
 /// More than anybody waits for.
@@ -281,13 +281,16 @@ fn list(numbers: &[u32]) -> String {
     numbers.iter().map(u32::to_string).collect::<Vec<_>>().join(", ")
 }
 
+/// What `--json` writes.
+const RESULT: &str = "result: ";
+
 /// How a file is called in the last lines, and what is in it.
 type Format = (&'static str, fn(&Report) -> String);
 
 /// The files to write, each of which can be.
 fn outputs(args: &Args) -> Result<Vec<(Output, Format)>, BenchError> {
     let wanted: [(_, &Option<PathBuf>, Format); 3] = [
-        ("--json", &args.json, ("result: ", Report::json)),
+        ("--json", &args.json, (RESULT, Report::json)),
         ("--html", &args.html, ("page:   ", html::page)),
         ("--svg", &args.svg, ("picture:", html::picture)),
     ];
@@ -312,8 +315,9 @@ fn print(text: &str) -> Result<(), BenchError> {
     }
 }
 
-/// Prints the table and writes the files: every one, whatever becomes of the others.
-fn show(args: &Args, outputs: &[(Output, Format)], report: &Report) -> Result<ExitCode, BenchError> {
+/// Prints the table and writes the files: every one, whatever becomes of the others. The samples go to `spare` if their
+/// own place fails.
+fn show(args: &Args, outputs: &[(Output, Format)], report: &Report, spare: &Path) -> Result<ExitCode, BenchError> {
     let mut text = table::text(report);
     let operations = if args.operations { operations::markdown(report) } else { String::new() };
     if !operations.is_empty() {
@@ -322,7 +326,15 @@ fn show(args: &Args, outputs: &[(Output, Format)], report: &Report) -> Result<Ex
     let mut errors = Vec::new();
     errors.extend(print(&text).err());
     for (output, (what, draw)) in outputs {
-        let written = output.write(&draw(report));
+        let drawn = draw(report);
+        let written = output.write(&drawn);
+        // Nobody measures twice for the want of a place.
+        if *what == RESULT && written.is_err() {
+            match output::rescue(&drawn, spare) {
+                Ok(path) => eprintln!("vireo bench: the result is kept in {}", path.display()),
+                Err(e) => errors.push(e),
+            }
+        }
         let told = written.and_then(|()| match output.is_file() {
             true => print(&format!("{what} {}\n", output.path.display())),
             false => Ok(()),
@@ -471,11 +483,14 @@ mod tests {
         assert!(outputs(&args(&at("h"))).is_err());
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
         let full = args("/dev/full");
-        assert_eq!(show(&full, &outputs(&full).unwrap(), &report).unwrap(), ExitCode::FAILURE);
+        let spare = tempfile::tempdir().unwrap();
+        assert_eq!(show(&full, &outputs(&full).unwrap(), &report, spare.path()).unwrap(), ExitCode::FAILURE);
+        let kept = std::fs::read_dir(spare.path()).unwrap().next().unwrap().unwrap().path();
+        assert_eq!(Report::read(&kept).unwrap(), report);
         assert!(std::fs::read_to_string(at("h")).unwrap().contains("</html>"));
         assert!(std::fs::read_to_string(at("s")).unwrap().contains("</svg>"));
         let good = args(&at("j"));
-        assert_eq!(show(&good, &outputs(&good).unwrap(), &report).unwrap(), ExitCode::SUCCESS);
+        assert_eq!(show(&good, &outputs(&good).unwrap(), &report, spare.path()).unwrap(), ExitCode::SUCCESS);
         assert_eq!(Report::read(&dir.path().join("j")).unwrap(), report);
     }
 

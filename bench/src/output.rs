@@ -53,6 +53,16 @@ impl Output {
     }
 }
 
+/// Keeps in `folder` what could not be written where it should be.
+pub fn rescue(text: &str, folder: &Path) -> Result<PathBuf, BenchError> {
+    let kept = tempfile::Builder::new().prefix("vireo-bench-").suffix(".json").tempfile_in(folder);
+    let kept = kept.and_then(|mut file| {
+        file.as_file_mut().write_all(text.as_bytes())?;
+        Ok(file.keep()?.1)
+    });
+    kept.map_err(|source| cannot_write(folder, source))
+}
+
 /// Fails if two outputs are one file, or one of them is the file that is shown.
 pub fn check_distinct(outputs: &[Output], shown: Option<&Path>) -> Result<(), BenchError> {
     for (i, output) in outputs.iter().enumerate().filter(|(_, o)| o.is_file()) {
