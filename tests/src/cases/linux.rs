@@ -15,6 +15,7 @@ pub const CASES: &[Case] = &[
     Case { name: "-no-reboot ends at the first reboot", run: no_reboot },
     Case { name: "a script typed over the serial line", run: typed_script },
     Case { name: "devices under Linux", run: devices },
+    Case { name: "Linux works on after it has idled", run: idles },
     Case { name: "Linux, one instruction a block", run: |env| shell(env, 2, &["-accel", "tcg,one-insn-per-tb=on"]) },
     Case { name: "Linux, the smallest code cache", run: |env| shell(env, 2, &["-accel", "tcg,tb-size=1"]) },
     Case { name: "Linux, the smallest TLB", run: |env| shell(env, 2, &["-accel", "tcg,x-tlb-entries=1"]) },
@@ -100,6 +101,17 @@ fn typed_script(env: &Env) -> Result<()> {
     let sum: u64 = (1..=400).map(|n| n + 3 * n).sum();
     equal("the script's sum", vm.console.check("sh /tmp/script")?, format!("sum={sum}"))?;
     equal("the script's length", vm.console.check("wc -l < /tmp/script")?.trim().to_owned(), "403".to_owned())?;
+    power_off(vm)
+}
+
+/// A hart that does nothing for seconds gives up code and what it knows of address spaces.
+fn idles(env: &Env) -> Result<()> {
+    let mut vm = start(env, Machine::virt(&env.vireo, 2))?;
+    for _ in 0..2 {
+        vm.console.check("sleep 6")?;
+        let work = "for i in 1 2 3 4 5 6 7 8; do ls -l / | wc -l & done; wait; echo $((6 * 7))";
+        contains("the sum", &vm.console.check(work)?, "42")?;
+    }
     power_off(vm)
 }
 
