@@ -49,7 +49,7 @@ pub struct TcgOptions {
     pub chain: bool,
     /// Remember indirect jumps.
     pub jump_cache: bool,
-    /// TLB entries in use, a power of two up to 1024; 0: no translation outlives its access.
+    /// TLB entries in use, a power of two up to 4096; 0: no translation outlives its access.
     pub tlb_entries: usize,
     /// Times that a jump goes back in a page before the loop is compiled as a region; 0 is never.
     pub hot: u32,

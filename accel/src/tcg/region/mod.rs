@@ -17,9 +17,10 @@
 //! To the code cache a region is a block: found, linked, evicted and dropped as others, and dropped when any byte between
 //! its first and last instruction changes. The blocks it was made of stay for those who enter the loop elsewhere.
 //!
-//! Invariants: a region is precise as a block is. Every operation leaves the guest's registers where its map says, and
-//! they are in place before Rust is called; every way around a loop passes a jump back that looks at the poll bits, so
-//! that interrupts, fences and other harts wait little longer than for blocks (tiny loops look every fourth time);
+//! Invariants: a region is precise as a block is. Every operation leaves the guest's registers where its map says, or
+//! the stubs owe what is left out (backend, `words` and `late`), and they are in place before Rust is called; every way
+//! around a loop passes a jump back that looks at the poll bits, so that interrupts, fences and other harts wait little
+//! longer than for blocks (tiny loops look every fourth time);
 //! `retired` lags by a number that is known at every place, and is right wherever the region is left. A region holds
 //! nothing over a poll that a fence could make invalid: host addresses live no longer than one access, what accesses by
 //! one register share no longer than their node (backend, `covers`), and a page's addend in a register is used only

@@ -12,9 +12,10 @@
 //! | RSP | host stack, 16-byte aligned while a block runs, with the return stack on it (`returns`) |
 //! | MXCSR | the guest's rounding mode and sticky flags |
 //!
-//! The other guest registers live in memory. Every operation leaves all integer registers where they belong, so
-//! there is nothing to reconstruct at a fault or an exit; f registers are written back there, in stubs. Blocks enter
-//! each other by plain jumps, with all f registers in memory.
+//! The other guest registers live in memory. Every operation leaves the integer registers where they belong, but for
+//! signs that nobody has looked at (`words`) and parts of folded instructions that only a trap could see (`late`): the
+//! stubs of faults and exits make these up, and write f registers back. Blocks enter each other by plain jumps, with
+//! nothing owed and all f registers in memory.
 
 mod addends;
 pub mod asm;

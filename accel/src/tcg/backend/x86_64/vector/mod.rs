@@ -16,7 +16,7 @@
 //! | Host registers | Hold |
 //! |---|---|
 //! | RAX RCX RDX | scratch, as everywhere |
-//! | with AVX-512: ZMM16 and on, K1 to K4 | scratch; they need no VZEROUPPER |
+//! | with AVX-512: ZMM16 and on, K1 to K6 | scratch; they need no VZEROUPPER |
 //! | without: YMM0 to YMM3, YMM10 to YMM15 | scratch; their upper parts are cleared behind each instruction |
 //!
 //! | File | Instructions |
