@@ -96,8 +96,8 @@ impl Default for TcgOptions {
 }
 
 impl TcgOptions {
-    /// Bytes of host code each of `harts` may keep. By default a compiler and the kernel under it fit in (some 100 MiB),
-    /// and many harts share 1 GiB. All of it is paid for as it is used.
+    /// Bytes of host code each of `harts` may keep. By default a compiler and the kernel under it fit in (some 100 MiB);
+    /// five to 32 harts share 1 GiB, more have 32 MiB each. All of it is paid for as it is used.
     pub fn room(&self, harts: usize) -> usize {
         self.tb_size.unwrap_or_else(|| ((1 << 30) / harts.max(1)).clamp(32 << 20, 256 << 20))
     }
