@@ -654,6 +654,35 @@ impl Linkage {
 }
 
 impl Op {
+    /// Whether it touches neither memory nor the floating-point state, and calls nothing: marks, arithmetic of integers, and
+    /// branches out of the block.
+    pub fn is_arithmetic(&self) -> bool {
+        matches!(
+            self,
+            Self::Insn { .. }
+                | Self::Mov { .. }
+                | Self::Bin { .. }
+                | Self::Un { .. }
+                | Self::Late { .. }
+                | Self::PcRel { .. }
+                | Self::BranchIf { .. }
+        )
+    }
+
+    /// The same, or a load, a store, or floating point: what most loops consist of.
+    pub fn is_plain(&self) -> bool {
+        self.is_arithmetic()
+            || matches!(
+                self,
+                Self::Load { .. }
+                    | Self::Store { .. }
+                    | Self::LoadF { .. }
+                    | Self::StoreF { .. }
+                    | Self::FpCheck { .. }
+                    | Self::Fp { .. }
+            )
+    }
+
     /// Whether nothing can follow.
     pub fn ends_block(&self) -> bool {
         match self {

@@ -127,30 +127,17 @@ fn cut(block: &mut IrBlock, mark: usize) -> Option<()> {
 /// Operations that come back to the next one with everything as it was, or leave by a trap or to another block.
 fn is_allowed(op: &Op) -> bool {
     match op {
-        Op::Insn { .. }
-        | Op::Mov { .. }
-        | Op::Bin { .. }
-        | Op::Un { .. }
-        | Op::Late { .. }
-        | Op::PcRel { .. }
-        | Op::Load { .. }
-        | Op::Store { .. }
-        | Op::LoadF { .. }
-        | Op::StoreF { .. }
-        | Op::Amo { .. }
+        Op::Amo { .. }
         | Op::Cas { .. }
         | Op::CheckAligned { .. }
         | Op::Lr { .. }
         | Op::Sc { .. }
         | Op::FenceStoreLoad { .. }
-        | Op::FpCheck { .. }
-        | Op::Fp { .. }
         | Op::Vector { .. }
-        | Op::BranchIf { .. }
         | Op::Jump { .. }
         | Op::JumpReg { .. } => true,
         Op::Call { helper, .. } => matches!(helper, Helper::CheckJump | Helper::CompareAndSwap16),
-        _ => false,
+        op => op.is_plain(),
     }
 }
 

@@ -23,8 +23,9 @@ fn way_back(block: &IrBlock) -> Option<(usize, Option<u16>)> {
 /// The same if it is operation `at`.
 fn small(block: &IrBlock, at: usize) -> Option<(usize, Option<u16>)> {
     let round = &block.ops[..at];
+    // What is plain is made of few host instructions, and knows nothing of how often it was done.
     let insns = round.iter().filter(|op| matches!(op, Op::Insn { .. })).count();
-    if insns > MAX_INSNS || !round.iter().all(is_plain) {
+    if insns > MAX_INSNS || !round.iter().all(Op::is_plain) {
         return None;
     }
     if matches!(block.ops[at], Op::Jump { .. }) {
@@ -36,26 +37,6 @@ fn small(block: &IrBlock, at: usize) -> Option<(usize, Option<u16>)> {
         Op::Jump { target } => Some((at, Some(u16::try_from(target.offset).ok()?))),
         _ => None,
     }
-}
-
-/// What is made of few host instructions, and knows nothing of how often it was done.
-fn is_plain(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::Insn { .. }
-            | Op::Mov { .. }
-            | Op::Bin { .. }
-            | Op::Un { .. }
-            | Op::Late { .. }
-            | Op::PcRel { .. }
-            | Op::Load { .. }
-            | Op::Store { .. }
-            | Op::LoadF { .. }
-            | Op::StoreF { .. }
-            | Op::FpCheck { .. }
-            | Op::Fp { .. }
-            | Op::BranchIf { .. }
-    )
 }
 
 /// Where a small loop that is all of the start of `block` goes on when it ends: a node is to begin there.

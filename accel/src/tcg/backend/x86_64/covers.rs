@@ -124,23 +124,7 @@ fn access(op: &Op) -> Option<(u8, i32, i32, bool)> {
 
 /// Whether addends outlive the operation, if it calls no Rust.
 fn keeps_addends(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::Insn { .. }
-            | Op::Mov { .. }
-            | Op::Bin { .. }
-            | Op::Un { .. }
-            | Op::PcRel { .. }
-            | Op::Late { .. }
-            | Op::Load { .. }
-            | Op::Store { .. }
-            | Op::LoadF { .. }
-            | Op::StoreF { .. }
-            | Op::CheckAligned { .. }
-            | Op::FpCheck { .. }
-            | Op::Fp { .. }
-            | Op::BranchIf { .. }
-    )
+    op.is_plain() || matches!(op, Op::CheckAligned { .. })
 }
 
 impl Covers {

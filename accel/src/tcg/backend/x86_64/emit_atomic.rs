@@ -272,20 +272,8 @@ impl Backend {
             Op::Sc { .. } => !self.is_loud(),
             _ => false,
         };
-        let passed = |op: &&Op| {
-            matches!(
-                op,
-                Op::Insn { .. }
-                    | Op::Mov { .. }
-                    | Op::Bin { .. }
-                    | Op::Un { .. }
-                    | Op::Late { .. }
-                    | Op::PcRel { .. }
-                    | Op::BranchIf { .. }
-            )
-        };
         can && matches!(
-            ops[1..].iter().find(|op| !passed(op)),
+            ops[1..].iter().find(|op| !op.is_arithmetic()),
             Some(&Op::FenceStoreLoad { devices }) if devices || self.smp
         )
     }
