@@ -29,11 +29,14 @@ pub struct Code<'a> {
 pub fn form(builder: &mut Builder, decoder: &Decoder, code: &Code, head: u16) -> Result<Region, Refused> {
     let mut front = Front { builder, decoder, code, barred: false };
     let mut starts = front.discover(head);
+    let mut blocks = front.blocks(&starts);
     // What comes behind a small loop is for all of its rounds.
-    let ends: Vec<u16> = starts.iter().filter_map(|&s| unroll::end(&front.block(s, &starts)?)).collect();
-    starts.extend(ends.into_iter().filter(|&end| end < 4096));
-    let mut blocks: BTreeMap<u16, IrBlock> =
-        starts.iter().filter_map(|&s| Some((s, front.block(s, &starts)?))).collect();
+    let ends = blocks.values().filter_map(unroll::end);
+    let ends: Vec<u16> = ends.filter(|end| *end < 4096 && !starts.contains(end)).collect();
+    if !ends.is_empty() {
+        starts.extend(ends);
+        blocks = front.blocks(&starts);
+    }
     keep_loop(&mut blocks, head).ok_or(if front.barred { Refused::Barred } else { Refused::NoLoop })?;
     let starts: Vec<u16> = blocks.keys().copied().collect();
     let inside = |to: i64| u16::try_from(to).is_ok_and(|to| starts.contains(&to));
@@ -87,6 +90,11 @@ impl Front<'_, '_> {
             }
         }
         starts
+    }
+
+    /// The superblocks at `starts`.
+    fn blocks(&mut self, starts: &[u16]) -> BTreeMap<u16, IrBlock> {
+        starts.iter().filter_map(|&s| Some((s, self.block(s, starts)?))).collect()
     }
 
     /// The superblock at `start`, up to where another begins or something comes that regions do not have.
