@@ -88,19 +88,13 @@ impl Backend {
                 }
                 self.check_scalar(&op, &stub.after);
                 self.slow_here(&op, stub.after);
-                if stub.fenced {
-                    self.barrier();
-                }
-                self.asm.jmp(self.asm.base + stub.back as u64);
+                self.go_back(stub.fenced, stub.back);
             }
             StubKind::ScFails(op) => {
                 if let Op::Sc { d, .. } = op {
                     self.sc_result(d, 1);
                 }
-                if stub.fenced {
-                    self.barrier();
-                }
-                self.asm.jmp(self.asm.base + stub.back as u64);
+                self.go_back(stub.fenced, stub.back);
             }
             StubKind::Interpret => {
                 self.set_cur();
@@ -112,6 +106,14 @@ impl Backend {
                 self.asm.jmp(self.asm.base + stub.back as u64);
             }
         }
+    }
+
+    /// Goes on behind the operation, with the fence that it takes over done.
+    fn go_back(&mut self, fenced: bool, back: usize) {
+        if fenced {
+            self.barrier();
+        }
+        self.asm.jmp(self.asm.base + back as u64);
     }
 
     /// The operation by a call to Rust, which goes on behind it.
