@@ -53,8 +53,7 @@ impl DirtyPages {
     /// Takes the marks of writes from outside of the harts.
     pub fn of_devices(ram: &GuestRam) -> Self {
         let regions = ram.iter().map(|region| {
-            let marks: &ram::WriteMarks = std::ops::Deref::deref(region).bitmap();
-            let words = by_pages(marks.pages().get_and_reset(), region.len());
+            let words = by_pages(ram::marked_pages(region).get_and_reset(), region.len());
             DirtyRegion { start: region.start_addr().0, words }
         });
         Self { regions: regions.collect() }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use vm_memory::bitmap::{AtomicBitmap, BS, Bitmap, NewBitmap, RefSlice, WithBitmapSlice};
-use vm_memory::{GuestMemoryBackend, GuestMemoryMmap};
+use vm_memory::{GuestMemoryBackend, GuestMemoryMmap, GuestRegionMmap};
 
 /// Guest RAM. Writes through it leave their marks.
 pub type GuestRam = GuestMemoryMmap<WriteMarks>;
@@ -22,11 +22,15 @@ pub struct WriteMarks {
     count: OnceLock<Arc<AtomicU64>>,
 }
 
-impl WriteMarks {
-    /// To look at the marks and to take them. New ones are left by [`Bitmap::mark_dirty`], which counts them.
-    pub fn pages(&self) -> &AtomicBitmap {
-        &self.pages
-    }
+/// The marks of a region.
+fn marks(region: &GuestRegionMmap<WriteMarks>) -> &WriteMarks {
+    std::ops::Deref::deref(region).bitmap()
+}
+
+/// The marked pages of a region: to look at the marks and to take them. New ones are left by [`Bitmap::mark_dirty`], which
+/// counts them.
+pub fn marked_pages(region: &GuestRegionMmap<WriteMarks>) -> &AtomicBitmap {
+    &marks(region).pages
 }
 
 impl<'a> WithBitmapSlice<'a> for WriteMarks {
@@ -59,9 +63,9 @@ impl NewBitmap for WriteMarks {
 
 /// The number that grows after every mark in `ram`, from the first call of this on. Others may add to it.
 pub fn count_writes(ram: &GuestRam) -> Arc<AtomicU64> {
-    let marks = || ram.iter().map(|region| std::ops::Deref::deref(region).bitmap() as &WriteMarks);
-    let count = marks().find_map(|m| m.count.get().cloned()).unwrap_or_default();
-    for m in marks() {
+    let all = || ram.iter().map(marks);
+    let count = all().find_map(|m| m.count.get().cloned()).unwrap_or_default();
+    for m in all() {
         let own = m.count.get_or_init(|| Arc::clone(&count));
         assert!(Arc::ptr_eq(own, &count), "two machines share some of their regions of RAM");
     }
@@ -101,7 +105,7 @@ mod tests {
         assert_eq!(seen(), before, "a read");
         assert!(Arc::ptr_eq(&count, &count_writes(&ram)));
         let region = ram.find_region(HIGH).unwrap();
-        let marks: &WriteMarks = std::ops::Deref::deref(region).bitmap();
-        assert!(marks.pages().is_addr_set(0) && !marks.pages().is_addr_set(0x2000));
+        let pages = marked_pages(region);
+        assert!(pages.is_addr_set(0) && !pages.is_addr_set(0x2000));
     }
 }

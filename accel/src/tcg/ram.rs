@@ -251,8 +251,7 @@ impl Ram {
     pub fn collect_device_write(&self, gpa: u64) {
         let Some(r) = self.memory.find_region(vm_memory::GuestAddress(gpa)) else { return };
         let offset = (gpa - r.start_addr().0) as usize & !0xfff;
-        let marks: &ram::WriteMarks = std::ops::Deref::deref(r).bitmap();
-        let bitmap = marks.pages();
+        let bitmap = ram::marked_pages(r);
         if bitmap.is_addr_set(offset) {
             let _collecting = self.collecting.lock().unwrap_or_else(|e| e.into_inner());
             bitmap.reset_addr_range(offset, 4096);
@@ -273,8 +272,7 @@ impl Ram {
                 continue;
             };
             let (start, size) = (r.start_addr().0, r.len());
-            let marks: &ram::WriteMarks = std::ops::Deref::deref(r).bitmap();
-            let bitmap = marks.pages();
+            let bitmap = ram::marked_pages(r);
             // A bit is a page of the host, which may be larger.
             let exact = bitmap.len() as u64 == size.div_ceil(4096);
             let is_set = |page: &&u64| {

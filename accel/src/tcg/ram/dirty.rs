@@ -58,8 +58,7 @@ impl Ram {
         let mut any = false;
         for r in &self.regions {
             let Some(memory) = self.memory.find_region(GuestAddress(r.gpa)) else { continue };
-            let marks: &ram::WriteMarks = std::ops::Deref::deref(memory).bitmap();
-            let words = by_pages(marks.pages().get_and_reset(), r.size);
+            let words = by_pages(ram::marked_pages(memory).get_and_reset(), r.size);
             let marked = DirtyPages { regions: vec![DirtyRegion { start: r.gpa, words }] };
             for gpa in marked.iter() {
                 if let Some(word) = self.page(gpa) {
