@@ -273,16 +273,21 @@ mod tests {
         touch(&memory.ram, BASE + SIZE);
     }
 
+    /// One of each kind; files are made in `dir`.
+    fn backings(dir: &std::path::Path) -> [RamBacking; 4] {
+        [
+            RamBacking::Any,
+            RamBacking::Anonymous,
+            RamBacking::Memfd { huge: None, seal: true },
+            RamBacking::File(RamFile { path: dir.to_owned(), ..RamFile::default() }),
+        ]
+    }
+
     /// Whether pages may be huge is as it was, wherever that was wanted.
     #[test]
     fn small_pages_are_small_for_a_moment_only() {
         let dir = tempfile::tempdir().unwrap();
-        for backing in [
-            RamBacking::Any,
-            RamBacking::Anonymous,
-            RamBacking::Memfd { huge: None, seal: true },
-            RamBacking::File(RamFile { path: dir.path().to_owned(), ..RamFile::default() }),
-        ] {
+        for backing in backings(dir.path()) {
             let memory = ram(&with(backing)).unwrap();
             let host = memory.ram.get_host_address(GuestAddress(BASE)).unwrap() as u64;
             let flags = |at| {
@@ -302,13 +307,8 @@ mod tests {
     #[test]
     fn every_backend_holds_what_was_written() {
         let dir = tempfile::tempdir().unwrap();
-        for backing in [
-            RamBacking::Any,
-            RamBacking::Anonymous,
-            RamBacking::Memfd { huge: None, seal: true },
-            RamBacking::File(RamFile { path: dir.path().to_owned(), ..RamFile::default() }),
-            RamBacking::File(RamFile { path: dir.path().join("new"), ..RamFile::default() }),
-        ] {
+        let new = RamBacking::File(RamFile { path: dir.path().join("new"), ..RamFile::default() });
+        for backing in backings(dir.path()).into_iter().chain([new]) {
             for share in [false, true] {
                 for prealloc in [false, true] {
                     let config = RamConfig { share, prealloc, merge: false, dump: false, ..with(backing.clone()) };
