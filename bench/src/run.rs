@@ -375,7 +375,8 @@ impl Follower<'_> {
     }
 }
 
-/// Puts the thread of each vCPU on its CPU of the host: hart `i` on `cpus[i]`. Threads are told by their names, `vcpu0` of vireo and `CPU 0/TCG` or `CPU 0/KVM` of QEMU.
+/// Puts the thread of each vCPU on its CPU of the host: hart `i` on `cpus[i]`. Threads are told by their names, `vcpu0` of
+/// vireo and `CPU 0/TCG` or `CPU 0/KVM` of QEMU.
 fn pin(pid: u32, cpus: &[u32]) -> Result<(), String> {
     if cpus.is_empty() {
         return Ok(());

@@ -60,7 +60,8 @@ pub fn verify(block: &IrBlock) -> Result<(), String> {
 
 pub type Operands = ([Option<Val>; 3], [Option<u8>; 4], Option<Dst>);
 
-/// Integer operands, floating-point registers and integer destination of an operation. Few callers want all of it, and get no more.
+/// Integer operands, floating-point registers and integer destination of an operation. Few callers want all of it, and get
+/// no more.
 #[inline(always)]
 pub fn operands(op: &Op) -> Operands {
     let none = [None; 4];

@@ -314,9 +314,7 @@ impl Single {
     ) -> Result<Walk, Trap> {
         self.0.walk(&Direct { pmp, windows, mem }, va, access).map_err(|fault| fault.trap(va, access))
     }
-}
 
-impl Single {
     /// As [`translate`], with tables in `ram` alone. `None`: a fault, or something that has to be looked at more closely;
     /// nothing has changed.
     #[inline(always)]

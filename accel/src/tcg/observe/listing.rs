@@ -1,6 +1,7 @@
 //! `-d in_asm,op,out_asm`: blocks as the log shows them when they are made: guest code, intermediate code, host code.
 //!
-//! Host code is bytes with their address, in a line below that of their guest instruction. README "Recipes" says how objdump reads them.
+//! Host code is bytes with their address, in a line below that of their guest instruction. README "Recipes" says how
+//! objdump reads them.
 
 use std::fmt::Write;
 
