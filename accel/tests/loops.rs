@@ -241,6 +241,45 @@ fn a_loop_may_go_from_page_to_page() {
     }
 }
 
+/// Loops forward and back look once for several rounds, also for a store that they reach at the end only: it is the one
+/// that faults, with all before it done.
+#[test]
+fn a_store_that_is_not_reached_is_not_missed() {
+    const WORDS: u64 = PAGES * 512;
+    for (back, flags) in [(false, R | A | D), (true, R | A | D), (false, RWX), (true, RWX)] {
+        let mut expected = None;
+        for (name, options) in modes() {
+            let (mut g, mut p) = paged(options);
+            for page in 0..PAGES {
+                p.map(&g, VA + (page << 12), DATA + ((page * 5 % PAGES) << 12), flags, 0);
+            }
+            g.write(DATA, &[0; (PAGES as usize) << 12]);
+            let (first, last, step) = if back { (8 * (WORDS - 1), 0, -8) } else { (0, 8 * (WORDS - 1), 8) };
+            let page = (last >> 12) * 5 % PAGES;
+            g.write64(DATA + (page << 12) + (last & 0xfff), 7);
+            let mut a = Asm::at(CODE);
+            a.i(Op::Ld, 10, 12, 0);
+            let empty = a.forward(Op::Beq, 10, 0);
+            a.s(Op::Sd, 14, 12, 0);
+            a.bind(empty);
+            a.i(Op::Addi, 12, 12, step).i(Op::Addi, 14, 14, -1).b(Op::Bne, 14, 0, CODE).ecall();
+            g.load(&a);
+            let mut s = g.paged(&p, CODE);
+            (s.x[12], s.x[14]) = (VA + first, WORDS);
+            let end = g.run(&s);
+            assert_eq!((end.csr.scause == 15, end.x[10]), (flags != RWX, 7), "{name}, back: {back}");
+            let got = (end.x, end.csr.stval, end.csr.sepc, end.csr.minstret, g.read(DATA, (PAGES as usize) << 12));
+            let want = expected.get_or_insert_with(|| got.clone());
+            assert!(
+                got == *want,
+                "{name}, back: {back}: {:x?}, {:x?}",
+                (got.0, got.1, got.3),
+                (want.0, want.1, want.3)
+            );
+        }
+    }
+}
+
 /// Adds up x14 words, the first at `x12 + x15`, each x17 bytes behind the last; x16 is a mask of their offsets.
 fn strides(at: u64) -> Asm {
     let mut a = Asm::at(at);

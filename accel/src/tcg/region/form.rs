@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use arch::isa::Decoder;
 
-use super::{MAX_INSNS, MAX_NODES, Refused, Region, target, unroll, vtypes, weigh};
+use super::{MAX_INSNS, MAX_NODES, Refused, Region, strides, target, unroll, vtypes, weigh};
 use crate::tcg::hart::BlockMode;
 use crate::tcg::ir::fold::fold;
 use crate::tcg::ir::{Builder, Helper, IrBlock, Op, Target};
@@ -55,13 +55,20 @@ pub fn form(builder: &mut Builder, decoder: &Decoder, code: &Code, head: u16) ->
         .filter_map(|op| if let Op::Insn { offset, .. } = *op { Some(offset) } else { None });
     let scattered = accesses.filter(|&at| (code.scattered)(at)).collect();
     let vtypes = vtypes::at_starts(&nodes, head, code.vtype);
-    let mut region = Region { nodes, head, used, written, anywhere, scattered, vtypes };
+    let mut region = Region { nodes, rounds: Vec::new(), head, used, written, anywhere, scattered, vtypes };
     if cfg!(debug_assertions)
         && let Err(e) = region.verify()
     {
         panic!("malformed region: {e}");
     }
-    region.nodes.iter_mut().for_each(unroll::unroll);
+    for node in &mut region.nodes {
+        let round = node.clone();
+        unroll::unroll(node);
+        let goes_on = |op: &Op| matches!(op, Op::Insn { offset, .. } if region.scattered.contains(offset));
+        if node.ops.len() > round.ops.len() && !node.ops.iter().any(goes_on) && strides::looks(&node.ops).is_some() {
+            region.rounds.push(round);
+        }
+    }
     Ok(region)
 }
 

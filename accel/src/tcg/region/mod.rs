@@ -11,6 +11,7 @@
 //! | One was taken often: the loop around its target is found | [`form`] |
 //! | Registers are chosen | [`weigh`] |
 //! | Small loops in it are gone around several times | [`unroll`] |
+//! | Accesses that move on in these look at their pages once for all rounds | [`strides`] |
 //! | Code is made | backend |
 //! | It takes the place of the block at the head | [`promote`] |
 //!
@@ -39,6 +40,7 @@
 mod form;
 mod promote;
 mod refused;
+pub mod strides;
 mod unroll;
 mod vtypes;
 mod weigh;
@@ -64,6 +66,8 @@ pub struct Region {
     /// Its parts, each entered at its start only and with side exits as a superblock; by ascending start. One may begin with
     /// several rounds of a loop, see [`unroll`].
     pub nodes: Vec<IrBlock>,
+    /// Single rounds of nodes that have several, which share looks at pages, see [`strides`].
+    pub rounds: Vec<IrBlock>,
     /// Offset of the node at which the region is entered.
     pub head: u16,
     /// Guest registers it uses, those that count most first.

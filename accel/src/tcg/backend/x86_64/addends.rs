@@ -2,14 +2,15 @@
 //!
 //! The address of a load waits for its page's addend, which is loaded just before. Where a branch that depends on the
 //! value was foretold wrongly, the host begins there with nothing at hand, so that wait is added to it. Loads in the
-//! innermost loops come first, then stores; what shares a look (`covers`) does without. Guest registers that do as well in
-//! memory make room (`region`).
+//! innermost loops come first, then stores; what shares a look (`covers`) does without, unless that is for several rounds
+//! (`strides`). Guest registers that do as well in memory make room (`region`).
 //!
 //! Invariant: while a region runs, such a register equals the addend in its entry, unless that entry was dropped and
 //! holds no page. It is loaded on the way in and behind calls to Rust, and follows what stubs write to the entry.
 
 use super::emit_mem::RecentSlot;
 use super::regs::{PINS, is_volatile};
+use super::strides::{looks_of, place};
 use super::*;
 use crate::tcg::region::Region;
 
@@ -37,18 +38,22 @@ pub(super) struct Addend {
 impl Backend {
     /// The accesses that gain most by an addend in a register: loads before stores.
     pub(super) fn addend_places(&mut self, region: &Region) -> Vec<Place> {
-        let mut alone = Vec::new();
+        let (mut alone, mut shared) = (Vec::new(), Vec::new());
         for node in &region.nodes {
+            let looks = looks_of(region, node);
             self.covers.plan(&node.ops, |offset| !region.scattered.contains(&offset));
-            alone.extend((0..node.ops.len()).map(|i| {
+            for (i, op) in node.ops.iter().enumerate() {
                 self.covers.select(i);
-                self.covers.now.is_none()
-            }));
+                alone.push(self.covers.now.is_none());
+                shared.push(looks.iter().find(|l| l.is_of(op)).map(place));
+            }
         }
-        let (mut found, mut alone, mut insn): (Vec<(u64, Place)>, _, _) = (Vec::new(), alone.into_iter(), 0);
+        let (mut found, mut insn): (Vec<(u64, Place)>, _) = (Vec::new(), 0);
+        let mut each = alone.into_iter().zip(shared);
         region.each(|op, weight| {
-            let alone = alone.next().unwrap_or(false);
+            let (alone, shared) = each.next().unwrap_or_default();
             let place = match *op {
+                _ if let Some(place) = shared => place,
                 Op::Insn { offset, .. } => {
                     insn = offset;
                     return;

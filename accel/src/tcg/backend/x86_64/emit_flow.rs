@@ -82,6 +82,7 @@ impl Backend {
                 );
             }
             StubKind::Sum(load, sum) => self.sum_stub(&load, &sum, stub.back),
+            StubKind::Rounds(start, access) => self.go_alone(start, &access),
             StubKind::Slow(op) | StubKind::SlowFrom(op, _) => {
                 if let StubKind::SlowFrom(_, element) = stub.kind {
                     self.vector_start(element);

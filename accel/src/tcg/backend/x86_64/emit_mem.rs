@@ -79,6 +79,11 @@ pub(super) struct RecentAccess {
 }
 
 impl RecentAccess {
+    /// The same, where another page is reason to begin at `again`.
+    pub fn from(self, again: usize) -> Self {
+        Self { again, ..self }
+    }
+
     pub fn slot(&self) -> u16 {
         self.slot.slot
     }
@@ -153,6 +158,9 @@ impl Backend {
     /// The address is compared by its last byte and looked up by its first, so an access that crosses into
     /// another page misses, and one that does not hits at any alignment.
     pub(super) fn probe(&mut self, op: &Op, base: Val, offset: i32, width: Width, write: bool, align: Align) -> Mem {
+        if let Some(m) = self.looked_at(base, offset, write) {
+            return m;
+        }
         if let Some(cover) = self.covers.now {
             return self.probe_covered(op, cover, (base, offset, width, write));
         }
@@ -321,15 +329,10 @@ impl Backend {
         self.asm.alu_imm(Alu::Sub, false, PAGE_CHANGES, 1);
         let hit = self.asm.base + hit as u64;
         self.asm.jcc(Cc::Ge, hit);
-        // Nothing has happened yet.
-        self.set_cur();
         if addr != A {
             self.asm.mov(true, A, addr);
         }
-        self.asm.mov_imm(D, recent_code(self.entry_offset(), slot.slot, size, slot.write));
-        let f = self.f.now;
-        self.call_out(self.thunks.page_changes);
-        self.f_become(f);
+        self.tell_of_changes(access);
         let again = self.asm.base + again as u64;
         self.asm.jmp(again);
         if size >= RECENT_SPAN_MIN {
@@ -345,6 +348,16 @@ impl Backend {
             self.asm.jmp(remember);
         }
         miss
+    }
+
+    /// Enough changes were counted, that of `access` last, whose address is in RAX. Nothing of it has happened yet.
+    pub(super) fn tell_of_changes(&mut self, access: &RecentAccess) {
+        let RecentSlot { slot, write } = access.slot;
+        self.set_cur();
+        self.asm.mov_imm(D, recent_code(self.entry_offset(), slot, access.size, write));
+        let f = self.f.now;
+        self.call_out(self.thunks.page_changes);
+        self.f_become(f);
     }
 
     fn load_f(&mut self, fd: u8, width: Width, m: Mem) {

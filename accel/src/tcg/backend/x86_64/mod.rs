@@ -37,6 +37,7 @@ mod pinned;
 mod region;
 mod regs;
 mod returns;
+mod strides;
 mod sums;
 mod thunks;
 mod vector;
@@ -53,6 +54,7 @@ use crate::tcg::helpers::vector::shape::VectorUnit;
 use crate::tcg::ir::op::Linkage;
 use crate::tcg::ir::{Dst, IrBlock, Op, Val};
 use crate::tcg::observe::Mark;
+use crate::tcg::region::strides::Look;
 use crate::tcg::reservation::{Since, certainly_loud};
 use crate::tcg::smp::HartShared;
 use addends::Place;
@@ -340,6 +342,8 @@ enum StubKind {
     Recent(Op, emit_mem::RecentAccess),
     /// The same of a load at a sum that was put off.
     Sum(Op, Op),
+    /// What all rounds of the node at this offset access is not in the page that they touched last.
+    Rounds(u16, emit_mem::RecentAccess),
 }
 
 /// The compiler of one hart.
@@ -378,6 +382,8 @@ pub struct Backend {
     /// What the next jump is.
     linkage: Option<Linkage>,
     covers: Covers,
+    /// The looks for all accesses of the node, and their entries.
+    looks: Vec<(Look, RecentSlot)>,
     /// The block is a loop, whose accesses have recent pages.
     recent: bool,
     /// How many of them there were so far, by size.
@@ -426,6 +432,7 @@ impl Backend {
             sum: None,
             linkage: None,
             covers: Covers::default(),
+            looks: Vec::new(),
             recent: false,
             recents: [0; emit_mem::RECENT_SIZES],
             slots: None,

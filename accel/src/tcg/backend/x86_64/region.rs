@@ -14,6 +14,7 @@ use super::addends::Addend;
 use super::asm::{Alu, Asm, Forward};
 use super::f_regs::FState;
 use super::regs::{PINS, RegMap, is_volatile};
+use super::strides::{alone, looks_of};
 use super::*;
 use crate::tcg::ir::Cond;
 use crate::tcg::region::Region;
@@ -109,7 +110,8 @@ impl Backend {
             self.smp && region.nodes.iter().flat_map(|n| &n.ops).any(|op| matches!(op, Op::Lr { .. } | Op::Sc { .. }));
         let uncounted = |start| (exact || start == region.head).then_some(0);
         let node = |n: &IrBlock| Node { start: i64::from(n.start), place: None, uncounted: uncounted(n.start) };
-        let nodes = region.nodes.iter().map(node).collect();
+        let round = |n: &IrBlock| Node { start: alone(n.start), ..node(n) };
+        let nodes = region.nodes.iter().map(node).chain(region.rounds.iter().map(round)).collect();
         self.mark(Mark::COLD);
         let addends = self.take_addends(places, &inside);
         let (save, reload) = self.routines(&swaps, &addends);
@@ -137,13 +139,20 @@ impl Backend {
         self.vectors.start_block();
         for (i, node) in region.nodes.iter().enumerate() {
             self.vectors.expect(region.vtypes[i]);
+            self.begin_node(i64::from(node.start));
+            self.look_ahead(node.start, looks_of(region, node));
             self.node(node, region, region.nodes.get(i + 1), code);
             fits &= self.asm.code.len() < MAX_BLOCK_BYTES / 2 && !self.vectors.is_spent();
             if !fits {
                 break;
             }
         }
+        self.looks.clear();
         if fits {
+            for round in &region.rounds {
+                self.begin_node(alone(round.start));
+                self.node(round, region, None, code);
+            }
             self.mark(Mark::COLD);
             self.end(code);
         }
@@ -177,15 +186,18 @@ impl Backend {
         (save, reload)
     }
 
-    fn node(&mut self, node: &IrBlock, region: &Region, next: Option<&IrBlock>, code: &mut CodeCache) {
+    fn begin_node(&mut self, start: i64) {
         self.forget_words();
         self.vectors.forget();
-        self.ways_in(i64::from(node.start));
+        self.ways_in(start);
         let Some(state) = &self.region else { return };
         // An LR in the node before is as one in the block before. No instruction here crosses a page.
         (self.since, self.single, self.f.now) = (Since::Entry, false, state.f);
+    }
+
+    fn node(&mut self, node: &IrBlock, region: &Region, next: Option<&IrBlock>, code: &mut CodeCache) {
         let ops = node.ops.as_slice();
-        self.covers.plan(ops, |offset| !region.scattered.contains(&offset));
+        self.covers.plan(if self.looks.is_empty() { ops } else { &[] }, |offset| !region.scattered.contains(&offset));
         for (i, op) in ops.iter().enumerate() {
             self.covers.select(i);
             self.exact = self.smp && matches!(op, Op::Lr { .. }) && certainly_loud(&ops[i + 1..]);
@@ -258,7 +270,7 @@ impl Backend {
     }
 
     /// Goes to a node; conditions and counts were looked after.
-    fn go_inside(&mut self, offset: i64) {
+    pub(super) fn go_inside(&mut self, offset: i64) {
         match self.place_of(offset) {
             Some(place) => self.asm.jmp(place),
             None => {
@@ -289,6 +301,13 @@ impl Backend {
         }
         self.count_to(offset);
         0
+    }
+
+    /// The node at `start`, which is still to come, is entered with so many instructions uncounted.
+    pub(super) fn enters_with(&mut self, start: i64, uncounted: u16) {
+        if let Some(node) = self.region.as_mut().and_then(|s| s.nodes.iter_mut().find(|n| n.start == start)) {
+            node.uncounted = Some(uncounted);
+        }
     }
 
     /// Brings the f registers to what nodes find.
