@@ -176,14 +176,16 @@ fn poll(hart: &mut Hart) -> bool {
     if bits & POLL_IRQ != 0 {
         scatter(hart);
         // The deadline that brought us here is gone, and others may have moved behind it.
-        hart.arm_timer();
+        hart.tell_time();
+        let now = hart.vm.clock.now();
+        hart.arm_timer_at(now);
         hart.take_soft();
         hart.look_at_counters();
         if hart.nmi_due() {
             let pc = hart.s.pc;
             hart.nmi(pc);
             hart.held = true;
-        } else if let Some(interrupt) = hart.look_for_interrupt() {
+        } else if let Some(interrupt) = hart.look_for_interrupt_at(Some(now)) {
             let pc = hart.s.pc;
             hart.trap(interrupt, pc);
         }

@@ -440,7 +440,14 @@ impl Hart {
 
     /// What decides about interrupts.
     pub fn interrupts(&self) -> World<'_> {
-        World { mip: self.mip(), isa: &self.vm.isa, imsic: self.vm.imsic.as_deref() }
+        self.interrupts_at(None)
+    }
+
+    /// The same at a time by the clock, if the caller has it. A timer whose interrupt is not enabled decides nothing.
+    fn interrupts_at(&self, now: Option<u64>) -> World<'_> {
+        let now = || now.unwrap_or_else(|| self.vm.clock.now());
+        let lines = self.shared().lines(now, &LineState::of(&self.s), self.s.csr.mie);
+        World { mip: trap::mip(&self.s, lines), isa: &self.vm.isa, imsic: self.vm.imsic.as_deref() }
     }
 
     /// Brings what other threads asked for into the state. Called before `mip` is looked at.
@@ -458,8 +465,13 @@ impl Hart {
 
     /// As [`Hart::look_at_interrupts`]: the interrupt to take now, if it is no NMI.
     pub fn look_for_interrupt(&mut self) -> Option<trap::Trap> {
+        self.look_for_interrupt_at(None)
+    }
+
+    /// The same at a time by the clock, if the caller has it.
+    pub fn look_for_interrupt_at(&mut self, now: Option<u64>) -> Option<trap::Trap> {
         // The clock is read once for both.
-        let world = self.interrupts();
+        let world = self.interrupts_at(now);
         let held = interrupts::wakes(&self.s, &world);
         let interrupt = if held { interrupts::pending(&self.s, &world) } else { None };
         self.held = held || self.nmi_line();
@@ -490,7 +502,11 @@ impl Hart {
     /// Arms the timer thread if a deadline lies ahead.
     pub fn arm_timer(&mut self) {
         self.tell_time();
-        let now = self.vm.clock.now();
+        self.arm_timer_at(self.vm.clock.now());
+    }
+
+    /// The same at a time by the clock, which has been told of the last instructions.
+    pub fn arm_timer_at(&mut self, now: u64) {
         let h = self.shared();
         let by = LineState::of(&self.s);
         let again = if self.counting.far { counters::LOOK_AGAIN * self.vm.clock.frequency() } else { 0 };
@@ -537,7 +553,7 @@ impl Hart {
 impl Hart {
     /// Levels of the interrupt lines of chips and timers, as bits of `mip`.
     pub fn lines(&self) -> u64 {
-        self.shared().lines(&self.vm.clock, &LineState::of(&self.s))
+        self.shared().lines(|| self.vm.clock.now(), &LineState::of(&self.s), !0)
     }
 
     /// Performs a CSR instruction on the state.
@@ -633,7 +649,7 @@ impl CsrEnv for CsrView<'_> {
     }
 
     fn lines(&self) -> u64 {
-        self.shared.lines(&self.vm.clock, &self.by)
+        self.shared.lines(|| self.vm.clock.now(), &self.by, !0)
     }
 
     fn hgeip(&self) -> u64 {

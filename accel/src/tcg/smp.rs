@@ -36,7 +36,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
-use arch::csr::{envcfg, hstatus};
+use arch::csr::{envcfg, hstatus, mip};
 use arch::ext::IsaConfig;
 use arch::isa::Decoder;
 
@@ -227,16 +227,19 @@ impl HartShared {
         level && old & bit == 0 && self.mark(POLL_IRQ)
     }
 
-    /// Levels of the lines of chips and timers, as bits of `mip`.
-    pub fn lines(&self, clock: &Clock, by: &LineState) -> u64 {
+    /// Levels of the lines of chips and timers, as bits of `mip`. Those of timers are only told where they are `wanted`:
+    /// to look at the clock takes longer than all else.
+    pub fn lines(&self, now: impl FnOnce() -> u64, by: &LineState, wanted: u64) -> u64 {
         let mut lines = self.lines.load(Ordering::SeqCst) | by.guest_external(self.hgeip.load(Ordering::SeqCst));
-        let mtimecmp = self.mtimecmp.load(Ordering::SeqCst);
-        let sbi = self.sbi_timer.load(Ordering::SeqCst);
-        if mtimecmp.min(by.stimecmp).min(by.vstimecmp).min(sbi) != u64::MAX {
-            let now = clock.now();
-            lines |= u64::from(now >= mtimecmp) << 7;
-            lines |= u64::from(now >= by.stimecmp || now >= sbi) << 5;
-            lines |= u64::from(by.guest_time_is_up(now)) << 6;
+        let told = |bit: u64, deadline: u64| if wanted & bit != 0 { deadline } else { u64::MAX };
+        let machine = told(mip::MTIP, self.mtimecmp.load(Ordering::SeqCst));
+        let supervisor = told(mip::STIP, by.stimecmp.min(self.sbi_timer.load(Ordering::SeqCst)));
+        let guest = told(mip::VSTIP, by.vstimecmp);
+        if machine.min(supervisor).min(guest) != u64::MAX {
+            let now = now();
+            let level = |up: bool, bit: u64| if up { bit } else { 0 };
+            lines |= level(now >= machine, mip::MTIP) | level(now >= supervisor, mip::STIP);
+            lines |= level(guest != u64::MAX && by.guest_time_is_up(now), mip::VSTIP);
         }
         lines
     }
@@ -349,5 +352,31 @@ impl VmShared {
                 if rounds < 200 { std::hint::spin_loop() } else { std::thread::yield_now() }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_clock_is_read_for_timers_that_are_wanted() {
+        let by = LineState { stimecmp: 7, vstimecmp: 19, htimedelta: 10, hgeie: 0, vgein: 0 };
+        let h = HartShared::default();
+        h.mtimecmp.store(8, Ordering::SeqCst);
+        h.lines.store(mip::SEIP, Ordering::SeqCst);
+        let timers = |now, by, wanted| h.lines(|| now, by, wanted) & !mip::SEIP;
+        assert_eq!(
+            [6, 7, 8, 9].map(|now| timers(now, &by, !0)),
+            [0, mip::STIP, mip::STIP | mip::MTIP, mip::STIP | mip::MTIP | mip::VSTIP]
+        );
+        for wanted in [mip::STIP, mip::VSTIP, mip::MTIP, mip::STIP | mip::MTIP] {
+            assert_eq!(timers(100, &by, wanted), wanted);
+        }
+        assert_eq!(h.lines(|| panic!("nobody asked"), &by, !(mip::STIP | mip::VSTIP | mip::MTIP)), mip::SEIP);
+        let off = LineState { stimecmp: u64::MAX, vstimecmp: u64::MAX, ..by };
+        assert_eq!(h.lines(|| panic!("no timer is set"), &off, mip::STIP | mip::VSTIP), mip::SEIP);
+        h.sbi_timer.store(5, Ordering::SeqCst);
+        assert_eq!([4, 5].map(|now| timers(now, &off, mip::STIP)), [0, mip::STIP]);
     }
 }
