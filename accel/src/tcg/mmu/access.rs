@@ -98,6 +98,7 @@ impl Hart {
         };
         let watched = store && self.will_store(w.pa);
         let monitored = store && self.vm.ram.reservations.monitors(host);
+        // Whoever looks on at loads only: a page that may be stored to without a look may be loaded from, too (`strides`).
         let observed = !self.unwatched && self.armed.watches_data(va);
         if whole.is_some() && !watched && !monitored && !observed {
             let addend = (host as u64).wrapping_sub(tagged);

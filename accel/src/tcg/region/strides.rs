@@ -1,7 +1,8 @@
 //! Loops whose accesses move on by the same distance each round: one look at a page is for all the rounds that stand in
 //! their node ([`unroll`](super::unroll)).
 //!
-//! It comes before the first round, where nothing has happened yet. If what all rounds access by a register is not in one
+//! It comes before the first round, where nothing has happened yet. Loads and stores by one register share it: of RAM in
+//! the TLB, what may be stored to may be loaded from (`Hart::place`). If what all rounds access by a register is not in one
 //! page, one round is gone around alone, with a look for each access: that is a node of its own, from which the way back
 //! leads to the looks again.
 
@@ -20,6 +21,8 @@ pub struct Look {
     pub insn: u16,
     pub base: u8,
     pub write: bool,
+    /// Loads are meant, too: what may be stored to may be loaded from.
+    pub both: bool,
     /// Offsets of the first byte and of the last one from what the register holds at the start.
     pub low: i32,
     pub high: i32,
@@ -33,7 +36,17 @@ impl Look {
 
     /// Whether it is for the accesses of this direction by `base`.
     pub fn is_for(&self, base: Val, write: bool) -> bool {
-        self.write == write && base == Val::X(self.base)
+        (self.write == write || self.both) && base == Val::X(self.base)
+    }
+
+    /// One for all that is accessed by the register, if it has two.
+    fn join(&mut self, other: &Self) -> bool {
+        let (low, high) = (self.low.min(other.low), self.high.max(other.high));
+        let joins = self.base == other.base && high - low < SPAN;
+        if joins {
+            *self = Self { insn: self.insn.min(other.insn), write: true, both: true, low, high, base: self.base };
+        }
+        joins
     }
 }
 
@@ -83,7 +96,7 @@ pub fn looks(ops: &[Op]) -> Option<Vec<Look>> {
                 accesses += 1;
                 match found.iter_mut().find(|l| l.is_for(base, write)) {
                     Some(l) => (l.low, l.high) = (l.low.min(low), l.high.max(high)),
-                    None => found.push(Look { insn, base: r, write, low, high }),
+                    None => found.push(Look { insn, base: r, write, both: false, low, high }),
                 }
             }
             (None, Some((r, k))) => {
@@ -101,6 +114,12 @@ pub fn looks(ops: &[Op]) -> Option<Vec<Look>> {
             fixed |= 1 << r;
         }
     }
+    let found = found.into_iter().fold(Vec::new(), |mut joined: Vec<Look>, look| {
+        if !joined.iter_mut().any(|l| l.join(&look)) {
+            joined.push(look);
+        }
+        joined
+    });
     let is_good = |l: &Look| fixed >> l.base & 1 == 0 && l.high - l.low < SPAN;
     (!found.is_empty() && found.len() <= MOST && 2 * found.len() <= accesses && found.iter().all(is_good))
         .then_some(found)
@@ -137,16 +156,30 @@ mod tests {
         let round =
             [insn(4), load(5, 10, -4), insn(8), store(5, 11, 16), insn(12), add(10, Val::C(-4)), add(11, Val::C(8))];
         let found = looks(&rounds(&round)).unwrap();
-        let read = Look { insn: 4, base: 10, write: false, low: -8, high: -1 };
-        let write = Look { insn: 8, base: 11, write: true, low: 16, high: 31 };
+        let read = Look { insn: 4, base: 10, write: false, both: false, low: -8, high: -1 };
+        let write = Look { insn: 8, base: 11, write: true, both: false, low: 16, high: 31 };
         assert_eq!(found, [read, write]);
         assert!(read.is_of(&round[1]) && !read.is_of(&round[3]) && !read.is_of(&load(5, 11, 0)));
     }
 
     #[test]
+    fn loads_and_stores_by_one_register_have_one_look() {
+        let round = [insn(4), load(5, 10, -4), insn(8), store(5, 10, 0), insn(12), add(10, Val::C(-4))];
+        let both = Look { insn: 4, base: 10, write: true, both: true, low: -8, high: 7 };
+        assert_eq!(looks(&rounds(&round)).unwrap(), [both]);
+        assert!(both.is_of(&round[1]) && both.is_of(&round[3]) && !both.is_of(&load(5, 11, 0)));
+        // They would not often be in one page.
+        let apart = [insn(4), load(5, 10, -4), insn(8), store(5, 10, SPAN - 16), insn(12), add(10, Val::C(8))];
+        assert_eq!(looks(&rounds(&apart)).unwrap().iter().map(|l| l.both).collect::<Vec<_>>(), [false; 2]);
+    }
+
+    #[test]
     fn what_comes_behind_a_step_counts_it() {
         let round = [insn(4), load(5, 10, 0), insn(8), add(10, Val::C(32)), insn(12), load(6, 10, 0)];
-        assert_eq!(looks(&rounds(&round)).unwrap(), [Look { insn: 4, base: 10, write: false, low: 0, high: 67 }]);
+        assert_eq!(
+            looks(&rounds(&round)).unwrap(),
+            [Look { insn: 4, base: 10, write: false, both: false, low: 0, high: 67 }]
+        );
     }
 
     #[test]
