@@ -6,7 +6,7 @@ use accel::HartState;
 use accel::tcg::TcgOptions;
 use arch::isa::{Decoder, Insn, Op, Row, rows};
 use guest::random::{Rng, number};
-use guest::{Guest, RAM, forced_modes};
+use guest::{Asm, Guest, RAM, forced_modes, modes};
 
 const DATA: u64 = RAM + (2 << 20);
 const DATA_SIZE: usize = 16 << 10;
@@ -204,4 +204,43 @@ fn generated_code_does_what_the_interpreter_does() {
     }
     // A generator that traps at once would prove nothing.
     assert!(retired / rounds >= 12, "programs end after {} instructions", retired / rounds);
+}
+
+/// A value's halves are put together in two blocks, the second time behind any amount of other code: what the first block
+/// had at hand is not there any more.
+#[test]
+fn a_block_knows_nothing_of_the_code_before_it() {
+    let funnel = |a: &mut Asm, d| {
+        a.i(Op::Slli, 7, 6, 5).i(Op::Srliw, 8, 6, 27).r(Op::Or, d, 7, 8);
+    };
+    for (name, options) in modes() {
+        for (adds, moves) in (0..6).flat_map(|adds| (0..4).map(move |moves| (adds, moves))) {
+            let mut m = Guest::new(options.clone(), 1);
+            let mut a = Asm::at(RAM + 0x1000);
+            funnel(&mut a, 9);
+            // The value changes, and what it was is left behind.
+            a.i(Op::Addi, 6, 6, 1).i(Op::Addi, 7, 0, 0).i(Op::Addi, 8, 0, 0);
+            let next = a.here() + 4;
+            a.j(0, next);
+            for _ in 0..adds {
+                a.i(Op::Addi, 11, 11, 1);
+            }
+            for _ in 0..moves {
+                a.i(Op::Addi, 12, 11, 0);
+            }
+            funnel(&mut a, 10);
+            a.i(Op::Addi, 7, 0, 0).i(Op::Addi, 8, 0, 0).ecall();
+            m.load(&a);
+            m.stop_code(RAM + 0x2000);
+            let mut s = m.supervisor(0, a.base);
+            s.x[6] = 0xffff_ffff_9876_5432;
+            let end = m.run(&s);
+            let value = |v: u64| v << 5 | u64::from((v as u32) >> 27);
+            assert_eq!(
+                (end.x[9], end.x[10]),
+                (value(s.x[6]), value(s.x[6] + 1)),
+                "{name}, {adds} additions, {moves} moves"
+            );
+        }
+    }
 }

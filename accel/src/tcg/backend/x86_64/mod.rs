@@ -512,6 +512,7 @@ impl Backend {
             marks.clear();
         }
         self.words = Words::default();
+        self.exchanged = None;
         self.late = Late::default();
         self.covers.begin();
         self.done = 0;
