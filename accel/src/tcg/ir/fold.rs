@@ -16,7 +16,6 @@
 //!
 //! Only generated code is folded. The interpreter runs what the lowerings wrote, which is what the result is tested by.
 
-use super::verify::operands;
 use super::{BinOp, Dst, IrBlock, Op, UnOp, Val};
 
 /// What an operation means for results that are not there.
@@ -96,7 +95,7 @@ impl<M: Fn(i64) -> bool> Fold<'_, M> {
                 at -= 1;
             }
         }
-        if let Some(Dst::X(d)) = operands(&self.ops[at]).2 {
+        if let Some(Dst::X(d)) = self.ops[at].operands().2 {
             self.written[usize::from(d)] = at;
         }
         at
@@ -201,7 +200,7 @@ impl<M: Fn(i64) -> bool> Fold<'_, M> {
         };
         let (first, second, from) = (left.0.min(right.0), left.0.max(right.0), left.2);
         // Both have shifted the same, and only the second may have been in its place.
-        let writes = |i: usize| operands(&self.ops[i]).2 == Some(Dst::X(from));
+        let writes = |i: usize| self.ops[i].operands().2 == Some(Dst::X(from));
         let same = right.2 == from && self.holds(from, second) && !(first..second).any(writes);
         if !same || left.3 == 0 || right.3 == 0 || left.3 + right.3 != bits {
             return None;
@@ -241,13 +240,13 @@ impl<M: Fn(i64) -> bool> Fold<'_, M> {
     }
 
     fn fate(&self, part: usize, reader: usize) -> Option<Fate> {
-        let (sources, _, Some(Dst::X(d))) = operands(&self.ops[part]) else { return None };
+        let (sources, _, Some(Dst::X(d))) = self.ops[part].operands() else { return None };
         let from = if let Some(Val::X(a)) = sources[0] { Some(a) } else { None };
         let shift = matches!(self.ops[part], Op::Bin { op: BinOp::Sll | BinOp::Srl | BinOp::SllW | BinOp::SrlW, .. });
         let may_wait = shift && from.is_some_and(|a| a != d);
         let (mut fate, mut source_lost) = (Fate::Dropped, !may_wait);
         for (i, op) in self.ops.iter().enumerate().skip(part + 1) {
-            let (reads, _, write) = operands(op);
+            let (reads, _, write) = op.operands();
             if i != reader && reads.into_iter().flatten().any(|v| v == Val::X(d)) {
                 return None;
             }

@@ -4,6 +4,7 @@ pub mod block;
 pub mod fold;
 pub mod interp;
 pub mod op;
+mod operands;
 pub mod verify;
 
 pub use block::{Builder, IrBlock, x};

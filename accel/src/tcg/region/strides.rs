@@ -6,7 +6,6 @@
 //! page, one round is gone around alone, with a look for each access: that is a node of its own, from which the way back
 //! leads to the looks again.
 
-use crate::tcg::ir::verify::operands;
 use crate::tcg::ir::{BinOp, Dst, Op, Val};
 
 /// The most bytes of what is looked for at once.
@@ -69,20 +68,6 @@ fn step(op: &Op) -> Option<(u8, i32)> {
     }
 }
 
-/// What is neither an access nor able to call Rust, which could change what pages are.
-fn is_plain(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::Insn { .. }
-            | Op::Mov { .. }
-            | Op::Bin { .. }
-            | Op::Un { .. }
-            | Op::PcRel { .. }
-            | Op::BranchIf { .. }
-            | Op::Jump { .. }
-    )
-}
-
 /// The looks that are enough for all accesses of a node with these operations, if there are such.
 pub fn looks(ops: &[Op]) -> Option<Vec<Look>> {
     let (mut found, mut moved, mut insn): (Vec<Look>, [i32; 32], _) = (Vec::new(), [0; 32], 0);
@@ -104,13 +89,14 @@ pub fn looks(ops: &[Op]) -> Option<Vec<Look>> {
                 *to = to.checked_add(k).filter(|to| to.abs() < 1 << 16)?;
                 continue;
             }
-            (None, None) if is_plain(op) => {}
+            // Calls to Rust could change what pages are.
+            (None, None) if op.is_arithmetic() || matches!(op, Op::Jump { .. }) => {}
             _ => return None,
         }
         if let Op::Insn { offset, .. } = *op {
             insn = offset;
         }
-        if let Some(Dst::X(r)) = operands(op).2 {
+        if let Some(Dst::X(r)) = op.operands().2 {
             fixed |= 1 << r;
         }
     }
@@ -184,13 +170,13 @@ mod tests {
 
     #[test]
     fn registers_that_go_elsewhere_have_none() {
-        let late = Op::Late { op: BinOp::Srl, d: 7, a: 8, n: 3 };
+        let lr = Op::Lr { width: Width::D, d: None, addr: Val::X(7) };
         let far = [insn(4), load(5, 10, 0), add(10, Val::C(SPAN.into()))];
         let huge = [insn(4), load(5, 10, 0), add(10, Val::C(1 << 31))];
         let other = [insn(4), load(5, 10, 0), add(10, Val::X(11))];
         let followed = [insn(4), load(10, 10, 0)];
         let (calls, constant) = (
-            [insn(4), load(5, 10, 0), late],
+            [insn(4), load(5, 10, 0), lr],
             [insn(4), Op::Load { d: None, base: Val::C(64), offset: 0, width: Width::B, signed: true }],
         );
         for round in [&far[..], &huge, &other, &followed, &calls, &constant, &[insn(4), add(5, Val::C(1))]] {

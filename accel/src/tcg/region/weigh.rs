@@ -1,7 +1,6 @@
 //! Which guest registers a region uses most: those deep in its loops count more than those in few.
 
 use super::target;
-use crate::tcg::ir::verify::operands;
 use crate::tcg::ir::{BinOp, Cond, Dst, IrBlock, Op, Val};
 
 /// Deeper loops do not count more.
@@ -69,7 +68,7 @@ pub fn registers(nodes: &[IrBlock]) -> Usage {
     let mut weights = [0u64; 32];
     let (mut written, mut held) = (0, 0);
     each(nodes, |op, weight| {
-        let (reads, _, write) = operands(op);
+        let (reads, _, write) = op.operands();
         for v in reads.into_iter().flatten().chain(write.map(Val::from)) {
             if let Val::X(r) = v {
                 weights[usize::from(r)] += weight;

@@ -21,7 +21,6 @@ use super::f_regs::FState;
 use super::*;
 use crate::tcg::hart::COVERS;
 use crate::tcg::ir::Width;
-use crate::tcg::ir::verify::operands;
 use crate::tcg::mmu::tlb::{TLB_ENTRIES, Tables};
 
 const A: Reg = Reg::Rax;
@@ -145,7 +144,7 @@ impl Covers {
             if let Some((base, offset, bytes, write)) = access(op) {
                 self.add(i, (base, write, has_recent), (offset, offset + bytes - 1));
             }
-            if let Some(Dst::X(r)) = operands(op).2 {
+            if let Some(Dst::X(r)) = op.operands().2 {
                 self.close(|o| o.base == r);
             }
         }

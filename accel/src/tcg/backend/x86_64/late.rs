@@ -6,7 +6,6 @@
 
 use super::*;
 use crate::tcg::ir::BinOp;
-use crate::tcg::ir::verify::operands;
 
 /// How many can be remembered; others are done where they stand.
 const MAX: usize = 4;
@@ -49,7 +48,7 @@ impl Backend {
         if matches!(op, Op::Late { .. }) || self.late.is_empty() {
             return;
         }
-        if let Some(Dst::X(d)) = operands(op).2 {
+        if let Some(Dst::X(d)) = op.operands().2 {
             self.late.drop_for(d);
         }
     }

@@ -11,7 +11,6 @@
 //! the starts of blocks and nodes, find nothing loose and know no words.
 
 use super::*;
-use crate::tcg::ir::verify::operands;
 use crate::tcg::ir::{BinOp, UnOp, Width};
 
 /// What is known of the upper halves of guest registers, a bit each.
@@ -152,7 +151,7 @@ impl Backend {
             Op::BranchIf { a, b, target, .. } if target.offset != i64::from(self.start) => self.compared_loose(a, b),
             _ => return self.widen_all(),
         };
-        let read = operands(op).0.into_iter().flatten().fold(0, |set, v| set | bit(v));
+        let read = op.operands().0.into_iter().flatten().fold(0, |set, v| set | bit(v));
         self.widen_words(self.words.loose & read & !low);
     }
 
@@ -195,7 +194,7 @@ impl Backend {
             }
             _ => made,
         };
-        let Some(Dst::X(r)) = operands(op).2 else { return };
+        let Some(Dst::X(r)) = op.operands().2 else { return };
         let set = |bits: u32, on: bool| bits & !(1 << r) | u32::from(on) << r;
         let word = words.result(op);
         debug_assert!(word || !loose, "{op:?} leaves more than a word loose");
