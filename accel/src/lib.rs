@@ -7,6 +7,7 @@
 
 pub mod bus;
 pub mod clock;
+pub mod debug;
 pub mod dirty;
 pub mod error;
 pub mod exit;

@@ -18,6 +18,10 @@ pub trait MmioDevice: Send + Sync {
     fn write(&self, offset: u64, data: &[u8]);
     /// Power-on state. The harts are stopped.
     fn reset(&self);
+    /// The harts are stopped: what the device does on threads of its own stops, too, with no request half done, until
+    /// [`MmioDevice::resume`]. Inputs from outside may still change its registers.
+    fn pause(&self) {}
+    fn resume(&self) {}
     /// The engine can make stores to registers into events. Called at most once, before the guest runs; for devices
     /// that have a use for it.
     fn connect(&self, _events: Arc<dyn IoEvents>) {}

@@ -54,6 +54,10 @@ pub struct MachineConfig {
     pub chardevs: Vec<ChardevConfig>,
     /// The character device behind the UART; `None`: nobody listens.
     pub serial: Option<String>,
+    /// `-monitor`, `-mon`, and the one that shares the terminal with the serial port.
+    pub monitors: Vec<MonitorConfig>,
+    /// `-S`: the guest waits for a monitor's `cont`.
+    pub starts_stopped: bool,
     pub netdevs: Vec<NetdevConfig>,
     /// In slot order as the user gave them.
     pub virtio: Vec<VirtioConfig>,
@@ -74,6 +78,13 @@ pub struct MachineConfig {
     pub on_shutdown: OnShutdown,
     pub pidfile: Option<PathBuf>,
     pub log: LogConfig,
+}
+
+/// A monitor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MonitorConfig {
+    /// The id of its character device.
+    pub chardev: String,
 }
 
 /// `-semihosting-config`.

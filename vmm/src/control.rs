@@ -1,21 +1,24 @@
-//! What the guest and the host ask of the machine: one pending request, taken by the event loop.
+//! What the guest and the host ask of the machine: one pending request, and the attention of its monitors; taken by the
+//! event loop.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use devices::misc::MachineControl;
 use vmm_sys_util::eventfd::EventFd;
 
-use crate::vcpu_thread::Harts;
+use crate::harts::Harts;
+use crate::monitor::event::Cause;
 
 /// Something that only the event loop may do, because it has to stop the harts first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request {
-    /// The guest wants to start again.
-    Reset,
+    /// The guest, or a monitor, wants to start again.
+    Reset(Cause),
     /// The guest is done; the code becomes the program's.
     PowerOff(u8),
-    /// The user ends the program.
-    Quit,
+    /// The user, or a monitor, ends the program.
+    Quit(Cause),
     /// A signal ends the program.
     Signal(i32),
     /// The machine cannot go on.
@@ -26,17 +29,26 @@ impl Request {
     /// Who asks more urgently wins over what was asked before.
     fn rank(&self) -> u8 {
         match self {
-            Self::Reset => 0,
+            Self::Reset(_) => 0,
             Self::PowerOff(_) => 1,
-            Self::Quit | Self::Signal(_) => 2,
+            Self::Quit(_) | Self::Signal(_) => 2,
             Self::Failure(_) => 3,
         }
     }
 }
 
+/// What the event loop finds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wake {
+    Request(Request),
+    /// A monitor has something to read or to tell.
+    Attention,
+}
+
 /// Takes requests from any thread, and never blocks.
 pub struct Control {
     pending: Mutex<Option<Request>>,
+    attention: AtomicBool,
     /// Readable while a request waits.
     event: EventFd,
     /// Stopped at once, so that a guest does not run on behind its own power-off.
@@ -46,7 +58,7 @@ pub struct Control {
 impl Control {
     pub fn new() -> std::io::Result<Self> {
         let event = EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC)?;
-        Ok(Self { pending: Mutex::new(None), event, harts: OnceLock::new() })
+        Ok(Self { pending: Mutex::new(None), attention: AtomicBool::new(false), event, harts: OnceLock::new() })
     }
 
     /// The harts that a request stops; once.
@@ -69,15 +81,35 @@ impl Control {
         let _ = self.event.write(1);
     }
 
-    pub fn take(&self) -> Option<Request> {
+    /// Has the main thread look after the monitors.
+    pub fn attend(&self) {
+        self.attention.store(true, Ordering::Release);
+        let _ = self.event.write(1);
+    }
+
+    /// Requests first: they may end what a monitor would ask about.
+    pub fn take(&self) -> Option<Wake> {
         let _ = self.event.read();
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner).take()
+        let request = self.pending.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(request) = request {
+            // The event was read for both.
+            if self.attention.load(Ordering::Acquire) {
+                let _ = self.event.write(1);
+            }
+            return Some(Wake::Request(request));
+        }
+        self.attention.swap(false, Ordering::AcqRel).then_some(Wake::Attention)
+    }
+
+    /// Whether a request waits.
+    pub fn is_asked(&self) -> bool {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
     /// Drops a waiting request if it is the guest's.
     pub fn forget_guest_requests(&self) {
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
-        pending.take_if(|request| matches!(request, Request::Reset | Request::PowerOff(_)));
+        pending.take_if(|request| matches!(request, Request::Reset(Cause::Guest) | Request::PowerOff(_)));
     }
 
     pub fn event(&self) -> &EventFd {
@@ -94,7 +126,7 @@ impl MachineControl for Control {
     }
 
     fn reset(&self) {
-        self.request(Request::Reset);
+        self.request(Request::Reset(Cause::Guest));
     }
 }
 
@@ -108,12 +140,12 @@ mod tests {
         assert_eq!(c.take(), None);
         c.poweroff(7);
         c.reset();
-        assert_eq!(c.take(), Some(Request::PowerOff(7)));
+        assert_eq!(c.take(), Some(Wake::Request(Request::PowerOff(7))));
         c.reset();
         c.request(Request::Signal(15));
-        c.request(Request::Quit);
+        c.request(Request::Quit(Cause::User));
         c.forget_guest_requests();
-        assert_eq!(c.take(), Some(Request::Signal(15)));
+        assert_eq!(c.take(), Some(Wake::Request(Request::Signal(15))));
         c.reset();
         c.forget_guest_requests();
         assert_eq!(c.take(), None);
@@ -123,6 +155,6 @@ mod tests {
     fn failures_stay_failures() {
         let c = Control::new().unwrap();
         c.poweroff(0x100);
-        assert_eq!(c.take(), Some(Request::PowerOff(1)));
+        assert_eq!(c.take(), Some(Wake::Request(Request::PowerOff(1))));
     }
 }

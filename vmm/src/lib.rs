@@ -1,7 +1,7 @@
 //! The program `vireo`: command line, machine, board, vCPU threads, event loop.
 //!
 //! The way data takes: argv -> [`cli`] -> [`config::MachineConfig`] -> [`board`] (RAM, bus, chips, wiring) ->
-//! engine and firmware -> one thread a hart ([`vcpu_thread`]) and the event loop ([`event_loop`]).
+//! engine and firmware -> one thread a hart ([`harts`]) and the event loop ([`event_loop`]).
 
 mod affinity;
 pub mod board;
@@ -9,12 +9,13 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod event_loop;
+pub mod harts;
 pub mod machine;
+pub mod monitor;
 mod open;
 mod sbi_host;
 mod semihosting;
 mod signature;
-pub mod vcpu_thread;
 
 /// An error with its causes, on one line.
 pub fn error_chain(error: &dyn std::error::Error) -> String {

@@ -5,38 +5,43 @@
 //! [`Request`]. A reset stops the harts, puts every chip into its power-on state, loads the images
 //! again and starts the harts as at power-on: the guest really runs again.
 
-use std::ops::Range;
+mod build;
+mod inspect;
+mod run_state;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use accel::select::{Choice, select};
-use accel::tcg::TcgOptions;
 use accel::tcg::csr::{reset, reset_supervisor};
-use accel::{Accel, AccelError, Clock, GuestRam, HartState, MpState, VmConfig};
-use arch::ext::Ext;
+use accel::{Accel, AccelError, HartState, MpState, VmConfig};
 use arch::model::CpuError;
 use devices::chardev::{BackendConfig, ChardevConfig, HostRequest};
 use devices::misc::EventLoopTimers;
-use firmware::boot::{BootError, BootMode, BootPlan, BootRequest, KernelSource, LoadError, Symbols};
-use firmware::fdt::{DeviceTree, FdtError};
-use firmware::machine_tree::Chosen;
+use firmware::boot::{BootError, BootMode, BootPlan, LoadError};
+use firmware::fdt::FdtError;
 use firmware::sbi::HartStatus;
 
+pub use inspect::{Region, RegionKind};
+pub use run_state::RunState;
+
+use build::{
+    build_board, choose_engine, dump_tree, m_mode, plan_boot, random_seed, signature_range, take_harts, take_irqchip,
+};
+
 use crate::affinity;
-use crate::board::assembly::{Board, BoardError, Services};
+use crate::board::assembly::{Board, BoardError};
 use crate::board::memory::{self, Discard, Memory, MemoryError};
-use crate::board::{BoardKind, RAM_BASE, virt};
-use crate::config::{AccelChoice, Aia, Bios, MachineConfig, MemoryLock, OnReboot, OnShutdown, RamConfig};
-use crate::control::{Control, Request};
+use crate::board::{BoardKind, RAM_BASE};
+use crate::config::{MachineConfig, OnReboot, OnShutdown};
+use crate::control::{Control, Request, Wake};
 use crate::event_loop::{EventLoop, EventLoopError, Subscriber};
-use crate::open::{self, Chardevs, DownScript, OpenError};
+use crate::harts::{Harts, Threads};
+use crate::monitor::Monitors;
+use crate::monitor::event::{Cause, Event};
+use crate::open::{Chardevs, DownScript, OpenError};
 use crate::sbi_host::SbiMachine;
 use crate::signature::{self, SignatureError};
-use crate::vcpu_thread::{Harts, Threads};
-
-/// Ticks of the `time` CSR a second, unless the machine asks for another number.
-const TIMEBASE: u32 = 10_000_000;
 
 /// How long the last output may take to leave when the program ends.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -100,6 +105,10 @@ pub struct Machine {
     control: Arc<Control>,
     event_loop: EventLoop,
     chardevs: Chardevs,
+    monitors: Arc<Monitors>,
+    run_state: RunState,
+    /// What the monitors have not been told yet.
+    events: Vec<Event>,
     config: MachineConfig,
     _down_scripts: Vec<DownScript>,
     _discard: Option<Discard>,
@@ -120,226 +129,6 @@ pub fn run(mut config: MachineConfig) -> Result<Ending, MachineError> {
     };
     machine.event_loop.catch_signals()?;
     machine.run()
-}
-
-/// What the harts are on this engine: `-cpu` over what the host has, if they are the host's.
-fn take_harts(config: &mut MachineConfig, engine: &dyn Accel) -> Result<(), MachineError> {
-    let cpu = |source| MachineError::Cpu { argument: config.cpu.clone().unwrap_or_default(), source };
-    match engine.host_harts().map_err(MachineError::Accel)? {
-        Some(host) => {
-            let isa = arch::model::on_host(config.cpu.as_deref(), &host.isa, &host.known).map_err(cpu)?;
-            config.isa = isa;
-            // The harts' clock is the host's, whatever the machine asks for.
-            config.board.timebase = u32::try_from(host.timebase).ok();
-            let unsupported = |what| MachineError::Accel(AccelError::Unsupported { name: engine.name(), what });
-            match &config.boot.bios {
-                Bios::Default | Bios::None => config.boot.bios = Bios::Default,
-                Bios::File(path) => {
-                    let what = format!("-bios {}: the host's kernel is the firmware (-bios none)", path.display());
-                    return Err(unsupported(what));
-                }
-            }
-            if config.machine.board != BoardKind::Virt {
-                return Err(unsupported(format!("-machine {}: its console is in RAM", config.machine.name)));
-            }
-        }
-        None if config.cpu.as_deref().is_some_and(crate::cli::names_host) => return Err(cpu(CpuError::NoHost)),
-        None => {}
-    }
-    Ok(())
-}
-
-/// Which of the AIA's chips are the engine's.
-fn take_irqchip(config: &mut MachineConfig, engine: &dyn Accel) -> Result<(), MachineError> {
-    if config.board.aia == Aia::AplicImsic {
-        config.board.irqchip = engine.irqchip().map_err(MachineError::Accel)?;
-        // The harts may be the host's: then the model says nothing of them, and the engine has looked.
-        config.isa.exts.insert(Ext::Ssaia);
-        config.isa.imsic = true;
-    }
-    Ok(())
-}
-
-/// Whether the guest starts in M-mode, with what that needs on the board.
-fn m_mode(config: &MachineConfig) -> bool {
-    config.boot.bios != Bios::Default
-}
-
-fn choose_engine(config: &MachineConfig) -> Result<Box<dyn Accel>, MachineError> {
-    let mut choices: Vec<Choice> = config.accel.iter().map(choice).collect();
-    let observed = config.perf_map || config.jit_dump;
-    if choices.is_empty() && (m_mode(config) || config.icount.is_some() || observed) {
-        // Only the translator has an M-mode, counts instructions, and has code to show.
-        choices.push(Choice::Tcg(TcgOptions::default()));
-    }
-    for choice in &mut choices {
-        if let Choice::Tcg(options) = choice {
-            (options.perf_map, options.jit_dump) = (config.perf_map, config.jit_dump);
-        }
-    }
-    let selection = select(&choices).map_err(|mut refused| match (refused.len(), refused.pop()) {
-        (1, Some(only)) => MachineError::Accel(only),
-        (_, last) => {
-            refused.extend(last);
-            let reasons: Vec<_> = refused.iter().map(ToString::to_string).collect();
-            MachineError::NoAccel(reasons.join("; "))
-        }
-    })?;
-    for reason in &selection.refused {
-        // A list that the user gave falls back audibly; the default does so quietly.
-        let engine = selection.engine.name();
-        match choices.is_empty() {
-            true => tracing::info!("{reason}; using {engine}"),
-            false => tracing::warn!("{reason}; using {engine}"),
-        }
-    }
-    Ok(selection.engine)
-}
-
-fn choice(choice: &AccelChoice) -> Choice {
-    match choice {
-        AccelChoice::Kvm(options) => Choice::Kvm(options.clone()),
-        AccelChoice::Tcg(tcg) => {
-            let mut options = TcgOptions { jit: tcg.jit, ..TcgOptions::default() };
-            if let Some(mib) = tcg.code_cache_mib {
-                options.tb_size = Some((mib as usize) << 20);
-            }
-            if tcg.one_insn_per_block {
-                options.block_insns = 1;
-            }
-            if let Some(n) = tcg.tlb_entries {
-                options.tlb_entries = n as usize;
-            }
-            options.evict = tcg.evict.unwrap_or(options.evict);
-            options.chain = tcg.chain;
-            if let Some(mib) = tcg.idle_code_mib {
-                options.idle_code = (mib as usize) << 20;
-            }
-            options.hot = tcg.hot.unwrap_or(options.hot);
-            options.jump_cache = tcg.jump_cache;
-            options.simd = tcg.host.unwrap_or(options.simd);
-            Choice::Tcg(options)
-        }
-    }
-}
-
-/// Chips, wires and memory, without anything that runs them.
-fn build_board(
-    config: &MachineConfig,
-    chardevs: &Chardevs,
-    control: &Arc<Control>,
-    timers: &Arc<EventLoopTimers>,
-    ram: Arc<GuestRam>,
-) -> Result<(Board, Vec<DownScript>), MachineError> {
-    let frequency = u64::from(config.board.timebase.unwrap_or(TIMEBASE));
-    let clock =
-        Arc::new(config.icount.map_or_else(|| Clock::new(frequency), |shift| Clock::counting(frequency, shift)));
-    let (backends, down_scripts) = open::backends(config, chardevs, control)?;
-    let services = Services { control: Arc::clone(control) as _, timers };
-    let build = match config.machine.board {
-        BoardKind::Virt => Board::virt,
-        BoardKind::Spike => Board::spike,
-    };
-    Ok((build(config, m_mode(config), clock, ram, backends, &services)?, down_scripts))
-}
-
-/// Decides what is loaded where.
-fn plan_boot(config: &MachineConfig, board: &Board) -> Result<BootPlan, MachineError> {
-    let bios = match &config.boot.bios {
-        Bios::Default => firmware::boot::Bios::Builtin,
-        Bios::None => firmware::boot::Bios::None,
-        Bios::File(path) => firmware::boot::Bios::File(path.clone()),
-    };
-    let demo = || KernelSource::Embedded { name: firmware::demo::DEMO_NAME, bytes: firmware::demo::DEMO };
-    let kernel = match &config.boot.kernel {
-        Some(path) => Some(KernelSource::File(path.clone())),
-        // Nothing to run was named: show what the machine can do.
-        None if bios == firmware::boot::Bios::Builtin && config.flash[0].is_none() => Some(demo()),
-        None => None,
-    };
-    let request = BootRequest {
-        ram: RAM_BASE..RAM_BASE + config.ram_size,
-        bios,
-        kernel,
-        initrd: config.boot.initrd.clone(),
-        flash: config.flash[0].is_some().then_some(virt::map::FLASH.base),
-        symbols: board.bus.htif.is_some() || config.board.signature.is_some(),
-    };
-    let users_tree = config.boot.dtb.as_ref().map(read_tree).transpose()?;
-    let mut make_tree = |initrd, symbols: &Symbols| {
-        board.take_symbols(symbols);
-        let chosen = Chosen {
-            bootargs: config.boot.append.clone(),
-            initrd,
-            // A place; every boot gets its own numbers.
-            rng_seed: Some([0; 32]),
-            ..Chosen::default()
-        };
-        Ok(match &users_tree {
-            Some(tree) => {
-                let mut tree = tree.clone();
-                chosen.apply(&mut tree);
-                tree
-            }
-            None => board.tree(chosen),
-        })
-    };
-    Ok(BootPlan::new(&request, &mut make_tree)?)
-}
-
-/// Where the signature is that was asked for.
-fn signature_range(config: &MachineConfig, plan: &BootPlan) -> Result<Option<Range<u64>>, SignatureError> {
-    let ram = RAM_BASE..RAM_BASE + config.ram_size;
-    config.board.signature.as_ref().map(|path| signature::range(plan.symbols.signature, ram, path)).transpose()
-}
-
-fn read_tree(path: &PathBuf) -> Result<DeviceTree, MachineError> {
-    let file = |source| MachineError::File { what: "read device tree", path: path.clone(), source };
-    let blob = std::fs::read(path).map_err(file)?;
-    DeviceTree::parse(&blob).map_err(|source| MachineError::Dtb { path: path.clone(), source })
-}
-
-/// `-M dumpdtb=`: no guest runs, and no console is opened.
-fn dump_tree(mut config: MachineConfig, path: PathBuf) -> Result<Ending, MachineError> {
-    config.chardevs.clear();
-    config.serial = None;
-    // Nor are disks and networks: an empty transport looks the same.
-    config.virtio.clear();
-    let host = |what| move |source| MachineError::Host { what, source };
-    let control = Arc::new(Control::new().map_err(host("make an event descriptor"))?);
-    let timers = EventLoopTimers::new().map_err(host("make a timer"))?;
-    let chardevs = Chardevs::open(&config)?;
-    // Nothing is loaded: what the options say of memory makes no difference.
-    let ram = memory::make(RAM_BASE, config.ram_size, &RamConfig::default(), MemoryLock::Off)?.ram;
-    let (board, _) = build_board(&config, &chardevs, &control, &timers, ram)?;
-    let mut plan = plan_boot(&config, &board)?;
-    plan.reseed(random_seed()?)?;
-    std::fs::write(&path, &plan.dtb).map_err(|source| MachineError::File {
-        what: "write device tree",
-        path: path.clone(),
-        source,
-    })?;
-    println!("vireo: device tree written to '{}'", path.display());
-    Ok(Ending::Code(0))
-}
-
-fn random_seed() -> Result<[u8; 32], MachineError> {
-    let mut seed = [0; 32];
-    let mut filled = 0;
-    while filled < seed.len() {
-        // SAFETY: writes at most the slice's length into the slice.
-        let n = unsafe { libc::getrandom(seed[filled..].as_mut_ptr().cast(), seed.len() - filled, 0) };
-        match usize::try_from(n) {
-            Ok(n) => filled += n,
-            Err(_) => {
-                let error = std::io::Error::last_os_error();
-                if error.kind() != std::io::ErrorKind::Interrupted {
-                    return Err(MachineError::Random(error));
-                }
-            }
-        }
-    }
-    Ok(seed)
 }
 
 impl Machine {
@@ -394,11 +183,14 @@ impl Machine {
         let threads = Threads::spawn(&harts, vcpus, &sbi, &control, &cpus, early);
         let threads = threads.map_err(host("start the vCPU threads"))?;
 
+        let monitors =
+            Monitors::open(&config.monitors, |id| chardevs.find(id), &control).map_err(OpenError::Chardev)?;
+        let monitors = Arc::new(monitors);
         let mut event_loop = EventLoop::new(Arc::clone(&control), &timers)?;
         for chardev in chardevs.iter() {
             let control = Arc::clone(&control);
             chardev.set_host_handler(move |request| match request {
-                HostRequest::Exit => control.request(Request::Quit),
+                HostRequest::Exit => control.request(Request::Quit(Cause::User)),
                 // Changes of snapshot disks are forgotten at the end; there is nothing to save them to.
                 HostRequest::SaveDisks => tracing::warn!("writing snapshot disks back is not supported by vireo yet"),
             });
@@ -416,6 +208,9 @@ impl Machine {
             control,
             event_loop,
             chardevs,
+            monitors,
+            run_state: RunState::Prelaunch,
+            events: Vec::new(),
             config,
             _down_scripts: down_scripts,
             _discard: discard,
@@ -428,7 +223,14 @@ impl Machine {
             return Ok(ending);
         }
         self.power_on()?;
+        if self.config.starts_stopped {
+            self.board.clock.pause();
+        } else {
+            self.start();
+        }
         let ending = self.serve();
+        // The last that the monitors hear.
+        self.attend();
         // The harts end before the last output is written, so that it is the last.
         drop(self.threads);
         for chardev in self.chardevs.iter() {
@@ -440,49 +242,94 @@ impl Machine {
     /// `wait=on`: the guest starts when somebody is at the far end. The user may give up meanwhile.
     fn wait_for_peers(&mut self) -> Result<Option<Ending>, MachineError> {
         let waits = |c: &&ChardevConfig| matches!(c.backend, BackendConfig::Socket { server: true, wait: true, .. });
-        for config in self.config.chardevs.iter().filter(waits) {
-            let Some(chardev) = self.chardevs.iter().find(|c| c.id() == config.id) else { continue };
-            match self.event_loop.turn_while(&|| !chardev.is_connected())? {
-                None => {}
-                Some(Request::Signal(signal)) => return Ok(Some(Ending::Signal(signal))),
-                Some(Request::Failure(what)) => return Err(MachineError::Failed(what)),
-                // No guest runs yet: it is the user's.
-                Some(Request::Quit | Request::Reset | Request::PowerOff(_)) => return Ok(Some(Ending::Code(0))),
+        let waited: Vec<_> = self.config.chardevs.iter().filter(waits).map(|c| c.id.clone()).collect();
+        for id in waited {
+            let chardev = Arc::clone(self.chardevs.find(&id));
+            while !chardev.is_connected() {
+                match self.event_loop.turn_while(&|| !chardev.is_connected())? {
+                    None => {}
+                    // No guest runs yet, but others may be connected already.
+                    Some(Wake::Attention) => self.attend(),
+                    Some(Wake::Request(Request::Signal(signal))) => return Ok(Some(Ending::Signal(signal))),
+                    Some(Wake::Request(Request::Failure(what))) => return Err(MachineError::Failed(what)),
+                    // It is the user's.
+                    Some(Wake::Request(Request::Quit(_) | Request::Reset(_) | Request::PowerOff(_))) => {
+                        return Ok(Some(Ending::Code(0)));
+                    }
+                }
             }
         }
         Ok(None)
     }
 
-    /// Answers requests until one ends the machine.
+    /// Answers requests and monitors until something ends the machine.
     fn serve(&mut self) -> Result<Ending, MachineError> {
         loop {
-            match self.event_loop.next_request()? {
-                Request::Reset if self.config.on_reboot == OnReboot::Exit => return Ok(Ending::Code(0)),
-                Request::Reset => {
-                    self.harts.stop();
-                    // Other harts may have asked for something before they stopped; that life is over.
-                    self.control.forget_guest_requests();
-                    self.power_on()?;
+            match self.event_loop.next_wake()? {
+                Wake::Attention => {}
+                Wake::Request(request) => {
+                    if let Some(ending) = self.answer(request)? {
+                        return Ok(ending);
+                    }
                 }
-                Request::PowerOff(code) => match self.config.on_shutdown {
-                    OnShutdown::Exit => {
-                        self.write_signature()?;
-                        return Ok(Ending::Code(code));
-                    }
-                    OnShutdown::Pause => {
-                        self.harts.stop();
-                        self.board.clock.pause();
-                        tracing::info!("the guest has powered off; the machine is stopped");
-                    }
-                },
-                Request::Quit => return Ok(Ending::Code(0)),
-                Request::Signal(signal) => return Ok(Ending::Signal(signal)),
-                Request::Failure(what) => return Err(MachineError::Failed(what)),
             }
+            self.attend();
         }
     }
 
-    /// Power-on: everything as if the machine had just been built, then the harts run. They are stopped.
+    /// Looks after the monitors.
+    fn attend(&mut self) {
+        let monitors = Arc::clone(&self.monitors);
+        monitors.serve(self);
+    }
+
+    fn answer(&mut self, request: Request) -> Result<Option<Ending>, MachineError> {
+        match request {
+            Request::Reset(cause) if self.config.on_reboot == OnReboot::Exit => {
+                self.events.push(Event::Shutdown(cause));
+                return Ok(Some(Ending::Code(0)));
+            }
+            Request::Reset(cause) => {
+                self.harts.stop();
+                // Other harts may have asked for something before they stopped; that life is over.
+                self.control.forget_guest_requests();
+                self.power_on()?;
+                self.events.push(Event::Reset(cause));
+                match self.run_state {
+                    RunState::Running => self.start(),
+                    _ => self.run_state = RunState::Prelaunch,
+                }
+            }
+            Request::PowerOff(code) => {
+                self.events.push(Event::Shutdown(Cause::Guest));
+                match self.config.on_shutdown {
+                    OnShutdown::Exit => {
+                        self.write_signature()?;
+                        return Ok(Some(Ending::Code(code)));
+                    }
+                    OnShutdown::Pause => {
+                        self.stop(RunState::Shutdown);
+                        tracing::info!("the guest has powered off; the machine is stopped");
+                    }
+                }
+            }
+            Request::Quit(cause) => {
+                self.events.push(Event::Shutdown(cause));
+                return Ok(Some(Ending::Code(0)));
+            }
+            Request::Signal(signal) => {
+                self.events.push(Event::Shutdown(Cause::Signal));
+                return Ok(Some(Ending::Signal(signal)));
+            }
+            Request::Failure(what) => {
+                self.events.push(Event::Shutdown(Cause::Failure));
+                return Err(MachineError::Failed(what));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Power-on: everything as if the machine had just been built. The harts are stopped, and stay so.
     fn power_on(&mut self) -> Result<(), MachineError> {
         self.board.reset();
         self.board.clock.set(0);
@@ -497,7 +344,6 @@ impl Machine {
         let (ram, plan) = (&self.board.ram, &self.plan);
         memory::on_small_pages(ram, plan.fdt_address, plan.dtb.len(), || plan.load(&**ram))?;
         self.load_harts();
-        self.harts.run();
         Ok(())
     }
 

@@ -79,6 +79,11 @@ impl Chardevs {
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Chardev>> {
         self.all.iter()
     }
+
+    /// The configuration was checked: ids that are named exist.
+    pub fn find(&self, id: &str) -> &Arc<Chardev> {
+        self.all.iter().find(|c| c.id() == id).expect("character devices that others name exist")
+    }
 }
 
 /// Everything the board is connected to.
@@ -119,8 +124,7 @@ fn semihost(
     chardevs: &Chardevs,
     control: &Arc<Control>,
 ) -> Result<Box<dyn Semihosting>, OpenError> {
-    let named = |id: &String| chardevs.iter().find(|c| c.id() == id).expect("the configuration was checked");
-    let console = s.chardev.as_ref().map(|id| named(id).endpoint()).transpose()?;
+    let console = s.chardev.as_ref().map(|id| chardevs.find(id).endpoint()).transpose()?;
     let mut words = s.args.clone();
     if words.is_empty() {
         words.extend(config.boot.kernel.as_ref().map(|path| path.display().to_string()));
@@ -238,8 +242,7 @@ impl Drop for DownScript {
 
 fn console(id: &str, c: &ConsoleConfig, chardevs: &Chardevs) -> Result<VirtioConsole, OpenError> {
     let port = |p: &ConsolePort| {
-        let chardev = chardevs.iter().find(|d| d.id() == p.chardev).expect("character devices that ports name exist");
-        let endpoint = Some(chardev.endpoint()?);
+        let endpoint = Some(chardevs.find(&p.chardev).endpoint()?);
         Ok(PortConfig { nr: p.nr, name: p.name.clone(), console: p.console, endpoint })
     };
     let ports = c.ports.iter().map(port).collect::<Result<Vec<_>, ChardevError>>()?;

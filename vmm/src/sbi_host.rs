@@ -16,7 +16,7 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
 
 use crate::board::assembly::FirmwareConsole;
 use crate::board::wires::HartWires;
-use crate::vcpu_thread::Harts;
+use crate::harts::Harts;
 
 /// SSIP in `mip`.
 const SSIP: u64 = 1 << 1;

@@ -5,29 +5,15 @@
 //!
 //! Privileged spec, "Supervisor Cause Register (scause)".
 
-use std::sync::atomic::Ordering;
-
 use arch::ext::IsaConfig;
 use arch::isa::{Decoder, Insn, insn_len};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
 
-use crate::tcg::mmu::walk::{Access, PhysMem, Regime, translate};
+use crate::debug::Tables;
+use crate::tcg::mmu::walk::{Access, Regime, translate};
 use crate::tcg::tinst::displacement;
 use crate::tcg::trap::{Trap, take_trap};
 use crate::{GuestRam, HartState};
-
-/// Guest RAM as page tables are read from it; only asked, never changed.
-struct Tables<'a>(&'a GuestRam);
-
-impl PhysMem for Tables<'_> {
-    fn read_pte(&self, pa: u64) -> Option<u64> {
-        self.0.load(GuestAddress(pa), Ordering::Acquire).ok()
-    }
-
-    fn cas_pte(&self, _: u64, _: u64, _: u64) -> Option<bool> {
-        None
-    }
-}
 
 /// Puts the hart, which stands at a load or store that nothing answers, into its trap handler.
 pub fn take(s: &mut HartState, isa: &IsaConfig, ram: &GuestRam, access: Access) {

@@ -143,6 +143,11 @@ impl Chardev {
         &self.id
     }
 
+    /// Whether several users may share it (`mux=on`).
+    pub fn is_shared(&self) -> bool {
+        self.mux
+    }
+
     /// What the person who started the program has to know: the name of a new pseudo terminal, the address
     /// a server listens on.
     pub fn notice(&self) -> Option<&str> {

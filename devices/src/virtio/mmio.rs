@@ -198,23 +198,6 @@ impl VirtioMmio {
         }
     }
 
-    /// Stops the device where it is; kicks wait until [`Self::resume`]. The harts need not be stopped,
-    /// but a register access of theirs may start the device again.
-    pub fn pause(&self) {
-        if let Some(slot) = &self.slot {
-            slot.lock().transport.pause();
-        }
-    }
-
-    /// Goes on after [`Self::pause`] or [`Self::restore`].
-    pub fn resume(&self) {
-        if let Some(slot) = &self.slot {
-            let mut inner = slot.lock();
-            inner.transport.start_if_due();
-            slot.mirror(&inner);
-        }
-    }
-
     /// The state of a paused slot; `None` for an empty one.
     pub fn save(&self) -> Option<MmioState> {
         let slot = self.slot.as_ref()?;
@@ -283,6 +266,22 @@ impl VirtioMmio {
 }
 
 impl MmioDevice for VirtioMmio {
+    /// Kicks wait until [`Self::resume`]. A register access of a hart that is not stopped may start the device again.
+    fn pause(&self) {
+        if let Some(slot) = &self.slot {
+            slot.lock().transport.pause();
+        }
+    }
+
+    /// Goes on after [`Self::pause`] or [`Self::restore`].
+    fn resume(&self) {
+        if let Some(slot) = &self.slot {
+            let mut inner = slot.lock();
+            inner.transport.start_if_due();
+            slot.mirror(&inner);
+        }
+    }
+
     fn name(&self) -> &str {
         &self.name
     }

@@ -114,6 +114,16 @@ impl Board {
         board.tree(&self.phandles)
     }
 
+    /// Devices with threads of their own stop where they are. The harts are stopped.
+    pub fn stop(&self) {
+        self.devices.iter().for_each(|d| d.pause());
+    }
+
+    /// They go on.
+    pub fn resume(&self) {
+        self.devices.iter().for_each(|d| d.resume());
+    }
+
     /// Every chip to its power-on state. The harts are stopped.
     pub fn reset(&self) {
         self.devices.iter().for_each(|d| d.reset());

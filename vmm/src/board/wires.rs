@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use accel::semihost::Semihosting;
 use accel::{BusFault, Clock, GuestBus, HartIrq, VcpuHandle, Vm};
 use devices::misc::Htif;
-use devices::{HartLines, IoEvents, MmioBus, unlocked};
+use devices::{HartLines, IoEvents, MmioBus, MmioDevice, unlocked};
 
 /// The board's bus behind the engine's loads and stores, and the host interface that may stand in RAM.
 pub struct BoardBus {
@@ -19,6 +19,11 @@ pub struct BoardBus {
 impl BoardBus {
     pub fn new(bus: MmioBus, htif: Option<Arc<Htif>>, semihosting: Option<Box<dyn Semihosting>>) -> Self {
         Self { bus, htif, semihosting }
+    }
+
+    /// Every device with its base, in address order.
+    pub fn iter(&self) -> impl Iterator<Item = (u64, &Arc<dyn MmioDevice>)> {
+        self.bus.iter()
     }
 
     /// Tells the devices of the engine's way to turn stores into events, if it has one. Once, before the guest runs.

@@ -40,10 +40,10 @@ const ELSEWHERE: &[&str] = &[
     "mouse",
 ];
 
-/// What a `-serial` asks for.
+/// What a `-serial` or a `-monitor` asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Serial {
-    /// No port, or nobody at it.
+    /// None, or nobody at it.
     None,
     /// A device made for it.
     New(ChardevConfig),
@@ -139,9 +139,9 @@ fn tcp_port(o: &OptList, text: &str) -> Result<u16> {
         .ok_or_else(|| o.error(format!("port '{text}' must be a number from 0 to 65535")))
 }
 
-/// The short forms that `-serial` takes. `id` names the device it makes.
-pub fn parse_serial(text: &str, id: &str) -> Result<Serial> {
-    let error = |message: &str| CliError::new(format!("-serial {text}"), message);
+/// The short forms that `-serial` and its likes take. `id` names the device it makes.
+pub fn parse_short(option: &str, text: &str, id: &str) -> Result<Serial> {
+    let error = |message: &str| CliError::new(format!("{option} {text}"), message);
     let (mux, short) = match text.strip_prefix("mon:") {
         Some(rest) => (true, rest),
         None => (false, text),
@@ -166,7 +166,7 @@ pub fn parse_serial(text: &str, id: &str) -> Result<Serial> {
         "file" => BackendConfig::File { path: need("PATH")?.into(), append: false, input: None },
         "pipe" => BackendConfig::Pipe { path: need("PATH")?.into() },
         "unix" => {
-            let mut o = OptList::parse("-serial", need("PATH[,server=on][,wait=off]")?)?;
+            let mut o = OptList::parse(option, need("PATH[,server=on][,wait=off]")?)?;
             let path = o.head("path")?.ok_or_else(|| error("must be unix:PATH[,server=on][,wait=off]"))?;
             let backend = socket_options(&mut o, SocketAddress::Unix(path.into()))?;
             o.finish()?;
@@ -174,7 +174,7 @@ pub fn parse_serial(text: &str, id: &str) -> Result<Serial> {
         }
         "tcp" => {
             let form = "[HOST]:PORT[,server=on][,wait=off]";
-            let mut o = OptList::parse("-serial", need(form)?)?;
+            let mut o = OptList::parse(option, need(form)?)?;
             let address = o.head("address")?.ok_or_else(|| error(&format!("must be tcp:{form}")))?;
             let (host, port) = address.rsplit_once(':').ok_or_else(|| error(&format!("must be tcp:{form}")))?;
             let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host).to_owned();
@@ -203,7 +203,7 @@ mod tests {
     use super::*;
 
     fn serial(text: &str) -> ChardevConfig {
-        match parse_serial(text, "serial0").unwrap() {
+        match parse_short("-serial", text, "serial0").unwrap() {
             Serial::New(c) => c,
             other => panic!("{text}: {other:?}"),
         }
@@ -243,8 +243,8 @@ mod tests {
             serial("tcp:[::1]:1,reconnect=5").backend,
             BackendConfig::Socket { address: SocketAddress::Tcp { ref host, port: 1 }, .. } if host == "::1"
         ));
-        assert_eq!(parse_serial("none", "s").unwrap(), Serial::None);
-        assert_eq!(parse_serial("chardev:c0", "s").unwrap(), Serial::Existing("c0".into()));
+        assert_eq!(parse_short("-serial", "none", "s").unwrap(), Serial::None);
+        assert_eq!(parse_short("-serial", "chardev:c0", "s").unwrap(), Serial::Existing("c0".into()));
     }
 
     #[test]
@@ -273,7 +273,7 @@ mod tests {
             "telnet::1,server",
             "unix:/s,foo=1",
         ] {
-            let e = parse_serial(text, "s").expect_err(text).to_string();
+            let e = parse_short("-serial", text, "s").expect_err(text).to_string();
             assert!(e.starts_with("-serial"), "{text}: {e}");
         }
     }

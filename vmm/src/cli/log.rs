@@ -12,7 +12,7 @@ pub const ITEMS: &[(&str, &str, &[&str])] = &[
     ("in_asm", "guest code of blocks that tcg translates", &["in_asm=trace"]),
     ("op", "their intermediate code", &["op=trace"]),
     ("out_asm", "their host code: a line of bytes a guest instruction", &["out_asm=trace"]),
-    ("vcpu", "vCPU threads: start, stop, exits", &["vmm::vcpu_thread=debug"]),
+    ("vcpu", "vCPU threads: start, stop, exits", &["vmm::harts=debug"]),
     ("virtio", "virtio devices", &["devices::virtio=debug"]),
     ("block", "disks", &["devices::backend=debug", "devices::virtio::blk=debug"]),
     ("net", "networks", &["devices::netuser=debug", "devices::virtio::net=debug"]),
@@ -73,7 +73,7 @@ mod tests {
     fn items() {
         let v = |t: &str| vec![t.to_owned()];
         let log = parse(&v("sbi,vcpu"), &v("x")).unwrap();
-        assert!(log.directives.contains(&"vmm::vcpu_thread=debug".to_owned()));
+        assert!(log.directives.contains(&"vmm::harts=debug".to_owned()));
         assert_eq!(log.file.as_deref(), Some(std::path::Path::new("x")));
         assert!(parse(&v("op_opt"), &[]).unwrap_err().to_string().contains("not supported by vireo yet"));
         assert!(parse(&v("sbii"), &[]).unwrap_err().to_string().contains("did you mean 'sbi'"));

@@ -5,6 +5,7 @@
 
 mod argv;
 mod chardev;
+mod console;
 mod device;
 mod drive;
 mod error;
@@ -22,7 +23,6 @@ mod unsupported;
 
 use std::path::PathBuf;
 
-use ::devices::chardev::{BackendConfig, ChardevConfig};
 use arch::ext::{Ext, IsaConfig};
 
 use crate::board::BoardKind;
@@ -30,7 +30,7 @@ use crate::config::{
     AccelChoice, Aia, Bios, BoardOptions, BootConfig, MachineConfig, NetdevConfig, OnReboot, OnShutdown, VirtioKind,
 };
 use argv::Occurrence;
-use chardev::Serial;
+use console::Consoles;
 use device::Devices;
 use drive::{Drive, Interface};
 pub use error::CliError;
@@ -67,7 +67,7 @@ fn information(o: &Options) -> Result<Option<String>> {
     }
     let asks = |values: &[String]| values.iter().any(|v| v == "help" || v == "?");
     type List<'a> = (&'a [String], fn() -> String);
-    let lists: [List<'_>; 13] = [
+    let lists: [List<'_>; 14] = [
         (&o.machine, help::machines),
         (&o.accel, help::accels),
         (&o.cpu, help::cpus),
@@ -78,7 +78,8 @@ fn information(o: &Options) -> Result<Option<String>> {
         (&o.serial, help::chardevs),
         (&o.log, help::log_items),
         (&o.object, help::objects),
-        (&o.monitor, || help::short("-monitor", "none")),
+        (&o.monitor, help::chardevs),
+        (&o.mon, || help::short("-mon", "[chardev=]ID[,mode=readline]")),
         (&o.display, || help::short("-display", "none")),
         (&o.smp, || {
             help::short("-smp", "[cpus=]N[,sockets=S][,clusters=C][,cores=C][,threads=T][,affinity=HARTS@CPUS:...]")
@@ -133,7 +134,6 @@ fn build(o: &Options, order: &[Occurrence]) -> Result<MachineConfig> {
     let (name, process_name) = machine::parse_name(&o.name)?;
     let boot = parse_boot(o, &machine.boot)?;
     let isa = with_interrupts(parse_cpu(&o.cpu)?, &machine.board)?;
-    check_words("-monitor", &o.monitor, &["none"])?;
     check_words("-display", &o.display, &["none"])?;
 
     let mut drives = drive::parse_blockdevs(&o.blockdev)?;
@@ -147,7 +147,7 @@ fn build(o: &Options, order: &[Occurrence]) -> Result<MachineConfig> {
     let devices = parse_devices(o, order, &objects, &drives, &mut netdevs)?;
     let contexts: Vec<_> = devices.requests.iter().map(|r| r.context.clone()).collect();
     let virtio = devices.place()?;
-    let (chardevs, serial) = parse_consoles(o)?;
+    let Consoles { chardevs, serial, monitors } = console::parse(o)?;
     let (topology, affinity) = smp::parse(&o.smp)?;
     let (ram_size, ram) = memory::parse_ram(o, &machine, objects.memory)?;
 
@@ -169,6 +169,8 @@ fn build(o: &Options, order: &[Occurrence]) -> Result<MachineConfig> {
         flash,
         chardevs,
         serial,
+        monitors,
+        starts_stopped: o.stopped > 0,
         netdevs,
         virtio,
         force_legacy: machine::parse_global(&o.global)?,
@@ -331,59 +333,12 @@ fn parse_devices(
     Ok(devices)
 }
 
-/// Character devices, and the one behind the UART.
-fn parse_consoles(o: &Options) -> Result<(Vec<ChardevConfig>, Option<String>)> {
-    let mut chardevs = o.chardev.iter().map(|c| chardev::parse_chardev(c)).collect::<Result<Vec<_>>>()?;
-    if o.serial.len() > 1 && o.serial[1..].iter().any(|s| s != "none") {
-        return Err(CliError::new(format!("-serial {}", o.serial[1]), "the board has one serial port"));
-    }
-    // Without a display there is no other place for a console than the terminal; only who says "no display"
-    // and nothing about serial ports means silence.
-    let silent = o.nodefaults > 0 || (!o.display.is_empty() && o.nographic == 0);
-    let wanted = match o.serial.first() {
-        Some(text) => chardev::parse_serial(text, "serial0")?,
-        None if silent => Serial::None,
-        None => chardev::parse_serial("mon:stdio", "serial0")?,
-    };
-    let serial = match wanted {
-        Serial::None => None,
-        Serial::Existing(id) => {
-            if !chardevs.iter().any(|c| c.id == id) {
-                return Err(CliError::new(format!("-serial chardev:{id}"), "no -chardev has this id"));
-            }
-            Some(id)
-        }
-        Serial::New(config) => {
-            let id = config.id.clone();
-            let terminal_taken = chardevs.iter().any(|c| matches!(c.backend, BackendConfig::Stdio { .. }));
-            if o.serial.is_empty() && terminal_taken {
-                // The default gives way to a -chardev that wants the terminal.
-                None
-            } else {
-                chardevs.push(config);
-                Some(id)
-            }
-        }
-    };
-    for (i, c) in chardevs.iter().enumerate() {
-        let context = || CliError::new(format!("-chardev id={}", c.id), "another character device has this id");
-        if chardevs[..i].iter().any(|other| other.id == c.id) {
-            return Err(context());
-        }
-        let is_stdio = |c: &ChardevConfig| matches!(c.backend, BackendConfig::Stdio { .. });
-        if let Some(other) = chardevs[..i].iter().find(|other| is_stdio(c) && is_stdio(other)) {
-            let message = format!("the terminal is already used by character device '{}'", other.id);
-            return Err(CliError::new(format!("character device '{}'", c.id), message));
-        }
-    }
-    Ok((chardevs, serial))
-}
-
 /// Every id that a device names exists, and is used once.
 fn check_references(config: &MachineConfig, contexts: &[String], drives: &[Drive]) -> Result<()> {
     let mut used_drives: Vec<&str> = config.flash.iter().flatten().map(String::as_str).collect();
     let mut used_nets: Vec<&str> = Vec::new();
     let mut used_chardevs: Vec<&str> = config.serial.iter().map(String::as_str).collect();
+    used_chardevs.extend(config.monitors.iter().map(|m| m.chardev.as_str()));
     if let Some(id) = config.semihosting.as_ref().and_then(|s| s.chardev.as_deref()) {
         let error = |message| CliError::new(format!("-semihosting-config chardev={id}"), message);
         let device = config.chardevs.iter().find(|d| d.id == id).ok_or_else(|| error("no -chardev has this id"))?;

@@ -10,7 +10,7 @@ use clap::{ArgAction, Parser};
     override_usage = "vireo [options]\n       vireo bench [options]   compares engines (vireo bench -h)\n       \
                       Without options the built-in demo guest starts.",
     after_help = "Most options accept `help` as their value. A comma inside a value is written `,,`.\n\
-                  On the terminal: Ctrl-A X ends the machine, Ctrl-A H lists the other keys.",
+                  On the terminal: Ctrl-A X ends the machine, Ctrl-A C leads to its monitor, Ctrl-A H lists the other keys.",
     disable_help_flag = true,
     disable_version_flag = true,
     max_term_width = 120
@@ -107,9 +107,12 @@ pub struct Options {
     /// unix:PATH[,server=on][,wait=off], tcp:HOST:PORT[,server=on][,wait=off], chardev:ID
     #[arg(long = "serial", value_name = "DEV", help_heading = "Console")]
     pub serial: Vec<String>,
-    /// There is no monitor yet
-    #[arg(long = "monitor", value_name = "none", help_heading = "Console")]
+    /// A monitor, which shows and steers the machine: values as of -serial [default: shares the terminal, Ctrl-A C]
+    #[arg(long = "monitor", value_name = "DEV", help_heading = "Console")]
     pub monitor: Vec<String>,
+    /// The same at a -chardev
+    #[arg(long = "mon", value_name = "[chardev=]ID[,mode=readline]", help_heading = "Console")]
+    pub mon: Vec<String>,
     /// There are no displays; without -serial this also takes the serial port off the terminal
     #[arg(long = "display", value_name = "none", help_heading = "Console")]
     pub display: Vec<String>,
@@ -118,6 +121,9 @@ pub struct Options {
     pub nographic: u8,
 
     // Running
+    /// The guest starts when a monitor says `cont`
+    #[arg(long = "S", action = ArgAction::Count, help_heading = "Running")]
+    pub stopped: u8,
     /// A guest's reboot ends the program
     #[arg(long = "no-reboot", action = ArgAction::Count, help_heading = "Running")]
     pub no_reboot: u8,

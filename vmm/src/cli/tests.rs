@@ -44,6 +44,27 @@ fn no_options_is_the_demo_machine() {
 }
 
 #[test]
+fn monitors() {
+    let of = |line: &str| {
+        let c = config(line);
+        let monitors: Vec<_> = c.monitors.into_iter().map(|m| m.chardev).collect();
+        (monitors.join(","), c.serial.unwrap_or_default())
+    };
+    let pair = |monitors: &str, serial: &str| (monitors.to_owned(), serial.to_owned());
+    // The default shares the terminal, and gives way to what is asked for.
+    assert_eq!(of(""), pair("serial0", "serial0"));
+    assert_eq!(of("-nographic -monitor none"), pair("", "serial0"));
+    assert_eq!(of("-monitor stdio"), pair("compat_monitor0", ""));
+    assert_eq!(of("-monitor unix:/m,server=on,wait=off"), pair("compat_monitor0", "serial0"));
+    assert_eq!(of("-serial stdio"), pair("", "serial0"));
+    assert_eq!(of("-serial mon:stdio -monitor null"), pair("compat_monitor0,serial0", "serial0"));
+    assert_eq!(of("-nodefaults -chardev null,id=a -mon chardev=a,mode=readline"), pair("a", ""));
+    let shared = "-chardev stdio,mux=on,id=a -serial chardev:a -mon a";
+    assert_eq!(of(shared), pair("a", "a"));
+    assert!(config("-S").starts_stopped);
+}
+
+#[test]
 fn a_usual_linux_line() {
     let line = "-M virt -accel tcg -m 1G -smp 2 -nographic -kernel Image -initrd rd.gz -append console=ttyS0 \
                 -drive file=/nonexistent/root.img,format=raw,if=none,id=hd0 -device virtio-blk-device,drive=hd0 \
@@ -132,7 +153,15 @@ fn bad_lines() {
         ("-chardev null,id=a -chardev null,id=a", "another character device"),
         ("-serial chardev:a", "no -chardev has this id"),
         ("-serial stdio -serial pty", "one serial port"),
-        ("-monitor stdio", "not supported by vireo yet"),
+        ("-monitor stdio -serial stdio", "already used"),
+        ("-monitor vc", "not supported by vireo yet"),
+        ("-monitor foo", "must be one of"),
+        ("-mon nobody", "no -chardev has the id 'nobody'"),
+        ("-mon mode=readline", "needs the id"),
+        ("-chardev null,id=a -mon a,mode=fast", "must be readline"),
+        ("-chardev null,id=a -mon a -mon a", "mux=on"),
+        ("-chardev null,id=a -serial chardev:a -mon a", "mux=on"),
+        ("-serial null -monitor chardev:serial0", "mux=on"),
         ("-display gtk", "not supported by vireo yet"),
         ("-initrd x", "-initrd: needs -kernel"),
         ("-bios /x -append x", "-append: needs -kernel"),
@@ -148,7 +177,7 @@ fn bad_lines() {
         ("-global foo", "DRIVER.PROPERTY=VALUE"),
         ("-vga std", "not supported by vireo yet"),
         ("-gdb tcp::1234", "not supported by vireo yet"),
-        ("-S", "not supported by vireo yet"),
+        ("-s", "not supported by vireo yet"),
         ("-d nothing", "unknown item"),
         ("-d ,", "names no item"),
         ("-perfmap -accel interp", "-perfmap: interp makes no host code; use -accel tcg"),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use devices::misc::EventLoopTimers;
 use event_manager::{EventManager, EventOps, EventSet, EventSubscriber, Events, SubscriberOps};
 
-use crate::control::{Control, Request};
+use crate::control::{Control, Wake};
 use signals::Signals;
 
 /// Why the loop cannot run.
@@ -64,19 +64,19 @@ impl EventLoop {
     }
 
     /// Serves everything until somebody asks something of the machine.
-    pub fn next_request(&mut self) -> Result<Request, EventLoopError> {
+    pub fn next_wake(&mut self) -> Result<Wake, EventLoopError> {
         loop {
-            if let Some(request) = self.turn_while(&|| true)? {
-                return Ok(request);
+            if let Some(wake) = self.turn_while(&|| true)? {
+                return Ok(wake);
             }
         }
     }
 
     /// Serves everything while a condition holds that events may change. `None`: it does not hold any more.
-    pub fn turn_while(&mut self, condition: &dyn Fn() -> bool) -> Result<Option<Request>, EventLoopError> {
+    pub fn turn_while(&mut self, condition: &dyn Fn() -> bool) -> Result<Option<Wake>, EventLoopError> {
         loop {
-            if let Some(request) = self.control.take() {
-                return Ok(Some(request));
+            if let Some(wake) = self.control.take() {
+                return Ok(Some(wake));
             }
             if !condition() {
                 return Ok(None);

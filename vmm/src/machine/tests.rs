@@ -1,9 +1,13 @@
 //! Whole machines on the engine without a CPU.
 
 mod devices;
+mod monitor;
 
 use accel::mock::{Event, Mock, Step};
 use accel::{HartIrq, Irqchip, IrqchipOffer, IrqchipPlace, SbiCall, ShutdownReason, VcpuExit};
+
+use firmware::fdt::DeviceTree;
+use firmware::machine_tree::Chosen;
 
 use super::*;
 use crate::board::virt::map;

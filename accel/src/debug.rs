@@ -1,0 +1,46 @@
+//! Guest memory as a debugger sees it: through the hart's own page tables, whatever their permissions, and without leaving
+//! a trace in them.
+
+use std::sync::atomic::Ordering;
+
+use arch::ext::IsaConfig;
+use vm_memory::{Bytes, GuestAddress};
+
+use crate::tcg::mmu::pmp::Pmp;
+use crate::tcg::mmu::walk::{Access, Guest, PhysMem, Regime, translate};
+use crate::{GuestRam, HartState, Mode};
+
+/// Page tables in RAM, to be read only.
+pub(crate) struct Tables<'a>(pub &'a GuestRam);
+
+impl PhysMem for Tables<'_> {
+    fn read_pte(&self, pa: u64) -> Option<u64> {
+        self.0.load(GuestAddress(pa), Ordering::Acquire).ok()
+    }
+
+    fn cas_pte(&self, _: u64, _: u64, _: u64) -> Option<bool> {
+        None
+    }
+}
+
+/// The physical address behind a virtual one of the hart's data accesses; `None` if it is not mapped. Permissions, PMP
+/// and A and D bits do not count, and of a hart in U-mode the supervisor's pages are seen, too.
+pub fn physical_address(state: &HartState, isa: &IsaConfig, ram: &GuestRam, va: u64) -> Option<u64> {
+    let regime = Regime::data(state, isa);
+    let regime = Regime {
+        sum: true,
+        mxr: true,
+        // Clear A and D bits are no faults then, and stay clear.
+        set_ad: true,
+        dry: true,
+        guest: regime.guest.map(|guest| Guest { mxr: true, set_ad: true, ..guest }),
+        pmp: Pmp { entries: 0, seccfg: 0, ..regime.pmp },
+        ..regime
+    };
+    let modes = [regime.mode, Mode::Supervisor];
+    let tried = if regime.mode == Mode::User { &modes[..] } else { &modes[..1] };
+    tried.iter().find_map(|&mode| {
+        let walk = translate(&Regime { mode, ..regime }, &Tables(ram), va, Access::Load);
+        walk.ok().map(|walk| walk.pa)
+    })
+}

@@ -1,0 +1,211 @@
+//! The thread of one hart: runs its vCPU and answers what leaves it.
+
+use std::sync::Arc;
+
+use accel::tcg::firmware as firmware_state;
+use accel::{HartState, SbiCall, ShutdownReason, Vcpu, VcpuExit};
+use arch::cause::Exception;
+use arch::csr::{mip, mstatus, xcause};
+use firmware::sbi::sse::Signal;
+use firmware::sbi::{Entry, HartStatus, ResetKind, ResetReason, SbiOutcome, SbiRequest};
+
+use super::{Harts, Passage};
+use crate::control::{Control, Request};
+use crate::monitor::event::Cause;
+use crate::sbi_host::{SbiCallHost, SbiMachine};
+
+/// A hart that sleeps by its own wish: SBI's suspend.
+struct Asleep {
+    /// Where it wakes; `None`: behind the call.
+    resume: Option<Entry>,
+    call: SbiCall,
+}
+
+pub(super) struct VcpuThread {
+    hart: u32,
+    vcpu: Box<dyn Vcpu>,
+    harts: Arc<Harts>,
+    sbi: Arc<SbiMachine>,
+    control: Arc<Control>,
+    asleep: Option<Asleep>,
+    /// Past the gate.
+    inside: bool,
+}
+
+/// Whether a thread stays in the guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Stay,
+    Leave,
+}
+
+impl VcpuThread {
+    pub fn new(hart: u32, vcpu: Box<dyn Vcpu>, harts: Arc<Harts>, sbi: Arc<SbiMachine>, control: Arc<Control>) -> Self {
+        Self { hart, vcpu, harts, sbi, control, asleep: None, inside: false }
+    }
+
+    /// Whether the thread is past the gate; for one that has failed.
+    pub fn is_inside(&self) -> bool {
+        self.inside
+    }
+
+    /// Until the machine ends.
+    pub fn run(&mut self) {
+        loop {
+            match self.harts.pass(self.hart) {
+                Passage::End => return,
+                Passage::Job(job) => job(&mut *self.vcpu),
+                Passage::Guest(load) => {
+                    self.inside = true;
+                    self.enter(load);
+                    self.inside = false;
+                    self.harts.back();
+                }
+            }
+        }
+    }
+
+    /// Past the gate until the hart or the machine stops.
+    fn enter(&mut self, load: Option<Box<HartState>>) {
+        if let Some(state) = load {
+            tracing::debug!(hart = self.hart, pc = format_args!("{:#x}", state.pc), "hart starts");
+            self.vcpu.set_state(&state);
+            self.asleep = None;
+            self.harts.states.set(self.hart, HartStatus::Started);
+        }
+        while self.step() == Next::Stay {}
+    }
+
+    /// Once into the guest and out again.
+    fn step(&mut self) -> Next {
+        if let Some(asleep) = self.asleep.take() {
+            return self.sleep(asleep);
+        }
+        self.take_event();
+        let next = match self.vcpu.run() {
+            Ok(VcpuExit::Sbi(call)) => self.sbi_call(&call),
+            Ok(VcpuExit::Reset) => self.ask(Request::Reset(Cause::Guest)),
+            Ok(VcpuExit::Shutdown(ShutdownReason::Guest)) => self.ask(Request::PowerOff(0)),
+            Ok(VcpuExit::Shutdown(ShutdownReason::Failure)) => self.ask(Request::PowerOff(1)),
+            Ok(VcpuExit::CriticalError { cause, pc }) => self.ask(Request::Failure(format!(
+                "hart {} is in the critical-error state: a trap with cause {cause:#x} at {pc:#x} while MDT is set",
+                self.hart
+            ))),
+            Ok(VcpuExit::MachineTrap) => self.machine_trap(),
+            Ok(VcpuExit::Kicked | VcpuExit::Debug) => Next::Stay,
+            Err(error) => {
+                self.ask(Request::Failure(format!("hart {} cannot go on: {}", self.hart, crate::error_chain(&error))))
+            }
+        };
+        if self.harts.is_stopping() { Next::Leave } else { next }
+    }
+
+    /// The machine does what is asked once this thread is at the gate.
+    fn ask(&self, request: Request) -> Next {
+        self.control.request(request);
+        Next::Leave
+    }
+
+    fn sbi_call(&mut self, call: &SbiCall) -> Next {
+        let request = SbiRequest { hart: self.hart, eid: call.eid, fid: call.fid, args: call.args };
+        let outcome = firmware::sbi::handle(&request, &SbiCallHost::new(&self.sbi, self.hart, &mut *self.vcpu));
+        tracing::trace!(target: "firmware::sbi", hart = self.hart, ?call, ?outcome);
+        match outcome {
+            SbiOutcome::Return { error, value } => self.vcpu.finish_sbi(call, error, value),
+            SbiOutcome::HartStop => {
+                self.harts.states.set(self.hart, HartStatus::Stopped);
+                return Next::Leave;
+            }
+            SbiOutcome::HartSuspend { resume } => self.fall_asleep(resume, call),
+            SbiOutcome::SystemSuspend { resume } => self.fall_asleep(Some(resume), call),
+            SbiOutcome::Reset { kind, reason } => {
+                return self.ask(match (kind, reason) {
+                    (ResetKind::Shutdown, ResetReason::NoReason) => Request::PowerOff(0),
+                    (ResetKind::Shutdown, ResetReason::SystemFailure) => Request::PowerOff(1),
+                    (ResetKind::ColdReboot | ResetKind::WarmReboot, _) => Request::Reset(Cause::Guest),
+                });
+            }
+            SbiOutcome::EventReturn { interrupted } => {
+                self.vcpu.change(&mut |state| firmware_state::leave_event(state, &self.sbi.isa, interrupted));
+            }
+            SbiOutcome::GuestFault(fault) => {
+                let mut state = self.vcpu.state();
+                let ecall = state.pc.wrapping_sub(4);
+                let trap = accel::tcg::trap::Trap::new(fault.cause, fault.tval);
+                accel::tcg::trap::take_trap(&mut state, &self.sbi.isa, trap, ecall);
+                self.vcpu.set_state(&state);
+            }
+        }
+        Next::Stay
+    }
+
+    /// A trap that M-mode firmware would take. What it has no use for is the supervisor's.
+    fn machine_trap(&mut self) -> Next {
+        const OVERFLOW: u64 = xcause::INTERRUPT | mip::LCOFIP.trailing_zeros() as u64;
+        const DOUBLE_TRAP: u64 = Exception::DoubleTrap.code();
+        let csr = self.vcpu.state().csr;
+        let events = &self.harts.sbi.events;
+        match csr.mcause {
+            OVERFLOW => {
+                events.signal(self.hart, Signal::CounterOverflow);
+                self.vcpu.change(&mut |state| {
+                    state.csr.mip &= !mip::LCOFIP;
+                    firmware_state::go_back(state);
+                });
+            }
+            // A guest's is for its hypervisor.
+            DOUBLE_TRAP if csr.mstatus & mstatus::MPV == 0 => {
+                if !events.signal(self.hart, Signal::DoubleTrap) {
+                    return self.ask(Request::Failure(format!(
+                        "hart {} met a double trap: a trap with cause {:#x} at {:#x} while sstatus.SDT is set",
+                        self.hart, csr.mtval2, csr.mepc
+                    )));
+                }
+                self.vcpu.change(&mut firmware_state::go_back);
+            }
+            _ => self.vcpu.change(&mut |state| firmware_state::pass_on(state, &self.sbi.isa)),
+        }
+        Next::Stay
+    }
+
+    /// Enters the handler of the software event that the hart has to take, if there is one.
+    fn take_event(&mut self) {
+        let events = &self.harts.sbi.events;
+        if events.is_wanted(self.hart) {
+            events.deliver(self.hart, |entry, arg| {
+                let mut interrupted = Default::default();
+                self.vcpu.change(&mut |state| interrupted = firmware_state::enter_event(state, entry, arg));
+                interrupted
+            });
+        }
+    }
+
+    fn fall_asleep(&mut self, resume: Option<Entry>, call: &SbiCall) {
+        self.harts.states.set(self.hart, HartStatus::Suspended);
+        self.asleep = Some(Asleep { resume, call: *call });
+    }
+
+    /// Waits for an interrupt that `sie` enables, or for a software event; a stopped machine's harts go on sleeping when it runs again.
+    fn sleep(&mut self, asleep: Asleep) -> Next {
+        let woken = self.vcpu.wait_for_interrupt() || self.harts.sbi.events.is_wanted(self.hart);
+        if self.harts.is_stopping() {
+            self.asleep = Some(asleep);
+            return Next::Leave;
+        }
+        if !woken {
+            self.asleep = Some(asleep);
+            return Next::Stay;
+        }
+        match asleep.resume {
+            None => self.vcpu.finish_sbi(&asleep.call, 0, 0),
+            Some(entry) => {
+                // `sie` and what else the hart had set up for itself stays as it is (HSM, "Hart suspend").
+                let mut state = self.vcpu.state();
+                self.sbi.enter_supervisor(&mut state, self.hart, entry);
+                self.vcpu.set_state(&state);
+            }
+        }
+        self.harts.states.set(self.hart, HartStatus::Started);
+        Next::Stay
+    }
+}

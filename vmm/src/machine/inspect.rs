@@ -1,0 +1,129 @@
+//! What monitors and debuggers see of a machine.
+
+use std::sync::Arc;
+
+use accel::HartState;
+use arch::ext::IsaConfig;
+use devices::chardev::Chardev;
+use firmware::sbi::HartStatus;
+use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryRegion};
+
+use super::Machine;
+use crate::control::Request;
+
+/// A range of guest physical addresses, and what answers there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Region {
+    pub base: u64,
+    /// Bytes.
+    pub size: u64,
+    pub name: String,
+    pub kind: RegionKind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RegionKind {
+    Ram,
+    Io,
+}
+
+impl Machine {
+    pub fn name(&self) -> Option<&str> {
+        self.config.name.as_deref()
+    }
+
+    pub fn hart_count(&self) -> u32 {
+        self.config.topology.harts()
+    }
+
+    pub fn isa(&self) -> &IsaConfig {
+        &self.config.isa
+    }
+
+    pub fn chardevs(&self) -> impl Iterator<Item = &Arc<Chardev>> {
+        self.chardevs.iter()
+    }
+
+    /// The state of a hart at this moment.
+    ///
+    /// # Errors
+    /// The hart's thread has failed.
+    pub fn hart_state(&mut self, hart: u32) -> Result<Box<HartState>, String> {
+        let state = self.with_harts_stopped(|m| m.harts.on(hart, |vcpu| Box::new(vcpu.state())));
+        state.ok_or_else(|| format!("hart {hart} has failed"))
+    }
+
+    /// CSRs of a hart as M-mode would read them, in order; `None` where the hart has none.
+    ///
+    /// # Errors
+    /// The hart's thread has failed.
+    pub fn hart_csrs(&mut self, hart: u32, numbers: Vec<u16>) -> Result<Vec<Option<u64>>, String> {
+        let read = move |vcpu: &mut dyn accel::Vcpu| numbers.iter().map(|n| vcpu.csr(*n)).collect();
+        let values = self.with_harts_stopped(|m| m.harts.on(hart, read));
+        values.ok_or_else(|| format!("hart {hart} has failed"))
+    }
+
+    /// The physical address behind a virtual one, as the hart's own data accesses have it at this moment.
+    ///
+    /// # Errors
+    /// The hart's thread has failed.
+    pub fn translate(&mut self, hart: u32, va: u64) -> Result<Option<u64>, String> {
+        let state = self.hart_state(hart)?;
+        Ok(self.physical_address(&state, va))
+    }
+
+    /// The same for a hart whose state is known.
+    pub fn physical_address(&self, state: &HartState, va: u64) -> Option<u64> {
+        accel::debug::physical_address(state, self.isa(), &self.board.ram, va)
+    }
+
+    /// What SBI's hart state management says of a hart.
+    pub fn hart_status(&self, hart: u32) -> &'static str {
+        match self.harts.states.get(hart) {
+            HartStatus::Started => "started",
+            HartStatus::Stopped => "stopped",
+            HartStatus::StartPending => "about to start",
+            HartStatus::StopPending => "about to stop",
+            HartStatus::Suspended => "suspended",
+            HartStatus::SuspendPending => "about to be suspended",
+            HartStatus::ResumePending => "about to resume",
+        }
+    }
+
+    /// Whether a request waits for the event loop.
+    pub fn is_asked(&self) -> bool {
+        self.control.is_asked()
+    }
+
+    /// Asks for what only the event loop may do.
+    pub fn request(&self, request: Request) {
+        self.control.request(request);
+    }
+
+    /// Reads guest physical memory as a hart would: devices see the access. `false` if nothing answers.
+    pub fn read_physical(&self, pa: u64, data: &mut [u8]) -> bool {
+        if self.board.ram.read_slice(data, GuestAddress(pa)).is_ok() {
+            return true;
+        }
+        accel::GuestBus::read(&*self.board.bus, pa, data).is_ok()
+    }
+
+    /// Everything that answers, by address.
+    pub fn regions(&self) -> Vec<Region> {
+        let ram = self.board.ram.iter().map(|r| Region {
+            base: r.start_addr().0,
+            size: r.len(),
+            name: "ram".to_owned(),
+            kind: RegionKind::Ram,
+        });
+        let mut all: Vec<_> = ram.collect();
+        all.extend(self.board.bus.iter().map(|(base, device)| Region {
+            base,
+            size: device.size(),
+            name: device.name().to_owned(),
+            kind: RegionKind::Io,
+        }));
+        all.sort_by_key(|region| region.base);
+        all
+    }
+}

@@ -1,0 +1,88 @@
+//! Whether the machine runs, and why not.
+
+use super::Machine;
+use crate::monitor::event::Event;
+
+/// As QMP's `RunState` has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunState {
+    /// Built, and not started yet (`-S`), or reset while it stood.
+    Prelaunch,
+    Running,
+    /// A monitor stopped it.
+    Paused,
+    /// The guest has powered off, and the program stays (`-no-shutdown`).
+    Shutdown,
+}
+
+impl RunState {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Prelaunch => "prelaunch",
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
+impl Machine {
+    pub fn run_state(&self) -> RunState {
+        self.run_state
+    }
+
+    /// Stops everything: from its return on nothing of the machine changes, and its time stands still.
+    pub fn stop(&mut self, state: RunState) {
+        if self.run_state == RunState::Running {
+            self.harts.stop();
+            self.board.stop();
+            self.board.clock.pause();
+            self.events.push(Event::Stop);
+        }
+        self.run_state = state;
+    }
+
+    /// Goes on after [`Machine::stop`].
+    ///
+    /// # Errors
+    /// The machine has to be reset first.
+    pub fn cont(&mut self) -> Result<(), String> {
+        match self.run_state {
+            RunState::Running => return Ok(()),
+            RunState::Shutdown => return Err("the guest has powered off: the machine has to be reset first".into()),
+            RunState::Prelaunch | RunState::Paused => {}
+        }
+        self.start();
+        self.events.push(Event::Resume);
+        Ok(())
+    }
+
+    /// Lets everything run.
+    pub(super) fn start(&mut self) {
+        self.run_state = RunState::Running;
+        self.board.clock.resume();
+        self.board.wires.clock_changed();
+        self.board.resume();
+        self.harts.run();
+    }
+
+    /// Holds the harts while something is asked of them or of memory; a running machine runs on afterwards, and its time
+    /// goes on meanwhile.
+    pub fn with_harts_stopped<R>(&mut self, f: impl FnOnce(&mut Self) -> R) -> R {
+        let runs = self.run_state == RunState::Running;
+        if runs {
+            self.harts.stop();
+        }
+        let result = f(self);
+        // A hart that asked for something does not run on behind that.
+        if runs && self.run_state == RunState::Running && !self.control.is_asked() {
+            self.harts.run();
+        }
+        result
+    }
+
+    /// What happened since the last call.
+    pub fn take_events(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.events)
+    }
+}

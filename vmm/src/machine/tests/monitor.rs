@@ -1,0 +1,198 @@
+//! Machines with somebody at their monitor.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use super::*;
+
+const PROMPT: &str = "(vireo) ";
+
+/// Somebody at the monitor's socket.
+struct Person(UnixStream);
+
+impl Person {
+    /// Connects as soon as the machine listens.
+    fn at(path: &Path) -> Self {
+        let stream = loop {
+            match UnixStream::connect(path) {
+                Ok(stream) => break stream,
+                Err(_) => thread::sleep(Duration::from_millis(1)),
+            }
+        };
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        let mut person = Self(stream);
+        let banner = person.answer();
+        assert!(banner.starts_with("Vireo ") && banner.contains("type 'help'"), "{banner}");
+        person
+    }
+
+    /// What comes up to the next prompt.
+    fn answer(&mut self) -> String {
+        let mut text = Vec::new();
+        while !text.ends_with(PROMPT.as_bytes()) {
+            let mut byte = [0];
+            match self.0.read(&mut byte).expect("the monitor answers") {
+                0 => panic!("the monitor hung up behind '{}'", String::from_utf8_lossy(&text)),
+                _ => text.push(byte[0]),
+            }
+        }
+        String::from_utf8_lossy(&text[..text.len() - PROMPT.len()]).into_owned()
+    }
+
+    /// The answer to a command, without its echo.
+    fn ask(&mut self, command: &str) -> String {
+        self.0.write_all(format!("{command}\n").as_bytes()).unwrap();
+        let answer = self.answer().replace("\r\n", "\n");
+        let answer = answer.strip_prefix(&format!("{command}\n")).expect("the command is echoed");
+        answer.to_owned()
+    }
+}
+
+/// Ends the machine, whatever became of the person.
+struct Leaving(Arc<Control>);
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        self.0.request(Request::Quit(Cause::User));
+    }
+}
+
+/// Runs a machine whose harts do nothing, and somebody at its monitor.
+fn with_person(words: &[&str], person: impl FnOnce(Person, &Mock) + Send) -> (Ending, Mock) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("monitor");
+    let monitor = format!("unix:{},server=on,wait=off", path.display());
+    let words = [&["-nodefaults", "-monitor", &monitor], words].concat();
+    let mock = Mock::default();
+    let machine = Machine::new(config(&words), &mock).unwrap();
+    let ending = thread::scope(|s| {
+        let (path, mock, control) = (&path, &mock, Arc::clone(&machine.control));
+        s.spawn(move || {
+            let _leaving = Leaving(control);
+            person(Person::at(path), mock);
+        });
+        machine.run().unwrap()
+    });
+    (ending, mock)
+}
+
+/// Waits until hart 0 has started so often.
+fn started(mock: &Mock, times: usize) {
+    while mock.events(0).len() < times {
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn a_machine_stops_and_goes_on() {
+    let (ending, mock) = with_person(&["-smp", "2"], |mut p, _| {
+        assert_eq!(p.ask("info status"), "VM status: running\n");
+        assert_eq!(p.ask("stop"), "");
+        assert_eq!(p.ask("info status"), "VM status: paused\n");
+        assert_eq!(p.ask("stop"), "");
+        assert_eq!(p.ask("c"), "");
+        assert_eq!(p.ask("info status"), "VM status: running\n");
+        p.0.write_all(b"quit\n").unwrap();
+    });
+    assert_eq!(ending, Ending::Code(0));
+    assert_eq!(mock.events(0), [Event::Started(ENTRY)]);
+}
+
+#[test]
+fn a_machine_waits_for_its_monitor() {
+    let (ending, mock) = with_person(&["-S"], |mut p, mock| {
+        assert_eq!(p.ask("info status"), "VM status: paused (prelaunch)\n");
+        assert!(p.ask("info cpus").starts_with("* hart 0: started, pc="));
+        p.ask("c");
+        assert_eq!(p.ask("info status"), "VM status: running\n");
+        started(mock, 1);
+        p.0.write_all(b"q\n").unwrap();
+    });
+    assert_eq!((ending, mock.events(0)), (Ending::Code(0), vec![Event::Started(ENTRY)]));
+    // One that is never let go never runs.
+    let (ending, mock) = with_person(&["-S"], |mut p, _| p.0.write_all(b"q\n").unwrap());
+    assert_eq!((ending, mock.events(0)), (Ending::Code(0), vec![]));
+}
+
+#[test]
+fn a_reset_starts_anew_and_what_stood_stands() {
+    let (_, mock) = with_person(&[], |mut p, mock| {
+        started(mock, 1);
+        p.ask("system_reset");
+        started(mock, 2);
+        assert_eq!(p.ask("info status"), "VM status: running\n");
+        p.ask("stop");
+        p.ask("system_reset");
+        assert_eq!(p.ask("info status"), "VM status: paused (prelaunch)\n");
+        p.ask("cont");
+        started(mock, 3);
+        p.0.write_all(b"q\n").unwrap();
+    });
+    assert_eq!(mock.events(0), [Event::Started(ENTRY), Event::Started(ENTRY), Event::Started(ENTRY)]);
+}
+
+#[test]
+fn memory_and_registers_show() {
+    with_person(&["-smp", "2"], |mut p, _| {
+        // The device tree's magic number is somewhere in RAM; the reset vector is none here. RAM is zero at its start.
+        assert_eq!(p.ask("xp/2xw 0x80000000"), "0000000080000000: 0x00000000 0x00000000\n");
+        assert_eq!(p.ask("x/1dg 0x80000000+8"), "0000000080000008:                    0\n");
+        // A register of a chip.
+        assert_eq!(p.ask("xp /1xw 0x10001000"), "0000000010001000: 0x74726976\n");
+        assert_eq!(p.ask("xp 0x40000000"), "Error: nothing answers at physical address 0x40000000\n");
+        assert_eq!(p.ask("gva2gpa 0x1234"), "gpa: 0x1234\n");
+        assert_eq!(p.ask("p/x 3*(4+1)"), "0xf\n");
+        assert_eq!(p.ask("cpu 1"), "hart 1\n");
+        assert_eq!(p.ask("cpu 2"), "Error: '2' is no hart: they are 0 to 1\n");
+        let registers = p.ask("info registers -a");
+        assert!(registers.contains("CPU#0\n") && registers.contains("CPU#1\n"), "{registers}");
+        assert!(registers.contains(" x2/sp    0000000000000000"), "{registers}");
+        let tree = p.ask("info mtree");
+        assert!(tree.contains("0000000080000000-0000000087ffffff: ram ram\n"), "{tree}");
+        assert!(tree.contains("0000000010000000-"), "{tree}");
+        p.0.write_all(b"q\n").unwrap();
+    });
+}
+
+#[test]
+fn nonsense_is_answered() {
+    with_person(&[], |mut p, _| {
+        assert_eq!(p.ask("frobnicate"), "Error: unknown command: 'frobnicate'; see help\n");
+        assert_eq!(p.ask("info frob"), "Error: unknown subject: 'frob'; info alone lists them\n");
+        assert_eq!(p.ask("stop now"), "Error: 'now' is one word too many\n");
+        assert_eq!(p.ask("x"), "Error: needs an address\n");
+        assert_eq!(p.ask("x/99999999x 0"), "Error: count 99999999 is not 1 to 65536\n");
+        assert_eq!(p.ask(""), "");
+        assert!(p.ask("help").contains("system_reset"));
+        assert!(p.ask("info").contains("info registers"));
+        // Bytes of any kind, and no end: the machine goes on.
+        // No more than fits on the way, for nobody reads the echo meanwhile.
+        for _ in 0..8 {
+            p.0.write_all(&[0xff; 4096]).unwrap();
+            p.0.write_all(&[0x1b; 7]).unwrap();
+        }
+        p.0.write_all(b"\x03").unwrap();
+        p.answer();
+        assert_eq!(p.ask("info status"), "VM status: running\n");
+        p.0.write_all(b"q\n").unwrap();
+    });
+}
+
+/// Answers that nobody reads do not pile up, and nobody else waits for them.
+#[test]
+fn a_reader_that_sleeps_does_not_stop_the_machine() {
+    let dir = tempfile::tempdir().unwrap();
+    let other = dir.path().join("other");
+    let chardev = format!("socket,id=o,path={},server=on,wait=off", other.display());
+    with_person(&["-chardev", &chardev, "-mon", "o"], |mut p, _| {
+        let mut sleeper = Person::at(&other);
+        sleeper.0.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
+        // Until not even the questions are taken any more.
+        while sleeper.0.write_all(b"help\n").is_ok() {}
+        assert_eq!(p.ask("info status"), "VM status: running\n");
+        p.0.write_all(b"q\n").unwrap();
+    });
+}

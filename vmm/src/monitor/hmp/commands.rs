@@ -1,0 +1,87 @@
+//! The commands.
+
+use std::fmt::Write;
+
+use super::{Arguments, Context, Row, expr, find, info, list, memory};
+use crate::control::Request;
+use crate::machine::RunState;
+use crate::monitor::event::Cause;
+
+pub const COMMANDS: &[Row] = &[
+    Row { names: &["help", "?"], args: "[COMMAND]", help: "what there is, or one command", run: help },
+    Row {
+        names: &["info", "i"],
+        args: "SUBJECT",
+        help: "what the machine is and does; alone: the subjects",
+        run: show,
+    },
+    Row { names: &["stop", "s"], args: "", help: "stop the machine", run: stop },
+    Row { names: &["cont", "c"], args: "", help: "let the machine go on", run: cont },
+    Row { names: &["system_reset"], args: "", help: "start the guest anew, as at power-on", run: reset },
+    Row { names: &["quit", "q"], args: "", help: "end the program", run: quit },
+    Row { names: &["cpu"], args: "N", help: "hart N is the one that commands mean", run: cpu },
+    Row { names: &["x"], args: "/FMT ADDR", help: "memory at a virtual address of the hart", run: memory::virtual_ },
+    Row { names: &["xp"], args: "/FMT ADDR", help: "memory at a physical address", run: memory::physical },
+    Row { names: &["gva2gpa"], args: "ADDR", help: "where a virtual address leads", run: memory::translate },
+    Row {
+        names: &["print", "p"],
+        args: "/FMT EXPR",
+        help: "the value of an expression ($ names registers)",
+        run: memory::print,
+    },
+];
+
+fn help(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
+    match args.at_most(1)?.first() {
+        None => list(COMMANDS, "", cx.out),
+        Some(name) => {
+            let row = find(COMMANDS, name).ok_or_else(|| format!("unknown command: '{name}'"))?;
+            list(std::slice::from_ref(row), "", cx.out);
+        }
+    }
+    Ok(())
+}
+
+fn show(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
+    let Some((name, rest)) = args.words.split_first() else {
+        list(info::SUBJECTS, "info ", cx.out);
+        return Ok(());
+    };
+    let row = find(info::SUBJECTS, name).ok_or_else(|| format!("unknown subject: '{name}'; info alone lists them"))?;
+    let text = args.text.strip_prefix(name.as_str()).unwrap_or_default().trim().to_owned();
+    (row.run)(cx, &Arguments { text, words: rest.to_vec() })
+}
+
+fn stop(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
+    args.at_most(0)?;
+    if cx.machine.run_state() == RunState::Running {
+        cx.machine.stop(RunState::Paused);
+    }
+    Ok(())
+}
+
+fn cont(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
+    args.at_most(0)?;
+    cx.machine.cont()
+}
+
+fn reset(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
+    args.at_most(0)?;
+    cx.machine.request(Request::Reset(Cause::Monitor));
+    Ok(())
+}
+
+fn quit(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
+    args.at_most(0)?;
+    cx.machine.request(Request::Quit(Cause::Monitor));
+    Ok(())
+}
+
+fn cpu(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
+    let harts = cx.machine.hart_count();
+    let [word] = args.at_most(1)? else { return Err("cpu needs the number of a hart".into()) };
+    let hart = expr::number(word).and_then(|n| u32::try_from(n).ok()).filter(|n| *n < harts);
+    *cx.hart = hart.ok_or_else(|| format!("'{word}' is no hart: they are 0 to {}", harts - 1))?;
+    let _ = writeln!(cx.out, "hart {}", cx.hart);
+    Ok(())
+}

@@ -1,0 +1,147 @@
+//! The subjects of `info`.
+
+use std::fmt::Write;
+
+use arch::{csr, reg};
+
+use super::{Arguments, Context, Row, expr};
+use crate::machine::{RegionKind, RunState};
+
+pub const SUBJECTS: &[Row] = &[
+    Row { names: &["status"], args: "", help: "whether the machine runs", run: status },
+    Row { names: &["version"], args: "", help: "the program's version", run: version },
+    Row { names: &["name"], args: "", help: "the guest's name", run: name },
+    Row { names: &["cpus"], args: "", help: "the harts", run: cpus },
+    Row { names: &["registers"], args: "[-a|HART]", help: "registers of the hart, of all, or of one", run: registers },
+    Row { names: &["mtree"], args: "", help: "what answers at which physical address", run: mtree },
+    Row { names: &["chardev"], args: "", help: "character devices", run: chardev },
+];
+
+fn status(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
+    args.at_most(0)?;
+    let _ = match cx.machine.run_state() {
+        RunState::Running => writeln!(cx.out, "VM status: running"),
+        state @ (RunState::Prelaunch | RunState::Shutdown) => {
+            writeln!(cx.out, "VM status: paused ({})", state.name())
+        }
+        RunState::Paused => writeln!(cx.out, "VM status: paused"),
+    };
+    Ok(())
+}
+
+fn version(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
+    args.at_most(0)?;
+    let _ = writeln!(cx.out, "{}", env!("CARGO_PKG_VERSION"));
+    Ok(())
+}
+
+fn name(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
+    args.at_most(0)?;
+    if let Some(name) = cx.machine.name() {
+        let _ = writeln!(cx.out, "{name}");
+    }
+    Ok(())
+}
+
+fn cpus(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
+    args.at_most(0)?;
+    for hart in 0..cx.machine.hart_count() {
+        let mark = if hart == *cx.hart { '*' } else { ' ' };
+        let status = cx.machine.hart_status(hart);
+        let _ = match cx.machine.hart_state(hart) {
+            Ok(s) => writeln!(cx.out, "{mark} hart {hart}: {status}, pc={:#018x}", s.pc),
+            Err(message) => writeln!(cx.out, "{mark} {message}"),
+        };
+    }
+    Ok(())
+}
+
+/// In QEMU's order.
+const CSRS: [u16; 24] = [
+    csr::MHARTID,
+    csr::MSTATUS,
+    csr::HSTATUS,
+    csr::VSSTATUS,
+    csr::MIP,
+    csr::MIE,
+    csr::MIDELEG,
+    csr::HIDELEG,
+    csr::MEDELEG,
+    csr::HEDELEG,
+    csr::MTVEC,
+    csr::STVEC,
+    csr::VSTVEC,
+    csr::MEPC,
+    csr::SEPC,
+    csr::VSEPC,
+    csr::MCAUSE,
+    csr::SCAUSE,
+    csr::VSCAUSE,
+    csr::MTVAL,
+    csr::STVAL,
+    csr::MSCRATCH,
+    csr::SSCRATCH,
+    csr::SATP,
+];
+
+fn registers(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
+    let harts = cx.machine.hart_count();
+    let which = match args.at_most(1)?.first().map(String::as_str) {
+        None => *cx.hart..*cx.hart + 1,
+        Some("-a") => 0..harts,
+        Some(word) => {
+            let hart = expr::number(word).and_then(|n| u32::try_from(n).ok()).filter(|n| *n < harts);
+            let hart = hart.ok_or_else(|| format!("'{word}' is no hart: they are 0 to {}", harts - 1))?;
+            hart..hart + 1
+        }
+    };
+    for hart in which {
+        let state = cx.machine.hart_state(hart)?;
+        let values = cx.machine.hart_csrs(hart, CSRS.to_vec())?;
+        let out = &mut *cx.out;
+        let _ = writeln!(out, "\nCPU#{hart}");
+        let _ = writeln!(out, " V      =   {}\n pc       {:016x}", u8::from(state.virt), state.pc);
+        for (number, value) in CSRS.iter().zip(values) {
+            if let (Some(csr), Some(value)) = (csr::by_number(*number), value) {
+                let _ = writeln!(out, " {:<8} {value:016x}", csr.name);
+            }
+        }
+        let mut row = |prefix: char, n: usize, name: &str, value: u64| {
+            let end = if n % 4 == 3 { "\n" } else { "" };
+            let _ = write!(out, " {:<8} {value:016x}{end}", format!("{prefix}{n}/{name}"));
+        };
+        state.x.iter().enumerate().for_each(|(n, v)| row('x', n, reg::X[n], *v));
+        if cx.machine.isa().has(arch::ext::Ext::F) {
+            state.f.iter().enumerate().for_each(|(n, v)| row('f', n, reg::F[n], *v));
+        }
+    }
+    Ok(())
+}
+
+fn mtree(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
+    args.at_most(0)?;
+    let _ = writeln!(cx.out, "address-space: memory\n  0000000000000000-ffffffffffffffff: system");
+    for region in cx.machine.regions() {
+        let kind = match region.kind {
+            RegionKind::Ram => "ram",
+            RegionKind::Io => "i/o",
+        };
+        let _ = writeln!(
+            cx.out,
+            "    {:016x}-{:016x}: {kind} {}",
+            region.base,
+            region.base + (region.size - 1),
+            region.name
+        );
+    }
+    Ok(())
+}
+
+fn chardev(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
+    args.at_most(0)?;
+    for device in cx.machine.chardevs() {
+        let far = if device.is_connected() { "connected" } else { "disconnected" };
+        let _ = writeln!(cx.out, "{}: {far}", device.id());
+    }
+    Ok(())
+}

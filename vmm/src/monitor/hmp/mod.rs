@@ -1,0 +1,214 @@
+//! The human monitor: lines of commands, as QEMU's HMP has them. One row a command ([`commands::COMMANDS`]), one a
+//! subject of `info` ([`info::SUBJECTS`]).
+
+mod commands;
+mod editor;
+mod expr;
+mod info;
+mod memory;
+
+use std::fmt::Write;
+
+use super::Session;
+use crate::machine::Machine;
+use editor::{Edit, Editor};
+
+const PROMPT: &[u8] = b"(vireo) ";
+
+/// What a command works with.
+pub struct Context<'a> {
+    pub machine: &'a mut Machine,
+    /// The hart that `x`, `info registers` and their likes mean.
+    pub hart: &'a mut u32,
+    /// Where its text goes; lines end in `\n`.
+    pub out: &'a mut String,
+}
+
+/// A command, or a subject of `info`.
+pub struct Row {
+    /// The first is the one to speak of.
+    pub names: &'static [&'static str],
+    pub args: &'static str,
+    pub help: &'static str,
+    pub run: fn(&mut Context<'_>, &Arguments) -> Result<(), String>,
+}
+
+/// What stands behind a command's name.
+pub struct Arguments {
+    /// As typed, apart from space around it.
+    pub text: String,
+    /// Words; quotes keep space in one.
+    pub words: Vec<String>,
+}
+
+impl Arguments {
+    /// At most `max` words, or an error that says what the command takes.
+    pub fn at_most(&self, max: usize) -> Result<&[String], String> {
+        match self.words.get(max) {
+            None => Ok(&self.words),
+            Some(extra) => Err(format!("'{extra}' is one word too many")),
+        }
+    }
+}
+
+/// The row that `name` stands for.
+pub fn find(rows: &'static [Row], name: &str) -> Option<&'static Row> {
+    rows.iter().find(|row| row.names.contains(&name))
+}
+
+/// A table of commands.
+pub fn list(rows: &[Row], prefix: &str, out: &mut String) {
+    let head = |row: &Row| format!("{prefix}{} {}", row.names.join("|"), row.args).trim_end().to_owned();
+    let width = rows.iter().map(|row| head(row).len()).max().unwrap_or(0);
+    for row in rows {
+        let _ = writeln!(out, "{:width$}  {}", head(row), row.help);
+    }
+}
+
+/// Runs one line.
+pub fn execute(line: &str, context: &mut Context<'_>) {
+    let line = line.trim();
+    if line.is_empty() || line.starts_with('#') {
+        return;
+    }
+    let (head, text) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+    // `x/4i` is the command `x` with a format.
+    let (name, text) = match head.split_once('/') {
+        Some((name, format)) => (name, format!("/{format} {text}")),
+        None => (head, text.to_owned()),
+    };
+    let done = split(text.trim()).and_then(|words| {
+        let row = find(commands::COMMANDS, name).ok_or_else(|| format!("unknown command: '{name}'; see help"))?;
+        (row.run)(context, &Arguments { text: text.trim().to_owned(), words })
+    });
+    if let Err(message) = done {
+        let _ = writeln!(context.out, "Error: {message}");
+    }
+}
+
+fn split(text: &str) -> Result<Vec<String>, String> {
+    let mut words = Vec::new();
+    let mut rest = text.trim_start();
+    while !rest.is_empty() {
+        let (word, behind) = match rest.strip_prefix('"') {
+            Some(quoted) => quoted.split_once('"').ok_or_else(|| format!("no closing quote behind '{quoted}'"))?,
+            None => rest.split_once(char::is_whitespace).unwrap_or((rest, "")),
+        };
+        words.push(word.to_owned());
+        rest = behind.trim_start();
+    }
+    Ok(words)
+}
+
+/// A human at a terminal.
+pub struct Hmp {
+    editor: Editor,
+    hart: u32,
+    /// The terminal is shared with others, and they have it now.
+    hidden: bool,
+    greeted: bool,
+}
+
+impl Hmp {
+    /// `shared`: another user of the device begins.
+    pub fn new(shared: bool) -> Self {
+        Self { editor: Editor::default(), hart: 0, hidden: shared, greeted: false }
+    }
+
+    fn show(&mut self, out: &mut Vec<u8>) {
+        if self.hidden {
+            return;
+        }
+        if !std::mem::replace(&mut self.greeted, true) {
+            let banner = "monitor - type 'help' for more information\r\n";
+            out.extend(format!("Vireo {} {banner}", env!("CARGO_PKG_VERSION")).bytes());
+        }
+        out.extend(PROMPT);
+        self.editor.redraw(out);
+    }
+
+    /// Offers what the word before the cursor may become.
+    fn complete(&mut self, out: &mut Vec<u8>) {
+        let before = self.editor.before_cursor();
+        let before = before.trim_start();
+        let (rows, word) = match before.split_once(char::is_whitespace) {
+            None => (commands::COMMANDS, before),
+            Some(("info" | "i", rest)) => (info::SUBJECTS, rest.trim_start()),
+            Some(("help" | "?", rest)) => (commands::COMMANDS, rest.trim_start()),
+            Some(_) => return,
+        };
+        let all = rows.iter().flat_map(|row| row.names).filter(|name| name.starts_with(word));
+        let all: Vec<&str> = all.copied().collect();
+        let Some(first) = all.first() else { return };
+        let common = all
+            .iter()
+            .fold(first.len(), |n, name| n.min(first.bytes().zip(name.bytes()).take_while(|(a, b)| a == b).count()));
+        self.editor.insert(&first.as_bytes()[word.len()..common], out);
+        match all.len() {
+            1 => self.editor.insert(b" ", out),
+            _ if common == word.len() => {
+                out.extend(b"\r\n");
+                out.extend(all.join(" ").bytes());
+                out.extend(b"\r\n");
+                self.show(out);
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Session for Hmp {
+    fn opened(&mut self, out: &mut Vec<u8>) {
+        self.greeted = false;
+        self.editor.clear();
+        self.show(out);
+    }
+
+    fn closed(&mut self) {
+        self.editor.clear();
+    }
+
+    fn focus(&mut self, has: bool, out: &mut Vec<u8>) {
+        // Announced again when the far end connects.
+        if std::mem::replace(&mut self.hidden, !has) == has {
+            out.extend(b"\r\n");
+            self.show(out);
+        }
+    }
+
+    fn input(&mut self, byte: u8, machine: &mut Machine, out: &mut Vec<u8>) {
+        match self.editor.take(byte, out) {
+            Edit::Going => {}
+            Edit::Complete => self.complete(out),
+            Edit::Cancel => self.show(out),
+            Edit::Line(line) => {
+                let mut text = String::new();
+                execute(&line, &mut Context { machine, hart: &mut self.hart, out: &mut text });
+                out.extend(text.replace('\n', "\r\n").bytes());
+                self.show(out);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_keep_quoted_space() {
+        assert_eq!(split("a  \"b c\" d"), Ok(vec!["a".into(), "b c".into(), "d".into()]));
+        assert_eq!(split(""), Ok(vec![]));
+        assert!(split("a \"b").is_err());
+    }
+
+    #[test]
+    fn names_are_unique() {
+        for rows in [commands::COMMANDS, info::SUBJECTS] {
+            let names: Vec<_> = rows.iter().flat_map(|row| row.names).collect();
+            for (i, name) in names.iter().enumerate() {
+                assert!(!names[..i].contains(name), "{name} twice");
+            }
+        }
+    }
+}

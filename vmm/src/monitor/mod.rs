@@ -1,0 +1,185 @@
+//! The monitors: where people look into a running machine and steer it.
+//!
+//! A [`Port`] joins one session to its character device. Input, events and room for output come on the main thread and
+//! only set the port's flag; [`Monitors::serve`] then runs the commands there, between two turns of the event loop, with the
+//! machine in hand. A session whose far end does not read its answers is not read either, so that nothing piles up.
+
+pub mod event;
+mod hmp;
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use devices::chardev::{Chardev, ChardevClient, ChardevError, ChardevEvent, Endpoint};
+
+use crate::config::MonitorConfig;
+use crate::control::Control;
+use crate::machine::Machine;
+use event::Event;
+
+/// Bytes fetched from a character device at once.
+const CHUNK: usize = 4096;
+
+/// What speaks at a port.
+trait Session: Send {
+    /// Somebody is at the far end now.
+    fn opened(&mut self, out: &mut Vec<u8>);
+    /// Nobody is there any more: half a command is forgotten.
+    fn closed(&mut self);
+    /// The device, which others share, gives its input to this session, or to another one.
+    fn focus(&mut self, _has: bool, _out: &mut Vec<u8>) {}
+    fn input(&mut self, byte: u8, machine: &mut Machine, out: &mut Vec<u8>);
+    fn event(&mut self, _event: &Event, _out: &mut Vec<u8>) {}
+}
+
+/// A session at its character device.
+struct Port {
+    endpoint: Endpoint,
+    control: Arc<Control>,
+    /// There may be something to do.
+    due: AtomicBool,
+    events: Mutex<Vec<ChardevEvent>>,
+    talk: Mutex<Talk>,
+}
+
+struct Talk {
+    session: Box<dyn Session>,
+    /// Input that was fetched and not looked at: at most [`CHUNK`] bytes.
+    input: VecDeque<u8>,
+    /// Output that the device had no room for.
+    output: Vec<u8>,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl ChardevClient for Port {
+    fn input_ready(&self) {
+        self.call();
+    }
+
+    fn output_ready(&self) {
+        // Also at the end, when nobody serves monitors any more.
+        if let Ok(mut talk) = self.talk.try_lock() {
+            self.flush(&mut talk);
+        }
+        self.call();
+    }
+
+    fn event(&self, event: ChardevEvent) {
+        locked(&self.events).push(event);
+        self.call();
+    }
+}
+
+impl Port {
+    fn call(&self) {
+        self.due.store(true, Ordering::Release);
+        self.control.attend();
+    }
+
+    /// Whether all output is on its way.
+    fn flush(&self, talk: &mut Talk) -> bool {
+        let taken = self.endpoint.write(&talk.output);
+        talk.output.drain(..taken);
+        talk.output.is_empty()
+    }
+
+    /// Does one thing that is to do: whether there was one.
+    fn step(&self, machine: &mut Machine) -> bool {
+        let mut talk = locked(&self.talk);
+        let talk = &mut *talk;
+        let events = std::mem::take(&mut *locked(&self.events));
+        for event in &events {
+            match event {
+                ChardevEvent::Opened => talk.session.opened(&mut talk.output),
+                ChardevEvent::Closed => {
+                    talk.input.clear();
+                    talk.output.clear();
+                    talk.session.closed();
+                }
+                ChardevEvent::FocusIn => talk.session.focus(true, &mut talk.output),
+                ChardevEvent::FocusOut => talk.session.focus(false, &mut talk.output),
+                ChardevEvent::Break => {}
+            }
+        }
+        if !self.flush(talk) {
+            return false;
+        }
+        let Some(byte) = talk.input.pop_front() else {
+            let mut chunk = [0; CHUNK];
+            let n = self.endpoint.read(&mut chunk);
+            talk.input.extend(&chunk[..n]);
+            return n > 0 || !events.is_empty();
+        };
+        talk.session.input(byte, machine, &mut talk.output);
+        self.flush(talk);
+        true
+    }
+
+    fn tell(&self, event: &Event) {
+        let mut talk = locked(&self.talk);
+        let talk = &mut *talk;
+        talk.session.event(event, &mut talk.output);
+        self.flush(talk);
+    }
+}
+
+/// All monitors of a machine.
+pub struct Monitors {
+    ports: Vec<Arc<Port>>,
+}
+
+impl Monitors {
+    /// The character devices were checked: every one that is named is there.
+    pub fn open<'a>(
+        configs: &[MonitorConfig],
+        chardevs: impl Fn(&str) -> &'a Arc<Chardev>,
+        control: &Arc<Control>,
+    ) -> Result<Self, ChardevError> {
+        let port = |config: &MonitorConfig| {
+            let chardev = chardevs(&config.chardev);
+            let talk = Talk {
+                session: Box::new(hmp::Hmp::new(chardev.is_shared())),
+                input: VecDeque::new(),
+                output: Vec::new(),
+            };
+            let port = Arc::new(Port {
+                endpoint: chardev.endpoint()?,
+                control: Arc::clone(control),
+                due: AtomicBool::new(false),
+                events: Mutex::new(Vec::new()),
+                talk: Mutex::new(talk),
+            });
+            let client: Weak<Port> = Arc::downgrade(&port);
+            port.endpoint.connect(client);
+            Ok(port)
+        };
+        Ok(Self { ports: configs.iter().map(port).collect::<Result<_, _>>()? })
+    }
+
+    /// Runs what was asked for, and tells every session what happened to the machine. On the main thread.
+    pub fn serve(&self, machine: &mut Machine) {
+        self.announce(machine);
+        for port in &self.ports {
+            if port.due.swap(false, Ordering::AcqRel) {
+                while port.step(machine) {
+                    self.announce(machine);
+                    if machine.is_asked() {
+                        // What the command asked for comes before the next command.
+                        port.call();
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    fn announce(&self, machine: &mut Machine) {
+        for event in machine.take_events() {
+            self.ports.iter().for_each(|port| port.tell(&event));
+        }
+    }
+}
