@@ -85,6 +85,19 @@ pub struct MachineConfig {
 pub struct MonitorConfig {
     /// The id of its character device.
     pub chardev: String,
+    pub mode: MonitorMode,
+}
+
+/// What a monitor speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MonitorMode {
+    /// Lines, with a human at the other end.
+    Readline,
+    /// QMP, with a program there.
+    Control {
+        /// Answers span lines.
+        pretty: bool,
+    },
 }
 
 /// `-semihosting-config`.

@@ -110,6 +110,8 @@ pub struct Machine {
     /// What the monitors have not been told yet.
     events: Vec<Event>,
     config: MachineConfig,
+    /// The engine's name.
+    engine: &'static str,
     _down_scripts: Vec<DownScript>,
     _discard: Option<Discard>,
 }
@@ -212,6 +214,7 @@ impl Machine {
             run_state: RunState::Prelaunch,
             events: Vec::new(),
             config,
+            engine: engine.name(),
             _down_scripts: down_scripts,
             _discard: discard,
         })
@@ -229,8 +232,7 @@ impl Machine {
             self.start();
         }
         let ending = self.serve();
-        // The last that the monitors hear.
-        self.attend();
+        Arc::clone(&self.monitors).finish(&mut self);
         // The harts end before the last output is written, so that it is the last.
         drop(self.threads);
         for chardev in self.chardevs.iter() {
@@ -242,14 +244,15 @@ impl Machine {
     /// `wait=on`: the guest starts when somebody is at the far end. The user may give up meanwhile.
     fn wait_for_peers(&mut self) -> Result<Option<Ending>, MachineError> {
         let waits = |c: &&ChardevConfig| matches!(c.backend, BackendConfig::Socket { server: true, wait: true, .. });
+        let mut attention = false;
         let waited: Vec<_> = self.config.chardevs.iter().filter(waits).map(|c| c.id.clone()).collect();
         for id in waited {
             let chardev = Arc::clone(self.chardevs.find(&id));
             while !chardev.is_connected() {
                 match self.event_loop.turn_while(&|| !chardev.is_connected())? {
                     None => {}
-                    // No guest runs yet, but others may be connected already.
-                    Some(Wake::Attention) => self.attend(),
+                    // There is no machine yet that monitors could steer.
+                    Some(Wake::Attention) => attention = true,
                     Some(Wake::Request(Request::Signal(signal))) => return Ok(Some(Ending::Signal(signal))),
                     Some(Wake::Request(Request::Failure(what))) => return Err(MachineError::Failed(what)),
                     // It is the user's.
@@ -258,6 +261,9 @@ impl Machine {
                     }
                 }
             }
+        }
+        if attention {
+            self.control.attend();
         }
         Ok(None)
     }
@@ -286,7 +292,7 @@ impl Machine {
     fn answer(&mut self, request: Request) -> Result<Option<Ending>, MachineError> {
         match request {
             Request::Reset(cause) if self.config.on_reboot == OnReboot::Exit => {
-                self.events.push(Event::Shutdown(cause));
+                self.events.push(Event::NoReboot(cause));
                 return Ok(Some(Ending::Code(0)));
             }
             Request::Reset(cause) => {

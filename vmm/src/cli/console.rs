@@ -1,4 +1,4 @@
-//! `-chardev`, `-serial`, `-monitor` and `-mon`: the character devices, and who uses them.
+//! `-chardev`, `-serial`, `-monitor`, `-qmp` and `-mon`: the character devices, and who uses them.
 
 use ::devices::chardev::{BackendConfig, ChardevConfig};
 
@@ -6,7 +6,7 @@ use super::chardev::{self, Serial};
 use super::error::{CliError, Result};
 use super::options::Options;
 use super::optlist::OptList;
-use crate::config::MonitorConfig;
+use crate::config::{MonitorConfig, MonitorMode};
 
 /// What the options make of them.
 pub struct Consoles {
@@ -22,16 +22,23 @@ pub fn parse(o: &Options) -> Result<Consoles> {
         return Err(CliError::new(format!("-serial {}", o.serial[1]), "the board has one serial port"));
     }
     let mut monitors = Vec::new();
-    for (n, text) in o.monitor.iter().enumerate() {
-        let id = format!("compat_monitor{n}");
-        match chardev::parse_short("-monitor", text, &id)? {
-            Serial::None => {}
-            Serial::Existing(id) => monitors.push((MonitorConfig { chardev: id }, format!("-monitor {text}"))),
+    let kinds = [
+        ("-monitor", &o.monitor, MonitorMode::Readline),
+        ("-qmp", &o.qmp, MonitorMode::Control { pretty: false }),
+        ("-qmp-pretty", &o.qmp_pretty, MonitorMode::Control { pretty: true }),
+    ];
+    let short = kinds.iter().flat_map(|(option, texts, mode)| texts.iter().map(move |text| (*option, text, *mode)));
+    for (n, (option, text, mode)) in short.enumerate() {
+        let chardev = match chardev::parse_short(option, text, &format!("compat_monitor{n}"))? {
+            Serial::None => continue,
+            Serial::Existing(id) => id,
             Serial::New(config) => {
-                monitors.push((MonitorConfig { chardev: config.id.clone() }, format!("-monitor {text}")));
+                let id = config.id.clone();
                 chardevs.push(config);
+                id
             }
-        }
+        };
+        monitors.push((MonitorConfig { chardev, mode }, format!("{option} {text}")));
     }
     for text in &o.mon {
         monitors.push((parse_mon(text)?, format!("-mon {text}")));
@@ -59,9 +66,11 @@ pub fn parse(o: &Options) -> Result<Consoles> {
                 // The default gives way to who wants the terminal.
                 None
             } else {
-                // `mon:` is a serial port with a monitor; the default one gives way to what -monitor says.
-                if text.starts_with("mon:") && (!o.serial.is_empty() || o.monitor.is_empty()) {
-                    monitors.push((MonitorConfig { chardev: id.clone() }, format!("-serial {text}")));
+                // `mon:` is a serial port with a monitor; the default one gives way to what -monitor and -qmp say.
+                let default_gives_way = kinds.iter().any(|(_, texts, _)| !texts.is_empty());
+                if text.starts_with("mon:") && (!o.serial.is_empty() || !default_gives_way) {
+                    let monitor = MonitorConfig { chardev: id.clone(), mode: MonitorMode::Readline };
+                    monitors.push((monitor, format!("-serial {text}")));
                 }
                 chardevs.push(config);
                 Some(id)
@@ -73,19 +82,19 @@ pub fn parse(o: &Options) -> Result<Consoles> {
     Ok(Consoles { chardevs, serial, monitors: monitors.into_iter().map(|(config, _)| config).collect() })
 }
 
-/// `-mon [chardev=]ID[,mode=readline]`.
+/// `-mon [chardev=]ID[,mode=readline|control][,pretty=on|off]`.
 fn parse_mon(text: &str) -> Result<MonitorConfig> {
     let mut o = OptList::parse("-mon", text)?;
     let chardev = o.head("chardev")?.filter(|id| !id.is_empty());
     let chardev = chardev.ok_or_else(|| o.error("needs the id of a -chardev: chardev=ID"))?;
-    match o.text("mode")?.as_deref() {
-        None | Some("readline") => {}
-        Some("control") => return Err(o.error("mode=control (QMP) is not supported by vireo yet")),
-        Some(mode) => return Err(o.error(format!("mode={mode}: must be readline"))),
-    }
-    o.unsupported(&["pretty"])?;
+    let control = o.choice("mode", &[("readline", false), ("control", true)])?.unwrap_or(false);
+    let mode = match (control, o.flag("pretty")?) {
+        (true, pretty) => MonitorMode::Control { pretty: pretty.unwrap_or(false) },
+        (false, None) => MonitorMode::Readline,
+        (false, Some(_)) => return Err(o.error("pretty= needs mode=control")),
+    };
     o.finish()?;
-    Ok(MonitorConfig { chardev })
+    Ok(MonitorConfig { chardev, mode })
 }
 
 /// Ids are unique, and the terminal is there once.

@@ -111,8 +111,14 @@ pub struct Options {
     #[arg(long = "monitor", value_name = "DEV", help_heading = "Console")]
     pub monitor: Vec<String>,
     /// The same at a -chardev
-    #[arg(long = "mon", value_name = "[chardev=]ID[,mode=readline]", help_heading = "Console")]
+    #[arg(long = "mon", value_name = "[chardev=]ID[,mode=readline|control][,pretty=on]", help_heading = "Console")]
     pub mon: Vec<String>,
+    /// A monitor for programs, which speaks QMP: values as of -serial
+    #[arg(long = "qmp", value_name = "DEV", help_heading = "Console")]
+    pub qmp: Vec<String>,
+    /// The same with answers that span lines
+    #[arg(long = "qmp-pretty", value_name = "DEV", help_heading = "Console")]
+    pub qmp_pretty: Vec<String>,
     /// There are no displays; without -serial this also takes the serial port off the terminal
     #[arg(long = "display", value_name = "none", help_heading = "Console")]
     pub display: Vec<String>,

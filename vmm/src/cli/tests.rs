@@ -1,7 +1,7 @@
 //! Whole command lines.
 
 use super::*;
-use crate::config::{AccelChoice, SemihostingConfig, VirtioConfig};
+use crate::config::{AccelChoice, MonitorMode, SemihostingConfig, VirtioConfig};
 
 /// Splits at spaces.
 fn words(line: &str) -> Vec<String> {
@@ -62,6 +62,24 @@ fn monitors() {
     let shared = "-chardev stdio,mux=on,id=a -serial chardev:a -mon a";
     assert_eq!(of(shared), pair("a", "a"));
     assert!(config("-S").starts_stopped);
+    // QMP takes the place of the default monitor, too.
+    assert_eq!(of("-qmp unix:/m,server=on,wait=off"), pair("compat_monitor0", "serial0"));
+    assert_eq!(of("-qmp stdio"), pair("compat_monitor0", ""));
+    assert_eq!(of("-qmp none -nographic"), pair("", "serial0"));
+    assert_eq!(
+        of("-monitor null -qmp null -qmp-pretty pty"),
+        pair("compat_monitor0,compat_monitor1,compat_monitor2", "serial0")
+    );
+    let modes = |line: &str| config(line).monitors.into_iter().map(|m| m.mode).collect::<Vec<_>>();
+    let control = |pretty| MonitorMode::Control { pretty };
+    assert_eq!(
+        modes("-monitor null -qmp null -qmp-pretty null"),
+        [MonitorMode::Readline, control(false), control(true)]
+    );
+    let mon = |rest: &str| modes(&format!("-nodefaults -chardev null,id=a -mon chardev=a,{rest}"));
+    assert_eq!(mon("mode=control"), [control(false)]);
+    assert_eq!(mon("mode=control,pretty=on"), [control(true)]);
+    assert_eq!(mon("mode=control,pretty=off"), [control(false)]);
 }
 
 #[test]
@@ -158,7 +176,10 @@ fn bad_lines() {
         ("-monitor foo", "must be one of"),
         ("-mon nobody", "no -chardev has the id 'nobody'"),
         ("-mon mode=readline", "needs the id"),
-        ("-chardev null,id=a -mon a,mode=fast", "must be readline"),
+        ("-chardev null,id=a -mon a,mode=fast", "must be one of readline, control"),
+        ("-chardev null,id=a -mon a,pretty=on", "needs mode=control"),
+        ("-qmp nonsense", "-qmp nonsense: must be one of"),
+        ("-qmp stdio -monitor stdio", "already used"),
         ("-chardev null,id=a -mon a -mon a", "mux=on"),
         ("-chardev null,id=a -serial chardev:a -mon a", "mux=on"),
         ("-serial null -monitor chardev:serial0", "mux=on"),

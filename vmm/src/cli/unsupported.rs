@@ -46,8 +46,6 @@ pub const OPTIONS: &[(&str, &str)] = &[
     ("plugin", "TCG plugins"),
     ("portrait", "graphics"),
     ("preconfig", "starting before configuration"),
-    ("qmp", "the QMP monitor"),
-    ("qmp-pretty", "the QMP monitor"),
     ("qtest", "the qtest protocol"),
     ("qtest-log", "the qtest protocol"),
     ("readconfig", "configuration files"),

@@ -47,6 +47,8 @@ struct Gate {
     load: Vec<Option<Box<HartState>>>,
     /// By hart: what somebody waits for.
     job: Vec<Option<Job>>,
+    /// By hart: the host's number for its thread, once that runs.
+    threads: Vec<Option<i32>>,
     /// Harts whose thread has ended.
     gone: Vec<bool>,
 }
@@ -65,7 +67,7 @@ pub struct Harts {
     /// A copy of the gate's order, to be looked at without the lock.
     order: AtomicU8,
     gate: Mutex<Gate>,
-    /// The order, `load`, `job` or `inside` changed.
+    /// The order, `load`, `job`, `threads` or `inside` changed.
     changed: Condvar,
     /// HSM states; with M-mode below the guest all are started.
     pub states: HartStates,
@@ -82,6 +84,7 @@ impl Harts {
             inside: 0,
             load: (0..harts).map(|_| None).collect(),
             job: (0..harts).map(|_| None).collect(),
+            threads: vec![None; harts as usize],
             gone: vec![false; harts as usize],
         };
         Self {
@@ -167,6 +170,19 @@ impl Harts {
         answered.recv().ok()
     }
 
+    /// The host's number for the thread of a hart. Waits for a thread that is just being started.
+    pub fn thread_id(&self, hart: u32) -> i32 {
+        let hart = hart as usize;
+        let gate = self.changed.wait_while(self.gate(), |gate| gate.threads[hart].is_none());
+        gate.unwrap_or_else(PoisonError::into_inner).threads[hart].expect("waited for it")
+    }
+
+    /// The thread of hart `hart` is this one.
+    fn enlist(&self, hart: u32) {
+        self.gate().threads[hart as usize] = Some(rustix::thread::gettid().as_raw_nonzero().get());
+        self.changed.notify_all();
+    }
+
     /// Waits until hart `hart` may run or is wanted for something else.
     fn pass(&self, hart: u32) -> Passage {
         let i = hart as usize;
@@ -226,6 +242,7 @@ impl Threads {
             let (harts, sbi, control) = (Arc::clone(harts), Arc::clone(sbi), Arc::clone(control));
             let cpus = cpus.get(&hart).copied();
             let body = move || {
+                harts.enlist(hart);
                 if let Some(Err(error)) = cpus.map(|cpus| sched_setaffinity(None, &cpus)) {
                     control.request(Request::Failure(format!("cannot run hart {hart} on its CPUs: {error}")));
                 }

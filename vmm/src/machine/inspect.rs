@@ -9,6 +9,7 @@ use firmware::sbi::HartStatus;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryRegion};
 
 use super::Machine;
+use crate::config::MachineConfig;
 use crate::control::Request;
 
 /// A range of guest physical addresses, and what answers there.
@@ -30,6 +31,20 @@ pub enum RegionKind {
 impl Machine {
     pub fn name(&self) -> Option<&str> {
         self.config.name.as_deref()
+    }
+
+    pub fn config(&self) -> &MachineConfig {
+        &self.config
+    }
+
+    /// The engine that runs the harts, as `-accel` spells it.
+    pub fn engine(&self) -> &'static str {
+        self.engine
+    }
+
+    /// The host's number for the thread of a hart.
+    pub fn hart_thread(&self, hart: u32) -> i32 {
+        self.harts.thread_id(hart)
     }
 
     pub fn hart_count(&self) -> u32 {

@@ -2,6 +2,7 @@
 
 mod devices;
 mod monitor;
+mod qmp;
 
 use accel::mock::{Event, Mock, Step};
 use accel::{HartIrq, Irqchip, IrqchipOffer, IrqchipPlace, SbiCall, ShutdownReason, VcpuExit};

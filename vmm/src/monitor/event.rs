@@ -7,6 +7,8 @@ pub enum Event {
     Resume,
     Reset(Cause),
     Shutdown(Cause),
+    /// The program ends where a reset was asked for.
+    NoReboot(Cause),
 }
 
 /// Who wanted it.
@@ -28,7 +30,26 @@ impl Event {
             Self::Stop => "STOP",
             Self::Resume => "RESUME",
             Self::Reset(_) => "RESET",
-            Self::Shutdown(_) => "SHUTDOWN",
+            Self::Shutdown(_) | Self::NoReboot(_) => "SHUTDOWN",
         }
+    }
+
+    /// Whether the guest wanted it, and QMP's `ShutdownCause`.
+    pub fn reason(&self) -> Option<(bool, &'static str)> {
+        let (cause, resets) = match self {
+            Self::Stop | Self::Resume => return None,
+            Self::Reset(cause) | Self::NoReboot(cause) => (*cause, true),
+            Self::Shutdown(cause) => (*cause, false),
+        };
+        let reason = match cause {
+            Cause::Guest if resets => "guest-reset",
+            Cause::Guest => "guest-shutdown",
+            Cause::Monitor if resets => "host-qmp-system-reset",
+            Cause::Monitor => "host-qmp-quit",
+            Cause::Signal => "host-signal",
+            Cause::User => "host-ui",
+            Cause::Failure => "host-error",
+        };
+        Some((cause == Cause::Guest, reason))
     }
 }

@@ -6,20 +6,24 @@
 
 pub mod event;
 mod hmp;
+mod qmp;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::SystemTime;
 
 use devices::chardev::{Chardev, ChardevClient, ChardevError, ChardevEvent, Endpoint};
 
-use crate::config::MonitorConfig;
+use crate::config::{MonitorConfig, MonitorMode};
 use crate::control::Control;
 use crate::machine::Machine;
 use event::Event;
 
 /// Bytes fetched from a character device at once.
 const CHUNK: usize = 4096;
+/// Bytes of output for somebody who does not read, behind which events are lost.
+const BACKLOG_MAX: usize = 64 << 10;
 
 /// What speaks at a port.
 trait Session: Send {
@@ -30,7 +34,9 @@ trait Session: Send {
     /// The device, which others share, gives its input to this session, or to another one.
     fn focus(&mut self, _has: bool, _out: &mut Vec<u8>) {}
     fn input(&mut self, byte: u8, machine: &mut Machine, out: &mut Vec<u8>);
-    fn event(&mut self, _event: &Event, _out: &mut Vec<u8>) {}
+    /// What the last input caused has happened, and was told.
+    fn settle(&mut self, _out: &mut Vec<u8>) {}
+    fn event(&mut self, _event: &Event, _at: SystemTime, _out: &mut Vec<u8>) {}
 }
 
 /// A session at its character device.
@@ -49,6 +55,8 @@ struct Talk {
     input: VecDeque<u8>,
     /// Output that the device had no room for.
     output: Vec<u8>,
+    /// Events were lost, as the log tells once.
+    lossy: bool,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -105,6 +113,7 @@ impl Port {
                 ChardevEvent::Break => {}
             }
         }
+        talk.session.settle(&mut talk.output);
         if !self.flush(talk) {
             return false;
         }
@@ -119,10 +128,22 @@ impl Port {
         true
     }
 
-    fn tell(&self, event: &Event) {
+    fn tell(&self, event: &Event, at: SystemTime) {
         let mut talk = locked(&self.talk);
         let talk = &mut *talk;
-        talk.session.event(event, &mut talk.output);
+        if talk.output.len() < BACKLOG_MAX {
+            talk.lossy = false;
+            talk.session.event(event, at, &mut talk.output);
+            self.flush(talk);
+        } else if !std::mem::replace(&mut talk.lossy, true) {
+            tracing::warn!(event = event.name(), "a monitor that nobody reads loses events");
+        }
+    }
+
+    fn finish(&self) {
+        let mut talk = locked(&self.talk);
+        let talk = &mut *talk;
+        talk.session.settle(&mut talk.output);
         self.flush(talk);
     }
 }
@@ -141,11 +162,11 @@ impl Monitors {
     ) -> Result<Self, ChardevError> {
         let port = |config: &MonitorConfig| {
             let chardev = chardevs(&config.chardev);
-            let talk = Talk {
-                session: Box::new(hmp::Hmp::new(chardev.is_shared())),
-                input: VecDeque::new(),
-                output: Vec::new(),
+            let session: Box<dyn Session> = match config.mode {
+                MonitorMode::Readline => Box::new(hmp::Hmp::new(chardev.is_shared())),
+                MonitorMode::Control { pretty } => Box::new(qmp::Qmp::new(pretty)),
             };
+            let talk = Talk { session, input: VecDeque::new(), output: Vec::new(), lossy: false };
             let port = Arc::new(Port {
                 endpoint: chardev.endpoint()?,
                 control: Arc::clone(control),
@@ -177,9 +198,16 @@ impl Monitors {
         }
     }
 
+    /// The last that they hear; no more commands are taken.
+    pub fn finish(&self, machine: &mut Machine) {
+        self.announce(machine);
+        self.ports.iter().for_each(|port| port.finish());
+    }
+
     fn announce(&self, machine: &mut Machine) {
         for event in machine.take_events() {
-            self.ports.iter().for_each(|port| port.tell(&event));
+            let now = SystemTime::now();
+            self.ports.iter().for_each(|port| port.tell(&event, now));
         }
     }
 }

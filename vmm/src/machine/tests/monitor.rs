@@ -13,17 +13,21 @@ const PROMPT: &str = "(vireo) ";
 /// Somebody at the monitor's socket.
 struct Person(UnixStream);
 
+/// Connects as soon as the machine listens.
+pub fn connect(path: &Path) -> UnixStream {
+    let stream = loop {
+        match UnixStream::connect(path) {
+            Ok(stream) => break stream,
+            Err(_) => thread::sleep(Duration::from_millis(1)),
+        }
+    };
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    stream
+}
+
 impl Person {
-    /// Connects as soon as the machine listens.
     fn at(path: &Path) -> Self {
-        let stream = loop {
-            match UnixStream::connect(path) {
-                Ok(stream) => break stream,
-                Err(_) => thread::sleep(Duration::from_millis(1)),
-            }
-        };
-        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-        let mut person = Self(stream);
+        let mut person = Self(connect(path));
         let banner = person.answer();
         assert!(banner.starts_with("Vireo ") && banner.contains("type 'help'"), "{banner}");
         person
@@ -52,7 +56,7 @@ impl Person {
 }
 
 /// Ends the machine, whatever became of the person.
-struct Leaving(Arc<Control>);
+pub struct Leaving(pub Arc<Control>);
 
 impl Drop for Leaving {
     fn drop(&mut self) {
@@ -80,7 +84,7 @@ fn with_person(words: &[&str], person: impl FnOnce(Person, &Mock) + Send) -> (En
 }
 
 /// Waits until hart 0 has started so often.
-fn started(mock: &Mock, times: usize) {
+pub fn started(mock: &Mock, times: usize) {
     while mock.events(0).len() < times {
         thread::sleep(Duration::from_millis(1));
     }

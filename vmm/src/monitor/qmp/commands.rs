@@ -1,0 +1,102 @@
+//! The commands.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Arguments, Context, Outcome, Row, query};
+use crate::control::Request;
+use crate::machine::RunState;
+use crate::monitor::event::Cause;
+use crate::monitor::hmp;
+
+/// What a session begins with.
+pub const NEGOTIATE: &str = "qmp_capabilities";
+
+pub const COMMANDS: &[Row] = &[
+    Row { name: NEGOTIATE, run: negotiate },
+    Row { name: "cont", run: cont },
+    Row { name: "human-monitor-command", run: human_monitor_command },
+    Row { name: "query-block", run: query::block },
+    Row { name: "query-chardev", run: query::chardev },
+    Row { name: "query-commands", run: query_commands },
+    Row { name: "query-cpus-fast", run: query::cpus_fast },
+    Row { name: "query-current-machine", run: query::current_machine },
+    Row { name: "query-iothreads", run: query::iothreads },
+    Row { name: "query-kvm", run: query::kvm },
+    Row { name: "query-machines", run: query::machines },
+    Row { name: "query-memory-size-summary", run: query::memory_size_summary },
+    Row { name: "query-name", run: query::name },
+    Row { name: "query-status", run: query::status },
+    Row { name: "query-target", run: query::target },
+    Row { name: "query-version", run: query::version },
+    Row { name: "quit", run: quit },
+    Row { name: "stop", run: stop },
+    Row { name: "system_reset", run: system_reset },
+];
+
+fn done() -> Outcome {
+    Ok(json!({}))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Capabilities {
+    #[serde(default)]
+    enable: Vec<String>,
+}
+
+fn negotiate(cx: &mut Context<'_>, args: Arguments) -> Outcome {
+    let Capabilities { enable } = args.take()?;
+    if let Some(name) = enable.first() {
+        return Err(format!("Capability '{name}' is not available").into());
+    }
+    *cx.negotiated = true;
+    done()
+}
+
+fn query_commands(_: &mut Context<'_>, args: Arguments) -> Outcome {
+    args.none()?;
+    Ok(COMMANDS.iter().map(|row| json!({ "name": row.name })).collect())
+}
+
+fn stop(cx: &mut Context<'_>, args: Arguments) -> Outcome {
+    args.none()?;
+    if cx.machine.run_state() == RunState::Running {
+        cx.machine.stop(RunState::Paused);
+    }
+    done()
+}
+
+fn cont(cx: &mut Context<'_>, args: Arguments) -> Outcome {
+    args.none()?;
+    cx.machine.cont()?;
+    done()
+}
+
+fn system_reset(cx: &mut Context<'_>, args: Arguments) -> Outcome {
+    args.none()?;
+    cx.machine.request(Request::Reset(Cause::Monitor));
+    done()
+}
+
+fn quit(cx: &mut Context<'_>, args: Arguments) -> Outcome {
+    args.none()?;
+    cx.machine.request(Request::Quit(Cause::Monitor));
+    done()
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct HumanCommand {
+    command_line: String,
+    cpu_index: Option<i64>,
+}
+
+fn human_monitor_command(cx: &mut Context<'_>, args: Arguments) -> Outcome {
+    let HumanCommand { command_line, cpu_index } = args.take()?;
+    let hart = u32::try_from(cpu_index.unwrap_or(0)).ok().filter(|hart| *hart < cx.machine.hart_count());
+    let mut hart = hart.ok_or_else(|| "Parameter 'cpu-index' expects a CPU number".to_owned())?;
+    let mut text = String::new();
+    hmp::execute(&command_line, &mut hmp::Context { machine: cx.machine, hart: &mut hart, out: &mut text });
+    Ok(Value::String(text.replace('\n', "\r\n")))
+}

@@ -1,0 +1,240 @@
+//! QMP: the monitor for programs. Requests and answers are JSON objects, and events come as they happen. One row a command
+//! ([`commands::COMMANDS`]).
+
+mod commands;
+mod query;
+mod stream;
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::ser::{PrettyFormatter, Serializer};
+use serde_json::{Map, Value, json};
+
+use super::Session;
+use super::event::Event;
+use crate::machine::Machine;
+use stream::{Item, Stream};
+
+/// The classes of errors that programs tell apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum Class {
+    GenericError,
+    CommandNotFound,
+}
+
+/// Why a command was not done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Fault {
+    pub class: Class,
+    pub desc: String,
+}
+
+impl Fault {
+    pub fn new(class: Class, desc: impl Into<String>) -> Self {
+        Self { class, desc: desc.into() }
+    }
+}
+
+impl From<String> for Fault {
+    fn from(desc: String) -> Self {
+        Self::new(Class::GenericError, desc)
+    }
+}
+
+type Outcome = Result<Value, Fault>;
+
+/// What a command works with.
+pub struct Context<'a> {
+    pub machine: &'a mut Machine,
+    pub negotiated: &'a mut bool,
+}
+
+/// A command.
+pub struct Row {
+    pub name: &'static str,
+    pub run: fn(&mut Context<'_>, Arguments) -> Outcome,
+}
+
+/// The member `arguments` of a request.
+pub struct Arguments(Map<String, Value>);
+
+impl Arguments {
+    /// Exactly what the command takes.
+    pub fn take<T: DeserializeOwned>(self) -> Result<T, Fault> {
+        serde_json::from_value(Value::Object(self.0))
+            .map_err(|error| Fault::from(format!("Invalid arguments: {error}")))
+    }
+
+    pub fn none(self) -> Result<(), Fault> {
+        match self.0.keys().next() {
+            None => Ok(()),
+            Some(name) => Err(format!("Parameter '{name}' is unexpected").into()),
+        }
+    }
+}
+
+/// The member that `qemu` is called in QMP; the numbers are this program's.
+pub fn version() -> Value {
+    let number = |text: &str| text.parse::<u32>().expect("Cargo's versions are numbers");
+    json!({
+        "qemu": {
+            "major": number(env!("CARGO_PKG_VERSION_MAJOR")),
+            "minor": number(env!("CARGO_PKG_VERSION_MINOR")),
+            "micro": number(env!("CARGO_PKG_VERSION_PATCH")),
+        },
+        "package": concat!("vireo-", env!("CARGO_PKG_VERSION")),
+    })
+}
+
+/// A program at the other end.
+pub struct Qmp {
+    pretty: bool,
+    stream: Stream,
+    /// `qmp_capabilities` was said: other commands may be, and events are told.
+    negotiated: bool,
+    /// Answers that wait for the events of their command.
+    answers: Vec<Value>,
+}
+
+impl Qmp {
+    pub fn new(pretty: bool) -> Self {
+        Self { pretty, stream: Stream::default(), negotiated: false, answers: Vec::new() }
+    }
+
+    fn say(&self, value: &Value, out: &mut Vec<u8>) {
+        let text = match self.pretty {
+            false => value.to_string(),
+            true => {
+                let mut text = Vec::new();
+                let mut to = Serializer::with_formatter(&mut text, PrettyFormatter::with_indent(b"    "));
+                value.serialize(&mut to).expect("a value has a text");
+                String::from_utf8(text).expect("JSON is UTF-8")
+            }
+        };
+        // The protocol's output is ASCII; other characters are in strings only.
+        for c in text.chars() {
+            match u8::try_from(c) {
+                Ok(byte) if byte.is_ascii() => out.push(byte),
+                _ => c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| out.extend(format!("\\u{unit:04x}").bytes())),
+            }
+        }
+        out.extend(b"\r\n");
+    }
+
+    fn answer(&mut self, item: Item, machine: &mut Machine) -> Value {
+        let (id, outcome) = match item {
+            Err(desc) => (None, Err(desc.into())),
+            Ok(Value::Object(mut request)) => {
+                let id = request.remove("id");
+                (id, self.execute(request, machine))
+            }
+            Ok(_) => (None, Err("QMP input must be a JSON object".to_owned().into())),
+        };
+        let mut answer = match outcome {
+            Ok(value) => json!({ "return": value }),
+            Err(fault) => json!({ "error": fault }),
+        };
+        if let Some(id) = id {
+            answer["id"] = id;
+        }
+        answer
+    }
+
+    fn execute(&mut self, mut request: Map<String, Value>, machine: &mut Machine) -> Outcome {
+        let name = match request.remove("execute") {
+            None => None,
+            Some(Value::String(name)) => Some(name),
+            Some(_) => return Err("QMP input member 'execute' must be a string".to_owned().into()),
+        };
+        let arguments = match request.remove("arguments") {
+            None => Map::new(),
+            Some(Value::Object(arguments)) => arguments,
+            Some(_) => return Err("QMP input member 'arguments' must be an object".to_owned().into()),
+        };
+        if let Some(member) = request.keys().next() {
+            return Err(format!("QMP input member '{member}' is unexpected").into());
+        }
+        let name = name.ok_or_else(|| "QMP input lacks member 'execute'".to_owned())?;
+        let not_found = |desc: String| Err(Fault::new(Class::CommandNotFound, desc));
+        match (self.negotiated, name == commands::NEGOTIATE) {
+            (false, false) => not_found("Expecting capabilities negotiation with 'qmp_capabilities'".into()),
+            (true, true) => not_found("Capabilities negotiation is already complete, command ignored".into()),
+            _ => match commands::COMMANDS.iter().find(|row| row.name == name) {
+                None => not_found(format!("The command {name} has not been found")),
+                Some(row) => {
+                    let mut context = Context { machine, negotiated: &mut self.negotiated };
+                    (row.run)(&mut context, Arguments(arguments))
+                }
+            },
+        }
+    }
+}
+
+impl Session for Qmp {
+    fn opened(&mut self, out: &mut Vec<u8>) {
+        self.closed();
+        // No command may run before others are done, so out-of-band commands are not offered.
+        self.say(&json!({ "QMP": { "version": version(), "capabilities": [] } }), out);
+    }
+
+    fn closed(&mut self) {
+        self.stream.clear();
+        self.negotiated = false;
+        self.answers.clear();
+    }
+
+    fn settle(&mut self, out: &mut Vec<u8>) {
+        for answer in std::mem::take(&mut self.answers) {
+            self.say(&answer, out);
+        }
+    }
+
+    fn input(&mut self, byte: u8, machine: &mut Machine, _out: &mut Vec<u8>) {
+        let mut items = Vec::new();
+        self.stream.take(byte, &mut |item| items.push(item));
+        for item in items {
+            let answer = self.answer(item, machine);
+            self.answers.push(answer);
+        }
+    }
+
+    fn event(&mut self, event: &Event, at: SystemTime, out: &mut Vec<u8>) {
+        if self.negotiated {
+            let at = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+            let mut message = json!({
+                "event": event.name(),
+                "timestamp": { "seconds": at.as_secs(), "microseconds": at.subsec_micros() },
+            });
+            if let Some((guest, reason)) = event.reason() {
+                message["data"] = json!({ "guest": guest, "reason": reason });
+            }
+            self.say(&message, out);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique() {
+        for (i, row) in commands::COMMANDS.iter().enumerate() {
+            assert!(commands::COMMANDS[..i].iter().all(|other| other.name != row.name), "{} twice", row.name);
+        }
+    }
+
+    #[test]
+    fn output_is_ascii() {
+        let said = |pretty, value: &Value| {
+            let mut out = Vec::new();
+            Qmp::new(pretty).say(value, &mut out);
+            String::from_utf8(out).unwrap()
+        };
+        let value = json!({ "a": ["é\n😀"] });
+        assert_eq!(said(false, &value), "{\"a\":[\"\\u00e9\\n\\ud83d\\ude00\"]}\r\n");
+        assert_eq!(said(true, &value), "{\n    \"a\": [\n        \"\\u00e9\\n\\ud83d\\ude00\"\n    ]\n}\r\n");
+    }
+}

@@ -1,0 +1,172 @@
+//! The commands that only look.
+
+use std::fs::File;
+use std::io::{Seek, SeekFrom};
+
+use devices::chardev::{BackendConfig, ChardevConfig};
+use serde_json::json;
+
+use super::{Arguments, Context, Outcome};
+use crate::board::MACHINES;
+use crate::config::{CacheMode, DriveConfig, HARTS_MAX, VirtioKind};
+use crate::machine::RunState;
+
+pub fn version(_: &mut Context<'_>, args: Arguments) -> Outcome {
+    args.none()?;
+    Ok(super::version())
+}
+
+pub fn status(cx: &mut Context<'_>, args: Arguments) -> Outcome {
+    args.none()?;
+    let state = cx.machine.run_state();
+    Ok(json!({ "status": state.name(), "running": state == RunState::Running }))
+}
+
+pub fn name(cx: &mut Context<'_>, args: Arguments) -> Outcome {
+    args.none()?;
+    Ok(match cx.machine.name() {
+        Some(name) => json!({ "name": name }),
+        None => json!({}),
+    })
+}
+
+pub fn target(_: &mut Context<'_>, args: Arguments) -> Outcome {
+    args.none()?;
+    Ok(json!({ "arch": "riscv64" }))
+}
+
+pub fn kvm(cx: &mut Context<'_>, args: Arguments) -> Outcome {
+    args.none()?;
+    let present = accel::select::engines().iter().any(|engine| engine.name == "kvm" && engine.availability.is_ok());
+    Ok(json!({ "enabled": cx.machine.engine() == "kvm", "present": present }))
+}
+
+/// Does not disturb the harts.
+pub fn cpus_fast(cx: &mut Context<'_>, args: Arguments) -> Outcome {
+    args.none()?;
+    let model = &cx.machine.isa().model;
+    let topology = cx.machine.config().topology;
+    let cpu = |hart: u32| {
+        let (core, thread) = (hart / topology.threads, hart % topology.threads);
+        let (cluster, core) = (core / topology.cores, core % topology.cores);
+        let (socket, cluster) = (cluster / topology.clusters, cluster % topology.clusters);
+        json!({
+            "cpu-index": hart,
+            "qom-path": format!("/machine/soc0/harts[{hart}]"),
+            "qom-type": format!("{model}-riscv-cpu"),
+            "thread-id": cx.machine.hart_thread(hart),
+            "props": { "socket-id": socket, "cluster-id": cluster, "core-id": core, "thread-id": thread },
+            "target": "riscv64",
+        })
+    };
+    Ok((0..topology.harts()).map(cpu).collect())
+}
+
+pub fn machines(_: &mut Context<'_>, args: Arguments) -> Outcome {
+    args.none()?;
+    let machine = |m: &crate::board::MachineType| {
+        let mut info = json!({
+            "name": m.name,
+            "cpu-max": HARTS_MAX,
+            "hotpluggable-cpus": false,
+            "numa-mem-supported": false,
+            "deprecated": false,
+            "acpi": false,
+        });
+        if let Some(alias) = m.aliases.first() {
+            info["alias"] = json!(alias);
+        }
+        if m.default {
+            info["is-default"] = json!(true);
+        }
+        info
+    };
+    Ok(MACHINES.iter().map(machine).collect())
+}
+
+pub fn current_machine(_: &mut Context<'_>, args: Arguments) -> Outcome {
+    args.none()?;
+    Ok(json!({ "wakeup-suspend-support": false }))
+}
+
+pub fn memory_size_summary(cx: &mut Context<'_>, args: Arguments) -> Outcome {
+    args.none()?;
+    Ok(json!({ "base-memory": cx.machine.config().ram_size }))
+}
+
+/// There are no objects of this kind.
+pub fn iothreads(_: &mut Context<'_>, args: Arguments) -> Outcome {
+    args.none()?;
+    Ok(json!([]))
+}
+
+pub fn chardev(cx: &mut Context<'_>, args: Arguments) -> Outcome {
+    args.none()?;
+    let config = cx.machine.config();
+    let used = |id: &str| {
+        let virtio = config.virtio.iter().any(|v| match &v.kind {
+            VirtioKind::Console(console) => console.ports.iter().any(|port| port.chardev == id),
+            _ => false,
+        });
+        let semihosting = config.semihosting.as_ref().and_then(|s| s.chardev.as_deref());
+        virtio
+            || config.serial.as_deref() == Some(id)
+            || semihosting == Some(id)
+            || config.monitors.iter().any(|m| m.chardev == id)
+    };
+    let info = |c: &ChardevConfig| {
+        let connected = cx.machine.chardevs().any(|device| device.id() == c.id && device.is_connected());
+        json!({ "label": c.id, "filename": far_end(&c.backend, connected), "frontend-open": used(&c.id) })
+    };
+    Ok(config.chardevs.iter().map(info).collect())
+}
+
+/// What a character device is connected to, as QMP clients know it.
+fn far_end(backend: &BackendConfig, connected: bool) -> String {
+    match backend {
+        BackendConfig::Null => "null".into(),
+        BackendConfig::Stdio { .. } => "stdio".into(),
+        BackendConfig::File { .. } => "file".into(),
+        BackendConfig::Pipe { .. } => "pipe".into(),
+        BackendConfig::Pty { .. } => "pty".into(),
+        BackendConfig::RingBuf { .. } => "ringbuf".into(),
+        BackendConfig::Socket { address, server, .. } => {
+            let far = if connected { "" } else { "disconnected:" };
+            let side = if *server { ",server=on" } else { "" };
+            format!("{far}{address}{side}")
+        }
+    }
+}
+
+/// The drives that devices use, and the others.
+pub fn block(cx: &mut Context<'_>, args: Arguments) -> Outcome {
+    args.none()?;
+    cx.machine.config().drives.iter().map(drive).collect()
+}
+
+fn drive(drive: &DriveConfig) -> Outcome {
+    let path = drive.file.display().to_string();
+    // The end of a block device, too.
+    let size = File::open(&drive.file)
+        .and_then(|mut file| file.seek(SeekFrom::End(0)))
+        .map_err(|error| format!("cannot look at '{path}': {error}"))?;
+    let cache = json!({
+        "writeback": !matches!(drive.cache, CacheMode::WriteThrough | CacheMode::DirectSync),
+        "direct": matches!(drive.cache, CacheMode::None | CacheMode::DirectSync),
+        "no-flush": drive.cache == CacheMode::Unsafe,
+    });
+    let inserted = json!({
+        "file": path,
+        "drv": "raw",
+        "ro": drive.readonly,
+        "encrypted": false,
+        "detect_zeroes": "off",
+        "backing_file_depth": 0,
+        "bps": 0, "bps_rd": 0, "bps_wr": 0,
+        "iops": 0, "iops_rd": 0, "iops_wr": 0,
+        "write_threshold": 0,
+        "cache": cache,
+        "image": { "filename": path, "format": "raw", "virtual-size": size, "dirty-flag": false },
+    });
+    Ok(json!({ "device": drive.id, "type": "unknown", "removable": false, "locked": false, "inserted": inserted }))
+}
