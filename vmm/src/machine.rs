@@ -109,6 +109,8 @@ pub struct Machine {
     run_state: RunState,
     /// What the monitors have not been told yet.
     events: Vec<Event>,
+    /// A monitor has asked for something that was not done yet.
+    requested: bool,
     config: MachineConfig,
     /// The engine's name.
     engine: &'static str,
@@ -213,6 +215,7 @@ impl Machine {
             monitors,
             run_state: RunState::Prelaunch,
             events: Vec::new(),
+            requested: false,
             config,
             engine: engine.name(),
             _down_scripts: down_scripts,
@@ -290,6 +293,7 @@ impl Machine {
     }
 
     fn answer(&mut self, request: Request) -> Result<Option<Ending>, MachineError> {
+        self.requested = false;
         match request {
             Request::Reset(cause) if self.config.on_reboot == OnReboot::Exit => {
                 self.events.push(Event::NoReboot(cause));

@@ -1,6 +1,6 @@
 //! The program as its users meet it: output, one-line errors, exit codes.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -167,4 +167,26 @@ fn the_device_tree_is_written_and_no_guest_runs() {
     let tree = firmware::fdt::DeviceTree::parse(&std::fs::read(dtb).unwrap()).unwrap();
     assert!(tree.root.find("/cpus/cpu@2").is_some() && tree.root.find("/cpus/cpu@3").is_none());
     assert!(tree.root.find("/soc/clint@2000000").is_none(), "a CLINT beside the built-in SBI");
+}
+
+#[test]
+fn a_program_speaks_qmp_on_standard_input_and_output() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_vireo"))
+        .args(["-S", "-qmp", "stdio", "-name", "guest"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Its end would be the end of the session.
+    let mut input = child.stdin.take().unwrap();
+    let requests = ["qmp_capabilities", "query-status", "query-name", "quit"];
+    requests.iter().for_each(|name| writeln!(input, "{{\"execute\":\"{name}\"}}").unwrap());
+    let mut text = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut text).unwrap();
+    assert!(child.wait().unwrap().success());
+    let lines: Vec<_> = text.lines().collect();
+    assert!(lines[0].starts_with("{\"QMP\":{") && lines[4].contains("\"reason\":\"host-qmp-quit\""), "{text}");
+    let answers = ["{}", "{\"running\":false,\"status\":\"prelaunch\"}", "{\"name\":\"guest\"}"];
+    assert_eq!(lines[1..4], answers.map(|answer| format!("{{\"return\":{answer}}}")));
+    assert_eq!(lines[5..], ["{\"return\":{}}"]);
 }

@@ -111,8 +111,14 @@ impl Machine {
     }
 
     /// Asks for what only the event loop may do.
-    pub fn request(&self, request: Request) {
+    pub fn request(&mut self, request: Request) {
+        self.requested = true;
         self.control.request(request);
+    }
+
+    /// Whether a monitor has asked for something that was not done yet.
+    pub fn has_requested(&self) -> bool {
+        self.requested
     }
 
     /// Reads guest physical memory as a hart would: devices see the access. `false` if nothing answers.
@@ -121,6 +127,19 @@ impl Machine {
             return true;
         }
         accel::GuestBus::read(&*self.board.bus, pa, data).is_ok()
+    }
+
+    /// Reads within a page: at a virtual address of a hart in this state, or at a physical one.
+    ///
+    /// # Errors
+    /// The address, and that nothing is there.
+    pub fn read_page(&self, state: Option<&HartState>, at: u64, data: &mut [u8]) -> Result<(), String> {
+        let pa = match state {
+            None => Some(at),
+            Some(state) => self.physical_address(state, at),
+        };
+        let pa = pa.ok_or_else(|| format!("virtual address {at:#x} is not mapped"))?;
+        if self.read_physical(pa, data) { Ok(()) } else { Err(format!("nothing answers at physical address {pa:#x}")) }
     }
 
     /// Everything that answers, by address.

@@ -113,6 +113,7 @@ impl Port {
                 ChardevEvent::Break => {}
             }
         }
+        // The event loop does what is asked of it before it comes here.
         talk.session.settle(&mut talk.output);
         if !self.flush(talk) {
             return false;
@@ -140,7 +141,7 @@ impl Port {
         }
     }
 
-    fn finish(&self) {
+    fn settle(&self) {
         let mut talk = locked(&self.talk);
         let talk = &mut *talk;
         talk.session.settle(&mut talk.output);
@@ -188,6 +189,9 @@ impl Monitors {
             if port.due.swap(false, Ordering::AcqRel) {
                 while port.step(machine) {
                     self.announce(machine);
+                    if !machine.has_requested() {
+                        port.settle();
+                    }
                     if machine.is_asked() {
                         // What the command asked for comes before the next command.
                         port.call();
@@ -201,7 +205,7 @@ impl Monitors {
     /// The last that they hear; no more commands are taken.
     pub fn finish(&self, machine: &mut Machine) {
         self.announce(machine);
-        self.ports.iter().for_each(|port| port.finish());
+        self.ports.iter().for_each(|port| port.settle());
     }
 
     fn announce(&self, machine: &mut Machine) {

@@ -1,9 +1,10 @@
 //! Machines with a program at their monitor.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::thread;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -164,4 +165,322 @@ fn a_machine_stops_goes_on_and_starts_anew() {
     });
     assert_eq!(ending, Ending::Code(0));
     assert_eq!(mock.events(0).len(), 2);
+}
+
+fn reboot() -> Step {
+    store32(map::FINISHER.base, 0x7777)
+}
+
+#[test]
+fn a_guest_s_doings_are_told() {
+    let mock = Mock::new(vec![vec![vec![reboot()], vec![power_off(3)]]]);
+    let (ending, _) = with_path(&["-S", "-no-shutdown"], mock, |path, _| {
+        // One that has not negotiated hears of nothing; another one hears the same.
+        let mut p = Program::at(path);
+        assert_eq!(p.ask("query-status"), json!({ "status": "prelaunch", "running": false }));
+        p.say(r#"{"execute":"cont"}"#);
+        p.hears([plain("RESUME"), done()]);
+        let guest = |name, reason| event(name, true, reason);
+        p.hears([guest("RESET", "guest-reset"), guest("SHUTDOWN", "guest-shutdown"), plain("STOP")]);
+        assert_eq!(p.ask("query-status"), json!({ "status": "shutdown", "running": false }));
+        let refused = p.send(json!({ "execute": "cont" }));
+        assert_eq!(refused["error"]["class"], "GenericError");
+        p.say(r#"{"execute":"system_reset"}"#);
+        p.hears([event("RESET", false, "host-qmp-system-reset"), done()]);
+        assert_eq!(p.ask("query-status"), json!({ "status": "prelaunch", "running": false }));
+        p.quit();
+    });
+    assert_eq!(ending, Ending::Code(0));
+}
+
+#[test]
+fn the_end_is_told() {
+    let end = |words: &[&str], step: Step| {
+        let words = [&["-S"], words].concat();
+        let mut last = Value::Null;
+        with_path(&words, Mock::new(vec![vec![vec![step]]]), |path, _| {
+            let mut p = Program::at(path);
+            p.say(r#"{"execute":"cont"}"#);
+            p.hears([plain("RESUME"), done()]);
+            last = p.hear();
+            // And nothing more.
+            assert_eq!(p.0.read_line(&mut String::new()).unwrap(), 0);
+        });
+        last
+    };
+    assert_eq!(end(&[], power_off(0)), event("SHUTDOWN", true, "guest-shutdown"));
+    assert_eq!(end(&["-no-reboot"], reboot()), event("SHUTDOWN", true, "guest-reset"));
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("qmp");
+    let option = format!("unix:{},server=on,wait=off", path.display());
+    let machine = Machine::new(config(&["-nodefaults", "-qmp", &option]), &Mock::default()).unwrap();
+    let control = Arc::clone(&machine.control);
+    thread::scope(|s| {
+        s.spawn(|| {
+            let leaving = Leaving(control);
+            let mut p = Program::at(&path);
+            leaving.0.request(Request::Signal(15));
+            p.hears([event("SHUTDOWN", false, "host-signal")]);
+        });
+        assert_eq!(machine.run().unwrap(), Ending::Signal(15));
+    });
+}
+
+#[test]
+fn every_session_hears_of_events_after_it_has_negotiated() {
+    let dir = tempfile::tempdir().unwrap();
+    let other = dir.path().join("other");
+    let chardev = format!("socket,id=o,path={},server=on,wait=off", other.display());
+    with_program(&["-chardev", &chardev, "-mon", "o,mode=control"], |mut p, _| {
+        let mut o = Program::unnegotiated(&other);
+        p.say(r#"{"execute":"stop"}"#);
+        p.hears([plain("STOP"), done()]);
+        assert_eq!(o.ask("qmp_capabilities"), json!({}));
+        p.say(r#"{"execute":"cont"}"#);
+        p.hears([plain("RESUME"), done()]);
+        o.hears([plain("RESUME")]);
+        p.quit();
+        o.hears([event("SHUTDOWN", false, "host-qmp-quit")]);
+    });
+}
+
+#[test]
+fn what_a_machine_is_shows() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = dir.path().join("disk");
+    std::fs::write(&disk, [0; 4096]).unwrap();
+    let drive = format!("file={},format=raw,if=none,id=d0,readonly=on", disk.display());
+    let words = [
+        &["-name", "guest", "-smp", "4,sockets=2,cores=2", "-m", "64M", "-cpu", "rva22s64"][..],
+        &["-chardev", "ringbuf,id=r", "-drive", &drive, "-device", "virtio-blk-device,drive=d0"],
+    ];
+    with_program(&words.concat(), |mut p, _| {
+        assert_eq!(p.ask("query-name"), json!({ "name": "guest" }));
+        assert_eq!(p.ask("query-target"), json!({ "arch": "riscv64" }));
+        assert_eq!(p.ask("query-memory-size-summary"), json!({ "base-memory": 64 << 20 }));
+        assert_eq!(p.ask("query-iothreads"), json!([]));
+        assert_eq!(p.ask("query-kvm")["enabled"], false);
+        assert_eq!(p.ask("query-current-machine"), json!({ "wakeup-suspend-support": false }));
+        assert_eq!(p.ask("query-version")["package"], concat!("vireo-", env!("CARGO_PKG_VERSION")));
+        let machines = p.ask("query-machines");
+        let default: Vec<_> = machines.as_array().unwrap().iter().filter(|m| m["is-default"] == true).collect();
+        assert_eq!((default.len(), &default[0]["alias"]), (1, &json!("virt")));
+        let commands = p.ask("query-commands");
+        assert!(commands.as_array().unwrap().contains(&json!({ "name": "query-commands" })));
+
+        let cpus = p.ask("query-cpus-fast");
+        assert_eq!(cpus.as_array().unwrap().len(), 4);
+        let place = json!({ "socket-id": 1, "cluster-id": 0, "core-id": 1, "thread-id": 0 });
+        assert_eq!((&cpus[3]["cpu-index"], &cpus[3]["props"]), (&json!(3), &place));
+        assert_eq!((&cpus[3]["target"], &cpus[3]["qom-type"]), (&json!("riscv64"), &json!("rva22s64-riscv-cpu")));
+        let task = Path::new("/proc/self/task").join(cpus[3]["thread-id"].to_string()).join("comm");
+        assert_eq!(std::fs::read_to_string(task).unwrap(), "vcpu3\n");
+
+        let chardevs = p.ask("query-chardev");
+        let of = |label: &str| chardevs.as_array().unwrap().iter().find(|c| c["label"] == label).unwrap().clone();
+        assert_eq!(of("r"), json!({ "label": "r", "filename": "ringbuf", "frontend-open": false }));
+        let mine = of("compat_monitor0");
+        assert_eq!(mine["frontend-open"], true);
+        assert!(mine["filename"].as_str().unwrap().starts_with("unix:"), "{mine}");
+
+        let blocks = p.ask("query-block");
+        let (block, inserted) = (&blocks[0], &blocks[0]["inserted"]);
+        assert_eq!((&block["device"], &block["removable"]), (&json!("d0"), &json!(false)));
+        assert_eq!((&inserted["ro"], &inserted["image"]["virtual-size"]), (&json!(true), &json!(4096)));
+        p.quit();
+    });
+}
+
+#[test]
+fn lines_for_humans_run() {
+    with_program(&["-smp", "2"], |mut p, _| {
+        assert_eq!(p.human("info status"), "VM status: running\r\n");
+        assert!(p.human("frob").starts_with("Error: unknown command"));
+        let on = |index: i64| {
+            let arguments = json!({ "command-line": "info cpus", "cpu-index": index });
+            json!({ "execute": "human-monitor-command", "arguments": arguments })
+        };
+        let cpus = p.send(on(1));
+        assert!(cpus["return"].as_str().unwrap().contains("* hart 1"), "{cpus}");
+        let bad = error("GenericError", "Parameter 'cpu-index' expects a CPU number");
+        assert_eq!((p.send(on(2)), p.send(on(-1))), (bad.clone(), bad));
+        // What a line causes is told first, too.
+        let line = |line: &str| {
+            json!({ "execute": "human-monitor-command", "arguments": { "command-line": line } }).to_string()
+        };
+        p.say(line("stop"));
+        p.hears([plain("STOP"), json!({ "return": "" })]);
+        p.say(line("system_reset"));
+        p.hears([event("RESET", false, "host-qmp-system-reset"), json!({ "return": "" })]);
+        p.quit();
+    });
+}
+
+#[test]
+fn what_is_wrong_is_answered() {
+    with_program(&[], |mut p, _| {
+        let generic = |desc: &str| error("GenericError", desc);
+        assert_eq!(p.send(json!([])), generic("QMP input must be a JSON object"));
+        assert_eq!(p.send(json!({})), generic("QMP input lacks member 'execute'"));
+        assert_eq!(p.send(json!({ "execute": 3 })), generic("QMP input member 'execute' must be a string"));
+        let odd = json!({ "execute": "stop", "frob": 3 });
+        assert_eq!(p.send(odd), generic("QMP input member 'frob' is unexpected"));
+        let oob = json!({ "exec-oob": "query-status" });
+        assert_eq!(p.send(oob), generic("QMP input member 'exec-oob' is unexpected"));
+        let odd = json!({ "execute": "stop", "arguments": 3 });
+        assert_eq!(p.send(odd), generic("QMP input member 'arguments' must be an object"));
+        let odd = json!({ "execute": "stop", "arguments": { "x": 1 } });
+        assert_eq!(p.send(odd), generic("Parameter 'x' is unexpected"));
+        let unknown = json!({ "execute": "frob", "id": { "a": [1, 2.5, null] } });
+        let answer = p.send(unknown);
+        let desc = "The command frob has not been found";
+        assert_eq!(answer["error"], json!({ "class": "CommandNotFound", "desc": desc }));
+        assert_eq!(answer["id"], json!({ "a": [1, 2.5, null] }));
+        for odd in [json!({}), json!({ "command-line": 5 }), json!({ "command-line": "x", "y": 1 })] {
+            let answer = p.send(json!({ "execute": "human-monitor-command", "arguments": odd }));
+            assert_eq!(answer["error"]["class"], "GenericError", "{answer}");
+        }
+        // Requests may share a line and span several.
+        p.say("{'execute':'query-name','id':1}{\"execute\":\n\t\"query-name\",\r\n\"id\":2\n}");
+        p.hears([json!({ "return": {}, "id": 1 }), json!({ "return": {}, "id": 2 })]);
+        // Floods of nonsense are answered one by one, and overlong ones once.
+        p.say("]".repeat(1000));
+        (0..1000).for_each(|_| assert_eq!(p.hear()["error"]["class"], "GenericError"));
+        p.say(format!("{{\"execute\":\"{}\"}}\n", "x".repeat(2 << 20)));
+        assert_eq!(p.hear()["error"]["class"], "GenericError");
+        p.say(b"{\"execute\": \xff{\"execute\":\"query-name\"}");
+        assert_eq!(p.hear()["error"]["class"], "GenericError");
+        p.hears([json!({ "return": {} })]);
+        p.quit();
+    });
+}
+
+/// Answers and events that nobody reads do not pile up, and nobody else waits for them.
+#[test]
+fn a_program_that_does_not_read_does_not_stop_the_machine() {
+    let dir = tempfile::tempdir().unwrap();
+    let other = dir.path().join("other");
+    let chardev = format!("socket,id=o,path={},server=on,wait=off", other.display());
+    with_program(&["-chardev", &chardev, "-mon", "o,mode=control"], |mut p, _| {
+        let mut sleeper = Program::at(&other);
+        sleeper.0.get_mut().set_write_timeout(Some(Duration::from_millis(500))).unwrap();
+        while sleeper.0.get_mut().write_all(b"{\"execute\":\"query-commands\"}").is_ok() {}
+        for _ in 0..2000 {
+            p.say(r#"{"execute":"stop"}{"execute":"cont"}"#);
+            p.hears([plain("STOP"), done(), plain("RESUME"), done()]);
+        }
+        // The machine writes out what waits for the sleeper before it ends.
+        p.say(r#"{"execute":"quit"}"#);
+        let mut heard = Vec::new();
+        // The end is an error: its last requests were not taken.
+        let _ = sleeper.0.read_to_end(&mut heard);
+        let events = String::from_utf8(heard).unwrap().matches("\"STOP\"").count();
+        assert!((1..1000).contains(&events), "{events} of 2000");
+    });
+}
+
+#[test]
+fn pretty_answers_span_lines() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("pretty");
+    let option = format!("unix:{},server=on,wait=off", path.display());
+    with_program(&["-qmp-pretty", &option], |mut p, _| {
+        let mut pretty = BufReader::new(connect(&path));
+        let mut answer = || {
+            let mut text = String::new();
+            while !text.ends_with("\n}\r\n") && !text.ends_with("{}\r\n") {
+                assert_ne!(pretty.read_line(&mut text).unwrap(), 0);
+            }
+            text
+        };
+        assert!(answer().starts_with("{\n    \"QMP\": {\n        \"capabilities\""));
+        p.quit();
+    });
+}
+
+#[test]
+fn memory_goes_into_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("memory");
+    with_program(&[], |mut p, _| {
+        let mut save = |command: &str, val: u64, size: u64, path: &Path| {
+            let arguments = json!({ "val": val, "size": size, "filename": path });
+            p.send(json!({ "execute": command, "arguments": arguments }))
+        };
+        for command in ["memsave", "pmemsave"] {
+            // The demo guest's first bytes, from the last two of the page before on.
+            assert_eq!(save(command, ENTRY - 2, 8192, &file), done());
+            let bytes = std::fs::read(&file).unwrap();
+            assert_eq!(bytes.len(), 8192);
+            assert_eq!((&bytes[..2], &bytes[2..34]), (&[0, 0][..], &firmware::demo::DEMO[..32]));
+        }
+        let failed = |answer: Value, what: &str| {
+            assert_eq!(answer["error"]["class"], "GenericError", "{answer}");
+            assert!(answer["error"]["desc"].as_str().unwrap().contains(what), "{answer}");
+        };
+        failed(save("pmemsave", 0x4000_0000, 8, &file), "nothing answers at physical address 0x40000000");
+        failed(save("pmemsave", u64::MAX, 8, &file), "do not fit");
+        failed(save("pmemsave", ENTRY, 8, Path::new("/nonexistent/file")), "cannot write '/nonexistent/file'");
+        let odd = json!({ "val": -1, "size": 8, "filename": "x" });
+        failed(p.send(json!({ "execute": "pmemsave", "arguments": odd })), "Invalid arguments");
+        p.quit();
+    });
+}
+
+/// A client library's own types take what is said.
+#[test]
+fn a_client_library_is_served() {
+    use qapi::qmp;
+
+    let words = ["-name", "guest", "-smp", "2", "-chardev", "ringbuf,id=r"];
+    with_path(&words, Mock::default(), |path, _| {
+        let stream = connect(path);
+        let mut client = qapi::Qmp::from_stream(&stream);
+        let greeting = client.handshake().unwrap();
+        assert_eq!(greeting.version.package, concat!("vireo-", env!("CARGO_PKG_VERSION")));
+        assert!(client.execute(&qmp::query_status {}).unwrap().running);
+        assert_eq!(client.execute(&qmp::query_name {}).unwrap().name.as_deref(), Some("guest"));
+        assert_eq!(client.execute(&qmp::query_cpus_fast {}).unwrap().len(), 2);
+        assert_eq!(client.execute(&qmp::query_chardev {}).unwrap().len(), 2);
+        assert_eq!(client.execute(&qmp::query_block {}).unwrap().len(), 0);
+        assert_eq!(
+            client.execute(&qmp::query_machines { compat_props: None }).unwrap().len(),
+            crate::board::MACHINES.len()
+        );
+        assert_eq!(client.execute(&qmp::query_memory_size_summary {}).unwrap().base_memory, 128 << 20);
+        assert!(!client.execute(&qmp::query_kvm {}).unwrap().enabled);
+        assert!(!client.execute(&qmp::query_current_machine {}).unwrap().wakeup_suspend_support);
+        client.execute(&qmp::stop {}).unwrap();
+        client.execute(&qmp::system_reset {}).unwrap();
+        let events: Vec<_> = client.events().collect();
+        let [qmp::Event::STOP { .. }, qmp::Event::RESET { data, .. }] = &events[..] else { panic!("{events:?}") };
+        assert_eq!((data.guest, data.reason), (false, qmp::ShutdownCause::host_qmp_system_reset));
+        assert!(client.execute(&qmp::query_mice {}).is_err());
+        client.execute(&qmp::quit {}).unwrap();
+    });
+}
+
+#[test]
+fn a_ring_buffer_gives_what_the_guest_wrote() {
+    let text = "Hé".bytes().map(|byte| store(map::UART.base, &[byte]));
+    let mock = Mock::new(vec![vec![text.chain([reboot()]).collect()]]);
+    let words = ["-S", "-chardev", "ringbuf,id=r", "-serial", "chardev:r"];
+    with_path(&words, mock, |path, _| {
+        let mut p = Program::at(path);
+        p.say(r#"{"execute":"cont"}"#);
+        p.hears([plain("RESUME"), done(), event("RESET", true, "guest-reset")]);
+        let mut read = |device: &str, size: u64, format: &str| {
+            let arguments = json!({ "device": device, "size": size, "format": format });
+            p.send(json!({ "execute": "ringbuf-read", "arguments": arguments }))
+        };
+        assert_eq!(read("r", 1, "base64"), json!({ "return": "SA==" }));
+        assert_eq!(read("r", 100, "utf8"), json!({ "return": "é" }));
+        assert_eq!(read("r", 100, "utf8"), json!({ "return": "" }));
+        assert_eq!(read("r", 0, "utf8"), error("GenericError", "size must be greater than zero"));
+        assert_eq!(read("x", 1, "utf8"), error("GenericError", "Device 'x' not found"));
+        let other = read("compat_monitor0", 1, "utf8");
+        assert_eq!(other, error("GenericError", "compat_monitor0 is not a ringbuf device"));
+        assert_eq!(read("r", 1, "hex")["error"]["class"], "GenericError");
+        p.quit();
+    });
 }

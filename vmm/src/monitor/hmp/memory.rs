@@ -104,16 +104,11 @@ fn read(cx: &mut Context<'_>, state: Option<&HartState>, at: u64, len: usize) ->
     while bytes.len() < len {
         let at = at.wrapping_add(bytes.len() as u64);
         let n = (len - bytes.len()).min((4096 - at % 4096) as usize);
-        let pa = match state {
-            None => Some(at),
-            Some(state) => cx.machine.physical_address(state, at),
-        };
         let mut part = vec![0; n];
-        match pa {
-            Some(pa) if cx.machine.read_physical(pa, &mut part) => bytes.extend(part),
-            _ if !bytes.is_empty() => break,
-            Some(pa) => return Err(format!("nothing answers at physical address {pa:#x}")),
-            None => return Err(format!("virtual address {at:#x} is not mapped")),
+        match cx.machine.read_page(state, at, &mut part) {
+            Ok(()) => bytes.extend(part),
+            Err(_) if !bytes.is_empty() => break,
+            Err(message) => return Err(message),
         }
     }
     Ok(bytes)

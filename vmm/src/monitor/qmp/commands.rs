@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Arguments, Context, Outcome, Row, query};
+use super::{Arguments, Context, Outcome, Row, chardev, memory, query};
 use crate::control::Request;
 use crate::machine::RunState;
 use crate::monitor::event::Cause;
@@ -16,8 +16,10 @@ pub const COMMANDS: &[Row] = &[
     Row { name: NEGOTIATE, run: negotiate },
     Row { name: "cont", run: cont },
     Row { name: "human-monitor-command", run: human_monitor_command },
+    Row { name: "memsave", run: memory::memsave },
+    Row { name: "pmemsave", run: memory::pmemsave },
     Row { name: "query-block", run: query::block },
-    Row { name: "query-chardev", run: query::chardev },
+    Row { name: "query-chardev", run: chardev::query },
     Row { name: "query-commands", run: query_commands },
     Row { name: "query-cpus-fast", run: query::cpus_fast },
     Row { name: "query-current-machine", run: query::current_machine },
@@ -30,6 +32,7 @@ pub const COMMANDS: &[Row] = &[
     Row { name: "query-target", run: query::target },
     Row { name: "query-version", run: query::version },
     Row { name: "quit", run: quit },
+    Row { name: "ringbuf-read", run: chardev::ringbuf_read },
     Row { name: "stop", run: stop },
     Row { name: "system_reset", run: system_reset },
 ];
@@ -94,8 +97,7 @@ struct HumanCommand {
 
 fn human_monitor_command(cx: &mut Context<'_>, args: Arguments) -> Outcome {
     let HumanCommand { command_line, cpu_index } = args.take()?;
-    let hart = u32::try_from(cpu_index.unwrap_or(0)).ok().filter(|hart| *hart < cx.machine.hart_count());
-    let mut hart = hart.ok_or_else(|| "Parameter 'cpu-index' expects a CPU number".to_owned())?;
+    let mut hart = cx.hart(cpu_index)?;
     let mut text = String::new();
     hmp::execute(&command_line, &mut hmp::Context { machine: cx.machine, hart: &mut hart, out: &mut text });
     Ok(Value::String(text.replace('\n', "\r\n")))

@@ -1,7 +1,9 @@
 //! QMP: the monitor for programs. Requests and answers are JSON objects, and events come as they happen. One row a command
 //! ([`commands::COMMANDS`]).
 
+mod chardev;
 mod commands;
+mod memory;
 mod query;
 mod stream;
 
@@ -49,6 +51,14 @@ type Outcome = Result<Value, Fault>;
 pub struct Context<'a> {
     pub machine: &'a mut Machine,
     pub negotiated: &'a mut bool,
+}
+
+impl Context<'_> {
+    /// The hart that `cpu-index` means: the first one if it is not given.
+    pub fn hart(&self, index: Option<i64>) -> Result<u32, Fault> {
+        let hart = u32::try_from(index.unwrap_or(0)).ok().filter(|hart| *hart < self.machine.hart_count());
+        hart.ok_or_else(|| "Parameter 'cpu-index' expects a CPU number".to_owned().into())
+    }
 }
 
 /// A command.

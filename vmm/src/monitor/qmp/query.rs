@@ -3,12 +3,12 @@
 use std::fs::File;
 use std::io::{Seek, SeekFrom};
 
-use devices::chardev::{BackendConfig, ChardevConfig};
+use serde::Deserialize;
 use serde_json::json;
 
 use super::{Arguments, Context, Outcome};
 use crate::board::MACHINES;
-use crate::config::{CacheMode, DriveConfig, HARTS_MAX, VirtioKind};
+use crate::config::{CacheMode, DriveConfig, HARTS_MAX};
 use crate::machine::RunState;
 
 pub fn version(_: &mut Context<'_>, args: Arguments) -> Outcome {
@@ -62,8 +62,15 @@ pub fn cpus_fast(cx: &mut Context<'_>, args: Arguments) -> Outcome {
     Ok((0..topology.harts()).map(cpu).collect())
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Machines {
+    #[serde(default)]
+    compat_props: bool,
+}
+
 pub fn machines(_: &mut Context<'_>, args: Arguments) -> Outcome {
-    args.none()?;
+    let Machines { compat_props } = args.take()?;
     let machine = |m: &crate::board::MachineType| {
         let mut info = json!({
             "name": m.name,
@@ -78,6 +85,10 @@ pub fn machines(_: &mut Context<'_>, args: Arguments) -> Outcome {
         }
         if m.default {
             info["is-default"] = json!(true);
+        }
+        if compat_props {
+            // Every machine is as it was from the start.
+            info["compat-props"] = json!([]);
         }
         info
     };
@@ -98,44 +109,6 @@ pub fn memory_size_summary(cx: &mut Context<'_>, args: Arguments) -> Outcome {
 pub fn iothreads(_: &mut Context<'_>, args: Arguments) -> Outcome {
     args.none()?;
     Ok(json!([]))
-}
-
-pub fn chardev(cx: &mut Context<'_>, args: Arguments) -> Outcome {
-    args.none()?;
-    let config = cx.machine.config();
-    let used = |id: &str| {
-        let virtio = config.virtio.iter().any(|v| match &v.kind {
-            VirtioKind::Console(console) => console.ports.iter().any(|port| port.chardev == id),
-            _ => false,
-        });
-        let semihosting = config.semihosting.as_ref().and_then(|s| s.chardev.as_deref());
-        virtio
-            || config.serial.as_deref() == Some(id)
-            || semihosting == Some(id)
-            || config.monitors.iter().any(|m| m.chardev == id)
-    };
-    let info = |c: &ChardevConfig| {
-        let connected = cx.machine.chardevs().any(|device| device.id() == c.id && device.is_connected());
-        json!({ "label": c.id, "filename": far_end(&c.backend, connected), "frontend-open": used(&c.id) })
-    };
-    Ok(config.chardevs.iter().map(info).collect())
-}
-
-/// What a character device is connected to, as QMP clients know it.
-fn far_end(backend: &BackendConfig, connected: bool) -> String {
-    match backend {
-        BackendConfig::Null => "null".into(),
-        BackendConfig::Stdio { .. } => "stdio".into(),
-        BackendConfig::File { .. } => "file".into(),
-        BackendConfig::Pipe { .. } => "pipe".into(),
-        BackendConfig::Pty { .. } => "pty".into(),
-        BackendConfig::RingBuf { .. } => "ringbuf".into(),
-        BackendConfig::Socket { address, server, .. } => {
-            let far = if connected { "" } else { "disconnected:" };
-            let side = if *server { ",server=on" } else { "" };
-            format!("{far}{address}{side}")
-        }
-    }
 }
 
 /// The drives that devices use, and the others.
