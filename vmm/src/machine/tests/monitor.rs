@@ -92,7 +92,8 @@ pub fn started(mock: &Mock, times: usize) {
 
 #[test]
 fn a_machine_stops_and_goes_on() {
-    let (ending, mock) = with_person(&["-smp", "2"], |mut p, _| {
+    let (ending, mock) = with_person(&["-smp", "2"], |mut p, mock| {
+        started(mock, 1);
         assert_eq!(p.ask("info status"), "VM status: running\n");
         assert_eq!(p.ask("stop"), "");
         assert_eq!(p.ask("info status"), "VM status: paused\n");
