@@ -10,6 +10,23 @@ use crate::tcg::mmu::pmp::Pmp;
 use crate::tcg::mmu::walk::{Access, Guest, PhysMem, Regime, translate};
 use crate::{GuestRam, HartState, Mode};
 
+/// What a debugger wants of a hart ([`Vcpu::set_debug`](crate::Vcpu::set_debug)); nothing by default.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DebugConfig {
+    /// `run` returns [`DebugStop::Step`] behind the first instruction that it executes. Breakpoints do not stop that one.
+    pub single_step: bool,
+    /// Virtual addresses, whatever the mode and address space. `run` returns [`DebugStop::Breakpoint`] before the
+    /// instruction there is executed, also where the hart is at one already.
+    pub breakpoints: Vec<u64>,
+}
+
+/// Why a debugger gets the hart back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DebugStop {
+    Step,
+    Breakpoint,
+}
+
 /// Page tables in RAM, to be read only.
 pub(crate) struct Tables<'a>(pub &'a GuestRam);
 

@@ -1,5 +1,7 @@
 //! Why a vCPU came back from [`Vcpu::run`](crate::Vcpu::run).
 
+use crate::debug::DebugStop;
+
 /// An SBI call (`ecall` from S or VS mode) that the engine does not answer itself.
 ///
 /// `pc` is already past the `ecall`; the caller writes a0 and a1 with
@@ -40,6 +42,6 @@ pub enum VcpuExit {
     MachineTrap,
     /// Somebody called [`VcpuHandle::kick`](crate::VcpuHandle::kick).
     Kicked,
-    /// A breakpoint, watchpoint or single step ended.
-    Debug,
+    /// What [`Vcpu::set_debug`](crate::Vcpu::set_debug) asked for has come about.
+    Debug(DebugStop),
 }

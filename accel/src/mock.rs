@@ -9,6 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
 
+use crate::debug::DebugConfig;
 use crate::irqchip::{AplicState, InterruptFileState};
 use crate::{
     Accel, AccelError, BusFault, Clock, DirtyPages, GuestBus, GuestRam, HartIrq, HartSet, HartState, Irqchip,
@@ -42,6 +43,8 @@ pub enum Event {
     StoreFault(u64),
     /// The answer to an SBI call.
     Sbi { error: i64, value: u64 },
+    /// What a debugger wants of it, unless it wants nothing.
+    Debugged(DebugConfig),
 }
 
 /// Lines, deadlines and kick of a hart, shared by its handle.
@@ -408,6 +411,14 @@ impl Vcpu for MockVcpu {
         self.steps = self.scripts.pop().unwrap_or_default();
         self.steps.reverse();
         self.shared.log(Event::Started(state.pc));
+    }
+
+    /// Its scripts say when it stops.
+    fn set_debug(&mut self, config: &DebugConfig) -> Result<(), AccelError> {
+        if *config != DebugConfig::default() {
+            self.shared.log(Event::Debugged(config.clone()));
+        }
+        Ok(())
     }
 
     fn handle(&self) -> Arc<dyn VcpuHandle> {

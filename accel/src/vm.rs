@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
+use crate::debug::DebugConfig;
 use crate::{
     AccelError, Clock, DirtyPages, GuestBus, GuestRam, HartIrq, HartState, Imsic, Irqchip, IrqchipConfig, IrqchipOffer,
     SbiCall, VcpuExit,
@@ -159,6 +160,16 @@ pub trait Vcpu: Send {
         let mut state = self.state();
         change(&mut state);
         self.set_state(&state);
+    }
+    /// Sets what stops the hart for a debugger, instead of what was set before.
+    ///
+    /// # Errors
+    /// The engine cannot do that.
+    fn set_debug(&mut self, config: &DebugConfig) -> Result<(), AccelError> {
+        if *config == DebugConfig::default() {
+            return Ok(());
+        }
+        Err(AccelError::Host { doing: "stop a hart for a debugger".into(), source: ErrorKind::Unsupported.into() })
     }
     /// The registers that a host's hypervisor keeps of the hart, for reports and tests; none with other engines.
     fn host_registers(&mut self) -> Result<Vec<HostRegister>, AccelError> {

@@ -44,6 +44,7 @@ const PROGRAMS: &[&str] = &[
 
 /// Test programs that do not run.
 const NO_PROGRAMS: &[(&str, &str)] = &[
+    ("breakpoints", STATE),
     ("cfi", STATE),
     ("cfi_guests", STATE),
     ("counters", STATE),

@@ -337,7 +337,8 @@ impl KvmVcpu {
                 self.unfinished = true;
                 self.access_csr().map_err(|e| self.error("answer a CSR", e))?;
             }
-            KvmExit::Debug(_) => return Ok(Some(VcpuExit::Debug)),
+            // Nothing asks the kernel for it.
+            KvmExit::Debug(_) => return Ok(Some(VcpuExit::Kicked)),
             KvmExit::Intr => count(&exits.interrupted),
             exit => {
                 let what = format!("KVM gave up: {exit:?}");

@@ -180,9 +180,9 @@ impl Hart {
     #[inline]
     fn modes(&mut self) -> u64 {
         const STATUS: u64 = mstatus::SUM | mstatus::MXR | mstatus::MPRV;
-        let (s, counting) = (&self.s, &self.counting);
+        let (s, counting, debugged) = (&self.s, &self.counting, self.stops.are_set());
         let undecided = self.selections.undecided.get_or_insert_with(|| {
-            self.tlb.keeps_none() || !ctr::is_off(s) || triggers::are_set(s) || counting.follows_mode()
+            self.tlb.keeps_none() || !ctr::is_off(s) || triggers::are_set(s) || debugged || counting.follows_mode()
         });
         let c = &self.s.csr;
         if *undecided || c.nmi_masked {

@@ -128,6 +128,11 @@ fn run_loop(hart: &mut Hart, tr: &mut Translator) -> VcpuExit {
             link = None;
             forced_eviction(hart);
         }
+        if hart.stops.are_set()
+            && let Some(stop) = hart.stops.before(hart.s.pc)
+        {
+            return VcpuExit::Debug(stop);
+        }
         exit = match link {
             _ if exit == Exit::Interpret => interpret_one(hart, tr),
             Some(link) => follow_link(hart, tr, &link),
@@ -249,7 +254,7 @@ fn forced_eviction(hart: &mut Hart) {
 fn step(hart: &mut Hart, tr: &mut Translator) -> Exit {
     let pc = hart.s.pc;
     hart.page_base = pc & !0xfff;
-    if hart.armed.watches_code(pc) {
+    if hart.armed.watches_code(pc) || hart.stops.watch_code(pc) {
         return step_watched(hart, tr);
     }
     if hart.s.elp
@@ -312,7 +317,8 @@ fn step_watched(hart: &mut Hart, tr: &mut Translator) -> Exit {
 pub(super) fn find_code(hart: &mut Hart) -> Option<u64> {
     let pc = hart.s.pc;
     let options = &hart.options;
-    if !options.jump_cache || options.evict != 0 || hart.s.elp || hart.armed.watches_code(pc) {
+    let watched = hart.armed.watches_code(pc) || hart.stops.watch_code(pc);
+    if !options.jump_cache || options.evict != 0 || hart.s.elp || watched {
         return None;
     }
     // An odd address was looked for.

@@ -23,6 +23,7 @@ use super::mmu::recent::PageChanges;
 use super::mmu::tlb::{Tables, Tlb};
 use super::observe::stats::Stats;
 use super::smp::{HartShared, LineState, POLL_IRQ, VmShared};
+use super::stops::Stops;
 use super::triggers::{self, Armed};
 use super::{TcgOptions, ctr, exec, rnmi, tinst, trap};
 use crate::{HartState, Imsic, Mode, MpState};
@@ -215,6 +216,8 @@ pub struct Hart {
     pub direct: bool,
     /// What triggers are after, likewise.
     pub armed: Armed,
+    /// What a debugger is after.
+    pub stops: Stops,
     /// Triggers that the current instruction wrote, a bit each.
     pub written_triggers: u8,
     pub code: CodeCache,

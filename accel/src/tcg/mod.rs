@@ -27,6 +27,7 @@ mod region;
 mod reservation;
 mod rnmi;
 mod smp;
+mod stops;
 mod timer;
 pub mod tinst;
 mod translate;

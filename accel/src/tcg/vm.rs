@@ -21,9 +21,11 @@ use super::observe::stats::{self, Stats};
 use super::ram::Ram;
 use super::reservation::Reservations;
 use super::smp::{HartShared, POLL_IRQ, POLL_KICK, VmShared};
+use super::stops::Stops;
 use super::timer::Timers;
 use super::triggers::Armed;
 use super::{TcgOptions, backend, csr};
+use crate::debug::DebugConfig;
 use crate::{
     Accel, AccelError, DirtyPages, HartIrq, HartSet, HartState, RemoteFence, SbiCall, Vcpu, VcpuExit, VcpuHandle, Vm,
     VmConfig,
@@ -193,6 +195,7 @@ impl TcgVcpu {
             unwatched: false,
             direct: options.evict == 0 && options.jump_cache,
             armed: Armed::default(),
+            stops: Stops::default(),
             written_triggers: 0,
             code,
             idle: Idle::new(options.idle_code),
@@ -310,6 +313,16 @@ impl Vcpu for TcgVcpu {
         h.update_fp();
         h.select_context();
         h.poll_interrupts();
+    }
+
+    fn set_debug(&mut self, config: &DebugConfig) -> Result<(), AccelError> {
+        let h = self.hart();
+        h.stops = Stops::new(config);
+        h.selections.forget();
+        // Jumps to what runs one instruction at a time from now on are there.
+        h.tlb.flush_all();
+        h.select_context();
+        Ok(())
     }
 
     fn handle(&self) -> Arc<dyn VcpuHandle> {

@@ -92,7 +92,7 @@ impl VcpuThread {
                 self.hart
             ))),
             Ok(VcpuExit::MachineTrap) => self.machine_trap(),
-            Ok(VcpuExit::Kicked | VcpuExit::Debug) => Next::Stay,
+            Ok(VcpuExit::Kicked | VcpuExit::Debug(_)) => Next::Stay,
             Err(error) => {
                 self.ask(Request::Failure(format!("hart {} cannot go on: {}", self.hart, crate::error_chain(&error))))
             }
