@@ -54,7 +54,7 @@ pub struct MachineConfig {
     pub chardevs: Vec<ChardevConfig>,
     /// The character device behind the UART; `None`: nobody listens.
     pub serial: Option<String>,
-    /// `-monitor`, `-mon`, and the one that shares the terminal with the serial port.
+    /// `-monitor`, `-mon`, `-gdb`, and the one that shares the terminal with the serial port.
     pub monitors: Vec<MonitorConfig>,
     /// `-S`: the guest waits for a monitor's `cont`.
     pub starts_stopped: bool,
@@ -88,7 +88,7 @@ pub struct MonitorConfig {
     pub mode: MonitorMode,
 }
 
-/// What a monitor speaks.
+/// What is spoken at a character device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MonitorMode {
     /// Lines, with a human at the other end.
@@ -98,6 +98,8 @@ pub enum MonitorMode {
         /// Answers span lines.
         pretty: bool,
     },
+    /// gdb's remote serial protocol.
+    Gdb,
 }
 
 /// `-semihosting-config`.

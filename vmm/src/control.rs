@@ -4,6 +4,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use accel::debug::DebugStop;
 use devices::misc::MachineControl;
 use vmm_sys_util::eventfd::EventFd;
 
@@ -13,6 +14,8 @@ use crate::monitor::event::Cause;
 /// Something that only the event loop may do, because it has to stop the harts first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request {
+    /// A hart has stopped for a debugger.
+    Debug { hart: u32, stop: DebugStop },
     /// The guest, or a monitor, wants to start again.
     Reset(Cause),
     /// The guest is done; the code becomes the program's.
@@ -29,10 +32,11 @@ impl Request {
     /// Who asks more urgently wins over what was asked before.
     fn rank(&self) -> u8 {
         match self {
-            Self::Reset(_) => 0,
-            Self::PowerOff(_) => 1,
-            Self::Quit(_) | Self::Signal(_) => 2,
-            Self::Failure(_) => 3,
+            Self::Debug { .. } => 0,
+            Self::Reset(_) => 1,
+            Self::PowerOff(_) => 2,
+            Self::Quit(_) | Self::Signal(_) => 3,
+            Self::Failure(_) => 4,
         }
     }
 }
@@ -109,7 +113,9 @@ impl Control {
     /// Drops a waiting request if it is the guest's.
     pub fn forget_guest_requests(&self) {
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
-        pending.take_if(|request| matches!(request, Request::Reset(Cause::Guest) | Request::PowerOff(_)));
+        pending.take_if(|request| {
+            matches!(request, Request::Debug { .. } | Request::Reset(Cause::Guest) | Request::PowerOff(_))
+        });
     }
 
     pub fn event(&self) -> &EventFd {

@@ -9,6 +9,7 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod event_loop;
+mod gdb;
 pub mod harts;
 pub mod machine;
 pub mod monitor;

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use accel::tcg::csr::{reset, reset_supervisor};
-use accel::{Accel, AccelError, HartState, MpState, VmConfig};
+use accel::{Accel, AccelError, HartState, MpState, Vm, VmConfig};
 use arch::model::CpuError;
 use devices::chardev::{BackendConfig, ChardevConfig, HostRequest};
 use devices::misc::EventLoopTimers;
@@ -101,6 +101,7 @@ pub struct Machine {
     /// The engine answers HSM: all harts have a state from the start.
     starts_harts: bool,
     board: Board,
+    vm: Arc<dyn Vm>,
     plan: BootPlan,
     control: Arc<Control>,
     event_loop: EventLoop,
@@ -176,7 +177,7 @@ impl Machine {
         control.bind(Arc::clone(&harts));
         let sbi = Arc::new(SbiMachine {
             ram: Arc::clone(&board.ram),
-            vm,
+            vm: Arc::clone(&vm),
             wires: Arc::clone(&board.wires),
             harts: Arc::clone(&harts),
             isa: config.isa.clone(),
@@ -208,6 +209,7 @@ impl Machine {
             harts,
             starts_harts,
             board,
+            vm,
             plan,
             control,
             event_loop,
@@ -235,7 +237,7 @@ impl Machine {
             self.start();
         }
         let ending = self.serve();
-        Arc::clone(&self.monitors).finish(&mut self);
+        Arc::clone(&self.monitors).finish(&mut self, ending.as_ref().ok());
         // The harts end before the last output is written, so that it is the last.
         drop(self.threads);
         for chardev in self.chardevs.iter() {
@@ -253,7 +255,7 @@ impl Machine {
             let chardev = Arc::clone(self.chardevs.find(&id));
             while !chardev.is_connected() {
                 match self.event_loop.turn_while(&|| !chardev.is_connected())? {
-                    None => {}
+                    None | Some(Wake::Request(Request::Debug { .. })) => {}
                     // There is no machine yet that monitors could steer.
                     Some(Wake::Attention) => attention = true,
                     Some(Wake::Request(Request::Signal(signal))) => return Ok(Some(Ending::Signal(signal))),
@@ -295,6 +297,12 @@ impl Machine {
     fn answer(&mut self, request: Request) -> Result<Option<Ending>, MachineError> {
         self.requested = false;
         match request {
+            Request::Debug { hart, stop } => {
+                if self.run_state == RunState::Running {
+                    self.stop(RunState::Debug);
+                }
+                self.events.push(Event::Debug { hart, stop });
+            }
             Request::Reset(cause) if self.config.on_reboot == OnReboot::Exit => {
                 self.events.push(Event::NoReboot(cause));
                 return Ok(Some(Ending::Code(0)));

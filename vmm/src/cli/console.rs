@@ -1,4 +1,4 @@
-//! `-chardev`, `-serial`, `-monitor`, `-qmp` and `-mon`: the character devices, and who uses them.
+//! `-chardev`, `-serial`, `-monitor`, `-qmp`, `-mon` and `-gdb`: the character devices, and who uses them.
 
 use ::devices::chardev::{BackendConfig, ChardevConfig};
 
@@ -28,8 +28,13 @@ pub fn parse(o: &Options) -> Result<Consoles> {
         ("-qmp-pretty", &o.qmp_pretty, MonitorMode::Control { pretty: true }),
     ];
     let short = kinds.iter().flat_map(|(option, texts, mode)| texts.iter().map(move |text| (*option, text, *mode)));
-    for (n, (option, text, mode)) in short.enumerate() {
-        let chardev = match chardev::parse_short(option, text, &format!("compat_monitor{n}"))? {
+    let short = short.enumerate().map(|(n, (option, text, mode))| Short {
+        context: format!("{option} {text}"),
+        device: chardev::parse_short(option, text, &format!("compat_monitor{n}")),
+        mode,
+    });
+    for Short { context, device, mode } in short.chain(gdb(o)?) {
+        let chardev = match device? {
             Serial::None => continue,
             Serial::Existing(id) => id,
             Serial::New(config) => {
@@ -38,7 +43,7 @@ pub fn parse(o: &Options) -> Result<Consoles> {
                 id
             }
         };
-        monitors.push((MonitorConfig { chardev, mode }, format!("{option} {text}")));
+        monitors.push((MonitorConfig { chardev, mode }, context));
     }
     for text in &o.mon {
         monitors.push((parse_mon(text)?, format!("-mon {text}")));
@@ -80,6 +85,38 @@ pub fn parse(o: &Options) -> Result<Consoles> {
     check(&chardevs)?;
     check_monitors(&monitors, &chardevs, serial.as_deref())?;
     Ok(Consoles { chardevs, serial, monitors: monitors.into_iter().map(|(config, _)| config).collect() })
+}
+
+/// `-monitor` and other options that make a character device and somebody who speaks there.
+struct Short {
+    /// The option, for errors.
+    context: String,
+    device: Result<Serial>,
+    mode: MonitorMode,
+}
+
+/// `-gdb` or `-s`.
+fn gdb(o: &Options) -> Result<Option<Short>> {
+    let short = (0..o.gdb_default).map(|_| ("tcp::1234", "-s".to_owned()));
+    let mut all = o.gdb.iter().map(|text| (text.as_str(), format!("-gdb {text}"))).chain(short);
+    let Some((text, context)) = all.next() else { return Ok(None) };
+    if let Some((_, other)) = all.next() {
+        return Err(CliError::new(other, format!("the gdb server is already given by {context}")));
+    }
+    let mut device = text.to_owned();
+    if text.starts_with("tcp:") {
+        // A server that does not wait, unless it says otherwise.
+        let has = |key: &str| text.split(',').skip(1).any(|part| part.split('=').next() == Some(key));
+        if !has("server") {
+            device.push_str(if has("wait") { ",server=on" } else { ",server=on,wait=off" });
+        } else if !has("wait") && text.contains(",server=on") {
+            device.push_str(",wait=off");
+        }
+        if !has("nodelay") {
+            device.push_str(",nodelay=on");
+        }
+    }
+    Ok(Some(Short { device: chardev::parse_short("-gdb", &device, "gdb"), context, mode: MonitorMode::Gdb }))
 }
 
 /// `-mon [chardev=]ID[,mode=readline|control][,pretty=on|off]`.

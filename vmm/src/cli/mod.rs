@@ -67,7 +67,7 @@ fn information(o: &Options) -> Result<Option<String>> {
     }
     let asks = |values: &[String]| values.iter().any(|v| v == "help" || v == "?");
     type List<'a> = (&'a [String], fn() -> String);
-    let lists: [List<'_>; 16] = [
+    let lists: [List<'_>; 17] = [
         (&o.machine, help::machines),
         (&o.accel, help::accels),
         (&o.cpu, help::cpus),
@@ -79,6 +79,7 @@ fn information(o: &Options) -> Result<Option<String>> {
         (&o.log, help::log_items),
         (&o.object, help::objects),
         (&o.monitor, help::chardevs),
+        (&o.gdb, help::chardevs),
         (&o.qmp, help::chardevs),
         (&o.qmp_pretty, help::chardevs),
         (&o.mon, || help::short("-mon", "[chardev=]ID[,mode=readline|control][,pretty=on|off]")),

@@ -119,6 +119,12 @@ pub struct Options {
     /// The same with answers that span lines
     #[arg(long = "qmp-pretty", value_name = "DEV", help_heading = "Console")]
     pub qmp_pretty: Vec<String>,
+    /// gdb connects here: tcp:[HOST]:PORT (a server that does not wait), unix:PATH,server=on,wait=off, stdio, chardev:ID
+    #[arg(long = "gdb", value_name = "DEV", help_heading = "Console")]
+    pub gdb: Vec<String>,
+    /// Same as -gdb tcp::1234
+    #[arg(long = "s", action = ArgAction::Count, help_heading = "Console")]
+    pub gdb_default: u8,
     /// There are no displays; without -serial this also takes the serial port off the terminal
     #[arg(long = "display", value_name = "none", help_heading = "Console")]
     pub display: Vec<String>,
@@ -127,7 +133,7 @@ pub struct Options {
     pub nographic: u8,
 
     // Running
-    /// The guest starts when a monitor says `cont`
+    /// The guest starts when a monitor or gdb says so (`cont`)
     #[arg(long = "S", action = ArgAction::Count, help_heading = "Running")]
     pub stopped: u8,
     /// A guest's reboot ends the program

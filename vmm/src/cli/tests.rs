@@ -1,5 +1,7 @@
 //! Whole command lines.
 
+use ::devices::chardev::BackendConfig;
+
 use super::*;
 use crate::config::{AccelChoice, MonitorMode, SemihostingConfig, VirtioConfig};
 
@@ -80,6 +82,27 @@ fn monitors() {
     assert_eq!(mon("mode=control"), [control(false)]);
     assert_eq!(mon("mode=control,pretty=on"), [control(true)]);
     assert_eq!(mon("mode=control,pretty=off"), [control(false)]);
+}
+
+#[test]
+fn the_gdb_server() {
+    let of = |line: &str| {
+        let c = config(&format!("-nodefaults {line}"));
+        let gdb = c.monitors.iter().find(|m| m.mode == MonitorMode::Gdb).map(|m| m.chardev.clone());
+        gdb.map(|id| c.chardevs.into_iter().find(|d| d.id == id).expect("its device is there").backend)
+    };
+    let tcp = |server, wait| {
+        let Some(BackendConfig::Socket { server: s, wait: w, .. }) = of("-gdb tcp::1234") else { return false };
+        (s, w) == (server, wait)
+    };
+    assert!(tcp(true, false));
+    assert_eq!(of("-s"), of("-gdb tcp::1234"));
+    assert_eq!(of("-s"), of("-gdb tcp::1234,server=on,wait=off"));
+    assert!(matches!(of("-gdb tcp:h:1,server=off"), Some(BackendConfig::Socket { server: false, .. })));
+    assert!(matches!(of("-gdb tcp::1,wait=on"), Some(BackendConfig::Socket { server: true, wait: true, .. })));
+    assert!(matches!(of("-gdb stdio"), Some(BackendConfig::Stdio { .. })));
+    assert!(matches!(of("-chardev null,id=a -gdb chardev:a"), Some(BackendConfig::Null)));
+    assert_eq!(of("-gdb none"), None);
 }
 
 #[test]
@@ -197,8 +220,10 @@ fn bad_lines() {
         ("-object rng-builtin,id=a -object rng-builtin,id=a", "already"),
         ("-global foo", "DRIVER.PROPERTY=VALUE"),
         ("-vga std", "not supported by vireo yet"),
-        ("-gdb tcp::1234", "not supported by vireo yet"),
-        ("-s", "not supported by vireo yet"),
+        ("-gdb tcp::1 -s", "the gdb server is already given by -gdb tcp::1"),
+        ("-gdb chardev:x", "no -chardev has the id 'x'"),
+        ("-gdb udp::1", "not supported by vireo yet"),
+        ("-serial stdio -gdb stdio", "the terminal is already used"),
         ("-d nothing", "unknown item"),
         ("-d ,", "names no item"),
         ("-perfmap -accel interp", "-perfmap: interp makes no host code; use -accel tcg"),

@@ -49,6 +49,8 @@ struct Gate {
     job: Vec<Option<Job>>,
     /// By hart: the host's number for its thread, once that runs.
     threads: Vec<Option<i32>>,
+    /// Harts that stay at the gate while others run.
+    held: Vec<bool>,
     /// Harts whose thread has ended.
     gone: Vec<bool>,
 }
@@ -57,8 +59,8 @@ struct Gate {
 enum Passage {
     /// Into the guest, from a new state if there is one.
     Guest(Option<Box<HartState>>),
-    /// Something to do first.
-    Job(Job),
+    /// Something to do first, with the new state if there is one.
+    Job(Option<Box<HartState>>, Job),
     End,
 }
 
@@ -85,6 +87,7 @@ impl Harts {
             load: (0..harts).map(|_| None).collect(),
             job: (0..harts).map(|_| None).collect(),
             threads: vec![None; harts as usize],
+            held: vec![false; harts as usize],
             gone: vec![false; harts as usize],
         };
         Self {
@@ -135,6 +138,13 @@ impl Harts {
     /// Lets the harts that are started run.
     pub fn run(&self) {
         self.give(Order::Run);
+    }
+
+    /// Which harts stay where they are when the others run again. The harts are stopped.
+    pub fn hold(&self, is_held: impl Fn(u32) -> bool) {
+        for (hart, held) in (0..).zip(&mut self.gate().held) {
+            *held = is_held(hart);
+        }
     }
 
     /// Power-on: only hart 0 is started, and starts that were under way are forgotten. The harts are stopped.
@@ -189,13 +199,13 @@ impl Harts {
         let mut gate = self.gate();
         loop {
             if let Some(job) = gate.job[i].take() {
-                return Passage::Job(job);
+                return Passage::Job(gate.load[i].take(), job);
             }
             let loaded = gate.load[i].is_some();
             let started = !matches!(self.states.get(hart), HartStatus::Stopped | HartStatus::StartPending);
             match gate.order {
                 Order::Quit => return Passage::End,
-                Order::Run if loaded || started => {
+                Order::Run if (loaded || started) && !gate.held[i] => {
                     gate.inside += 1;
                     return Passage::Guest(gate.load[i].take());
                 }

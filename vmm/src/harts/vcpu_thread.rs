@@ -54,7 +54,10 @@ impl VcpuThread {
         loop {
             match self.harts.pass(self.hart) {
                 Passage::End => return,
-                Passage::Job(job) => job(&mut *self.vcpu),
+                Passage::Job(load, job) => {
+                    self.load(load);
+                    job(&mut *self.vcpu);
+                }
                 Passage::Guest(load) => {
                     self.inside = true;
                     self.enter(load);
@@ -67,13 +70,17 @@ impl VcpuThread {
 
     /// Past the gate until the hart or the machine stops.
     fn enter(&mut self, load: Option<Box<HartState>>) {
+        self.load(load);
+        while self.step() == Next::Stay {}
+    }
+
+    fn load(&mut self, load: Option<Box<HartState>>) {
         if let Some(state) = load {
             tracing::debug!(hart = self.hart, pc = format_args!("{:#x}", state.pc), "hart starts");
             self.vcpu.set_state(&state);
             self.asleep = None;
             self.harts.states.set(self.hart, HartStatus::Started);
         }
-        while self.step() == Next::Stay {}
     }
 
     /// Once into the guest and out again.
@@ -92,7 +99,8 @@ impl VcpuThread {
                 self.hart
             ))),
             Ok(VcpuExit::MachineTrap) => self.machine_trap(),
-            Ok(VcpuExit::Kicked | VcpuExit::Debug(_)) => Next::Stay,
+            Ok(VcpuExit::Kicked) => Next::Stay,
+            Ok(VcpuExit::Debug(stop)) => self.ask(Request::Debug { hart: self.hart, stop }),
             Err(error) => {
                 self.ask(Request::Failure(format!("hart {} cannot go on: {}", self.hart, crate::error_chain(&error))))
             }

@@ -11,6 +11,7 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryRegion};
 use super::Machine;
 use crate::config::MachineConfig;
 use crate::control::Request;
+use crate::gdb::Parts;
 
 /// A range of guest physical addresses, and what answers there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,6 +91,18 @@ impl Machine {
     /// The same for a hart whose state is known.
     pub fn physical_address(&self, state: &HartState, va: u64) -> Option<u64> {
         accel::debug::physical_address(state, self.isa(), &self.board.ram, va)
+    }
+
+    /// What a debugger works with.
+    pub(crate) fn parts(&self) -> Parts {
+        Parts {
+            harts: Arc::clone(&self.harts),
+            hart_count: self.hart_count(),
+            isa: self.isa().clone(),
+            ram: Arc::clone(&self.board.ram),
+            bus: Arc::clone(&self.board.bus) as _,
+            vm: Arc::clone(&self.vm),
+        }
     }
 
     /// What SBI's hart state management says of a hart.

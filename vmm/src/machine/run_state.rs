@@ -11,6 +11,8 @@ pub enum RunState {
     Running,
     /// A monitor stopped it.
     Paused,
+    /// A debugger did.
+    Debug,
     /// The guest has powered off, and the program stays (`-no-shutdown`).
     Shutdown,
 }
@@ -21,6 +23,7 @@ impl RunState {
             Self::Prelaunch => "prelaunch",
             Self::Running => "running",
             Self::Paused => "paused",
+            Self::Debug => "debug",
             Self::Shutdown => "shutdown",
         }
     }
@@ -50,7 +53,7 @@ impl Machine {
         match self.run_state {
             RunState::Running => return Ok(()),
             RunState::Shutdown => return Err("the guest has powered off: the machine has to be reset first".into()),
-            RunState::Prelaunch | RunState::Paused => {}
+            RunState::Prelaunch | RunState::Paused | RunState::Debug => {}
         }
         self.start();
         self.events.push(Event::Resume);

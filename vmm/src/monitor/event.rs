@@ -1,6 +1,8 @@
 //! What happens to a machine, as monitors tell of it.
 
-/// An event; [`Event::name`] is QMP's.
+use accel::debug::DebugStop;
+
+/// An event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
     Stop,
@@ -9,6 +11,11 @@ pub enum Event {
     Shutdown(Cause),
     /// The program ends where a reset was asked for.
     NoReboot(Cause),
+    /// A hart has stopped for a debugger; the machine has, too.
+    Debug {
+        hart: u32,
+        stop: DebugStop,
+    },
 }
 
 /// Who wanted it.
@@ -25,19 +32,21 @@ pub enum Cause {
 }
 
 impl Event {
-    pub fn name(&self) -> &'static str {
-        match self {
+    /// QMP's name; `None` for what it does not tell of.
+    pub fn name(&self) -> Option<&'static str> {
+        Some(match self {
             Self::Stop => "STOP",
             Self::Resume => "RESUME",
             Self::Reset(_) => "RESET",
             Self::Shutdown(_) | Self::NoReboot(_) => "SHUTDOWN",
-        }
+            Self::Debug { .. } => return None,
+        })
     }
 
     /// Whether the guest wanted it, and QMP's `ShutdownCause`.
     pub fn reason(&self) -> Option<(bool, &'static str)> {
         let (cause, resets) = match self {
-            Self::Stop | Self::Resume => return None,
+            Self::Stop | Self::Resume | Self::Debug { .. } => return None,
             Self::Reset(cause) | Self::NoReboot(cause) => (*cause, true),
             Self::Shutdown(cause) => (*cause, false),
         };

@@ -5,7 +5,7 @@
 //! machine in hand. A session whose far end does not read its answers is not read either, so that nothing piles up.
 
 pub mod event;
-mod hmp;
+pub(crate) mod hmp;
 mod qmp;
 
 use std::collections::VecDeque;
@@ -17,7 +17,8 @@ use devices::chardev::{Chardev, ChardevClient, ChardevError, ChardevEvent, Endpo
 
 use crate::config::{MonitorConfig, MonitorMode};
 use crate::control::Control;
-use crate::machine::Machine;
+use crate::gdb::Gdb;
+use crate::machine::{Ending, Machine};
 use event::Event;
 
 /// Bytes fetched from a character device at once.
@@ -26,17 +27,19 @@ const CHUNK: usize = 4096;
 const BACKLOG_MAX: usize = 64 << 10;
 
 /// What speaks at a port.
-trait Session: Send {
+pub(crate) trait Session: Send {
     /// Somebody is at the far end now.
-    fn opened(&mut self, out: &mut Vec<u8>);
+    fn opened(&mut self, machine: &mut Machine, out: &mut Vec<u8>);
     /// Nobody is there any more: half a command is forgotten.
-    fn closed(&mut self);
+    fn closed(&mut self, machine: &mut Machine);
     /// The device, which others share, gives its input to this session, or to another one.
     fn focus(&mut self, _has: bool, _out: &mut Vec<u8>) {}
     fn input(&mut self, byte: u8, machine: &mut Machine, out: &mut Vec<u8>);
     /// What the last input caused has happened, and was told.
     fn settle(&mut self, _out: &mut Vec<u8>) {}
-    fn event(&mut self, _event: &Event, _at: SystemTime, _out: &mut Vec<u8>) {}
+    fn event(&mut self, _event: &Event, _at: SystemTime, _machine: &mut Machine, _out: &mut Vec<u8>) {}
+    /// The program ends.
+    fn ended(&mut self, _ending: Ending, _out: &mut Vec<u8>) {}
 }
 
 /// A session at its character device.
@@ -102,11 +105,11 @@ impl Port {
         let events = std::mem::take(&mut *locked(&self.events));
         for event in &events {
             match event {
-                ChardevEvent::Opened => talk.session.opened(&mut talk.output),
+                ChardevEvent::Opened => talk.session.opened(machine, &mut talk.output),
                 ChardevEvent::Closed => {
                     talk.input.clear();
                     talk.output.clear();
-                    talk.session.closed();
+                    talk.session.closed(machine);
                 }
                 ChardevEvent::FocusIn => talk.session.focus(true, &mut talk.output),
                 ChardevEvent::FocusOut => talk.session.focus(false, &mut talk.output),
@@ -129,15 +132,15 @@ impl Port {
         true
     }
 
-    fn tell(&self, event: &Event, at: SystemTime) {
+    fn tell(&self, event: &Event, at: SystemTime, machine: &mut Machine) {
         let mut talk = locked(&self.talk);
         let talk = &mut *talk;
         if talk.output.len() < BACKLOG_MAX {
             talk.lossy = false;
-            talk.session.event(event, at, &mut talk.output);
+            talk.session.event(event, at, machine, &mut talk.output);
             self.flush(talk);
         } else if !std::mem::replace(&mut talk.lossy, true) {
-            tracing::warn!(event = event.name(), "a monitor that nobody reads loses events");
+            tracing::warn!(?event, "a monitor that nobody reads loses events");
         }
     }
 
@@ -145,6 +148,13 @@ impl Port {
         let mut talk = locked(&self.talk);
         let talk = &mut *talk;
         talk.session.settle(&mut talk.output);
+        self.flush(talk);
+    }
+
+    fn end(&self, ending: Ending) {
+        let mut talk = locked(&self.talk);
+        let talk = &mut *talk;
+        talk.session.ended(ending, &mut talk.output);
         self.flush(talk);
     }
 }
@@ -166,6 +176,7 @@ impl Monitors {
             let session: Box<dyn Session> = match config.mode {
                 MonitorMode::Readline => Box::new(hmp::Hmp::new(chardev.is_shared())),
                 MonitorMode::Control { pretty } => Box::new(qmp::Qmp::new(pretty)),
+                MonitorMode::Gdb => Box::<Gdb>::default(),
             };
             let talk = Talk { session, input: VecDeque::new(), output: Vec::new(), lossy: false };
             let port = Arc::new(Port {
@@ -203,15 +214,18 @@ impl Monitors {
     }
 
     /// The last that they hear; no more commands are taken.
-    pub fn finish(&self, machine: &mut Machine) {
+    pub fn finish(&self, machine: &mut Machine, ending: Option<&Ending>) {
         self.announce(machine);
         self.ports.iter().for_each(|port| port.settle());
+        if let Some(ending) = ending {
+            self.ports.iter().for_each(|port| port.end(*ending));
+        }
     }
 
     fn announce(&self, machine: &mut Machine) {
         for event in machine.take_events() {
             let now = SystemTime::now();
-            self.ports.iter().for_each(|port| port.tell(&event, now));
+            self.ports.iter().for_each(|port| port.tell(&event, now, machine));
         }
     }
 }

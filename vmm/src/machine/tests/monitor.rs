@@ -66,17 +66,26 @@ impl Drop for Leaving {
 
 /// Runs a machine whose harts do nothing, and somebody at its monitor.
 fn with_person(words: &[&str], person: impl FnOnce(Person, &Mock) + Send) -> (Ending, Mock) {
+    with_socket("-monitor", words, Mock::default(), |path, mock| person(Person::at(path), mock))
+}
+
+/// Runs a machine, and somebody who knows the socket of `option`.
+pub fn with_socket(
+    option: &str,
+    words: &[&str],
+    mock: Mock,
+    somebody: impl FnOnce(&Path, &Mock) + Send,
+) -> (Ending, Mock) {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("monitor");
-    let monitor = format!("unix:{},server=on,wait=off", path.display());
-    let words = [&["-nodefaults", "-monitor", &monitor], words].concat();
-    let mock = Mock::default();
+    let path = dir.path().join("socket");
+    let device = format!("unix:{},server=on,wait=off", path.display());
+    let words = [&["-nodefaults", option, &device], words].concat();
     let machine = Machine::new(config(&words), &mock).unwrap();
     let ending = thread::scope(|s| {
         let (path, mock, control) = (&path, &mock, Arc::clone(&machine.control));
         s.spawn(move || {
             let _leaving = Leaving(control);
-            person(Person::at(path), mock);
+            somebody(path, mock);
         });
         machine.run().unwrap()
     });

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::monitor::{Leaving, connect, started};
+use super::monitor::{Leaving, connect, started, with_socket};
 use super::*;
 
 /// A program at a QMP socket.
@@ -94,20 +94,7 @@ fn error(class: &str, desc: &str) -> Value {
 
 /// Runs a machine with a program at its QMP socket.
 fn with_path(words: &[&str], mock: Mock, client: impl FnOnce(&Path, &Mock) + Send) -> (Ending, Mock) {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("qmp");
-    let option = format!("unix:{},server=on,wait=off", path.display());
-    let words = [&["-nodefaults", "-qmp", &option], words].concat();
-    let machine = Machine::new(config(&words), &mock).unwrap();
-    let ending = thread::scope(|s| {
-        let (path, mock, control) = (&path, &mock, Arc::clone(&machine.control));
-        s.spawn(move || {
-            let _leaving = Leaving(control);
-            client(path, mock);
-        });
-        machine.run().unwrap()
-    });
-    (ending, mock)
+    with_socket("-qmp", words, mock, client)
 }
 
 fn with_program(words: &[&str], program: impl FnOnce(Program, &Mock) + Send) -> (Ending, Mock) {

@@ -25,6 +25,7 @@ fn status(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
             writeln!(cx.out, "VM status: paused ({})", state.name())
         }
         RunState::Paused => writeln!(cx.out, "VM status: paused"),
+        RunState::Debug => writeln!(cx.out, "VM status: paused (debug)"),
     };
     Ok(())
 }

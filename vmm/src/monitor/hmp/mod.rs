@@ -158,13 +158,13 @@ impl Hmp {
 }
 
 impl Session for Hmp {
-    fn opened(&mut self, out: &mut Vec<u8>) {
+    fn opened(&mut self, _: &mut Machine, out: &mut Vec<u8>) {
         self.greeted = false;
         self.editor.clear();
         self.show(out);
     }
 
-    fn closed(&mut self) {
+    fn closed(&mut self, _: &mut Machine) {
         self.editor.clear();
     }
 

@@ -133,6 +133,12 @@ impl Qmp {
         out.extend(b"\r\n");
     }
 
+    fn forget(&mut self) {
+        self.stream.clear();
+        self.negotiated = false;
+        self.answers.clear();
+    }
+
     fn answer(&mut self, item: Item, machine: &mut Machine) -> Value {
         let (id, outcome) = match item {
             Err(desc) => (None, Err(desc.into())),
@@ -183,16 +189,14 @@ impl Qmp {
 }
 
 impl Session for Qmp {
-    fn opened(&mut self, out: &mut Vec<u8>) {
-        self.closed();
+    fn opened(&mut self, _: &mut Machine, out: &mut Vec<u8>) {
+        self.forget();
         // No command may run before others are done, so out-of-band commands are not offered.
         self.say(&json!({ "QMP": { "version": version(), "capabilities": [] } }), out);
     }
 
-    fn closed(&mut self) {
-        self.stream.clear();
-        self.negotiated = false;
-        self.answers.clear();
+    fn closed(&mut self, _: &mut Machine) {
+        self.forget();
     }
 
     fn settle(&mut self, out: &mut Vec<u8>) {
@@ -210,11 +214,11 @@ impl Session for Qmp {
         }
     }
 
-    fn event(&mut self, event: &Event, at: SystemTime, out: &mut Vec<u8>) {
-        if self.negotiated {
+    fn event(&mut self, event: &Event, at: SystemTime, _: &mut Machine, out: &mut Vec<u8>) {
+        if let Some(name) = event.name().filter(|_| self.negotiated) {
             let at = at.duration_since(UNIX_EPOCH).unwrap_or_default();
             let mut message = json!({
-                "event": event.name(),
+                "event": name,
                 "timestamp": { "seconds": at.as_secs(), "microseconds": at.subsec_micros() },
             });
             if let Some((guest, reason)) = event.reason() {

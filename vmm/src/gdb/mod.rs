@@ -1,0 +1,330 @@
+//! The gdb server: gdb looks into the machine and steers it through the remote serial protocol.
+//!
+//! [`Gdb`] is a session at a character device, as the monitors are. It takes packets apart and checks them; what they say
+//! is the stub's business (the crate `gdbstub`), which knows the machine as [`Debuggee`]. What needs the machine in hand
+//! is done here: stopping, going on, the monitor's commands. While gdb believes that the machine is stopped, it is.
+
+mod description;
+mod packet;
+mod registers;
+mod target;
+
+use std::convert::Infallible;
+use std::time::SystemTime;
+
+use accel::debug::DebugStop;
+use gdbstub::common::Signal;
+use gdbstub::conn::Connection;
+use gdbstub::stub::state_machine::GdbStubStateMachine;
+use gdbstub::stub::{DisconnectReason, GdbStub, GdbStubError, MultiThreadStopReason};
+
+use crate::control::Request;
+use crate::machine::{Ending, Machine, RunState};
+use crate::monitor::event::{Cause, Event};
+use crate::monitor::{Session, hmp};
+use packet::{Input, Packets};
+pub use target::Parts;
+use target::{Debuggee, thread_of};
+
+/// The answer to a packet that makes no sense.
+const REFUSED: &str = "E16";
+const INTERRUPT: u8 = 3;
+
+/// Where the stub's answers gather.
+#[derive(Default)]
+struct Answers(Vec<u8>);
+
+impl Connection for Answers {
+    type Error = Infallible;
+
+    fn write(&mut self, byte: u8) -> Result<(), Infallible> {
+        self.0.push(byte);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), Infallible> {
+        Ok(())
+    }
+}
+
+type Stub = GdbStubStateMachine<'static, Debuggee, Answers>;
+type StubError = GdbStubError<String, Infallible>;
+type StopReason = MultiThreadStopReason<u64>;
+
+/// gdb at the far end of a character device.
+#[derive(Default)]
+pub struct Gdb {
+    packets: Packets,
+    talk: Option<Talk>,
+    /// What was sent last, in case it was garbled.
+    sent: Vec<u8>,
+    /// gdb's `qSupported`, for a stub that starts anew.
+    hello: Vec<u8>,
+    /// The hart of the monitor's commands.
+    hart: u32,
+}
+
+/// A stub and what it is about.
+struct Talk {
+    stub: Stub,
+    debuggee: Debuggee,
+}
+
+fn new_stub(debuggee: &mut Debuggee) -> Stub {
+    let stub = GdbStub::new(Answers::default());
+    stub.run_state_machine(debuggee).unwrap_or_else(|_| unreachable!("breakpoints are supported"))
+}
+
+impl Talk {
+    fn new(machine: &Machine) -> Self {
+        let mut debuggee = Debuggee::new(machine.parts());
+        Self { stub: new_stub(&mut debuggee), debuggee }
+    }
+
+    /// Gives the stub something to do.
+    fn with_stub(
+        self,
+        f: impl FnOnce(Stub, &mut Debuggee) -> Result<Stub, StubError>,
+    ) -> (Self, Result<(), StubError>) {
+        let Self { stub, mut debuggee } = self;
+        match f(stub, &mut debuggee) {
+            Ok(stub) => (Self { stub, debuggee }, Ok(())),
+            // The stub is lost with its error.
+            Err(error) => (Self { stub: new_stub(&mut debuggee), debuggee }, Err(error)),
+        }
+    }
+
+    /// Passes one byte, or does what has to be done before the next one.
+    fn pump(stub: Stub, debuggee: &mut Debuggee, byte: u8) -> Result<Stub, StubError> {
+        match stub {
+            GdbStubStateMachine::Idle(stub) => stub.incoming_data(debuggee, byte),
+            GdbStubStateMachine::Running(stub) => stub.incoming_data(debuggee, byte),
+            other => Ok(other),
+        }
+    }
+
+    /// Passes a packet.
+    fn feed(self, packet: &[u8]) -> (Self, Result<(), StubError>) {
+        self.with_stub(|stub, debuggee| packet.iter().try_fold(stub, |stub, byte| Self::pump(stub, debuggee, *byte)))
+    }
+
+    fn is_running(&self) -> bool {
+        matches!(self.stub, GdbStubStateMachine::Running(_))
+    }
+
+    /// Says why the machine has stopped, if gdb waits for that.
+    fn report(self, reason: StopReason) -> Self {
+        let reported = self.with_stub(|stub, debuggee| match stub {
+            GdbStubStateMachine::Running(stub) => stub.report_stop(debuggee, reason),
+            other => Ok(other),
+        });
+        reported.0
+    }
+
+    fn take_answers(&mut self) -> Vec<u8> {
+        let answers = match &mut self.stub {
+            GdbStubStateMachine::Idle(stub) => stub.borrow_conn(),
+            GdbStubStateMachine::Running(stub) => stub.borrow_conn(),
+            GdbStubStateMachine::CtrlCInterrupt(stub) => stub.borrow_conn(),
+            GdbStubStateMachine::Disconnected(stub) => stub.borrow_conn(),
+        };
+        std::mem::take(&mut answers.0)
+    }
+}
+
+fn signal(hart: u32, signal: Signal) -> StopReason {
+    StopReason::SignalWithThread { tid: thread_of(hart), signal }
+}
+
+/// Why a machine that others have stopped stands.
+fn why(machine: &Machine) -> Signal {
+    match machine.run_state() {
+        RunState::Shutdown => Signal::SIGQUIT,
+        RunState::Debug => Signal::SIGTRAP,
+        _ => Signal::SIGINT,
+    }
+}
+
+fn stop(machine: &mut Machine) {
+    if machine.run_state() == RunState::Running {
+        machine.stop(RunState::Debug);
+    }
+}
+
+impl Gdb {
+    fn send(&mut self, answers: Vec<u8>, out: &mut Vec<u8>) {
+        if !answers.is_empty() {
+            out.extend(&answers);
+            self.sent = answers;
+        }
+    }
+
+    fn answer(&mut self, text: &[u8], out: &mut Vec<u8>) {
+        out.push(b'+');
+        self.send(packet::framed(text), out);
+    }
+
+    /// What one of gdb's packets asks for.
+    fn packet(&mut self, body: &[u8], machine: &mut Machine, out: &mut Vec<u8>) {
+        let mut talk = self.talk.take().unwrap_or_else(|| Talk::new(machine));
+        // gdb has to interrupt a machine before it asks; whatever it says does so.
+        if talk.is_running() {
+            out.push(b'+');
+            self.talk = Some(talk);
+            return self.interrupt(machine, out);
+        }
+        // Somebody else may have let it go on.
+        stop(machine);
+        match body {
+            b"qqemu.PhyMemMode" => {
+                let mode: &[u8] = if talk.debuggee.physical { b"1" } else { b"0" };
+                self.talk = Some(talk);
+                return self.answer(mode, out);
+            }
+            b"Qqemu.PhyMemMode:0" | b"Qqemu.PhyMemMode:1" => {
+                talk.debuggee.physical = body.ends_with(b"1");
+                self.talk = Some(talk);
+                return self.answer(b"OK", out);
+            }
+            _ => {
+                if let Some(command) = body.strip_prefix(b"qRcmd,") {
+                    self.talk = Some(talk);
+                    return self.monitor(command, machine, out);
+                }
+                if body.starts_with(b"qSupported") {
+                    self.hello = body.to_vec();
+                }
+            }
+        }
+        let (fed, result) = talk.feed(&packet::framed(body));
+        talk = fed;
+        if let Err(error) = result {
+            tracing::debug!(%error, "gdb's packet is refused");
+            talk = talk.feed(&packet::framed(&self.hello)).0;
+            talk.take_answers();
+            self.talk = Some(talk);
+            return self.answer(REFUSED.as_bytes(), out);
+        }
+        self.send(talk.take_answers(), out);
+        if std::mem::take(&mut talk.debuggee.goes_on) {
+            talk = self.resume(talk, machine, out);
+        }
+        if let GdbStubStateMachine::Disconnected(stub) = talk.stub {
+            match stub.get_reason() {
+                DisconnectReason::Kill => {
+                    if body.starts_with(b"vKill") {
+                        out.extend(packet::framed(b"OK"));
+                    }
+                    machine.request(Request::Quit(Cause::Monitor));
+                }
+                _ => {
+                    talk.debuggee.disarm();
+                    if let Err(message) = machine.cont() {
+                        tracing::debug!("gdb is gone: {message}");
+                    }
+                }
+            }
+            // Whoever comes next finds nothing of this one.
+            self.hello.clear();
+            return;
+        }
+        self.talk = Some(talk);
+    }
+
+    /// Lets the machine go on, as gdb has said.
+    fn resume(&mut self, talk: Talk, machine: &mut Machine, out: &mut Vec<u8>) -> Talk {
+        let gone_on = talk.debuggee.arm().and_then(|()| machine.cont());
+        match gone_on {
+            Ok(()) => talk,
+            Err(message) => {
+                out.extend(packet::console(&format!("{message}\n")));
+                self.halt(talk, signal(0, why(machine)), out)
+            }
+        }
+    }
+
+    /// Tells gdb that the machine has stopped. What it was to do is over.
+    fn halt(&mut self, mut talk: Talk, reason: StopReason, out: &mut Vec<u8>) -> Talk {
+        talk.debuggee.halt();
+        let mut talk = talk.report(reason);
+        self.send(talk.take_answers(), out);
+        talk
+    }
+
+    /// `monitor COMMAND`.
+    fn monitor(&mut self, command: &[u8], machine: &mut Machine, out: &mut Vec<u8>) {
+        let Some(line) = packet::unhex(command) else {
+            return self.answer(REFUSED.as_bytes(), out);
+        };
+        let mut text = String::new();
+        let mut context = hmp::Context { machine, hart: &mut self.hart, out: &mut text };
+        hmp::execute(&String::from_utf8_lossy(&line), &mut context);
+        out.push(b'+');
+        let mut answer = packet::console(&text);
+        answer.extend(packet::framed(b"OK"));
+        self.send(answer, out);
+    }
+
+    /// Ctrl-C.
+    fn interrupt(&mut self, machine: &mut Machine, out: &mut Vec<u8>) {
+        if let Some(talk) = self.talk.take_if(|talk| talk.is_running()) {
+            stop(machine);
+            self.talk = Some(self.halt(talk, signal(0, Signal::SIGINT), out));
+        }
+    }
+}
+
+impl Session for Gdb {
+    fn opened(&mut self, machine: &mut Machine, _: &mut Vec<u8>) {
+        *self = Self::default();
+        stop(machine);
+        self.talk = Some(Talk::new(machine));
+    }
+
+    /// The machine stays as it is: who comes back goes on from there.
+    fn closed(&mut self, machine: &mut Machine) {
+        if let Some(mut talk) = self.talk.take() {
+            machine.with_harts_stopped(|_| talk.debuggee.disarm());
+        }
+        *self = Self::default();
+    }
+
+    fn input(&mut self, byte: u8, machine: &mut Machine, out: &mut Vec<u8>) {
+        match self.packets.take(byte) {
+            Input::Nothing => {}
+            Input::Again => out.extend(&self.sent),
+            Input::Interrupt => self.interrupt(machine, out),
+            Input::Garbled => out.push(b'-'),
+            Input::TooLong => self.answer(REFUSED.as_bytes(), out),
+            Input::Packet(body) => self.packet(&body, machine, out),
+        }
+    }
+
+    fn event(&mut self, event: &Event, _: SystemTime, machine: &mut Machine, out: &mut Vec<u8>) {
+        // Of a machine that goes on again there is nothing to tell.
+        let stands = machine.run_state() != RunState::Running;
+        let Some(talk) = self.talk.take_if(|talk| stands && talk.is_running()) else { return };
+        let reason = match *event {
+            Event::Debug { hart, stop: DebugStop::Breakpoint } => Some(StopReason::SwBreak(thread_of(hart))),
+            Event::Debug { hart, stop: DebugStop::Step } => Some(signal(hart, Signal::SIGTRAP)),
+            // What stopped for a debugger says so itself.
+            Event::Stop if machine.run_state() != RunState::Debug => Some(signal(0, why(machine))),
+            Event::Stop | Event::Resume | Event::Reset(_) | Event::Shutdown(_) | Event::NoReboot(_) => None,
+        };
+        self.talk = Some(match reason {
+            Some(reason) => self.halt(talk, reason, out),
+            None => talk,
+        });
+    }
+
+    fn ended(&mut self, ending: Ending, out: &mut Vec<u8>) {
+        let reason = match ending {
+            Ending::Code(code) => StopReason::Exited(code),
+            Ending::Signal(number) => StopReason::Terminated(Signal(number as u8)),
+        };
+        if let Some(talk) = self.talk.take() {
+            let mut talk = talk.report(reason);
+            self.send(talk.take_answers(), out);
+        }
+    }
+}

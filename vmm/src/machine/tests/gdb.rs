@@ -1,0 +1,255 @@
+//! Machines with gdb at their server.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use accel::debug::{DebugConfig, DebugStop};
+
+use super::monitor::{connect, started, with_socket};
+use super::*;
+
+/// What gdb sends and understands.
+struct Client(UnixStream);
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn text(hex: &str) -> String {
+    let byte = |i: usize| u8::from_str_radix(&hex[i..i + 2], 16).unwrap();
+    String::from_utf8((0..hex.len()).step_by(2).map(byte).collect()).unwrap()
+}
+
+impl Client {
+    fn at(path: &Path) -> Self {
+        Self(connect(path))
+    }
+
+    fn send(&mut self, bytes: &[u8]) {
+        self.0.write_all(bytes).unwrap();
+    }
+
+    fn packet(&mut self, body: &[u8]) {
+        let sum = body.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte));
+        self.send(&[b"$", body, format!("#{sum:02x}").as_bytes()].concat());
+    }
+
+    fn byte(&mut self) -> Option<u8> {
+        let mut byte = [0];
+        (self.0.read(&mut byte).expect("the server answers") > 0).then(|| byte[0])
+    }
+
+    /// The next packet's body, with what is run-length encoded spelled out.
+    fn answer(&mut self) -> String {
+        while self.byte().expect("the server stays") != b'$' {}
+        let mut body: Vec<u8> = Vec::new();
+        let mut sum = 0u8;
+        loop {
+            let byte = self.byte().expect("a packet ends");
+            if byte == b'#' {
+                break;
+            }
+            sum = sum.wrapping_add(byte);
+            if body.last() == Some(&b'*') {
+                body.pop();
+                let last = *body.last().unwrap();
+                body.extend(vec![last; usize::from(byte) - 29]);
+            } else if body.last() == Some(&b'}') {
+                body.pop();
+                body.push(byte ^ 0x20);
+            } else {
+                body.push(byte);
+            }
+        }
+        let said = [self.byte().unwrap(), self.byte().unwrap()];
+        assert_eq!(String::from_utf8_lossy(&said), format!("{sum:02x}"));
+        // The last answer of all has nobody to thank for it.
+        let _ = self.0.write_all(b"+");
+        String::from_utf8(body).unwrap()
+    }
+
+    fn ask(&mut self, body: &str) -> String {
+        self.packet(body.as_bytes());
+        assert_eq!(self.byte(), Some(b'+'), "{body}");
+        self.answer()
+    }
+
+    /// The answer to a monitor's command.
+    fn monitor(&mut self, command: &str) -> String {
+        let mut all = String::new();
+        let mut answer = self.ask(&format!("qRcmd,{}", hex(command.as_bytes())));
+        while answer != "OK" {
+            all += &text(answer.strip_prefix('O').expect("text for the console"));
+            answer = self.answer();
+        }
+        all
+    }
+
+    fn status(&mut self) -> String {
+        self.monitor("info status")
+    }
+}
+
+/// Runs a machine on an engine whose harts execute `scripts`, and gdb at it.
+fn with_gdb(words: &[&str], scripts: Vec<Vec<Vec<Step>>>, client: impl FnOnce(&Path, &Mock) + Send) -> (Ending, Mock) {
+    with_socket("-gdb", words, Mock::new(scripts), client)
+}
+
+const DEBUG: &str = "VM status: paused (debug)\n";
+
+#[test]
+fn a_machine_is_debugged_and_let_go() {
+    let (ending, mock) = with_gdb(&["-smp", "2"], vec![], |path, mock| {
+        started(mock, 1);
+        let mut gdb = Client::at(path);
+        assert!(gdb.ask("qSupported:multiprocess-;swbreak+").contains("qXfer:features:read+"));
+        assert!(gdb.ask("?").starts_with("T05thread:01;"));
+        assert_eq!(gdb.status(), DEBUG);
+        assert_eq!(gdb.ask("qfThreadInfo"), "m01,02");
+        assert_eq!((gdb.ask("T2"), gdb.ask("T3")), ("OK".into(), "E01".into()));
+        assert_eq!(gdb.ask("Hg1"), "OK");
+        // On it goes, until Ctrl-C.
+        gdb.packet(b"vCont;c");
+        gdb.send(b"\x03");
+        assert!(gdb.answer().starts_with("T02thread:01;"));
+        assert_eq!(gdb.status(), DEBUG);
+        assert_eq!(gdb.ask("D"), "OK");
+        drop(gdb);
+        // Who comes back finds it again.
+        let mut gdb = Client::at(path);
+        assert_eq!(gdb.status(), DEBUG);
+        gdb.packet(b"k");
+    });
+    assert_eq!((ending, mock.events(0)), (Ending::Code(0), vec![Event::Started(ENTRY)]));
+}
+
+#[test]
+fn registers_and_memory_are_read_and_written() {
+    with_gdb(&["-S", "-smp", "2"], vec![], |path, _| {
+        let mut gdb = Client::at(path);
+        assert_eq!(gdb.status(), "VM status: paused (prelaunch)\n");
+        // The state that the hart starts from is there before it starts.
+        assert_eq!(gdb.ask("p20"), hex(&ENTRY.to_le_bytes()));
+        let all = gdb.ask("g");
+        assert_eq!((all.len(), &all[32 * 16..]), (33 * 16, hex(&ENTRY.to_le_bytes()).as_str()));
+        assert_eq!(gdb.ask("P5=0102030405060708"), "OK");
+        assert_eq!(gdb.ask("p5"), "0102030405060708");
+        assert_eq!(gdb.ask("P0=0102030405060708"), "OK");
+        assert_eq!(gdb.ask("p0"), "0000000000000000");
+        assert_eq!(gdb.ask(&format!("G{}", "11".repeat(33 * 8))), "OK");
+        assert_eq!((gdb.ask("p20"), gdb.ask("p0")), ("11".repeat(8), "00".repeat(8)));
+        assert_eq!(gdb.ask("P21=0000000000001234"), "OK");
+        assert_eq!(gdb.ask("p21"), "0000000000001234");
+        // The engine without a CPU has no CSRs.
+        assert_eq!(gdb.ask("p141"), "E16");
+        assert_eq!(gdb.ask("P20=01"), "E16");
+        // The other hart has registers of its own.
+        assert_eq!((gdb.ask("Hg2"), gdb.ask("p5")), ("OK".into(), "00".repeat(8)));
+        assert_eq!((gdb.ask("Hg7"), gdb.ask("p5"), gdb.ask("Hg1")), ("OK".into(), "E16".into(), "OK".into()));
+
+        assert_eq!(gdb.ask("M80000ffe,4:11223344"), "OK");
+        assert_eq!(gdb.ask("m80000ffe,4"), "11223344");
+        assert_eq!(gdb.ask("m10001000,4"), hex(b"virt"));
+        for bad in ["m40000000,4", "mffffffffffffffff,8", "M40000000,1:00", "m7ffffffe,4"] {
+            assert_eq!(gdb.ask(bad), "E0e", "{bad}");
+        }
+        assert_eq!(gdb.ask("qqemu.PhyMemMode"), "0");
+        assert_eq!(gdb.ask("Qqemu.PhyMemMode:1"), "OK");
+        assert_eq!((gdb.ask("qqemu.PhyMemMode"), gdb.ask("m80000ffe,2")), ("1".into(), "1122".into()));
+        gdb.packet(b"k");
+    });
+}
+
+#[test]
+fn the_description_comes_in_parts() {
+    with_gdb(&[], vec![], |path, _| {
+        let mut gdb = Client::at(path);
+        let mut xml = String::new();
+        loop {
+            let part = gdb.ask(&format!("qXfer:features:read:target.xml:{:x},7fb", xml.len()));
+            let Some(part) = part.strip_prefix('m') else {
+                assert_eq!(part, "l");
+                break;
+            };
+            xml += part;
+        }
+        assert!(xml.starts_with("<?xml") && xml.ends_with("</target>\n"), "{xml}");
+        assert_eq!(gdb.ask("qXfer:features:read:other.xml:0,10"), "E16");
+        gdb.packet(b"k");
+    });
+}
+
+#[test]
+fn breakpoints_and_steps_stop_the_machine() {
+    let stop = |stop| Step::Exit(VcpuExit::Debug(stop));
+    let script = vec![stop(DebugStop::Breakpoint), stop(DebugStop::Step)];
+    let (ending, mock) = with_gdb(&["-S"], vec![vec![script]], |path, _| {
+        let mut gdb = Client::at(path);
+        assert_eq!(gdb.ask("Z0,80000004,4"), "OK");
+        gdb.packet(b"vCont;c");
+        assert_eq!(gdb.answer(), "T05thread:01;swbreak:;");
+        assert_eq!(gdb.status(), DEBUG);
+        assert_eq!((gdb.ask("z0,80000004,4"), gdb.ask("z0,80000004,4")), ("OK".into(), "E16".into()));
+        gdb.packet(b"vCont;s:1");
+        assert_eq!(gdb.answer(), "T05thread:01;");
+        gdb.packet(b"k");
+    });
+    let breakpoint = DebugConfig { single_step: false, breakpoints: vec![0x8000_0004] };
+    let step = DebugConfig { single_step: true, breakpoints: vec![] };
+    let debugged = |config: &DebugConfig| Event::Debugged(config.clone());
+    // Twice: when it goes on, and when it has stopped.
+    let expected = [Event::Started(ENTRY), debugged(&breakpoint), debugged(&breakpoint), debugged(&step)];
+    assert_eq!((ending, mock.events(0)), (Ending::Code(0), expected.to_vec()));
+}
+
+#[test]
+fn gdb_hears_of_the_end_and_of_other_stops() {
+    let (ending, _) = with_gdb(&["-S"], vec![vec![vec![power_off(7)]]], |path, _| {
+        let mut gdb = Client::at(path);
+        gdb.packet(b"c");
+        assert_eq!(gdb.answer(), "W07");
+    });
+    assert_eq!(ending, Ending::Code(7));
+    with_gdb(&["-S", "-no-shutdown"], vec![vec![vec![power_off(7)]]], |path, _| {
+        let mut gdb = Client::at(path);
+        gdb.packet(b"vCont;c");
+        assert!(gdb.answer().starts_with("T03thread:01;"));
+        // It cannot go on, and gdb is told so.
+        gdb.packet(b"vCont;c");
+        assert!(text(gdb.answer().strip_prefix('O').unwrap()).contains("has powered off"));
+        assert!(gdb.answer().starts_with("T03thread:01;"));
+        gdb.packet(b"k");
+    });
+}
+
+#[test]
+fn nonsense_is_refused_and_the_server_stays() {
+    with_gdb(&[], vec![], |path, _| {
+        let mut gdb = Client::at(path);
+        assert!(gdb.ask("qSupported:multiprocess+").contains("PacketSize="));
+        gdb.send(b"$g#00");
+        assert_eq!(gdb.byte(), Some(b'-'));
+        let registers = gdb.ask("g");
+        // The answer did not arrive.
+        gdb.send(b"-");
+        assert_eq!(gdb.answer(), registers);
+        for bad in ["p", "pzz", "m", "m1", "G00", "Hgx", "vCont;q", "Z9,0,0", "z0", "P", "qXfer:features:read", "T"] {
+            let answer = gdb.ask(bad);
+            assert!(answer.is_empty() || answer.starts_with('E'), "{bad}: {answer}");
+        }
+        assert_eq!((gdb.ask(""), gdb.ask("frobnicate"), gdb.ask("qRcmd,zz")), ("".into(), "".into(), "E16".into()));
+        assert_eq!(gdb.ask(&"x".repeat(20_000)), "E16");
+        gdb.send(&[0xff; 4096]);
+        gdb.send(b"\x03+++");
+        // What was agreed on still holds.
+        assert!(gdb.ask("?").starts_with("T05thread:p01.01;"));
+        // Whatever is said to a running machine stops it.
+        gdb.packet(b"vCont;c");
+        gdb.packet(b"g");
+        assert!(gdb.answer().starts_with("T02thread:p01.01;"));
+        assert_eq!(gdb.ask("g").len(), 33 * 16);
+        gdb.packet(b"vKill;1");
+        assert_eq!(gdb.answer(), "OK");
+    });
+}
