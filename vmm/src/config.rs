@@ -1,18 +1,25 @@
 //! The machine as the user asked for it: plain, validated, and all that the rest of the program sees of the
 //! command line.
 
+mod memory;
+mod virtio;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use accel::IrqchipOffer;
 use accel::kvm::options::KvmOptions;
 use accel::tcg::HostSimd;
 use arch::ext::IsaConfig;
 use devices::chardev::ChardevConfig;
-use devices::netuser::UserNetConfig;
 
 use crate::board::MachineType;
+
+pub use memory::{MemoryLock, NUMA_NODES, NumaMode, NumaPolicy, RamBacking, RamConfig, RamFile};
+pub use virtio::{
+    Aio, BlockConfig, CacheMode, ConsoleConfig, ConsolePort, DriveConfig, NetBackendConfig, NetConfig, NetdevConfig,
+    RngConfig, TapConfig, VirtioConfig, VirtioKind,
+};
 
 /// The least and the most RAM of a machine, in bytes. The most is what an Sv39 kernel can address with
 /// room to spare for devices.
@@ -213,106 +220,6 @@ impl Default for TcgConfig {
     }
 }
 
-/// `-object memory-backend-*`, or what `-mem-path` and `-mem-prealloc` say.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RamConfig {
-    /// The option that asked for it, for messages; none did if it is empty.
-    pub context: String,
-    pub backing: RamBacking,
-    /// Others who map the same file or descriptor see what the guest writes.
-    pub share: bool,
-    /// The host sets huge pages, or swap, aside for all of it at the start.
-    pub reserve: bool,
-    /// Every page is there before the guest starts.
-    pub prealloc: bool,
-    /// Threads that do that; `None`: as many as suit the host.
-    pub prealloc_threads: Option<u32>,
-    /// The host may merge equal pages (KSM).
-    pub merge: bool,
-    /// Core dumps of the program hold it.
-    pub dump: bool,
-    /// `host-nodes=` and `policy=`.
-    pub numa: Option<NumaPolicy>,
-}
-
-impl Default for RamConfig {
-    fn default() -> Self {
-        Self {
-            context: String::new(),
-            backing: RamBacking::Any,
-            share: false,
-            reserve: false,
-            prealloc: false,
-            prealloc_threads: None,
-            merge: true,
-            dump: true,
-            numa: None,
-        }
-    }
-}
-
-/// Where the bytes of RAM are.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum RamBacking {
-    /// Wherever it costs least.
-    Any,
-    /// `memory-backend-ram`.
-    Anonymous,
-    /// `memory-backend-memfd`.
-    Memfd {
-        /// Pages of hugetlbfs; of the host's default size if that is `None`.
-        huge: Option<Option<u64>>,
-        /// Nobody can change the file's size.
-        seal: bool,
-    },
-    /// `memory-backend-file`.
-    File(RamFile),
-}
-
-/// `memory-backend-file`.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct RamFile {
-    /// A file, or a folder in which one without a name is made.
-    pub path: PathBuf,
-    /// Where RAM begins in the file, in bytes.
-    pub offset: u64,
-    /// What the address of the mapping is a multiple of, in bytes; `None`: a page.
-    pub align: Option<u64>,
-    /// The file is opened for reading; what the guest writes is its own.
-    pub readonly: bool,
-    /// The contents need not be kept at the end.
-    pub discard: bool,
-}
-
-/// Which of the host's memory to use (`mbind`).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NumaPolicy {
-    pub mode: NumaMode,
-    /// Node numbers, below [`NUMA_NODES`].
-    pub nodes: Vec<u32>,
-}
-
-/// The most NUMA nodes that Linux has.
-pub const NUMA_NODES: u32 = 1024;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NumaMode {
-    Preferred,
-    Bind,
-    Interleave,
-}
-
-/// `-overcommit mem-lock=`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum MemoryLock {
-    #[default]
-    Off,
-    /// All of it, at once.
-    On,
-    /// What has been touched.
-    OnFault,
-}
-
 /// How the harts are grouped. The product is the number of harts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Topology {
@@ -366,151 +273,6 @@ pub enum Bios {
     None,
     /// M-mode firmware.
     File(PathBuf),
-}
-
-/// An image file that devices refer to by `id`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DriveConfig {
-    pub id: String,
-    pub file: PathBuf,
-    pub readonly: bool,
-    /// Writes go to a temporary file and are forgotten at exit.
-    pub snapshot: bool,
-    pub cache: CacheMode,
-    /// Discard requests free space in the image.
-    pub discard: bool,
-    pub aio: Aio,
-}
-
-/// `cache=`: what a write that the guest sees as done has reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum CacheMode {
-    /// The host's page cache; the guest flushes.
-    #[default]
-    WriteBack,
-    /// The disk, after every write.
-    WriteThrough,
-    /// Past the host's page cache (`O_DIRECT`); the guest flushes.
-    None,
-    /// Past the host's page cache, and the disk after every write.
-    DirectSync,
-    /// The host's page cache; flushes are ignored.
-    Unsafe,
-}
-
-/// `aio=`: how requests reach the host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Aio {
-    /// io_uring where the host has it, else threads.
-    #[default]
-    Auto,
-    Threads,
-    IoUring,
-}
-
-/// A network's host side.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NetdevConfig {
-    pub id: String,
-    pub backend: NetBackendConfig,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum NetBackendConfig {
-    User(Box<UserNetConfig>),
-    Tap(TapConfig),
-}
-
-/// `-netdev tap`.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct TapConfig {
-    /// The interface; `None`: the kernel chooses a name.
-    pub ifname: Option<String>,
-    /// A descriptor that was opened by the caller.
-    pub fd: Option<i32>,
-    /// Programs run with the interface's name when it comes up and goes down.
-    pub script: Option<PathBuf>,
-    pub downscript: Option<PathBuf>,
-    /// Leave checksums and segmentation to the host.
-    pub vnet_hdr: bool,
-}
-
-/// A device on a virtio-mmio transport.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct VirtioConfig {
-    /// `id=`, or one made up for messages.
-    pub id: String,
-    /// 0..8: transport `virtio-mmio-bus.N`.
-    pub slot: u8,
-    pub kind: VirtioKind,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum VirtioKind {
-    Block(BlockConfig),
-    Net(NetConfig),
-    Rng(RngConfig),
-    Console(ConsoleConfig),
-}
-
-/// `-device virtio-blk-device`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BlockConfig {
-    /// A drive's id.
-    pub drive: String,
-    /// At most 20 bytes.
-    pub serial: String,
-    /// `None`: as many as suit the machine.
-    pub num_queues: Option<u16>,
-    pub queue_size: u16,
-    pub discard: bool,
-    pub write_zeroes: bool,
-    /// Whether the guest sees a volatile write cache; `None`: as the drive's cache mode has it.
-    pub write_cache: Option<bool>,
-    /// Bytes; `None`: 512.
-    pub logical_block_size: Option<u32>,
-}
-
-/// `-device virtio-net-device`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NetConfig {
-    /// A netdev's id.
-    pub netdev: String,
-    pub mac: [u8; 6],
-    /// Feature bits not to offer, as the specification numbers them.
-    pub without: u64,
-    pub rx_queue_size: u16,
-    pub tx_queue_size: u16,
-    pub mtu: Option<u16>,
-}
-
-/// `-device virtio-rng-device`.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct RngConfig {
-    /// `None`: the host's getrandom(2).
-    pub source: Option<PathBuf>,
-    /// At most this many bytes in each period.
-    pub limit: Option<(u64, Duration)>,
-}
-
-/// `-device virtio-serial-device` with its ports.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConsoleConfig {
-    /// 1 to 31; port numbers are below it.
-    pub max_ports: u32,
-    pub ports: Vec<ConsolePort>,
-}
-
-/// `-device virtconsole` or `-device virtserialport`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConsolePort {
-    /// The port's number; 0 is a console.
-    pub nr: u32,
-    pub chardev: String,
-    /// Shown to the guest, for ports.
-    pub name: String,
-    /// A console (hvc) rather than a plain port.
-    pub console: bool,
 }
 
 /// What the real-time clock starts from.
