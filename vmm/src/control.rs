@@ -1,8 +1,9 @@
-//! What the guest and the host ask of the machine: one pending request, and the attention of its monitors; taken by the
+//! What the guest and the host ask of the machine: pending requests, and the attention of its monitors; taken by the
 //! event loop.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use accel::debug::DebugStop;
 use devices::misc::MachineControl;
@@ -29,15 +30,20 @@ pub enum Request {
 }
 
 impl Request {
-    /// Who asks more urgently wins over what was asked before.
+    /// What is answered first has the lowest.
     fn rank(&self) -> u8 {
         match self {
-            Self::Debug { .. } => 0,
-            Self::Reset(_) => 1,
+            Self::Failure(_) => 0,
+            Self::Quit(_) | Self::Signal(_) => 1,
             Self::PowerOff(_) => 2,
-            Self::Quit(_) | Self::Signal(_) => 3,
-            Self::Failure(_) => 4,
+            Self::Reset(_) => 3,
+            Self::Debug { .. } => 4,
         }
+    }
+
+    /// Whether it comes from harts, and means nothing to the guest's next life.
+    fn is_of_guest(&self) -> bool {
+        matches!(self, Self::Debug { .. } | Self::Reset(Cause::Guest) | Self::PowerOff(_))
     }
 }
 
@@ -51,7 +57,8 @@ pub enum Wake {
 
 /// Takes requests from any thread, and never blocks.
 pub struct Control {
-    pending: Mutex<Option<Request>>,
+    /// By rank: the first that was asked.
+    pending: Mutex<BTreeMap<u8, Request>>,
     attention: AtomicBool,
     /// Readable while a request waits.
     event: EventFd,
@@ -62,7 +69,7 @@ pub struct Control {
 impl Control {
     pub fn new() -> std::io::Result<Self> {
         let event = EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC)?;
-        Ok(Self { pending: Mutex::new(None), attention: AtomicBool::new(false), event, harts: OnceLock::new() })
+        Ok(Self { pending: Mutex::default(), attention: AtomicBool::new(false), event, harts: OnceLock::new() })
     }
 
     /// The harts that a request stops; once.
@@ -73,9 +80,12 @@ impl Control {
     pub fn request(&self, request: Request) {
         tracing::debug!(?request, "asked of the machine");
         {
-            let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
-            if pending.as_ref().is_none_or(|p| p.rank() < request.rank()) {
-                *pending = Some(request);
+            let mut pending = self.pending();
+            match pending.get_mut(&request.rank()) {
+                // A monitor's reset is done even if the guest's was not worth it any more.
+                Some(asked) if asked.is_of_guest() && !request.is_of_guest() => *asked = request,
+                Some(_) => {}
+                None => _ = pending.insert(request.rank(), request),
             }
         }
         if let Some(harts) = self.harts.get() {
@@ -91,13 +101,17 @@ impl Control {
         let _ = self.event.write(1);
     }
 
+    fn pending(&self) -> MutexGuard<'_, BTreeMap<u8, Request>> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Requests first: they may end what a monitor would ask about.
     pub fn take(&self) -> Option<Wake> {
         let _ = self.event.read();
-        let request = self.pending.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(request) = request {
-            // The event was read for both.
-            if self.attention.load(Ordering::Acquire) {
+        let request = self.pending().pop_first();
+        if let Some((_, request)) = request {
+            // The event was read for all.
+            if self.is_asked() || self.attention.load(Ordering::Acquire) {
                 let _ = self.event.write(1);
             }
             return Some(Wake::Request(request));
@@ -107,15 +121,17 @@ impl Control {
 
     /// Whether a request waits.
     pub fn is_asked(&self) -> bool {
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+        !self.pending().is_empty()
     }
 
-    /// Drops a waiting request if it is the guest's.
+    /// Drops waiting requests of the guest: its life is over.
     pub fn forget_guest_requests(&self) {
-        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
-        pending.take_if(|request| {
-            matches!(request, Request::Debug { .. } | Request::Reset(Cause::Guest) | Request::PowerOff(_))
-        });
+        self.pending().retain(|_, request| !request.is_of_guest());
+    }
+
+    /// Drops what a hart has stopped for: the machine has been stopped otherwise.
+    pub fn forget_debug_stops(&self) {
+        self.pending().retain(|_, request| !matches!(request, Request::Debug { .. }));
     }
 
     pub fn event(&self) -> &EventFd {
@@ -140,20 +156,51 @@ impl MachineControl for Control {
 mod tests {
     use super::*;
 
+    fn taken(c: &Control) -> Vec<Request> {
+        let next = || match c.take()? {
+            Wake::Request(request) => Some(request),
+            Wake::Attention => panic!("nobody asks for attention"),
+        };
+        std::iter::from_fn(next).collect()
+    }
+
     #[test]
-    fn the_most_urgent_request_is_kept() {
+    fn requests_are_answered_by_urgency_and_none_is_lost() {
         let c = Control::new().unwrap();
-        assert_eq!(c.take(), None);
+        assert_eq!(taken(&c), []);
+        let debug = |hart| Request::Debug { hart, stop: DebugStop::Breakpoint };
+        c.request(debug(1));
+        c.request(debug(0));
+        c.request(Request::Reset(Cause::Monitor));
+        c.reset();
         c.poweroff(7);
+        c.poweroff(8);
+        assert_eq!(taken(&c), [Request::PowerOff(7), Request::Reset(Cause::Monitor), debug(1)]);
         c.reset();
-        assert_eq!(c.take(), Some(Wake::Request(Request::PowerOff(7))));
-        c.reset();
+        c.request(Request::Reset(Cause::Monitor));
         c.request(Request::Signal(15));
         c.request(Request::Quit(Cause::User));
+        c.request(debug(0));
+        c.poweroff(0);
         c.forget_guest_requests();
-        assert_eq!(c.take(), Some(Wake::Request(Request::Signal(15))));
+        assert_eq!(taken(&c), [Request::Signal(15), Request::Reset(Cause::Monitor)]);
         c.reset();
         c.forget_guest_requests();
+        assert_eq!(taken(&c), []);
+    }
+
+    #[test]
+    fn the_event_stays_while_something_waits() {
+        let c = Control::new().unwrap();
+        let is_readable = || c.event.read().is_ok_and(|_| c.event.write(1).is_ok());
+        c.attend();
+        c.reset();
+        c.poweroff(0);
+        for _ in 0..3 {
+            assert!(is_readable());
+            assert!(c.take().is_some());
+        }
+        assert!(!is_readable());
         assert_eq!(c.take(), None);
     }
 

@@ -295,12 +295,11 @@ impl Machine {
     }
 
     fn answer(&mut self, request: Request) -> Result<Option<Ending>, MachineError> {
-        self.requested = false;
+        // Another one may wait behind this.
+        self.requested &= self.control.is_asked();
         match request {
             Request::Debug { hart, stop } => {
-                if self.run_state == RunState::Running {
-                    self.stop(RunState::Debug);
-                }
+                self.stop(RunState::Debug);
                 self.events.push(Event::Debug { hart, stop });
             }
             Request::Reset(cause) if self.config.on_reboot == OnReboot::Exit => {
@@ -327,6 +326,8 @@ impl Machine {
                     }
                     OnShutdown::Pause => {
                         self.stop(RunState::Shutdown);
+                        // What other harts asked for before they stopped means nothing any more.
+                        self.control.forget_guest_requests();
                         tracing::info!("the guest has powered off; the machine is stopped");
                     }
                 }

@@ -38,6 +38,8 @@ impl Machine {
     pub fn stop(&mut self, state: RunState) {
         if self.run_state == RunState::Running {
             self.harts.stop();
+            // Who else has come to a breakpoint by then comes to it again.
+            self.control.forget_debug_stops();
             self.board.stop();
             self.board.clock.pause();
             self.events.push(Event::Stop);
