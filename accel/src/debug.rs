@@ -13,11 +13,33 @@ use crate::{GuestRam, HartState, Mode};
 /// What a debugger wants of a hart ([`Vcpu::set_debug`](crate::Vcpu::set_debug)); nothing by default.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct DebugConfig {
-    /// `run` returns [`DebugStop::Step`] behind the first instruction that it executes. Breakpoints do not stop that one.
+    /// `run` returns [`DebugStop::Step`] behind the first instruction that it executes. Breakpoints do not stop that one, and
+    /// WFI does not wait.
     pub single_step: bool,
     /// Virtual addresses, whatever the mode and address space. `run` returns [`DebugStop::Breakpoint`] before the
     /// instruction there is executed, also where the hart is at one already.
     pub breakpoints: Vec<u64>,
+    /// `run` returns [`DebugStop::Watchpoint`] before an access to one of these takes effect.
+    pub watchpoints: Vec<Watchpoint>,
+    /// Interrupts wait until this is off again.
+    pub hold_interrupts: bool,
+}
+
+/// Bytes whose loads, stores or both stop a hart: what its instructions access, not what devices and page walks do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Watchpoint {
+    /// A virtual address, whatever the mode and address space.
+    pub start: u64,
+    /// Bytes; the range does not wrap around.
+    pub len: u64,
+    pub kind: WatchKind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum WatchKind {
+    Read,
+    Write,
+    Access,
 }
 
 /// Why a debugger gets the hart back.
@@ -25,6 +47,11 @@ pub struct DebugConfig {
 pub enum DebugStop {
     Step,
     Breakpoint,
+    /// With the first byte of the access that is watched, and what kind of watchpoint is there.
+    Watchpoint {
+        address: u64,
+        kind: WatchKind,
+    },
 }
 
 /// Page tables in RAM, to be read only.

@@ -159,6 +159,7 @@ impl Hart {
         self.mask = PointerMask::of(&self.s);
         self.cfi = self.cfi_flags();
         self.armed = Armed::of(&self.s);
+        self.code_watched = self.armed.watches_any_code() || self.stops.are_set();
         self.shut_gates();
         let key = self.context_key();
         let recycled = self.tlb.recycled;
@@ -180,9 +181,13 @@ impl Hart {
     #[inline]
     fn modes(&mut self) -> u64 {
         const STATUS: u64 = mstatus::SUM | mstatus::MXR | mstatus::MPRV;
-        let (s, counting, debugged) = (&self.s, &self.counting, self.stops.are_set());
+        let (s, counting, stops) = (&self.s, &self.counting, &self.stops);
         let undecided = self.selections.undecided.get_or_insert_with(|| {
-            self.tlb.keeps_none() || !ctr::is_off(s) || triggers::are_set(s) || debugged || counting.follows_mode()
+            self.tlb.keeps_none()
+                || !ctr::is_off(s)
+                || triggers::are_set(s)
+                || stops.are_set()
+                || counting.follows_mode()
         });
         let c = &self.s.csr;
         if *undecided || c.nmi_masked {

@@ -95,7 +95,10 @@ fn run_loop(hart: &mut Hart, tr: &mut Translator) -> VcpuExit {
             // First of all, while the code that says so is certain to be there.
             Exit::Hot => region::promote(hart, tr),
             Exit::Sbi => return VcpuExit::Sbi(sbi_call(hart)),
+            // A debugger gets a hart that it steps back.
+            Exit::Wfi if hart.stops.steps() => {}
             Exit::Wfi => wait(hart),
+            Exit::Debug => return VcpuExit::Debug(hart.stops.take_reason()),
             _ => {}
         }
         if hart.s.mp == MpState::Failed {
@@ -127,11 +130,6 @@ fn run_loop(hart: &mut Hart, tr: &mut Translator) -> VcpuExit {
         if hart.options.evict != 0 {
             link = None;
             forced_eviction(hart);
-        }
-        if hart.stops.are_set()
-            && let Some(stop) = hart.stops.before(hart.s.pc)
-        {
-            return VcpuExit::Debug(stop);
         }
         exit = match link {
             _ if exit == Exit::Interpret => interpret_one(hart, tr),
@@ -186,7 +184,10 @@ fn poll(hart: &mut Hart) -> bool {
         hart.arm_timer_at(now);
         hart.take_soft();
         hart.look_at_counters();
-        if hart.nmi_due() {
+        if hart.stops.hold_interrupts() {
+            // Whoever lets them come has them looked at again.
+            hart.held = true;
+        } else if hart.nmi_due() {
             let pc = hart.s.pc;
             hart.nmi(pc);
             hart.held = true;
@@ -254,7 +255,7 @@ fn forced_eviction(hart: &mut Hart) {
 fn step(hart: &mut Hart, tr: &mut Translator) -> Exit {
     let pc = hart.s.pc;
     hart.page_base = pc & !0xfff;
-    if hart.armed.watches_code(pc) || hart.stops.watch_code(pc) {
+    if hart.watches_code(pc) {
         return step_watched(hart, tr);
     }
     if hart.s.elp
@@ -289,9 +290,13 @@ fn step(hart: &mut Hart, tr: &mut Translator) -> Exit {
     run_block(hart, tr, id, pc, &walk)
 }
 
-/// Runs the one instruction at the pc that triggers have to look at.
+/// Runs the one instruction at the pc that triggers and a debugger have to look at.
+#[cold]
 fn step_watched(hart: &mut Hart, tr: &mut Translator) -> Exit {
     let pc = hart.s.pc;
+    if hart.stops.are_set() && hart.stops.stop_at(pc) {
+        return Exit::Debug;
+    }
     if let Err(t) = hart.check_fetch(pc) {
         return fault(hart, t, pc);
     }
@@ -317,8 +322,7 @@ fn step_watched(hart: &mut Hart, tr: &mut Translator) -> Exit {
 pub(super) fn find_code(hart: &mut Hart) -> Option<u64> {
     let pc = hart.s.pc;
     let options = &hart.options;
-    let watched = hart.armed.watches_code(pc) || hart.stops.watch_code(pc);
-    if !options.jump_cache || options.evict != 0 || hart.s.elp || watched {
+    if !options.jump_cache || options.evict != 0 || hart.s.elp || hart.watches_code(pc) {
         return None;
     }
     // An odd address was looked for.

@@ -23,7 +23,7 @@ use super::mmu::recent::PageChanges;
 use super::mmu::tlb::{Tables, Tlb};
 use super::observe::stats::Stats;
 use super::smp::{HartShared, LineState, POLL_IRQ, VmShared};
-use super::stops::Stops;
+use super::stops::{self, Stops};
 use super::triggers::{self, Armed};
 use super::{TcgOptions, ctr, exec, rnmi, tinst, trap};
 use crate::{HartState, Imsic, Mode, MpState};
@@ -54,10 +54,12 @@ pub enum Exit {
     Jump = 8,
     /// A jump back in the page of the code, to `s.pc`, was taken often; `hot` names it.
     Hot = 9,
+    /// A debugger wants the hart before the instruction at `s.pc`.
+    Debug = 10,
 }
 
 impl Exit {
-    pub const COUNT: usize = 10;
+    pub const COUNT: usize = 11;
     /// What the statistics call them, by number.
     pub const NAMES: [&str; Self::COUNT] = [
         "",
@@ -71,6 +73,7 @@ impl Exit {
         // Generated code goes on by the jump cache.
         "",
         "hot loop",
+        "debugger",
     ];
 }
 
@@ -218,6 +221,8 @@ pub struct Hart {
     pub armed: Armed,
     /// What a debugger is after.
     pub stops: Stops,
+    /// Triggers or a debugger look at code somewhere.
+    pub code_watched: bool,
     /// Triggers that the current instruction wrote, a bit each.
     pub written_triggers: u8,
     pub code: CodeCache,
@@ -315,6 +320,9 @@ impl Hart {
 
     /// Takes a synchronous trap at the current instruction and leaves the block.
     pub fn raise(&mut self, t: trap::Trap) {
+        if t.cause == stops::STOP {
+            return self.stop_before();
+        }
         let pc = self.cur_pc();
         let tinst = if t.tinst == 0 && trap::shows_instruction(&self.s, &t) { self.transformed(&t) } else { t.tinst };
         self.leave_before();

@@ -286,6 +286,10 @@ impl Armed {
         self.every || touches(&self.fetches, pc & !0xfff, pc | 0xfff)
     }
 
+    pub fn watches_any_code(&self) -> bool {
+        self.every || touches(&self.fetches, 0, u64::MAX)
+    }
+
     /// Whether loads and stores anywhere have to be looked at.
     pub fn watches_any_data(&self) -> bool {
         touches(&self.accesses, 0, u64::MAX)
@@ -393,14 +397,32 @@ impl Hart {
     /// Triggers that fire before the current instruction accesses `len` bytes at `va`, which is not masked any more.
     #[inline]
     pub fn check_access(&mut self, va: u64, len: u64, touch: Touch) -> Result<(), Trap> {
-        if !self.unwatched && (self.armed.watches_data(va) || self.armed.watches_data(va.wrapping_add(len - 1))) {
+        if !self.unwatched && (self.watches_data(va) || self.watches_data(va.wrapping_add(len - 1))) {
             return self.check_watched(va, len, touch);
         }
         Ok(())
     }
 
+    /// Whether loads and stores to the page of `va` have to be looked at, for triggers or a debugger. Only for a hart
+    /// that is not `unwatched`.
+    pub fn watches_data(&self, va: u64) -> bool {
+        self.armed.watches_data(va) || self.stops.watches_data(va)
+    }
+
+    /// Whether code in the page of `pc` runs one instruction at a time, for triggers or a debugger.
+    #[inline(always)]
+    pub fn watches_code(&self, pc: u64) -> bool {
+        self.code_watched && self.watches_code_page(pc)
+    }
+
+    #[cold]
+    fn watches_code_page(&self, pc: u64) -> bool {
+        self.armed.watches_code(pc) || self.stops.watches_code(pc)
+    }
+
     #[cold]
     fn check_watched(&mut self, va: u64, len: u64, touch: Touch) -> Result<(), Trap> {
+        self.check_watchpoints(va, len, touch)?;
         let pc = self.cur_pc();
         let insn_len = || exec::encoding(self, pc).map(instruction_len);
         match fired(&self.s, &Event { pc, len: &insn_len, data: Some((va, len, touch)) }) {

@@ -196,6 +196,7 @@ impl TcgVcpu {
             direct: options.evict == 0 && options.jump_cache,
             armed: Armed::default(),
             stops: Stops::default(),
+            code_watched: false,
             written_triggers: 0,
             code,
             idle: Idle::new(options.idle_code),
@@ -319,9 +320,11 @@ impl Vcpu for TcgVcpu {
         let h = self.hart();
         h.stops = Stops::new(config);
         h.selections.forget();
-        // Jumps to what runs one instruction at a time from now on are there.
+        // Jumps to what runs one instruction at a time from now on are there, and pages that are watched.
         h.tlb.flush_all();
         h.select_context();
+        // Interrupts may have been held.
+        h.poll_interrupts();
         Ok(())
     }
 

@@ -306,6 +306,8 @@ impl Session for Gdb {
         let Some(talk) = self.talk.take_if(|talk| stands && talk.is_running()) else { return };
         let reason = match *event {
             Event::Debug { hart, stop: DebugStop::Breakpoint } => Some(StopReason::SwBreak(thread_of(hart))),
+            // Nobody asks for it yet.
+            Event::Debug { stop: DebugStop::Watchpoint { .. }, .. } => None,
             Event::Debug { hart, stop: DebugStop::Step } => Some(signal(hart, Signal::SIGTRAP)),
             // What stopped for a debugger says so itself.
             Event::Stop if machine.run_state() != RunState::Debug => Some(signal(0, why(machine))),

@@ -107,8 +107,11 @@ impl Debuggee {
     /// The engine cannot do that.
     pub fn arm(&self) -> Result<(), String> {
         for hart in 0..self.parts.hart_count {
-            let config =
-                DebugConfig { single_step: self.stepped.contains(&hart), breakpoints: self.breakpoints.clone() };
+            let config = DebugConfig {
+                single_step: self.stepped.contains(&hart),
+                breakpoints: self.breakpoints.clone(),
+                ..DebugConfig::default()
+            };
             let done = self.parts.harts.on(hart, move |vcpu| vcpu.set_debug(&config));
             done.ok_or_else(|| format!("hart {hart} has failed"))?.map_err(|error| crate::error_chain(&error))?;
         }

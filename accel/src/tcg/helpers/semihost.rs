@@ -42,12 +42,24 @@ fn is_call(hart: &Hart) -> bool {
 
 struct Memory<'a>(&'a mut Hart);
 
+impl Memory<'_> {
+    /// A debugger's watchpoints are for the guest's own accesses.
+    fn quietly<R>(&mut self, f: impl FnOnce(&mut Hart) -> R) -> R {
+        self.0.stops.muted = true;
+        let result = f(self.0);
+        self.0.stops.muted = false;
+        result
+    }
+}
+
 impl CallerMemory for Memory<'_> {
     fn read(&mut self, va: u64, data: &mut [u8]) -> bool {
-        (0..).zip(data).all(|(i, byte)| self.0.try_load(va.wrapping_add(i), 1).map(|v| *byte = v as u8).is_ok())
+        self.quietly(|h| {
+            (0..).zip(data).all(|(i, byte)| h.try_load(va.wrapping_add(i), 1).map(|v| *byte = v as u8).is_ok())
+        })
     }
 
     fn write(&mut self, va: u64, data: &[u8]) -> bool {
-        (0..).zip(data).all(|(i, byte)| self.0.try_store(va.wrapping_add(i), 1, u64::from(*byte)).is_ok())
+        self.quietly(|h| (0..).zip(data).all(|(i, byte)| h.try_store(va.wrapping_add(i), 1, u64::from(*byte)).is_ok()))
     }
 }

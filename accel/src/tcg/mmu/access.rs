@@ -99,7 +99,7 @@ impl Hart {
         let watched = store && self.will_store(w.pa);
         let monitored = store && self.vm.ram.reservations.monitors(host);
         // Whoever looks on at loads only: a page that may be stored to without a look may be loaded from, too (`strides`).
-        let observed = !self.unwatched && self.armed.watches_data(va);
+        let observed = !self.unwatched && self.watches_data(va);
         if whole.is_some() && !watched && !monitored && !observed {
             let addend = (host as u64).wrapping_sub(tagged);
             self.tlb.fill(tagged, addend, store, w.global, w.page_shift);
@@ -112,7 +112,7 @@ impl Hart {
     pub fn mapped_alike(&self, va: u64) -> Option<Range> {
         let plain = self.mask.apply(va);
         // Of two stages the size of the second is not known.
-        if trap::data_virt(&self.s) || self.armed.watches_any_data() {
+        if trap::data_virt(&self.s) || self.armed.watches_any_data() || self.stops.watches_any_data() {
             return None;
         }
         let w = self.translate(plain, Access::Load).ok()?;

@@ -195,8 +195,8 @@ fn breakpoints_and_steps_stop_the_machine() {
         assert_eq!(gdb.answer(), "T05thread:01;");
         gdb.packet(b"k");
     });
-    let breakpoint = DebugConfig { single_step: false, breakpoints: vec![0x8000_0004] };
-    let step = DebugConfig { single_step: true, breakpoints: vec![] };
+    let breakpoint = DebugConfig { breakpoints: vec![0x8000_0004], ..DebugConfig::default() };
+    let step = DebugConfig { single_step: true, ..DebugConfig::default() };
     let debugged = |config: &DebugConfig| Event::Debugged(config.clone());
     // Twice: when it goes on, and when it has stopped.
     let expected = [Event::Started(ENTRY), debugged(&breakpoint), debugged(&breakpoint), debugged(&step)];

@@ -585,6 +585,7 @@ impl Backend {
             6 => Exit::Wfi,
             7 => Exit::Interpret,
             9 => Exit::Hot,
+            10 => Exit::Debug,
             _ => unreachable!("exit reasons come from `Exit`"),
         }
     }

@@ -10,6 +10,7 @@ use super::widen::get_extended;
 use super::{Call, Stop, functions};
 use crate::VectorRegs;
 use crate::tcg::hart::Hart;
+use crate::tcg::stops::STOP;
 use crate::tcg::trap::Trap;
 use arch::isa::Op;
 
@@ -220,8 +221,8 @@ fn fault_only_first<const EEW: u8>(h: &mut Hart, c: Call) -> Result<u64, Stop> {
         let va = |f: usize| c.x1.wrapping_add((i * t.fields + f) as u64 * size);
         match (0..t.fields).try_for_each(|f| h.try_load(va(f), size).map(|value| values[f] = value)) {
             Ok(()) => (0..t.fields).for_each(|f| write(&mut h.s.v, t.at(&s, i, f), EEW, values[f])),
-            Err(trap) if i == 0 => {
-                h.s.csr.vstart = 0;
+            Err(trap) if i == 0 || trap.cause == STOP => {
+                h.s.csr.vstart = i as u64;
                 return Err(Stop::Trap(trap));
             }
             Err(_) => {
