@@ -275,7 +275,10 @@ impl Chardev {
         if let Some(mut link) = io.link.take() {
             link.unwatch(&self.poll);
             io.source.lost(&self.poll);
-            locked(&self.queues).connected(false);
+            let mut queues = locked(&self.queues);
+            // What was meant for this one is not for the next.
+            queues.forget_output();
+            queues.connected(false);
         }
     }
 

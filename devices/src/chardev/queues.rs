@@ -165,6 +165,11 @@ impl Queues {
         }
     }
 
+    /// Nobody is there to read it.
+    pub fn forget_output(&mut self) {
+        self.drop_output(self.output.len());
+    }
+
     /// How many bytes may be read from the far end.
     pub fn input_room(&mut self) -> usize {
         let max = if self.mux.is_some() { MUX_INPUT_MAX } else { INPUT_MAX };

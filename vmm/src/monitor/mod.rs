@@ -48,13 +48,21 @@ struct Port {
     control: Arc<Control>,
     /// There may be something to do.
     due: AtomicBool,
-    events: Mutex<Vec<ChardevEvent>>,
+    /// What came before the bytes that the device still holds.
+    queue: Mutex<VecDeque<Item>>,
     talk: Mutex<Talk>,
+}
+
+/// Input and events, in their order.
+#[derive(PartialEq, Eq)]
+enum Item {
+    Input(Vec<u8>),
+    Event(ChardevEvent),
 }
 
 struct Talk {
     session: Box<dyn Session>,
-    /// Input that was fetched and not looked at: at most [`CHUNK`] bytes.
+    /// Input that was fetched and not looked at: as much as a device holds, at most.
     input: VecDeque<u8>,
     /// Output that the device had no room for.
     output: Vec<u8>,
@@ -80,7 +88,14 @@ impl ChardevClient for Port {
     }
 
     fn event(&self, event: ChardevEvent) {
-        locked(&self.events).push(event);
+        let mut queue = locked(&self.queue);
+        if event == ChardevEvent::Closed {
+            // All that the device holds came from who has gone.
+            let input = std::iter::from_fn(|| Some(self.fetch()).filter(|chunk| !chunk.is_empty()));
+            queue.extend(input.map(Item::Input));
+        }
+        queue.push_back(Item::Event(event));
+        drop(queue);
         self.call();
     }
 }
@@ -91,8 +106,18 @@ impl Port {
         self.control.attend();
     }
 
+    fn fetch(&self) -> Vec<u8> {
+        let mut chunk = [0; CHUNK];
+        let n = self.endpoint.read(&mut chunk);
+        chunk[..n].to_vec()
+    }
+
     /// Whether all output is on its way.
     fn flush(&self, talk: &mut Talk) -> bool {
+        // Commands of somebody who has gone meanwhile are done, and their answers are not for whoever came next.
+        if locked(&self.queue).contains(&Item::Event(ChardevEvent::Closed)) {
+            talk.output.clear();
+        }
         let taken = self.endpoint.write(&talk.output);
         talk.output.drain(..taken);
         talk.output.is_empty()
@@ -102,33 +127,34 @@ impl Port {
     fn step(&self, machine: &mut Machine) -> bool {
         let mut talk = locked(&self.talk);
         let talk = &mut *talk;
-        let events = std::mem::take(&mut *locked(&self.events));
-        for event in &events {
-            match event {
-                ChardevEvent::Opened => talk.session.opened(machine, &mut talk.output),
-                ChardevEvent::Closed => {
-                    talk.input.clear();
-                    talk.output.clear();
-                    talk.session.closed(machine);
-                }
-                ChardevEvent::FocusIn => talk.session.focus(true, &mut talk.output),
-                ChardevEvent::FocusOut => talk.session.focus(false, &mut talk.output),
-                ChardevEvent::Break => {}
-            }
-        }
         // The event loop does what is asked of it before it comes here.
         talk.session.settle(&mut talk.output);
         if !self.flush(talk) {
             return false;
         }
-        let Some(byte) = talk.input.pop_front() else {
-            let mut chunk = [0; CHUNK];
-            let n = self.endpoint.read(&mut chunk);
-            talk.input.extend(&chunk[..n]);
-            return n > 0 || !events.is_empty();
-        };
+        let Some(byte) = talk.input.pop_front() else { return self.next_item(talk, machine) };
         talk.session.input(byte, machine, &mut talk.output);
         self.flush(talk);
+        true
+    }
+
+    /// Takes what came next; whether there was anything.
+    fn next_item(&self, talk: &mut Talk, machine: &mut Machine) -> bool {
+        let item = locked(&self.queue).pop_front().unwrap_or_else(|| Item::Input(self.fetch()));
+        match item {
+            Item::Input(chunk) => {
+                talk.input.extend(&chunk);
+                return !chunk.is_empty();
+            }
+            Item::Event(ChardevEvent::Opened) => talk.session.opened(machine, &mut talk.output),
+            Item::Event(ChardevEvent::Closed) => {
+                talk.output.clear();
+                talk.session.closed(machine);
+            }
+            Item::Event(ChardevEvent::FocusIn) => talk.session.focus(true, &mut talk.output),
+            Item::Event(ChardevEvent::FocusOut) => talk.session.focus(false, &mut talk.output),
+            Item::Event(ChardevEvent::Break) => {}
+        }
         true
     }
 
@@ -183,7 +209,7 @@ impl Monitors {
                 endpoint: chardev.endpoint()?,
                 control: Arc::clone(control),
                 due: AtomicBool::new(false),
-                events: Mutex::new(Vec::new()),
+                queue: Mutex::default(),
                 talk: Mutex::new(talk),
             });
             let client: Weak<Port> = Arc::downgrade(&port);

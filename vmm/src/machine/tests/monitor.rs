@@ -100,6 +100,25 @@ pub fn started(mock: &Mock, times: usize) {
 }
 
 #[test]
+fn whoever_hangs_up_has_said_it_and_nobody_else_hears_the_answer() {
+    with_socket("-monitor", &[], Mock::default(), |path, mock| {
+        started(mock, 1);
+        for _ in 0..20 {
+            for (command, status) in [("stop", "paused"), ("cont", "running")] {
+                let mut one = connect(path);
+                one.write_all(format!("{command}\nhelp\ninfo mtree\n").as_bytes()).unwrap();
+                drop(one);
+                // The banner comes first.
+                let mut other = Person::at(path);
+                assert_eq!(other.ask("info status"), format!("VM status: {status}\n"));
+            }
+        }
+        let mut last = Person::at(path);
+        last.0.write_all(b"quit\n").unwrap();
+    });
+}
+
+#[test]
 fn a_machine_stops_and_goes_on() {
     let (ending, mock) = with_person(&["-smp", "2"], |mut p, mock| {
         started(mock, 1);
