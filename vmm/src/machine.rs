@@ -230,10 +230,11 @@ impl Machine {
         if let Some(ending) = self.wait_for_peers()? {
             return Ok(ending);
         }
-        self.power_on()?;
         if self.config.starts_stopped {
             self.board.clock.pause();
-        } else {
+        }
+        self.power_on()?;
+        if !self.config.starts_stopped {
             self.start();
         }
         let ending = self.serve();
