@@ -12,11 +12,12 @@ mod target;
 use std::convert::Infallible;
 use std::time::SystemTime;
 
-use accel::debug::DebugStop;
+use accel::debug::{self, DebugStop};
 use gdbstub::common::Signal;
 use gdbstub::conn::Connection;
 use gdbstub::stub::state_machine::GdbStubStateMachine;
 use gdbstub::stub::{DisconnectReason, GdbStub, GdbStubError, MultiThreadStopReason};
+use gdbstub::target::ext::breakpoints::WatchKind;
 
 use crate::control::Request;
 use crate::machine::{Ending, Machine, RunState};
@@ -24,7 +25,7 @@ use crate::monitor::event::{Cause, Event};
 use crate::monitor::{Session, hmp};
 use packet::{Input, Packets};
 pub use target::Parts;
-use target::{Debuggee, thread_of};
+use target::{Debuggee, Sstep, thread_of};
 
 /// The answer to a packet that makes no sense.
 const REFUSED: &str = "E16";
@@ -145,6 +146,34 @@ fn why(machine: &Machine) -> Signal {
     }
 }
 
+/// The answer to one of QEMU's own packets.
+fn qemu(body: &[u8], debuggee: &mut Debuggee) -> Option<String> {
+    Some(match body {
+        b"qqemu.Supported" => "sstepbits;sstep;PhyMemMode".to_owned(),
+        b"qqemu.sstepbits" => {
+            format!("ENABLE={:x},NOIRQ={:x},NOTIMER={:x}", Sstep::ENABLE, Sstep::NOIRQ, Sstep::NOTIMER)
+        }
+        b"qqemu.sstep" => format!("{:#x}", debuggee.sstep.0),
+        b"qqemu.PhyMemMode" => u8::from(debuggee.physical).to_string(),
+        _ if let Some(bits) = body.strip_prefix(b"Qqemu.sstep=") => {
+            let digits = bits.strip_prefix(b"0x").unwrap_or(bits);
+            let bits = std::str::from_utf8(digits).ok().and_then(|digits| u8::from_str_radix(digits, 16).ok());
+            let Some(bits) = bits.filter(|bits| bits & !Sstep::ALL == 0) else { return Some(REFUSED.to_owned()) };
+            debuggee.sstep = Sstep(bits);
+            "OK".to_owned()
+        }
+        _ if let Some(mode) = body.strip_prefix(b"Qqemu.PhyMemMode:") => {
+            debuggee.physical = match mode {
+                b"0" => false,
+                b"1" => true,
+                _ => return Some(REFUSED.to_owned()),
+            };
+            "OK".to_owned()
+        }
+        _ => return None,
+    })
+}
+
 fn stop(machine: &mut Machine) {
     if machine.run_state() == RunState::Running {
         machine.stop(RunState::Debug);
@@ -176,25 +205,16 @@ impl Gdb {
         // Somebody else may have let it go on.
         stop(machine);
         match body {
-            b"qqemu.PhyMemMode" => {
-                let mode: &[u8] = if talk.debuggee.physical { b"1" } else { b"0" };
+            _ if let Some(answer) = qemu(body, &mut talk.debuggee) => {
                 self.talk = Some(talk);
-                return self.answer(mode, out);
+                return self.answer(answer.as_bytes(), out);
             }
-            b"Qqemu.PhyMemMode:0" | b"Qqemu.PhyMemMode:1" => {
-                talk.debuggee.physical = body.ends_with(b"1");
+            _ if let Some(command) = body.strip_prefix(b"qRcmd,") => {
                 self.talk = Some(talk);
-                return self.answer(b"OK", out);
+                return self.monitor(command, machine, out);
             }
-            _ => {
-                if let Some(command) = body.strip_prefix(b"qRcmd,") {
-                    self.talk = Some(talk);
-                    return self.monitor(command, machine, out);
-                }
-                if body.starts_with(b"qSupported") {
-                    self.hello = body.to_vec();
-                }
-            }
+            _ if body.starts_with(b"qSupported") => self.hello = body.to_vec(),
+            _ => {}
         }
         let (fed, result) = talk.feed(&packet::framed(body));
         talk = fed;
@@ -233,7 +253,7 @@ impl Gdb {
 
     /// Lets the machine go on, as gdb has said.
     fn resume(&mut self, talk: Talk, machine: &mut Machine, out: &mut Vec<u8>) -> Talk {
-        let gone_on = talk.debuggee.arm().and_then(|()| machine.cont());
+        let gone_on = talk.debuggee.arm().and_then(|()| machine.cont_with(!talk.debuggee.holds_time()));
         match gone_on {
             Ok(()) => talk,
             Err(message) => {
@@ -285,6 +305,7 @@ impl Session for Gdb {
     fn closed(&mut self, machine: &mut Machine) {
         if let Some(mut talk) = self.talk.take() {
             machine.with_harts_stopped(|_| talk.debuggee.disarm());
+            machine.let_time_pass();
         }
         *self = Self::default();
     }
@@ -306,8 +327,14 @@ impl Session for Gdb {
         let Some(talk) = self.talk.take_if(|talk| stands && talk.is_running()) else { return };
         let reason = match *event {
             Event::Debug { hart, stop: DebugStop::Breakpoint } => Some(StopReason::SwBreak(thread_of(hart))),
-            // Nobody asks for it yet.
-            Event::Debug { stop: DebugStop::Watchpoint { .. }, .. } => None,
+            Event::Debug { hart, stop: DebugStop::Watchpoint { address, kind } } => {
+                let kind = match kind {
+                    debug::WatchKind::Read => WatchKind::Read,
+                    debug::WatchKind::Write => WatchKind::Write,
+                    debug::WatchKind::Access => WatchKind::ReadWrite,
+                };
+                Some(StopReason::Watch { tid: thread_of(hart), kind, addr: address })
+            }
             Event::Debug { hart, stop: DebugStop::Step } => Some(signal(hart, Signal::SIGTRAP)),
             // What stopped for a debugger says so itself.
             Event::Stop if machine.run_state() != RunState::Debug => Some(signal(0, why(machine))),

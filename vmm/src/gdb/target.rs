@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use accel::debug::{DebugConfig, physical_address};
+use accel::debug::{self, DebugConfig, Watchpoint, physical_address};
 use accel::{GuestBus, GuestRam, HartSet, HartState, RemoteFence, Vcpu, Vm};
 use arch::ext::IsaConfig;
 use gdbstub::common::{Signal, Tid};
@@ -14,7 +14,8 @@ use gdbstub::target::ext::base::multithread::{
 };
 use gdbstub::target::ext::base::single_register_access::{SingleRegisterAccess, SingleRegisterAccessOps};
 use gdbstub::target::ext::breakpoints::{
-    Breakpoints, BreakpointsOps, HwBreakpoint, HwBreakpointOps, SwBreakpoint, SwBreakpointOps,
+    Breakpoints, BreakpointsOps, HwBreakpoint, HwBreakpointOps, HwWatchpoint, HwWatchpointOps, SwBreakpoint,
+    SwBreakpointOps, WatchKind,
 };
 use gdbstub::target::ext::target_description_xml_override::{
     TargetDescriptionXmlOverride, TargetDescriptionXmlOverrideOps,
@@ -44,12 +45,33 @@ pub struct Parts {
     pub vm: Arc<dyn Vm>,
 }
 
+/// Bits of `qqemu.sstep`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sstep(pub u8);
+
+impl Sstep {
+    /// Without it a step is no step: the hart goes on.
+    pub const ENABLE: u8 = 1;
+    /// Interrupts wait.
+    pub const NOIRQ: u8 = 2;
+    /// Time stands still.
+    pub const NOTIMER: u8 = 4;
+    pub const ALL: u8 = 7;
+
+    fn has(self, bit: u8) -> bool {
+        self.0 & bit != 0
+    }
+}
+
 pub struct Debuggee {
     parts: Parts,
     xml: String,
     /// Addresses of memory are physical ones (`Qqemu.PhyMemMode`).
     pub physical: bool,
+    /// What a single step is like (`Qqemu.sstep`).
+    pub sstep: Sstep,
     breakpoints: Vec<u64>,
+    watchpoints: Vec<Watchpoint>,
     /// Harts that are to execute one instruction.
     stepped: Vec<u32>,
     /// Harts that are to go on, apart from those.
@@ -76,7 +98,9 @@ impl Debuggee {
             parts,
             xml,
             physical: false,
+            sstep: Sstep(Sstep::ALL),
             breakpoints: Vec::new(),
+            watchpoints: Vec::new(),
             stepped: Vec::new(),
             resumed: Vec::new(),
             locked: false,
@@ -107,10 +131,12 @@ impl Debuggee {
     /// The engine cannot do that.
     pub fn arm(&self) -> Result<(), String> {
         for hart in 0..self.parts.hart_count {
+            let single_step = self.stepped.contains(&hart);
             let config = DebugConfig {
-                single_step: self.stepped.contains(&hart),
+                single_step,
                 breakpoints: self.breakpoints.clone(),
-                ..DebugConfig::default()
+                watchpoints: self.watchpoints.clone(),
+                hold_interrupts: single_step && self.sstep.has(Sstep::NOIRQ),
             };
             let done = self.parts.harts.on(hart, move |vcpu| vcpu.set_debug(&config));
             done.ok_or_else(|| format!("hart {hart} has failed"))?.map_err(|error| crate::error_chain(&error))?;
@@ -118,6 +144,11 @@ impl Debuggee {
         let runs = |hart| self.stepped.contains(&hart) || self.resumed.contains(&hart);
         self.parts.harts.hold(|hart| self.locked && !runs(hart));
         Ok(())
+    }
+
+    /// Whether time stands still while the machine goes on.
+    pub fn holds_time(&self) -> bool {
+        !self.stepped.is_empty() && self.sstep.has(Sstep::NOTIMER)
     }
 
     /// The machine has stopped: what the harts were to do is over. Breakpoints stay.
@@ -130,6 +161,7 @@ impl Debuggee {
     /// Nothing stops the harts any more.
     pub fn disarm(&mut self) {
         self.breakpoints.clear();
+        self.watchpoints.clear();
         self.halt();
     }
 
@@ -338,7 +370,8 @@ impl MultiThreadResume for Debuggee {
 
 impl MultiThreadSingleStep for Debuggee {
     fn set_resume_action_step(&mut self, tid: Tid, _: Option<Signal>) -> Result<(), String> {
-        self.stepped.push(hart_of(tid));
+        let harts = if self.sstep.has(Sstep::ENABLE) { &mut self.stepped } else { &mut self.resumed };
+        harts.push(hart_of(tid));
         Ok(())
     }
 }
@@ -359,6 +392,10 @@ impl Breakpoints for Debuggee {
     fn support_hw_breakpoint(&mut self) -> Option<HwBreakpointOps<'_, Self>> {
         Some(self)
     }
+
+    fn support_hw_watchpoint(&mut self) -> Option<HwWatchpointOps<'_, Self>> {
+        Some(self)
+    }
 }
 
 impl Debuggee {
@@ -368,8 +405,36 @@ impl Debuggee {
     }
 
     fn remove_breakpoint(&mut self, address: u64) -> bool {
-        let place = self.breakpoints.iter().position(|b| *b == address);
-        place.map(|place| self.breakpoints.swap_remove(place)).is_some()
+        remove(&mut self.breakpoints, &address)
+    }
+}
+
+/// Removes one of the values that are equal to `value`; whether there was one.
+fn remove<T: PartialEq>(all: &mut Vec<T>, value: &T) -> bool {
+    let place = all.iter().position(|each| each == value);
+    place.map(|place| all.swap_remove(place)).is_some()
+}
+
+/// A watchpoint; `None` if there is nothing of it in the address space.
+fn watchpoint(start: u64, len: u64, kind: WatchKind) -> Option<Watchpoint> {
+    start.checked_add(len.checked_sub(1)?)?;
+    let kind = match kind {
+        WatchKind::Read => debug::WatchKind::Read,
+        WatchKind::Write => debug::WatchKind::Write,
+        WatchKind::ReadWrite => debug::WatchKind::Access,
+    };
+    Some(Watchpoint { start, len, kind })
+}
+
+impl HwWatchpoint for Debuggee {
+    fn add_hw_watchpoint(&mut self, start: u64, len: u64, kind: WatchKind) -> TargetResult<bool, Self> {
+        let watchpoint = watchpoint(start, len, kind);
+        self.watchpoints.extend(watchpoint);
+        Ok(watchpoint.is_some())
+    }
+
+    fn remove_hw_watchpoint(&mut self, start: u64, len: u64, kind: WatchKind) -> TargetResult<bool, Self> {
+        Ok(watchpoint(start, len, kind).is_some_and(|watchpoint| remove(&mut self.watchpoints, &watchpoint)))
     }
 }
 

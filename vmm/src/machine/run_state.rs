@@ -52,23 +52,44 @@ impl Machine {
     /// # Errors
     /// The machine has to be reset first.
     pub fn cont(&mut self) -> Result<(), String> {
+        self.cont_with(true)
+    }
+
+    /// The same; without `time` the machine's time stands still meanwhile.
+    ///
+    /// # Errors
+    /// The machine has to be reset first.
+    pub fn cont_with(&mut self, time: bool) -> Result<(), String> {
         match self.run_state {
             RunState::Running => return Ok(()),
             RunState::Shutdown => return Err("the guest has powered off: the machine has to be reset first".into()),
             RunState::Prelaunch | RunState::Paused | RunState::Debug => {}
         }
-        self.start();
+        self.start_with(time);
         self.events.push(Event::Resume);
         Ok(())
     }
 
     /// Lets everything run.
     pub(super) fn start(&mut self) {
+        self.start_with(true);
+    }
+
+    fn start_with(&mut self, time: bool) {
         self.run_state = RunState::Running;
-        self.board.clock.resume();
-        self.board.wires.clock_changed();
+        if time {
+            self.let_time_pass();
+        }
         self.board.resume();
         self.harts.run();
+    }
+
+    /// Time goes on, in a machine that runs.
+    pub fn let_time_pass(&mut self) {
+        if self.run_state == RunState::Running {
+            self.board.clock.resume();
+            self.board.wires.clock_changed();
+        }
     }
 
     /// Holds the harts while something is asked of them or of memory; a running machine runs on afterwards, and its time

@@ -2,6 +2,7 @@
 
 mod devices;
 mod gdb;
+mod gdb_hostile;
 mod monitor;
 mod qmp;
 

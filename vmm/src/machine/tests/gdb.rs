@@ -3,16 +3,17 @@
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Duration;
 
-use accel::debug::{DebugConfig, DebugStop};
+use accel::debug::{DebugConfig, DebugStop, WatchKind, Watchpoint};
 
 use super::monitor::{connect, started, with_socket};
 use super::*;
 
 /// What gdb sends and understands.
-struct Client(UnixStream);
+pub struct Client(pub UnixStream);
 
-fn hex(bytes: &[u8]) -> String {
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -22,15 +23,15 @@ fn text(hex: &str) -> String {
 }
 
 impl Client {
-    fn at(path: &Path) -> Self {
+    pub fn at(path: &Path) -> Self {
         Self(connect(path))
     }
 
-    fn send(&mut self, bytes: &[u8]) {
+    pub fn send(&mut self, bytes: &[u8]) {
         self.0.write_all(bytes).unwrap();
     }
 
-    fn packet(&mut self, body: &[u8]) {
+    pub fn packet(&mut self, body: &[u8]) {
         let sum = body.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte));
         self.send(&[b"$", body, format!("#{sum:02x}").as_bytes()].concat());
     }
@@ -69,7 +70,7 @@ impl Client {
         String::from_utf8(body).unwrap()
     }
 
-    fn ask(&mut self, body: &str) -> String {
+    pub fn ask(&mut self, body: &str) -> String {
         self.packet(body.as_bytes());
         assert_eq!(self.byte(), Some(b'+'), "{body}");
         self.answer()
@@ -86,13 +87,17 @@ impl Client {
         all
     }
 
-    fn status(&mut self) -> String {
+    pub fn status(&mut self) -> String {
         self.monitor("info status")
     }
 }
 
 /// Runs a machine on an engine whose harts execute `scripts`, and gdb at it.
-fn with_gdb(words: &[&str], scripts: Vec<Vec<Vec<Step>>>, client: impl FnOnce(&Path, &Mock) + Send) -> (Ending, Mock) {
+pub fn with_gdb(
+    words: &[&str],
+    scripts: Vec<Vec<Vec<Step>>>,
+    client: impl FnOnce(&Path, &Mock) + Send,
+) -> (Ending, Mock) {
     with_socket("-gdb", words, Mock::new(scripts), client)
 }
 
@@ -196,11 +201,102 @@ fn breakpoints_and_steps_stop_the_machine() {
         gdb.packet(b"k");
     });
     let breakpoint = DebugConfig { breakpoints: vec![0x8000_0004], ..DebugConfig::default() };
-    let step = DebugConfig { single_step: true, ..DebugConfig::default() };
+    let step = DebugConfig { single_step: true, hold_interrupts: true, ..DebugConfig::default() };
     let debugged = |config: &DebugConfig| Event::Debugged(config.clone());
     // Twice: when it goes on, and when it has stopped.
     let expected = [Event::Started(ENTRY), debugged(&breakpoint), debugged(&breakpoint), debugged(&step)];
     assert_eq!((ending, mock.events(0)), (Ending::Code(0), expected.to_vec()));
+}
+
+#[test]
+fn watchpoints_stop_the_machine_and_go_away() {
+    let hit = |address, kind| Step::Exit(VcpuExit::Debug(DebugStop::Watchpoint { address, kind }));
+    let script = vec![hit(0x8000_1001, WatchKind::Write), hit(0x8000_1002, WatchKind::Read), hit(8, WatchKind::Access)];
+    let (ending, mock) = with_gdb(&["-S"], vec![vec![script]], |path, _| {
+        let mut gdb = Client::at(path);
+        for (set, kind) in
+            [("Z2,80001000,4", "watch:80001001"), ("Z3,80001000,8", "rwatch:80001002"), ("Z4,8,1", "awatch:08")]
+        {
+            assert_eq!(gdb.ask(set), "OK");
+            gdb.packet(b"vCont;c");
+            assert_eq!(gdb.answer(), format!("T05thread:01;{kind};"));
+            let clear = set.replace('Z', "z");
+            assert_eq!((gdb.ask(&clear), gdb.ask(&clear)), ("OK".into(), "E16".into()));
+        }
+        // Past the end of the address space, and of nothing.
+        assert_eq!((gdb.ask("Z2,ffffffffffffffff,2"), gdb.ask("Z2,10,0")), ("E16".into(), "E16".into()));
+        assert_eq!(gdb.ask("Z2,ffffffffffffffff,1"), "OK");
+        gdb.packet(b"k");
+    });
+    let configs = mock.events(0).into_iter().filter_map(|event| match event {
+        Event::Debugged(config) => Some(config.watchpoints),
+        _ => None,
+    });
+    let watch = |start, len, kind| vec![Watchpoint { start, len, kind }];
+    let (a, b, c) = (
+        watch(0x8000_1000, 4, WatchKind::Write),
+        watch(0x8000_1000, 8, WatchKind::Read),
+        watch(8, 1, WatchKind::Access),
+    );
+    // Twice each: when it goes on, and when it has stopped.
+    assert_eq!(
+        (ending, configs.collect::<Vec<_>>()),
+        (Ending::Code(0), vec![a.clone(), a, b.clone(), b, c.clone(), c])
+    );
+}
+
+#[test]
+fn steps_are_as_gdb_wants_them() {
+    let step = || vec![Step::Exit(VcpuExit::Debug(DebugStop::Step))];
+    let (_, mock) = with_gdb(&["-S"], vec![vec![[step(), step(), step()].concat()]], |path, mock| {
+        let mut gdb = Client::at(path);
+        assert_eq!(gdb.ask("qqemu.Supported"), "sstepbits;sstep;PhyMemMode");
+        assert_eq!(gdb.ask("qqemu.sstepbits"), "ENABLE=1,NOIRQ=2,NOTIMER=4");
+        assert_eq!(gdb.ask("qqemu.sstep"), "0x7");
+        gdb.packet(b"vCont;s:1");
+        assert_eq!(gdb.answer(), "T05thread:01;");
+        for (bits, answer) in [("1", "OK"), ("0x5", "OK"), ("8", "E16"), ("", "E16"), ("zz", "E16"), ("1ff", "E16")] {
+            assert_eq!(gdb.ask(&format!("Qqemu.sstep={bits}")), answer, "{bits}");
+        }
+        assert_eq!(gdb.ask("qqemu.sstep"), "0x5");
+        gdb.packet(b"vCont;s:1");
+        assert_eq!(gdb.answer(), "T05thread:01;");
+        // What is not enabled is no step: the hart just goes on.
+        assert_eq!(gdb.ask("Qqemu.sstep=0"), "OK");
+        gdb.packet(b"vCont;s:1");
+        assert_eq!(gdb.answer(), "T05thread:01;");
+        // One start, and twice the steps' configuration.
+        assert_eq!(mock.events(0).len(), 1 + 2);
+        gdb.packet(b"k");
+    });
+    let step = |hold_interrupts| DebugConfig { single_step: true, hold_interrupts, ..DebugConfig::default() };
+    assert_eq!(mock.events(0)[1..], [Event::Debugged(step(true)), Event::Debugged(step(false))]);
+}
+
+#[test]
+fn time_stands_still_in_a_step() {
+    let dir = tempfile::tempdir().unwrap();
+    let kernel = dir.path().join("kernel");
+    std::fs::write(&kernel, [0; 64]).unwrap();
+    with_gdb(&["-S", "-bios", "none", "-kernel", kernel.to_str().unwrap()], vec![], |path, _| {
+        let mut gdb = Client::at(path);
+        // A hart that does not come back, for a while.
+        let time_after = |gdb: &mut Client, action: &str| {
+            gdb.packet(action.as_bytes());
+            std::thread::sleep(Duration::from_millis(2));
+            gdb.send(b"\x03");
+            assert!(gdb.answer().starts_with("T02thread:01;"), "{action}");
+            let mtime = gdb.ask("m200bff8,8");
+            u64::from_str_radix(&mtime, 16).unwrap().swap_bytes()
+        };
+        assert_eq!(time_after(&mut gdb, "vCont;s:1"), 0);
+        let run = time_after(&mut gdb, "vCont;c");
+        assert!(run > 0);
+        assert_eq!(time_after(&mut gdb, "vCont;s:1"), run);
+        assert_eq!(gdb.ask("Qqemu.sstep=3"), "OK");
+        assert!(time_after(&mut gdb, "vCont;s:1") > run);
+        gdb.packet(b"k");
+    });
 }
 
 #[test]
