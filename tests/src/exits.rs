@@ -66,6 +66,7 @@ pub fn run(options: &Options) -> Result<()> {
         kvm_test: Err("not needed".to_owned()),
         guest: Ok(guest::prepare(&wanted)?),
         tools: tools::prepare(mirror.as_deref()).map_err(|e| format!("{e:#}")),
+        gdb: Err("not needed".to_owned()),
     };
     let (board, arguments): (_, &[&str]) = match options.aia {
         true => ("virt,aia=aplic-imsic", &["-M", "virt,aia=aplic-imsic,aia-guests=3"]),

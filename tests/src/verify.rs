@@ -98,6 +98,13 @@ impl Plan<'_> {
             tools = tools::prepare(options.mirror.as_deref()).map_err(|e| format!("{e:#}"));
             tools.as_ref().map(|_| (1, 0)).map_err(|e| anyhow::anyhow!("{e}"))
         });
+        let mut gdb = Err("the stage that fetches it did not run".to_owned());
+        if !self.options.kvm_lane && self.is_chosen(cases::DEBUGGER) {
+            self.always("gdb to debug guests with", |options| {
+                gdb = tools::gdb(options.mirror.as_deref()).map_err(|e| format!("{e:#}"));
+                gdb.as_ref().map(|_| (1, 0)).map_err(|e| anyhow::anyhow!("{e}"))
+            });
+        }
         let environment: Vec<(&str, PathBuf)> = match &tools {
             Ok(t) => vec![("VIREO_OBJDUMP", t.objdump.clone()), ("VIREO_QEMU", t.qemu.clone())],
             Err(_) => Vec::new(),
@@ -134,7 +141,7 @@ impl Plan<'_> {
         });
         let filter = self.options.filter.clone();
         let missing = || Err("only the KVM lane builds it".to_owned());
-        let mut env = Env { vireo, riscv_vireo: missing(), kvm_test: missing(), guest, tools };
+        let mut env = Env { vireo, riscv_vireo: missing(), kvm_test: missing(), guest, tools, gdb };
         for (name, cases) in cases::STAGES {
             self.stage(name, |_| Ok(cases::run(&env, cases, &filter)));
         }

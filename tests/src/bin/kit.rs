@@ -117,7 +117,7 @@ struct Fetch {
     /// Look for newer packages
     #[arg(long)]
     update: bool,
-    /// The QEMU, Spike and binutils to compare with, too
+    /// The QEMU, Spike, binutils and gdb to test with, too
     #[arg(long)]
     tools: bool,
 }
@@ -282,6 +282,7 @@ fn run(command: Command) -> Result<bool> {
                     println!("the newest QEMU: {}", qemu.display());
                 }
                 println!("Spike: {}", tools::spike()?.display());
+                println!("{:#?}", tools::gdb(o.mirror.as_deref())?);
             }
             Ok(true)
         }

@@ -4,6 +4,7 @@
 
 mod aia;
 mod bench;
+mod debugger;
 mod demo;
 mod disk;
 mod firmware;
@@ -34,6 +35,9 @@ pub struct Case {
     pub run: fn(&Env) -> Result<()>,
 }
 
+/// The stage that needs gdb.
+pub const DEBUGGER: &str = "gdb";
+
 /// Every case, by stage.
 pub const STAGES: &[(&str, &[Case])] = &[
     ("bad input", input::CASES),
@@ -42,6 +46,7 @@ pub const STAGES: &[(&str, &[Case])] = &[
     ("bench", bench::CASES),
     ("test programs", spike::CASES),
     ("Linux", linux::CASES),
+    (DEBUGGER, debugger::CASES),
     ("disks", disk::CASES),
     ("network", net::CASES),
     ("firmware", firmware::CASES),

@@ -3,6 +3,7 @@
 //! No test here measures time. The limits are watchdogs for a guest that hangs, far above what a loaded machine needs.
 
 pub mod console;
+pub mod gdb;
 pub mod http;
 pub mod vm;
 
@@ -12,7 +13,7 @@ use anyhow::{Context, Result};
 use tempfile::TempDir;
 
 use crate::guest::Guest;
-use crate::tools::Tools;
+use crate::tools::{Gdb, Tools};
 
 /// What the cases run with.
 pub struct Env {
@@ -24,11 +25,16 @@ pub struct Env {
     /// Why there is no guest, if there is none: cases that need it fail with that.
     pub guest: Result<Guest, String>,
     pub tools: Result<Tools, String>,
+    pub gdb: Result<Gdb, String>,
 }
 
 impl Env {
     pub fn guest(&self) -> Result<&Guest> {
         self.guest.as_ref().map_err(|e| anyhow::anyhow!("no Linux guest: {e}"))
+    }
+
+    pub fn gdb(&self) -> Result<&Gdb> {
+        self.gdb.as_ref().map_err(|e| anyhow::anyhow!("no gdb: {e}"))
     }
 
     pub fn riscv_vireo(&self) -> Result<&Path> {
