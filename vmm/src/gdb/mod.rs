@@ -304,7 +304,11 @@ impl Session for Gdb {
     /// The machine stays as it is: who comes back goes on from there.
     fn closed(&mut self, machine: &mut Machine) {
         if let Some(mut talk) = self.talk.take() {
-            machine.with_harts_stopped(|_| talk.debuggee.disarm());
+            machine.with_harts_stopped(|machine| {
+                talk.debuggee.disarm();
+                // A hart may have come to a breakpoint meanwhile; nobody is there to hear of it.
+                machine.forget_debug_stops();
+            });
             machine.let_time_pass();
         }
         *self = Self::default();

@@ -39,12 +39,17 @@ impl Machine {
         if self.run_state == RunState::Running {
             self.harts.stop();
             // Who else has come to a breakpoint by then comes to it again.
-            self.control.forget_debug_stops();
+            self.forget_debug_stops();
             self.board.stop();
             self.board.clock.pause();
             self.events.push(Event::Stop);
         }
         self.run_state = state;
+    }
+
+    /// What harts have stopped for, and was not told yet, is not told. The harts are stopped.
+    pub fn forget_debug_stops(&self) {
+        self.control.forget_debug_stops();
     }
 
     /// Goes on after [`Machine::stop`].
