@@ -405,6 +405,8 @@ impl Hart {
 
     /// Whether loads and stores to the page of `va` have to be looked at, for triggers or a debugger. Only for a hart
     /// that is not `unwatched`.
+    #[cold]
+    #[inline(never)]
     pub fn watches_data(&self, va: u64) -> bool {
         self.armed.watches_data(va) || self.stops.watches_data(va)
     }
@@ -416,6 +418,7 @@ impl Hart {
     }
 
     #[cold]
+    #[inline(never)]
     fn watches_code_page(&self, pc: u64) -> bool {
         self.armed.watches_code(pc) || self.stops.watches_code(pc)
     }
