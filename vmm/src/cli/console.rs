@@ -109,7 +109,7 @@ fn gdb(o: &Options) -> Result<Option<Short>> {
         let has = |key: &str| text.split(',').skip(1).any(|part| part.split('=').next() == Some(key));
         if !has("server") {
             device.push_str(if has("wait") { ",server=on" } else { ",server=on,wait=off" });
-        } else if !has("wait") && text.contains(",server=on") {
+        } else if !has("wait") && !text.contains(",server=off") {
             device.push_str(",wait=off");
         }
         if !has("nodelay") {

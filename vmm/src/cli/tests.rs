@@ -98,6 +98,7 @@ fn the_gdb_server() {
     assert!(tcp(true, false));
     assert_eq!(of("-s"), of("-gdb tcp::1234"));
     assert_eq!(of("-s"), of("-gdb tcp::1234,server=on,wait=off"));
+    assert_eq!(of("-s"), of("-gdb tcp::1234,server"));
     assert!(matches!(of("-gdb tcp:h:1,server=off"), Some(BackendConfig::Socket { server: false, .. })));
     assert!(matches!(of("-gdb tcp::1,wait=on"), Some(BackendConfig::Socket { server: true, wait: true, .. })));
     assert!(matches!(of("-gdb stdio"), Some(BackendConfig::Stdio { .. })));
