@@ -45,4 +45,17 @@ impl Op {
             Op::JumpReg { addr } => ([Some(addr), None, None], none, None),
         }
     }
+
+    /// Base, offset, bytes and direction (`true`: a store) of a plain load or store.
+    pub fn access(&self) -> Option<(Val, i32, i32, bool)> {
+        match *self {
+            Op::Load { base, offset, width, .. } | Op::LoadF { base, offset, width, .. } => {
+                Some((base, offset, width.bytes() as i32, false))
+            }
+            Op::Store { base, offset, width, .. } | Op::StoreF { base, offset, width, .. } => {
+                Some((base, offset, width.bytes() as i32, true))
+            }
+            _ => None,
+        }
+    }
 }

@@ -30,7 +30,7 @@ pub struct Look {
 impl Look {
     /// Whether it is for the access `op`.
     pub fn is_of(&self, op: &Op) -> bool {
-        access(op).is_some_and(|(base, _, _, write)| self.is_for(base, write))
+        op.access().is_some_and(|(base, _, _, write)| self.is_for(base, write))
     }
 
     /// Whether it is for the accesses of this direction by `base`.
@@ -43,18 +43,9 @@ impl Look {
         let (low, high) = (self.low.min(other.low), self.high.max(other.high));
         let joins = self.base == other.base && high - low < SPAN;
         if joins {
-            *self = Self { insn: self.insn.min(other.insn), write: true, both: true, low, high, base: self.base };
+            *self = Self { write: true, both: true, low, high, ..*self };
         }
         joins
-    }
-}
-
-/// Base, offset, bytes and direction of an access.
-fn access(op: &Op) -> Option<(Val, i32, i32, bool)> {
-    match *op {
-        Op::Load { base, offset, width, .. } => Some((base, offset, width.bytes() as i32, false)),
-        Op::Store { base, offset, width, .. } => Some((base, offset, width.bytes() as i32, true)),
-        _ => None,
     }
 }
 
@@ -73,7 +64,8 @@ pub fn looks(ops: &[Op]) -> Option<Vec<Look>> {
     let (mut found, mut moved, mut insn): (Vec<Look>, [i32; 32], _) = (Vec::new(), [0; 32], 0);
     let (mut accesses, mut fixed) = (0, 0u32);
     for op in ops {
-        match (access(op), step(op)) {
+        match (op.access(), step(op)) {
+            _ if matches!(op, Op::LoadF { .. } | Op::StoreF { .. }) => return None,
             (Some((base, offset, bytes, write)), _) => {
                 let Val::X(r) = base else { return None };
                 let low = offset + moved[usize::from(r)];

@@ -108,19 +108,6 @@ struct Open {
     others: Vec<usize>,
 }
 
-/// Base, offset, bytes and direction of an access that may be in a group.
-fn access(op: &Op) -> Option<(u8, i32, i32, bool)> {
-    match *op {
-        Op::Load { base: Val::X(r), offset, width, .. } | Op::LoadF { base: Val::X(r), offset, width, .. } => {
-            Some((r, offset, width.bytes() as i32, false))
-        }
-        Op::Store { base: Val::X(r), offset, width, .. } | Op::StoreF { base: Val::X(r), offset, width, .. } => {
-            Some((r, offset, width.bytes() as i32, true))
-        }
-        _ => None,
-    }
-}
-
 /// Whether addends outlive the operation, if it calls no Rust.
 fn keeps_addends(op: &Op) -> bool {
     op.is_plain() || matches!(op, Op::CheckAligned { .. })
@@ -141,7 +128,7 @@ impl Covers {
                 self.close(|_| true);
                 continue;
             }
-            if let Some((base, offset, bytes, write)) = access(op) {
+            if let Some((Val::X(base), offset, bytes, write)) = op.access() {
                 self.add(i, (base, write, has_recent), (offset, offset + bytes - 1));
             }
             if let Some(Dst::X(r)) = op.operands().2 {
