@@ -22,6 +22,7 @@ use firmware::boot::{BootError, BootMode, BootPlan, LoadError};
 use firmware::fdt::FdtError;
 use firmware::sbi::HartStatus;
 
+pub(crate) use inspect::read_physical;
 pub use inspect::{Region, RegionKind};
 pub use run_state::RunState;
 

@@ -174,12 +174,6 @@ fn qemu(body: &[u8], debuggee: &mut Debuggee) -> Option<String> {
     })
 }
 
-fn stop(machine: &mut Machine) {
-    if machine.run_state() == RunState::Running {
-        machine.stop(RunState::Debug);
-    }
-}
-
 impl Gdb {
     fn send(&mut self, answers: Vec<u8>, out: &mut Vec<u8>) {
         if !answers.is_empty() {
@@ -203,7 +197,7 @@ impl Gdb {
             return self.interrupt(machine, out);
         }
         // Somebody else may have let it go on.
-        stop(machine);
+        machine.interrupt(RunState::Debug);
         match body {
             _ if let Some(answer) = qemu(body, &mut talk.debuggee) => {
                 self.talk = Some(talk);
@@ -288,7 +282,7 @@ impl Gdb {
     /// Ctrl-C.
     fn interrupt(&mut self, machine: &mut Machine, out: &mut Vec<u8>) {
         if let Some(talk) = self.talk.take_if(|talk| talk.is_running()) {
-            stop(machine);
+            machine.interrupt(RunState::Debug);
             self.talk = Some(self.halt(talk, signal(0, Signal::SIGINT), out));
         }
     }
@@ -297,7 +291,7 @@ impl Gdb {
 impl Session for Gdb {
     fn opened(&mut self, machine: &mut Machine, _: &mut Vec<u8>) {
         *self = Self::default();
-        stop(machine);
+        machine.interrupt(RunState::Debug);
         self.talk = Some(Talk::new(machine));
     }
 

@@ -27,6 +27,7 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
 use super::description::target_xml;
 use super::registers::{Core, Register, Riscv, number};
 use crate::harts::Harts;
+use crate::machine::read_physical;
 
 /// Error numbers, as gdb prints them.
 const EIO: u8 = 5;
@@ -264,10 +265,7 @@ impl MultiThreadBase for Debuggee {
 
     fn read_addrs(&mut self, start: u64, data: &mut [u8], tid: Tid) -> TargetResult<usize, Self> {
         let parts = &self.parts;
-        self.span(start, data.len(), tid, |pa, part| {
-            let data = &mut data[part];
-            parts.ram.read_slice(data, GuestAddress(pa)).is_ok() || parts.bus.read(pa, data).is_ok()
-        })?;
+        self.span(start, data.len(), tid, |pa, part| read_physical(&parts.ram, &*parts.bus, pa, &mut data[part]))?;
         Ok(data.len())
     }
 

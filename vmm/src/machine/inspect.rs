@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use accel::HartState;
+use accel::{GuestBus, GuestRam, HartState};
 use arch::ext::IsaConfig;
 use devices::chardev::Chardev;
 use firmware::sbi::HartStatus;
@@ -12,6 +12,11 @@ use super::Machine;
 use crate::config::MachineConfig;
 use crate::control::Request;
 use crate::gdb::Parts;
+
+/// Reads guest physical memory as a hart would: devices see the access. `false` if nothing answers.
+pub(crate) fn read_physical(ram: &GuestRam, bus: &dyn GuestBus, pa: u64, data: &mut [u8]) -> bool {
+    ram.read_slice(data, GuestAddress(pa)).is_ok() || bus.read(pa, data).is_ok()
+}
 
 /// A range of guest physical addresses, and what answers there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,12 +139,9 @@ impl Machine {
         self.requested
     }
 
-    /// Reads guest physical memory as a hart would: devices see the access. `false` if nothing answers.
+    /// See [`read_physical`].
     pub fn read_physical(&self, pa: u64, data: &mut [u8]) -> bool {
-        if self.board.ram.read_slice(data, GuestAddress(pa)).is_ok() {
-            return true;
-        }
-        accel::GuestBus::read(&*self.board.bus, pa, data).is_ok()
+        read_physical(&self.board.ram, &*self.board.bus, pa, data)
     }
 
     /// Reads within a page: at a virtual address of a hart in this state, or at a physical one.

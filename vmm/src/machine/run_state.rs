@@ -47,6 +47,13 @@ impl Machine {
         self.run_state = state;
     }
 
+    /// Stops a machine that runs; another one stays what it is.
+    pub fn interrupt(&mut self, state: RunState) {
+        if self.run_state == RunState::Running {
+            self.stop(state);
+        }
+    }
+
     /// What harts have stopped for, and was not told yet, is not told. The harts are stopped.
     pub fn forget_debug_stops(&self) {
         self.control.forget_debug_stops();

@@ -54,9 +54,7 @@ fn show(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
 
 fn stop(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
     args.at_most(0)?;
-    if cx.machine.run_state() == RunState::Running {
-        cx.machine.stop(RunState::Paused);
-    }
+    cx.machine.interrupt(RunState::Paused);
     Ok(())
 }
 

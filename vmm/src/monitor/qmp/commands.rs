@@ -64,9 +64,7 @@ fn query_commands(_: &mut Context<'_>, args: Arguments) -> Outcome {
 
 fn stop(cx: &mut Context<'_>, args: Arguments) -> Outcome {
     args.none()?;
-    if cx.machine.run_state() == RunState::Running {
-        cx.machine.stop(RunState::Paused);
-    }
+    cx.machine.interrupt(RunState::Paused);
     done()
 }
 
