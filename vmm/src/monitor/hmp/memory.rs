@@ -98,14 +98,15 @@ pub fn physical(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
     dump(cx, args, false)
 }
 
-/// Memory from `va` on, up to a page; empty if nothing answers.
+/// Memory from `va` on, up to a page; empty if nothing answers. Harts stand still meanwhile: the breakpoints of a debugger may
+/// be in memory while they run.
 fn read(cx: &mut Context<'_>, state: Option<&HartState>, at: u64, len: usize) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::with_capacity(len);
     while bytes.len() < len {
         let at = at.wrapping_add(bytes.len() as u64);
         let n = (len - bytes.len()).min((4096 - at % 4096) as usize);
         let mut part = vec![0; n];
-        match cx.machine.read_page(state, at, &mut part) {
+        match cx.machine.with_harts_stopped(|machine| machine.read_page(state, at, &mut part)) {
             Ok(()) => bytes.extend(part),
             Err(_) if !bytes.is_empty() => break,
             Err(message) => return Err(message),

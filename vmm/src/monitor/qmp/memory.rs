@@ -26,7 +26,7 @@ pub fn memsave(cx: &mut Context<'_>, args: Arguments) -> Outcome {
     let Virtual { val, size, filename, cpu_index } = args.take()?;
     let hart = cx.hart(cpu_index)?;
     let state = cx.machine.hart_state(hart)?;
-    save(cx.machine, Some(&state), val, size, &filename)?;
+    cx.machine.with_harts_stopped(|machine| save(machine, Some(&state), val, size, &filename))?;
     Ok(json!({}))
 }
 
@@ -40,7 +40,7 @@ struct Physical {
 
 pub fn pmemsave(cx: &mut Context<'_>, args: Arguments) -> Outcome {
     let Physical { val, size, filename } = args.take()?;
-    save(cx.machine, None, val, size, &filename)?;
+    cx.machine.with_harts_stopped(|machine| save(machine, None, val, size, &filename))?;
     Ok(json!({}))
 }
 
