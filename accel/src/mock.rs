@@ -212,6 +212,7 @@ impl Vm for MockVm {
             scripts,
             steps: Vec::new(),
             state: HartState::default(),
+            hart,
         }))
     }
 
@@ -320,6 +321,7 @@ struct MockVcpu {
     /// The next one last.
     steps: Vec<Step>,
     state: HartState,
+    hart: u32,
 }
 
 impl MockVcpu {
@@ -413,12 +415,13 @@ impl Vcpu for MockVcpu {
         self.shared.log(Event::Started(state.pc));
     }
 
-    /// Its scripts say when it stops.
-    fn set_debug(&mut self, config: &DebugConfig) -> Result<(), AccelError> {
+    /// Its scripts say when it stops. Nothing is at address 1, and for hart 0 at address 3.
+    fn set_debug(&mut self, config: &DebugConfig) -> Result<Vec<u64>, AccelError> {
         if *config != DebugConfig::default() {
             self.shared.log(Event::Debugged(config.clone()));
         }
-        Ok(())
+        let is_nowhere = |address: &&u64| **address == 1 || self.hart == 0 && **address == 3;
+        Ok(config.breakpoints.iter().filter(is_nowhere).copied().collect())
     }
 
     fn handle(&self) -> Arc<dyn VcpuHandle> {
@@ -497,6 +500,7 @@ mod tests {
             scripts: Vec::new(),
             steps: Vec::new(),
             state: HartState::default(),
+            hart: 0,
         };
         // A hart that slept through its deadline would sleep on: the kick makes a failure of it.
         let (done, watched) = (Arc::new(AtomicBool::new(false)), Arc::downgrade(&shared));

@@ -161,13 +161,14 @@ pub trait Vcpu: Send {
         change(&mut state);
         self.set_state(&state);
     }
-    /// Sets what stops the hart for a debugger, instead of what was set before.
+    /// Sets what stops the hart for a debugger, instead of what was set before. No hart runs meanwhile. The answer is
+    /// which breakpoints will not: those of an engine that has to put them into memory, where this hart has none mapped.
     ///
     /// # Errors
-    /// The engine cannot do that.
-    fn set_debug(&mut self, config: &DebugConfig) -> Result<(), AccelError> {
+    /// The engine cannot do that, and nothing stops the hart.
+    fn set_debug(&mut self, config: &DebugConfig) -> Result<Vec<u64>, AccelError> {
         if *config == DebugConfig::default() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         Err(AccelError::Host { doing: "stop a hart for a debugger".into(), source: ErrorKind::Unsupported.into() })
     }

@@ -316,7 +316,7 @@ impl Vcpu for TcgVcpu {
         h.poll_interrupts();
     }
 
-    fn set_debug(&mut self, config: &DebugConfig) -> Result<(), AccelError> {
+    fn set_debug(&mut self, config: &DebugConfig) -> Result<Vec<u64>, AccelError> {
         let h = self.hart();
         h.stops = Stops::new(config);
         h.selections.forget();
@@ -325,7 +325,7 @@ impl Vcpu for TcgVcpu {
         h.select_context();
         // Interrupts may have been held.
         h.poll_interrupts();
-        Ok(())
+        Ok(Vec::new())
     }
 
     fn handle(&self) -> Arc<dyn VcpuHandle> {

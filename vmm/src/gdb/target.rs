@@ -129,8 +129,9 @@ impl Debuggee {
     /// Tells the engine what stops the harts.
     ///
     /// # Errors
-    /// The engine cannot do that.
+    /// The engine cannot do that, or not at one of the addresses.
     pub fn arm(&self) -> Result<(), String> {
+        let mut nowhere = self.breakpoints.clone();
         for hart in 0..self.parts.hart_count {
             let single_step = self.stepped.contains(&hart);
             let config = DebugConfig {
@@ -140,7 +141,12 @@ impl Debuggee {
                 hold_interrupts: single_step && self.sstep.has(Sstep::NOIRQ),
             };
             let done = self.parts.harts.on(hart, move |vcpu| vcpu.set_debug(&config));
-            done.ok_or_else(|| format!("hart {hart} has failed"))?.map_err(|error| crate::error_chain(&error))?;
+            let missed = done.ok_or_else(|| format!("hart {hart} has failed"))?;
+            let missed = missed.map_err(|error| crate::error_chain(&error))?;
+            nowhere.retain(|address| missed.contains(address));
+        }
+        if let Some(address) = nowhere.first() {
+            return Err(format!("cannot set the breakpoint at {address:#x}: no hart has memory mapped there now"));
         }
         let runs = |hart| self.stepped.contains(&hart) || self.resumed.contains(&hart);
         self.parts.harts.hold(|hart| self.locked && !runs(hart));

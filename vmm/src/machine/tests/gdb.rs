@@ -208,6 +208,27 @@ fn breakpoints_and_steps_stop_the_machine() {
     assert_eq!((ending, mock.events(0)), (Ending::Code(0), expected.to_vec()));
 }
 
+/// An engine that has breakpoints in memory needs memory there, for one hart at least.
+#[test]
+fn a_breakpoint_where_nothing_is_stops_nobody() {
+    let script = vec![Step::Exit(VcpuExit::Debug(DebugStop::Breakpoint))];
+    with_gdb(&["-S", "-smp", "2"], vec![vec![script]], |path, _| {
+        let mut gdb = Client::at(path);
+        assert_eq!((gdb.ask("Z0,1,4"), gdb.ask("Z0,3,4")), ("OK".into(), "OK".into()));
+        gdb.packet(b"vCont;c");
+        let said = gdb.answer();
+        let said = text(said.strip_prefix('O').expect("text for the console"));
+        assert_eq!(said, "cannot set the breakpoint at 0x1: no hart has memory mapped there now\n");
+        assert!(gdb.answer().starts_with("T02thread:01;"));
+        assert_eq!(gdb.status(), "VM status: paused (prelaunch)\n");
+        // The other one is there for hart 1.
+        assert_eq!(gdb.ask("z0,1,4"), "OK");
+        gdb.packet(b"vCont;c");
+        assert_eq!(gdb.answer(), "T05thread:01;swbreak:;");
+        gdb.packet(b"k");
+    });
+}
+
 #[test]
 fn watchpoints_stop_the_machine_and_go_away() {
     let hit = |address, kind| Step::Exit(VcpuExit::Debug(DebugStop::Watchpoint { address, kind }));
