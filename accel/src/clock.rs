@@ -131,6 +131,11 @@ impl Clock {
         self.frozen.store(ticks, Ordering::Release);
     }
 
+    /// Whether it stands still.
+    pub fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::Acquire)
+    }
+
     /// Stops the clock; `now` keeps its value until [`Clock::resume`].
     pub fn pause(&self) {
         let _change = self.change.lock().unwrap_or_else(|e| e.into_inner());

@@ -17,7 +17,8 @@ pub struct DebugConfig {
     /// WFI does not wait.
     pub single_step: bool,
     /// Virtual addresses, whatever the mode and address space. `run` returns [`DebugStop::Breakpoint`] before the
-    /// instruction there is executed, also where the hart is at one already.
+    /// instruction there is executed, also where the hart is at one already. Engines that have them in memory set them where
+    /// these addresses are mapped now ([`Vcpu::set_debug`](crate::Vcpu::set_debug)).
     pub breakpoints: Vec<u64>,
     /// `run` returns [`DebugStop::Watchpoint`] before an access to one of these takes effect.
     pub watchpoints: Vec<Watchpoint>,

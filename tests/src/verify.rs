@@ -99,7 +99,7 @@ impl Plan<'_> {
             tools.as_ref().map(|_| (1, 0)).map_err(|e| anyhow::anyhow!("{e}"))
         });
         let mut gdb = Err("the stage that fetches it did not run".to_owned());
-        if !self.options.kvm_lane && self.is_chosen(cases::DEBUGGER) {
+        if self.options.kvm_lane || self.is_chosen(cases::DEBUGGER) || self.is_chosen(KVM_LANE) {
             self.always("gdb to debug guests with", |options| {
                 gdb = tools::gdb(options.mirror.as_deref()).map_err(|e| format!("{e:#}"));
                 gdb.as_ref().map(|_| (1, 0)).map_err(|e| anyhow::anyhow!("{e}"))

@@ -25,7 +25,7 @@ pub fn take(s: &mut HartState, isa: &IsaConfig, ram: &GuestRam, access: Access) 
 
 /// The same for an instruction that names a CSR that there is not.
 pub fn take_illegal(s: &mut HartState, isa: &IsaConfig, ram: &GuestRam) {
-    let (trap, epc) = (Trap::illegal(instruction(s, isa, ram).unwrap_or(0)), s.pc);
+    let (trap, epc) = (Trap::illegal(instruction_at(s, isa, ram, s.pc).unwrap_or(0)), s.pc);
     take_trap(s, isa, trap, epc);
 }
 
@@ -45,7 +45,7 @@ pub fn take_fetch(s: &mut HartState, isa: &IsaConfig, ram: &GuestRam) -> bool {
 /// The same for an access to a device that the kernel cannot take apart: an atomic one, one of floating-point or vector
 /// registers, one that is not aligned. Whether the instruction at the pc is a load or store at all.
 pub fn take_access(s: &mut HartState, isa: &IsaConfig, ram: &GuestRam) -> bool {
-    let Some(raw) = instruction(s, isa, ram) else { return false };
+    let Some(raw) = instruction_at(s, isa, ram, s.pc) else { return false };
     let Some(insn) = Decoder::new(isa).decode(raw) else { return false };
     let Some(access) = access(&insn) else { return false };
     // Which element of a vector it was is not known, and then none is told.
@@ -85,16 +85,16 @@ fn place(s: &HartState, isa: &IsaConfig, ram: &GuestRam, va: u64) -> Option<u64>
 
 /// The virtual address of the load or store at the pc.
 fn address(s: &HartState, isa: &IsaConfig, ram: &GuestRam) -> Option<u64> {
-    let raw = instruction(s, isa, ram)?;
+    let raw = instruction_at(s, isa, ram, s.pc)?;
     let insn = Decoder::new(isa).decode(raw)?;
     Some(s.x[usize::from(insn.rs1)].wrapping_add(displacement(&insn, raw)))
 }
 
-/// The instruction at the pc.
-fn instruction(s: &HartState, isa: &IsaConfig, ram: &GuestRam) -> Option<u32> {
+/// The instruction at a virtual address.
+pub fn instruction_at(s: &HartState, isa: &IsaConfig, ram: &GuestRam, va: u64) -> Option<u32> {
     let half = |va| ram.read_obj::<u16>(GuestAddress(place(s, isa, ram, va)?)).ok();
-    let low = half(s.pc)?;
-    let high = if insn_len(low) == 4 { half(s.pc.wrapping_add(2))? } else { 0 };
+    let low = half(va)?;
+    let high = if insn_len(low) == 4 { half(va.wrapping_add(2))? } else { 0 };
     Some(u32::from(low) | u32::from(high) << 16)
 }
 

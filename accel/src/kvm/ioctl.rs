@@ -5,8 +5,8 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use kvm_bindings::{
-    KVM_INTERRUPT_SET, KVM_INTERRUPT_UNSET, KVM_IRQFD_FLAG_DEASSIGN, KVMIO, kvm_ioeventfd,
-    kvm_ioeventfd_flag_nr_datamatch, kvm_ioeventfd_flag_nr_deassign, kvm_irqfd, kvm_reg_list, kvm_run,
+    KVM_GUESTDBG_ENABLE, KVM_INTERRUPT_SET, KVM_INTERRUPT_UNSET, KVM_IRQFD_FLAG_DEASSIGN, KVMIO, kvm_guest_debug,
+    kvm_ioeventfd, kvm_ioeventfd_flag_nr_datamatch, kvm_ioeventfd_flag_nr_deassign, kvm_irqfd, kvm_reg_list, kvm_run,
 };
 use vmm_sys_util::ioctl::{ioctl_with_mut_ptr, ioctl_with_ref};
 use vmm_sys_util::{ioctl_iow_nr, ioctl_iowr_nr};
@@ -21,6 +21,7 @@ ioctl_iow_nr!(KVM_INTERRUPT, KVMIO, 0x86, u32);
 ioctl_iow_nr!(KVM_IOEVENTFD, KVMIO, 0x79, kvm_ioeventfd);
 ioctl_iowr_nr!(KVM_GET_REG_LIST, KVMIO, 0xb0, kvm_reg_list);
 ioctl_iow_nr!(KVM_IRQFD, KVMIO, 0x76, kvm_irqfd);
+ioctl_iow_nr!(KVM_SET_GUEST_DEBUG, KVMIO, 0x9b, kvm_guest_debug);
 
 /// The SBI call of an exit with [`EXIT_SBI`].
 pub fn sbi_call(run: &kvm_run) -> SbiCall {
@@ -86,6 +87,15 @@ pub fn register_list(fd: &impl AsRawFd) -> io::Result<Vec<u64>> {
             e => return Err(e),
         }
     }
+}
+
+/// Makes every breakpoint exception of the vCPU an exit, or none.
+pub fn debug_guest(vcpu: &impl AsRawFd, on: bool) -> io::Result<()> {
+    let control = if on { KVM_GUESTDBG_ENABLE } else { 0 };
+    let debug = kvm_guest_debug { control, ..Default::default() };
+    // SAFETY: the kernel reads one structure of this size from the reference.
+    let done = unsafe { ioctl_with_ref(vcpu, KVM_SET_GUEST_DEBUG(), &debug) };
+    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// Turns events into the interrupt `gsi`, or ends that.

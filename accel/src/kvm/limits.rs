@@ -13,6 +13,7 @@ const USER_MEMORY: u64 = 3;
 const NR_VCPUS: u64 = 9;
 const NR_MEMSLOTS: u64 = 10;
 const MP_STATE: u64 = 14;
+const SET_GUEST_DEBUG: u64 = 23;
 const MAX_VCPUS: u64 = 66;
 const ONE_REG: u64 = 70;
 const MAX_VCPU_ID: u64 = 128;
@@ -70,6 +71,17 @@ pub fn memory(regions: usize, kernel: &impl Capabilities) -> Result<(), String> 
     }
 }
 
+/// Whether a debugger can stop harts.
+pub fn debugging(kernel: &impl Capabilities) -> Result<(), String> {
+    match kernel.capability(SET_GUEST_DEBUG) {
+        0 => {
+            Err("breakpoints and steps: the host's kernel lacks KVM_CAP_SET_GUEST_DEBUG (Linux has it since 6.10)"
+                .into())
+        }
+        _ => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
@@ -114,6 +126,13 @@ mod tests {
         let ids = Kernel::with(&[(NR_VCPUS, 64), (MAX_VCPUS, 64), (MAX_VCPU_ID, 16)]);
         assert_eq!(harts(17, &ids).unwrap_err(), "17 harts: this host runs at most 16");
         assert_eq!(harts(5, &Kernel::with(&[])).unwrap_err(), "5 harts: this host runs at most 4");
+    }
+
+    #[test]
+    fn a_debugger_needs_the_breakpoints_exits() {
+        assert_eq!(debugging(&Kernel::with(&[(SET_GUEST_DEBUG, 1)])), Ok(()));
+        let reason = debugging(&Kernel::with(&[])).unwrap_err();
+        assert!(reason.contains("the host's kernel lacks KVM_CAP_SET_GUEST_DEBUG"), "{reason}");
     }
 
     #[test]

@@ -15,14 +15,17 @@
 //! | `sbi`     | SBI extensions that the kernel answers, and their state |
 //! | `limits`  | what the kernel has to have, and how much of it there is |
 //! | `sleep`   | waiting on behalf of a suspended hart |
+//! | `stage`   | breakpoints in guest memory, and who runs meanwhile |
+//! | `step`    | what can come behind an instruction |
 //! | `fault`   | accesses that nothing answers |
 //! | `ioctl`   | what `kvm-ioctls` lacks on RISC-V |
 //! | `irqchip` | the kernel's APLIC and IMSICs: wires, MSIs, routes |
 //! | `memory`  | slots of RAM, and the log of pages written to |
 //! | `vm`      | the engine and the machine: capabilities |
 //! | `vcpu`    | a hart: the run loop, kicks and lines |
+//! | `debug`   | a hart that a debugger stops |
 //!
-//! The first ten build and are tested on any host.
+//! The first twelve build and are tested on any host.
 
 pub mod options;
 
@@ -43,8 +46,14 @@ mod sbi;
 #[cfg_attr(not(target_arch = "riscv64"), allow(dead_code, reason = "for hosts with KVM; tested everywhere"))]
 mod sleep;
 #[cfg_attr(not(target_arch = "riscv64"), allow(dead_code, reason = "for hosts with KVM; tested everywhere"))]
+mod stage;
+#[cfg_attr(not(target_arch = "riscv64"), allow(dead_code, reason = "for hosts with KVM; tested everywhere"))]
 mod state;
+#[cfg_attr(not(target_arch = "riscv64"), allow(dead_code, reason = "for hosts with KVM; tested everywhere"))]
+mod step;
 
+#[cfg(target_arch = "riscv64")]
+mod debug;
 #[cfg(target_arch = "riscv64")]
 mod ioctl;
 #[cfg(target_arch = "riscv64")]

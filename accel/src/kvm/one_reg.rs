@@ -59,6 +59,9 @@ pub const fn csr(index: u64) -> RegId {
     id(U64, CSR, 0, index)
 }
 
+/// `sie`.
+pub const SIE: RegId = csr(1);
+
 /// A CSR of Ssaia: siselect, iprio1, iprio2, then the upper halves that only 32-bit harts have: sieh, siph, iprio1h,
 /// iprio2h.
 pub const fn csr_aia(index: u64) -> RegId {

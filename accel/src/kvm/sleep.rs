@@ -1,9 +1,10 @@
-//! How a hart sleeps by SBI's system suspend: the kernel hands the call on, and whoever answers it waits.
+//! How a hart sleeps by SBI's system suspend: the kernel hands the call on, and whoever answers it waits. Harts
+//! that wait for their turn while one is debugged wait here, too.
 //!
-//! The hart does not run meanwhile, and so nothing of it changes but by three hands: other threads of this program, which
-//! drive lines, send messages and kick, and tell of it here; time, up to a deadline that stands in the hart's registers;
-//! and other harts, which are stopped (SBI, "System Suspend Extension"), or there is no suspend. So a look at the
-//! registers says all until one of the first two happens, and nobody looks in between.
+//! A hart that is suspended does not run, and so nothing of it changes but by three hands: other threads of this program,
+//! which drive lines, send messages and kick, and tell of it here; time, up to a deadline that stands in the hart's
+//! registers; and other harts, which are stopped (SBI, "System Suspend Extension"), or there is no suspend. So a look at
+//! the registers says all until one of the first two happens, and nobody looks in between.
 //!
 //! No change is lost: a sleeper announces itself before it looks. Whoever makes a change makes it first, and finds the
 //! sleeper then, or was early enough to be seen by the look.

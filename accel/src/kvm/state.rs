@@ -28,7 +28,7 @@ struct Row {
 }
 
 /// Supervisor interrupts.
-const SUPERVISOR: u64 =
+pub const SUPERVISOR: u64 =
     HartIrq::SupervisorSoftware.mask() | HartIrq::SupervisorTimer.mask() | HartIrq::SupervisorExternal.mask() | LCOFI;
 const LCOFI: u64 = 1 << 13;
 
@@ -88,6 +88,7 @@ static CSRS: &[Row] = &[
 
 /// Places in [`CSRS`]: those of the kernel's list.
 const SSTATUS: usize = 0;
+const SIE: usize = 1;
 const SEPC: usize = 4;
 const SCAUSE: usize = 5;
 const STVAL: usize = 6;
@@ -241,6 +242,12 @@ pub fn store_trap(regs: &impl OneReg, s: &HartState) -> io::Result<()> {
         regs.set(row.id, (row.get)(s))?;
     }
     Ok(())
+}
+
+/// The same of an instruction that was stepped over: as a trap, and `sie`.
+pub fn store_step(regs: &impl OneReg, s: &HartState) -> io::Result<()> {
+    store_trap(regs, s)?;
+    regs.set(CSRS[SIE].id, (CSRS[SIE].get)(s))
 }
 
 fn store_core(regs: &impl OneReg, s: &HartState) -> io::Result<()> {

@@ -4,6 +4,8 @@
 //! is on the way into the guest sees the flag there, whoever is inside leaves by the signal, and a thread that is
 //! elsewhere finds the flag when it comes: no kick is lost, and none is needed twice.
 //!
+//! A hart of a machine that is debugged takes its turns in `debug`.
+//!
 //! After an exit by MMIO, SBI or CSR the kernel finishes the instruction with the next `KVM_RUN`. Registers are read or
 //! written only after that was done, by a run with `immediate_exit` set.
 
@@ -21,7 +23,9 @@ use kvm_ioctls::{VcpuExit as KvmExit, VcpuFd};
 use super::irqchip::KvmIrqchip;
 use super::one_reg::{self as reg, OneReg, RegId};
 use super::sleep::{self, Look, Sleepers};
-use super::{aia, fault, ioctl, roles, state};
+use super::stage::Stage;
+use super::{aia, debug, fault, ioctl, roles, state};
+use crate::debug::DebugConfig;
 use crate::tcg::csr;
 use crate::tcg::mmu::walk::Access;
 use crate::{
@@ -56,6 +60,8 @@ pub struct Exits {
     system: AtomicU64,
     /// Kicks and signals.
     interrupted: AtomicU64,
+    /// Breakpoint exceptions, while a debugger is there.
+    breakpoints: AtomicU64,
     /// Not exits: how often the external interrupt's line changed.
     line_changes: AtomicU64,
 }
@@ -70,13 +76,15 @@ impl fmt::Display for Exits {
         let n = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         write!(
             f,
-            "exits mmio_reads={} mmio_writes={} sbi={} csr={} system={} interrupted={} line_changes={}",
+            "exits mmio_reads={} mmio_writes={} sbi={} csr={} system={} interrupted={} breakpoints={} \
+             line_changes={}",
             n(&self.mmio_reads),
             n(&self.mmio_writes),
             n(&self.sbi),
             n(&self.csr),
             n(&self.system),
             n(&self.interrupted),
+            n(&self.breakpoints),
             n(&self.line_changes)
         )
     }
@@ -109,7 +117,7 @@ pub struct Shared {
     /// The machine's clock was set; one vCPU tells the kernel.
     time_is_old: Arc<AtomicBool>,
     /// Those of the machine.
-    sleepers: Arc<Sleepers>,
+    pub(super) sleepers: Arc<Sleepers>,
     pub exits: Exits,
 }
 
@@ -118,6 +126,17 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
+    /// Makes the vCPU leave the kernel, or not enter it, without being kicked.
+    fn interrupt(&self) {
+        // Under the lock the page and the thread are there.
+        let target = locked(&self.target);
+        target.exit_at_once(true);
+        if let Some(thread) = target.thread {
+            // SAFETY: the thread takes itself out of `target` before it ends, and the signal has a handler.
+            unsafe { libc::pthread_kill(thread, kick_signal()) };
+        }
+    }
+
     fn tell_line(&self, level: &mut bool, new: bool) {
         *level = new;
         count(&self.exits.line_changes);
@@ -131,14 +150,7 @@ impl Shared {
 impl VcpuHandle for Shared {
     fn kick(&self) {
         self.kicked.store(true, Ordering::SeqCst);
-        // Under the lock the page and the thread are there.
-        let target = locked(&self.target);
-        target.exit_at_once(true);
-        if let Some(thread) = target.thread {
-            // SAFETY: the thread takes itself out of `target` before it ends, and the signal has a handler.
-            unsafe { libc::pthread_kill(thread, kick_signal()) };
-        }
-        drop(target);
+        self.interrupt();
         self.sleepers.changed();
     }
 
@@ -195,16 +207,17 @@ fn install_handler() {
 
 /// A hart.
 pub struct KvmVcpu {
-    hart: u32,
-    fd: VcpuFd,
-    config: Arc<VmConfig>,
+    pub(super) hart: u32,
+    pub(super) fd: VcpuFd,
+    pub(super) config: Arc<VmConfig>,
     /// The kernel's interrupt controllers, if it has them: then no line of the board leads here.
     irqchip: Option<Arc<KvmIrqchip>>,
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     /// What KVM does not hold: M-mode's side.
     rest: HartState,
     /// The kernel has an instruction to finish.
     unfinished: bool,
+    pub(super) debugged: debug::Debugged,
 }
 
 impl KvmVcpu {
@@ -215,6 +228,7 @@ impl KvmVcpu {
         irqchip: Option<Arc<KvmIrqchip>>,
         time_is_old: Arc<AtomicBool>,
         sleepers: Arc<Sleepers>,
+        stage: Arc<Stage>,
     ) -> io::Result<Self> {
         install_handler();
         let flag: *mut u8 = &raw mut fd.get_kvm_run().immediate_exit;
@@ -231,21 +245,24 @@ impl KvmVcpu {
             sleepers,
             exits: Exits::default(),
         });
-        Ok(Self { hart, fd, config, irqchip, shared, rest: HartState::default(), unfinished: false })
+        let interrupted = Arc::clone(&shared);
+        stage.join(hart, Arc::new(move || interrupted.interrupt()));
+        let (rest, debugged) = (HartState::default(), debug::Debugged::new(stage));
+        Ok(Self { hart, fd, config, irqchip, shared, rest, unfinished: false, debugged })
     }
 
-    fn error(&self, doing: &str, source: io::Error) -> AccelError {
+    pub(super) fn error(&self, doing: &str, source: io::Error) -> AccelError {
         AccelError::Host { doing: format!("{doing} of hart {}", self.hart), source }
     }
 
     /// Takes a kick if there is one. The flag goes first: a kick that comes now sets both again.
-    fn take_kick(&mut self) -> bool {
+    pub(super) fn take_kick(&mut self) -> bool {
         locked(&self.shared.target).exit_at_once(false);
         self.shared.kicked.swap(false, Ordering::SeqCst)
     }
 
     /// Lets the kernel finish the instruction of the last exit without going on.
-    fn finish(&mut self) -> io::Result<()> {
+    pub(super) fn finish(&mut self) -> io::Result<()> {
         if !std::mem::take(&mut self.unfinished) {
             return Ok(());
         }
@@ -264,7 +281,7 @@ impl KvmVcpu {
     }
 
     /// The guest's time follows the board's clock after that was set.
-    fn follow_clock(&mut self) -> io::Result<()> {
+    pub(super) fn follow_clock(&mut self) -> io::Result<()> {
         let old = &self.shared.time_is_old;
         // Looked at on every entry, set at power-on and after a pause.
         if old.load(Ordering::SeqCst) && old.swap(false, Ordering::SeqCst) {
@@ -275,7 +292,7 @@ impl KvmVcpu {
     }
 
     /// `KVM_RUN` and what comes out of it; `None` to go on.
-    fn enter(&mut self) -> Result<Option<VcpuExit>, AccelError> {
+    pub(super) fn enter(&mut self) -> Result<Option<VcpuExit>, AccelError> {
         let exits = &self.shared.exits;
         let exit = match self.fd.run() {
             Ok(exit) => exit,
@@ -337,8 +354,10 @@ impl KvmVcpu {
                 self.unfinished = true;
                 self.access_csr().map_err(|e| self.error("answer a CSR", e))?;
             }
-            // Nothing asks the kernel for it.
-            KvmExit::Debug(_) => return Ok(Some(VcpuExit::Kicked)),
+            KvmExit::Debug(_) => {
+                count(&exits.breakpoints);
+                return self.met_breakpoint().map_err(|e| self.error("stop at a breakpoint", e));
+            }
             KvmExit::Intr => count(&exits.interrupted),
             exit => {
                 let what = format!("KVM gave up: {exit:?}");
@@ -380,12 +399,16 @@ impl KvmVcpu {
     }
 
     /// The registers as they stand.
-    fn load(&self) -> io::Result<HartState> {
+    pub(super) fn load(&self) -> io::Result<HartState> {
         let mut s = self.rest.clone();
         state::load(&Registers(&self.fd), &self.config.isa, &mut s)?;
-        let stopped = self.fd.get_mp_state()?.mp_state == KVM_MP_STATE_STOPPED;
-        s.mp = if stopped { MpState::Stopped } else { MpState::Runnable };
+        s.mp = if self.is_stopped()? { MpState::Stopped } else { MpState::Runnable };
         Ok(s)
+    }
+
+    /// Whether the hart waits to be started.
+    pub(super) fn is_stopped(&self) -> io::Result<bool> {
+        Ok(self.fd.get_mp_state()?.mp_state == KVM_MP_STATE_STOPPED)
     }
 
     fn store(&mut self, s: &HartState) -> io::Result<()> {
@@ -431,16 +454,7 @@ impl Vcpu for KvmVcpu {
         // SAFETY: always succeeds.
         let thread = unsafe { libc::pthread_self() };
         locked(&self.shared.target).thread = Some(thread);
-        let exit = loop {
-            if let Err(e) = self.follow_clock() {
-                break Err(self.error("set the time", e));
-            }
-            match self.enter() {
-                Ok(None) => {}
-                Ok(Some(exit)) => break Ok(exit),
-                Err(e) => break Err(e),
-            }
-        };
+        let exit = self.run_in_turn();
         locked(&self.shared.target).thread = None;
         exit
     }
@@ -487,6 +501,10 @@ impl Vcpu for KvmVcpu {
         self.finish()
             .and_then(|()| self.store(state))
             .unwrap_or_else(|e| panic!("cannot write the registers of hart {} to KVM: {e}", self.hart));
+    }
+
+    fn set_debug(&mut self, config: &DebugConfig) -> Result<Vec<u64>, AccelError> {
+        self.debug(config)
     }
 
     fn host_registers(&mut self) -> Result<Vec<HostRegister>, AccelError> {

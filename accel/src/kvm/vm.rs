@@ -13,6 +13,7 @@ use super::limits::{self, Capabilities};
 use super::one_reg::{self as reg, OneReg};
 use super::options::KvmOptions;
 use super::sleep::Sleepers;
+use super::stage::Stage;
 use super::vcpu::{KvmVcpu, Registers};
 use super::{NAME, ioctl, isa, memory, roles, sbi};
 use crate::{
@@ -105,7 +106,9 @@ impl Accel for Kvm {
         if !io_events {
             tracing::info!("the host's kernel lacks KVM_CAP_IOEVENTFD: every kick of a virtio device leaves the guest");
         }
-        Ok(Arc::new(KvmVm { fd, irqchip, config, time_is_old: Arc::default(), sleepers, io_events }))
+        let stage = Stage::new(config.ram.clone(), ioctl::flush_instructions, limits::debugging(&kvm));
+        let (time_is_old, stage) = (Arc::default(), Arc::new(stage));
+        Ok(Arc::new(KvmVm { fd, irqchip, config, time_is_old, sleepers, stage, io_events }))
     }
 }
 
@@ -130,6 +133,7 @@ struct KvmVm {
     /// The board's clock was set, and the guest's has to follow.
     time_is_old: Arc<AtomicBool>,
     sleepers: Arc<Sleepers>,
+    stage: Arc<Stage>,
     /// `KVM_CAP_IOEVENTFD`.
     io_events: bool,
 }
@@ -153,8 +157,9 @@ impl Vm for KvmVm {
             report_unknown(&regs, &self.config.isa);
         }
         let (config, time_is_old) = (Arc::clone(&self.config), Arc::clone(&self.time_is_old));
-        let vcpu = KvmVcpu::new(hart, fd, config, self.irqchip.clone(), time_is_old, Arc::clone(&self.sleepers))
-            .map_err(failed("set up the vCPU"))?;
+        let (irqchip, sleepers, stage) = (self.irqchip.clone(), Arc::clone(&self.sleepers), Arc::clone(&self.stage));
+        let vcpu =
+            KvmVcpu::new(hart, fd, config, irqchip, time_is_old, sleepers, stage).map_err(failed("set up the vCPU"))?;
         Ok(Box::new(vcpu))
     }
 

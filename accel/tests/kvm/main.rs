@@ -6,6 +6,7 @@
 #[path = "../guest/mod.rs"]
 mod guest;
 
+mod debug;
 mod dirty;
 mod exits;
 mod harts;

@@ -151,6 +151,12 @@ fn start_linux(env: &Env, dir: &Path) -> Result<(Vm, PathBuf, PathBuf)> {
     let (file, socket) = (dir.join("symbols"), dir.join("gdb"));
     let server = format!("unix:{},server=on,wait=off", socket.display());
     let mut vm = linux::start(env, Machine::virt(&env.vireo, 2).args(["-gdb", &server]))?;
+    write_symbols(&mut vm, &file)?;
+    Ok((vm, file, socket))
+}
+
+/// In a shell: a file with symbols of the kernel.
+pub(super) fn write_symbols(vm: &mut Vm, file: &Path) -> Result<()> {
     let names = [&["_stext", "_etext"], FUNCTIONS].concat();
     let lines = vm.console.check(&format!("grep -wE '[tTrRdDA] ({})' /proc/kallsyms", names.join("|")))?;
     let mut symbols = Vec::new();
@@ -164,8 +170,7 @@ fn start_linux(env: &Env, dir: &Path) -> Result<(Vm, PathBuf, PathBuf)> {
     }
     let at = |name| symbols.iter().find(|s| s.0 == name).map(|s| s.1).with_context(|| format!("no symbol {name}"));
     let (start, end) = (at("_stext")?, at("_etext")?);
-    fs::write(&file, elf::symbol_file(start, end - start, &symbols))?;
-    Ok((vm, file, socket))
+    Ok(fs::write(file, elf::symbol_file(start, end - start, &symbols))?)
 }
 
 fn kernel(env: &Env) -> Result<()> {
@@ -227,7 +232,7 @@ fn kernel(env: &Env) -> Result<()> {
     ends(vm)
 }
 
-fn gdb_symbol(gdb: &mut Session, name: &str) -> Result<u64> {
+pub(super) fn gdb_symbol(gdb: &mut Session, name: &str) -> Result<u64> {
     gdb.value(&format!("(long)&{name}"))
 }
 

@@ -34,8 +34,13 @@ impl Session {
 
     /// The same, connected to the server at a socket.
     pub fn attach(gdb: &Gdb, file: &Path, socket: &Path) -> Result<Self> {
+        Self::attach_to(gdb, file, &socket.display().to_string())
+    }
+
+    /// The same, connected to the server at what gdb calls so.
+    pub fn attach_to(gdb: &Gdb, file: &Path, server: &str) -> Result<Self> {
         let mut session = Self::start(gdb, file)?;
-        session.check(&format!("target remote {}", socket.display()), " in ")?;
+        session.check(&format!("target remote {server}"), " in ")?;
         Ok(session)
     }
 

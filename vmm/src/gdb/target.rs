@@ -387,7 +387,7 @@ impl MultiThreadSchedulerLocking for Debuggee {
     }
 }
 
-/// Breakpoints are the engine's: guest memory stays as it is, so that both kinds are the same.
+/// Breakpoints are the engine's: the memory of a stopped machine stays as it is, so that both kinds are the same.
 impl Breakpoints for Debuggee {
     fn support_sw_breakpoint(&mut self) -> Option<SwBreakpointOps<'_, Self>> {
         Some(self)

@@ -96,7 +96,7 @@ pub fn linux(host: &mut Vm, inner: &Inner) -> Result<()> {
 }
 
 /// The inner guest's shell, or why it does not come.
-fn wait_for_shell(host: &mut Vm) -> Result<()> {
+pub fn wait_for_shell(host: &mut Vm) -> Result<()> {
     match host.console.expect_any(&["initramfs: started after", "<ended:"])? {
         (0, _) => host.console.expect(PROMPT).map(drop),
         (_, said) => bail!("there is no guest:\n{said}"),

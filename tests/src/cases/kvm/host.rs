@@ -19,6 +19,8 @@ pub struct Host<'a> {
     harts: u32,
     arguments: &'a [&'a str],
     kvm: bool,
+    /// Options of its network, which begin with a comma.
+    net: String,
     /// Further programs for its `/bin`.
     programs: Vec<(&'a str, PathBuf)>,
 }
@@ -26,7 +28,15 @@ pub struct Host<'a> {
 impl<'a> Host<'a> {
     /// Two harts of vireo's.
     pub fn of_vireo(env: &'a Env) -> Self {
-        Self { env, emulator: &env.vireo, harts: 2, arguments: &[], kvm: true, programs: Vec::new() }
+        Self {
+            env,
+            emulator: &env.vireo,
+            harts: 2,
+            arguments: &[],
+            kvm: true,
+            net: String::new(),
+            programs: Vec::new(),
+        }
     }
 
     /// Two harts of QEMU's.
@@ -43,6 +53,11 @@ impl<'a> Host<'a> {
     /// With further arguments of the emulator; a second `-M` adds to the first.
     pub fn arguments(self, arguments: &'a [&'a str]) -> Self {
         Self { arguments, ..self }
+    }
+
+    /// Whose port leads from one of this machine's.
+    pub fn port(self, from: u16, to: u16) -> Self {
+        Self { net: format!(",hostfwd=tcp:127.0.0.1:{from}-:{to}"), ..self }
     }
 
     /// Whose kernel has no KVM.
@@ -64,7 +79,7 @@ impl<'a> Host<'a> {
         self.make_initrd(guest, &initrd)?;
         let disk = guest.kvm.as_ref().context("there is no disk of a KVM host")?;
         let machine = Machine::virt(self.emulator, self.harts).args(self.arguments);
-        let machine = machine.disk(disk, ",snapshot=on").user_net("");
+        let machine = machine.disk(disk, ",snapshot=on").user_net(&self.net);
         let machine = machine.arg("-kernel").arg(&guest.kernel).arg("-initrd").arg(&initrd);
         let mut vm = machine.arg("-append").arg("console=ttyS0 quiet").start()?;
         vm.console.expect(PROMPT)?;

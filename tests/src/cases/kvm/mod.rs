@@ -3,6 +3,7 @@
 //! To add a case, write a function that takes the prompt of a host, and a row that says which host.
 
 mod aia;
+mod gdb;
 mod guests;
 pub(crate) mod host;
 mod memory;
@@ -31,6 +32,7 @@ pub const CASES: &[Case] = &[
     },
     Case { name: "KVM: every suite of vireo bench", run: |env| Host::of_vireo(env).arguments(MAX).run(bench) },
     Case { name: "KVM: RAM of every kind", run: |env| Host::of_vireo(env).run(memory::backends) },
+    Case { name: "KVM: Linux at gdb", run: |env| gdb::linux(env, Host::of_vireo(env)) },
     Case { name: "KVM: harts on chosen CPUs", run: |env| Host::of_vireo(env).run(memory::affinity) },
     Case { name: "KVM: APLIC and IMSICs in the kernel", run: aia::in_the_kernel },
     Case { name: "KVM: IMSICs in the kernel", run: aia::split },
@@ -48,6 +50,7 @@ pub const CASES: &[Case] = &[
         name: "KVM on QEMU: the demo guest's self test",
         run: |env| Host::of_qemu(env)?.run(|host| selftest(host, FAILS_ON_QEMU)),
     },
+    Case { name: "KVM on QEMU: Linux at gdb", run: |env| gdb::linux(env, Host::of_qemu(env)?) },
     Case {
         name: "KVM on QEMU: Linux, disk, network, reboot",
         run: |env| Host::of_qemu(env)?.run(|host| linux(host, &Inner::default())),
