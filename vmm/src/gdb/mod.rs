@@ -2,8 +2,10 @@
 //!
 //! [`Gdb`] is a session at a character device, as the monitors are. It takes packets apart and checks them; what they say
 //! is the stub's business (the crate `gdbstub`), which knows the machine as [`Debuggee`]. What needs the machine in hand
-//! is done here: stopping, going on, the monitor's commands. While gdb believes that the machine is stopped, it is.
+//! is done here: stopping, going on, the monitor's commands. Others may let the machine go on behind gdb's back; it is stopped
+//! again as soon as gdb asks for something.
 
+mod check;
 mod description;
 mod packet;
 mod registers;
@@ -23,12 +25,15 @@ use crate::control::Request;
 use crate::machine::{Ending, Machine, RunState};
 use crate::monitor::event::{Cause, Event};
 use crate::monitor::{Session, hmp};
+use check::{Does, Named};
 use packet::{Input, Packets};
 pub use target::Parts;
 use target::{Debuggee, Sstep, thread_of};
 
-/// The answer to a packet that makes no sense.
-const REFUSED: &str = "E16";
+/// The answer to a packet with an argument that cannot be: `EINVAL`, as the stub says it.
+const INVALID: &str = "E16";
+/// The answer to a packet that the stub does not understand, or that is longer than any that makes sense.
+const REFUSED: &str = "E01";
 const INTERRUPT: u8 = 3;
 
 /// Where the stub's answers gather.
@@ -59,10 +64,47 @@ pub struct Gdb {
     talk: Option<Talk>,
     /// What was sent last, in case it was garbled.
     sent: Vec<u8>,
-    /// gdb's `qSupported`, for a stub that starts anew.
-    hello: Vec<u8>,
+    agreed: Agreed,
     /// The hart of the monitor's commands.
     hart: u32,
+}
+
+/// Packets that a stub which starts anew has to hear again, empty where gdb has not sent one: a stub is lost with what it
+/// refuses.
+#[derive(Default)]
+struct Agreed {
+    /// `qSupported`.
+    hello: Vec<u8>,
+    /// `Hg`: the hart of registers and memory.
+    general: Vec<u8>,
+    /// `Hc`: the harts of `c` and `s`.
+    resumed: Vec<u8>,
+}
+
+impl Agreed {
+    fn packets(&self) -> impl Iterator<Item = &[u8]> {
+        [&self.hello, &self.general, &self.resumed].into_iter().filter(|p| !p.is_empty()).map(Vec::as_slice)
+    }
+
+    /// The stub means this hart by itself when it has told of a stop.
+    fn stopped(&mut self, reason: &StopReason) {
+        let (StopReason::SignalWithThread { tid, .. } | StopReason::SwBreak(tid) | StopReason::Watch { tid, .. }) =
+            reason
+        else {
+            return;
+        };
+        self.general = format!("Hg{tid:x}").into_bytes();
+        self.resumed = format!("Hc{tid:x}").into_bytes();
+    }
+
+    /// The hart that `c` and `s` with an address mean.
+    fn resumed_hart(&self, harts: u32) -> u32 {
+        let id = self.resumed.strip_prefix(b"Hc").unwrap_or_default();
+        match check::named(id, harts) {
+            Some(Named::One(hart)) => hart,
+            Some(Named::Any | Named::All) | None => 0,
+        }
+    }
 }
 
 /// A stub and what it is about.
@@ -158,7 +200,7 @@ fn qemu(body: &[u8], debuggee: &mut Debuggee) -> Option<String> {
         _ if let Some(bits) = body.strip_prefix(b"Qqemu.sstep=") => {
             let digits = bits.strip_prefix(b"0x").unwrap_or(bits);
             let bits = std::str::from_utf8(digits).ok().and_then(|digits| u8::from_str_radix(digits, 16).ok());
-            let Some(bits) = bits.filter(|bits| bits & !Sstep::ALL == 0) else { return Some(REFUSED.to_owned()) };
+            let Some(bits) = bits.filter(|bits| bits & !Sstep::ALL == 0) else { return Some(INVALID.to_owned()) };
             debuggee.sstep = Sstep(bits);
             "OK".to_owned()
         }
@@ -166,7 +208,7 @@ fn qemu(body: &[u8], debuggee: &mut Debuggee) -> Option<String> {
             debuggee.physical = match mode {
                 b"0" => false,
                 b"1" => true,
-                _ => return Some(REFUSED.to_owned()),
+                _ => return Some(INVALID.to_owned()),
             };
             "OK".to_owned()
         }
@@ -198,51 +240,82 @@ impl Gdb {
         }
         // Somebody else may have let it go on.
         machine.interrupt(RunState::Debug);
-        match body {
-            _ if let Some(answer) = qemu(body, &mut talk.debuggee) => {
-                self.talk = Some(talk);
-                return self.answer(answer.as_bytes(), out);
-            }
-            _ if let Some(command) = body.strip_prefix(b"qRcmd,") => {
-                self.talk = Some(talk);
-                return self.monitor(command, machine, out);
-            }
-            _ if body.starts_with(b"qSupported") => self.hello = body.to_vec(),
-            _ => {}
+        if let Some(answer) = qemu(body, &mut talk.debuggee) {
+            self.talk = Some(talk);
+            return self.answer(answer.as_bytes(), out);
         }
-        let (fed, result) = talk.feed(&packet::framed(body));
-        talk = fed;
+        if let Some(command) = body.strip_prefix(b"qRcmd,") {
+            self.talk = Some(talk);
+            return self.monitor(command, machine, out);
+        }
+        match self.pass(talk, body) {
+            Ok(talk) => self.passed(talk, body, machine, out),
+            Err((talk, answer)) => {
+                self.talk = Some(talk);
+                self.answer(answer.as_bytes(), out);
+            }
+        }
+    }
+
+    /// Gives a packet to the stub. What it cannot be given, and what it refuses, has an answer of its own.
+    fn pass(&mut self, talk: Talk, body: &[u8]) -> Result<Talk, (Talk, &'static str)> {
+        let Some(does) = check::check(body, talk.debuggee.hart_count()) else {
+            tracing::debug!("gdb's packet '{}' makes no sense", body.escape_ascii());
+            return Err((talk, INVALID));
+        };
+        let mut passed = body;
+        if let Does::GoesOnAt(pc) = does {
+            let hart = self.agreed.resumed_hart(talk.debuggee.hart_count());
+            if let Err(message) = talk.debuggee.set_pc(hart, pc) {
+                tracing::debug!("{message}");
+                return Err((talk, REFUSED));
+            }
+            passed = &body[..1];
+        }
+        let (mut talk, result) = talk.feed(&packet::framed(passed));
         if let Err(error) = result {
             tracing::debug!(%error, "gdb's packet is refused");
-            talk = talk.feed(&packet::framed(&self.hello)).0;
+            for agreed in self.agreed.packets() {
+                talk = talk.feed(&packet::framed(agreed)).0;
+            }
             talk.take_answers();
-            self.talk = Some(talk);
-            return self.answer(REFUSED.as_bytes(), out);
+            return Err((talk, REFUSED));
         }
+        match does {
+            Does::ChoosesGeneral => self.agreed.general = body.to_vec(),
+            Does::ChoosesResumed => self.agreed.resumed = body.to_vec(),
+            _ if body.starts_with(b"qSupported") => self.agreed.hello = body.to_vec(),
+            Does::Nothing | Does::GoesOnAt(_) => {}
+        }
+        Ok(talk)
+    }
+
+    /// Does what a packet has asked for, apart from its answer.
+    fn passed(&mut self, mut talk: Talk, body: &[u8], machine: &mut Machine, out: &mut Vec<u8>) {
         self.send(talk.take_answers(), out);
         if std::mem::take(&mut talk.debuggee.goes_on) {
             talk = self.resume(talk, machine, out);
         }
-        if let GdbStubStateMachine::Disconnected(stub) = talk.stub {
-            match stub.get_reason() {
-                DisconnectReason::Kill => {
-                    if body.starts_with(b"vKill") {
-                        out.extend(packet::framed(b"OK"));
-                    }
-                    machine.request(Request::Quit(Cause::Monitor));
+        let GdbStubStateMachine::Disconnected(stub) = talk.stub else {
+            self.talk = Some(talk);
+            return;
+        };
+        match stub.get_reason() {
+            DisconnectReason::Kill => {
+                if body.starts_with(b"vKill") {
+                    out.extend(packet::framed(b"OK"));
                 }
-                _ => {
-                    talk.debuggee.disarm();
-                    if let Err(message) = machine.cont() {
-                        tracing::debug!("gdb is gone: {message}");
-                    }
+                machine.request(Request::Quit(Cause::Monitor));
+            }
+            _ => {
+                talk.debuggee.disarm();
+                if let Err(message) = machine.cont() {
+                    tracing::debug!("gdb is gone: {message}");
                 }
             }
-            // Whoever comes next finds nothing of this one.
-            self.hello.clear();
-            return;
         }
-        self.talk = Some(talk);
+        // Whoever comes next finds nothing of this one.
+        self.agreed = Agreed::default();
     }
 
     /// Lets the machine go on, as gdb has said.
@@ -260,6 +333,7 @@ impl Gdb {
     /// Tells gdb that the machine has stopped. What it was to do is over.
     fn halt(&mut self, mut talk: Talk, reason: StopReason, out: &mut Vec<u8>) -> Talk {
         talk.debuggee.halt();
+        self.agreed.stopped(&reason);
         let mut talk = talk.report(reason);
         self.send(talk.take_answers(), out);
         talk
@@ -268,7 +342,7 @@ impl Gdb {
     /// `monitor COMMAND`.
     fn monitor(&mut self, command: &[u8], machine: &mut Machine, out: &mut Vec<u8>) {
         let Some(line) = packet::unhex(command) else {
-            return self.answer(REFUSED.as_bytes(), out);
+            return self.answer(INVALID.as_bytes(), out);
         };
         let mut text = String::new();
         let mut context = hmp::Context { machine, hart: &mut self.hart, out: &mut text };

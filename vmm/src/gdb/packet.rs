@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 /// The longest packet that the stub takes, with its frame.
-const PACKET_MAX: usize = 4096;
+pub const PACKET_MAX: usize = 4096;
 /// Bytes of text in one packet to gdb's console.
 const TEXT_MAX: usize = 1024;
 
@@ -97,6 +97,16 @@ pub fn unhex(digits: &[u8]) -> Option<Vec<u8>> {
         _ => None,
     };
     digits.chunks(2).map(byte).collect()
+}
+
+/// Binary data without its escapes; `None` if the last one has nothing behind it.
+pub fn unescaped(data: &[u8]) -> Option<Vec<u8>> {
+    let mut rest = data.iter();
+    let mut plain = Vec::with_capacity(data.len());
+    while let Some(byte) = rest.next() {
+        plain.push(if *byte == b'}' { rest.next()? ^ 0x20 } else { *byte });
+    }
+    Some(plain)
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ use super::registers::{Core, Register, Riscv, number};
 use crate::harts::Harts;
 use crate::machine::read_physical;
 
-/// Error numbers, as gdb prints them.
+/// Error numbers, which packets have in hexadecimal.
 const EIO: u8 = 5;
 const EFAULT: u8 = 14;
 const EINVAL: u8 = 22;
@@ -124,6 +124,19 @@ impl Debuggee {
 
     fn state(&self, tid: Tid) -> Result<Box<HartState>, TargetError<String>> {
         self.on(tid, |vcpu| Box::new(vcpu.state()))
+    }
+
+    /// Has a hart go on at another address.
+    ///
+    /// # Errors
+    /// The hart's thread has failed.
+    pub fn set_pc(&self, hart: u32, pc: u64) -> Result<(), String> {
+        let done = self.parts.harts.on(hart, move |vcpu| vcpu.change(&mut |state| state.pc = pc));
+        done.ok_or_else(|| format!("hart {hart} has failed"))
+    }
+
+    pub fn hart_count(&self) -> u32 {
+        self.parts.hart_count
     }
 
     /// Tells the engine what stops the harts.

@@ -101,6 +101,15 @@ pub fn with_gdb(
     with_socket("-gdb", words, Mock::new(scripts), client)
 }
 
+/// A kernel for machines whose harts execute nothing, and the folder that it is in.
+fn blank_kernel() -> (tempfile::TempDir, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let kernel = dir.path().join("kernel");
+    std::fs::write(&kernel, [0; 64]).unwrap();
+    let path = kernel.to_str().unwrap().to_owned();
+    (dir, path)
+}
+
 const DEBUG: &str = "VM status: paused (debug)\n";
 
 #[test]
@@ -151,7 +160,15 @@ fn registers_and_memory_are_read_and_written() {
         assert_eq!(gdb.ask("P20=01"), "E16");
         // The other hart has registers of its own.
         assert_eq!((gdb.ask("Hg2"), gdb.ask("p5")), ("OK".into(), "00".repeat(8)));
-        assert_eq!((gdb.ask("Hg7"), gdb.ask("p5"), gdb.ask("Hg1")), ("OK".into(), "E16".into(), "OK".into()));
+        for nobody in ["Hg3", "Hgffff", "Hg-1", "Hc3", "qThreadExtraInfo,9"] {
+            assert_eq!(gdb.ask(nobody), "E16", "{nobody}");
+        }
+        // What is refused changes nothing: it is still the second one that gdb means.
+        assert_eq!((gdb.ask("P5=0102030405060708"), gdb.ask("pzz")), ("OK".into(), "E01".into()));
+        assert_eq!(
+            (gdb.ask("p5"), gdb.ask("Hg1"), gdb.ask("p5")),
+            ("0102030405060708".into(), "OK".into(), "11".repeat(8))
+        );
 
         assert_eq!(gdb.ask("M80000ffe,4:11223344"), "OK");
         assert_eq!(gdb.ask("m80000ffe,4"), "11223344");
@@ -159,9 +176,74 @@ fn registers_and_memory_are_read_and_written() {
         for bad in ["m40000000,4", "mffffffffffffffff,8", "M40000000,1:00", "m7ffffffe,4"] {
             assert_eq!(gdb.ask(bad), "E0e", "{bad}");
         }
+        for bad in ["M80000ffe,4:112233", "M80000ffe,2:112233", "X80000ffe,3:}\u{3}b", "cx"] {
+            assert_eq!(gdb.ask(bad), "E16", "{bad}");
+        }
+        assert_eq!((gdb.ask("X80000ffe,3:}\u{3}b!"), gdb.ask("m80000ffe,3")), ("OK".into(), "236221".into()));
+        assert_eq!(gdb.ask("M80000ffe,4:11223344"), "OK");
         assert_eq!(gdb.ask("qqemu.PhyMemMode"), "0");
         assert_eq!(gdb.ask("Qqemu.PhyMemMode:1"), "OK");
         assert_eq!((gdb.ask("qqemu.PhyMemMode"), gdb.ask("m80000ffe,2")), ("1".into(), "1122".into()));
+        gdb.packet(b"k");
+    });
+}
+
+#[test]
+fn a_packet_gets_one_answer_of_bounded_length() {
+    with_gdb(&["-S"], vec![], |path, _| {
+        let mut gdb = Client::at(path);
+        let supported = gdb.ask("qSupported:swbreak+");
+        assert!(supported.starts_with("PacketSize=1000;"), "{supported}");
+        for physical in ["Qqemu.PhyMemMode:0", "Qqemu.PhyMemMode:1"] {
+            assert_eq!(gdb.ask(physical), "OK");
+            assert_eq!(gdb.ask("m80000000,800").len(), 0x1000);
+            for long in ["m80000000,801", "m80000000,80000000", "mffffffff80000000,ffffffff", "m0,ffffffffffffffff"] {
+                assert_eq!(gdb.ask(long), "E16", "{long}");
+            }
+            // It is not there from a page on.
+            assert_eq!(gdb.ask("m87fffc00,800"), "E0e");
+        }
+        gdb.packet(b"k");
+    });
+}
+
+#[test]
+fn actions_that_make_no_sense_let_nothing_run() {
+    let step = vec![Step::Exit(VcpuExit::Debug(DebugStop::Step))];
+    let (_dir, kernel) = blank_kernel();
+    // Without a firmware all harts start.
+    let words = ["-S", "-smp", "2", "-bios", "none", "-kernel", &kernel];
+    with_gdb(&words, vec![vec![vec![]], vec![step]], |path, _| {
+        let mut gdb = Client::at(path);
+        for bad in
+            ["vCont", "vCont;", "vCont;s", "vCont;s:9", "vCont;s:p1.9", "vCont;c:p1.9", "vCont;c;q", "vCont;c:1;"]
+        {
+            assert_eq!(gdb.ask(bad), "E16", "{bad}");
+        }
+        assert_eq!(gdb.status(), "VM status: paused (prelaunch)\n");
+        // The hart that stopped last is the one that gdb means, whatever is refused behind that.
+        gdb.packet(b"vCont;s:2");
+        assert_eq!(gdb.answer(), "T05thread:02;");
+        assert_eq!((gdb.ask("P5=0102030405060708"), gdb.ask("pzz")), ("OK".into(), "E01".into()));
+        assert_eq!((gdb.ask("Hg2"), gdb.ask("p5")), ("OK".into(), "0102030405060708".into()));
+        gdb.packet(b"k");
+    });
+}
+
+#[test]
+fn a_hart_goes_on_at_another_address() {
+    with_gdb(&["-S", "-smp", "2"], vec![], |path, mock| {
+        let mut gdb = Client::at(path);
+        gdb.packet(b"c80000400");
+        started(mock, 1);
+        gdb.send(b"\x03");
+        assert!(gdb.answer().starts_with("T02thread:01;"));
+        assert_eq!((gdb.ask("Hc2"), gdb.ask("Hg2")), ("OK".into(), "OK".into()));
+        gdb.packet(b"c80000800");
+        gdb.send(b"\x03");
+        assert!(gdb.answer().starts_with("T02thread:01;"));
+        assert_eq!(gdb.ask("p20"), hex(&0x8000_0400_u64.to_le_bytes()));
+        assert_eq!((gdb.ask("Hg2"), gdb.ask("p20")), ("OK".into(), hex(&0x8000_0800_u64.to_le_bytes())));
         gdb.packet(b"k");
     });
 }
@@ -296,10 +378,8 @@ fn steps_are_as_gdb_wants_them() {
 
 #[test]
 fn time_stands_still_in_a_step() {
-    let dir = tempfile::tempdir().unwrap();
-    let kernel = dir.path().join("kernel");
-    std::fs::write(&kernel, [0; 64]).unwrap();
-    with_gdb(&["-S", "-bios", "none", "-kernel", kernel.to_str().unwrap()], vec![], |path, _| {
+    let (_dir, kernel) = blank_kernel();
+    with_gdb(&["-S", "-bios", "none", "-kernel", &kernel], vec![], |path, _| {
         let mut gdb = Client::at(path);
         // A hart that does not come back, for a while.
         let time_after = |gdb: &mut Client, action: &str| {
@@ -356,7 +436,7 @@ fn nonsense_is_refused_and_the_server_stays() {
             assert!(answer.is_empty() || answer.starts_with('E'), "{bad}: {answer}");
         }
         assert_eq!((gdb.ask(""), gdb.ask("frobnicate"), gdb.ask("qRcmd,zz")), ("".into(), "".into(), "E16".into()));
-        assert_eq!(gdb.ask(&"x".repeat(20_000)), "E16");
+        assert_eq!(gdb.ask(&"x".repeat(20_000)), "E01");
         gdb.send(&[0xff; 4096]);
         gdb.send(b"\x03+++");
         // What was agreed on still holds.
