@@ -148,7 +148,8 @@ pub trait Vcpu: Send {
     fn wait_for_interrupt(&mut self) -> bool;
     /// Writes the answer to the last [`VcpuExit::Sbi`] into a0 and a1; legacy calls (`eid` < 0x10) write a0 only.
     fn finish_sbi(&mut self, call: &SbiCall, error: i64, value: u64);
-    /// Reads CSR `n` as M-mode would, whatever the hart's mode; `None` if it has no such register.
+    /// Reads CSR `n` as M-mode would with all units on, whatever the hart's mode and `mstatus` say; `None` if it has no such
+    /// register.
     fn csr(&mut self, n: u16) -> Option<u64>;
     /// Writes CSR `n` as M-mode would; `false` if the hart has no such register or it is read-only.
     fn set_csr(&mut self, n: u16, v: u64) -> bool;

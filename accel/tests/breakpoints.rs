@@ -1,9 +1,10 @@
-//! A debugger's breakpoints, watchpoints and single steps.
+//! A debugger's breakpoints, watchpoints, single steps, and its way to CSRs.
 
 mod guest;
 
 use accel::VcpuExit;
 use accel::debug::{DebugConfig, DebugStop, WatchKind, Watchpoint};
+use arch::csr::{self, mstatus};
 use arch::ext::Ext;
 use guest::*;
 
@@ -224,5 +225,28 @@ fn interrupts_wait_while_a_hart_is_stepped() {
         hart.set_debug(&STEP).unwrap();
         assert_eq!(hart.run().unwrap(), VcpuExit::Debug(DebugStop::Step), "{name}");
         assert_eq!(hart.state().pc, CODE + 8, "{name}");
+    }
+}
+
+#[test]
+fn registers_of_units_that_are_off_are_read_and_written() {
+    for (name, options) in modes() {
+        let mut g = Guest::with_isa(options, 1, isa_with(&[Ext::V]));
+        let hart = &mut g.harts[0];
+        for units in [0, mstatus::FS | mstatus::VS] {
+            hart.change(&mut |s| s.csr.mstatus = s.csr.mstatus & !(mstatus::FS | mstatus::VS) | units);
+            let before = hart.csr(csr::MSTATUS);
+            for (n, value) in [(csr::FCSR, 0xe5), (csr::FRM, 3), (csr::FFLAGS, 0x11), (csr::VSTART, 5), (csr::VCSR, 6)]
+            {
+                assert!(hart.set_csr(n, value), "{name}: {n:#x}");
+                assert_eq!(hart.csr(n), Some(value), "{name}: {n:#x}");
+            }
+            assert_eq!((hart.csr(csr::FCSR), hart.csr(csr::VXRM)), (Some(0x71), Some(3)), "{name}");
+            for n in [csr::VL, csr::VTYPE, csr::VLENB] {
+                assert!(hart.csr(n).is_some() && !hart.set_csr(n, 1), "{name}: {n:#x}");
+            }
+            // What is off stays off.
+            assert_eq!(hart.csr(csr::MSTATUS), before, "{name}");
+        }
     }
 }

@@ -579,17 +579,27 @@ impl Hart {
         Ok(result)
     }
 
-    /// Reads CSR `n` as M-mode would, and writes `v` to it if there is one. Not for helpers: outside of instructions.
+    /// Reads CSR `n` as M-mode would with all units on, and writes `v` to it if there is one. Not for helpers: outside of
+    /// instructions.
     pub fn machine_csr(&mut self, n: u16, v: Option<u64>) -> Option<u64> {
         self.take_soft();
         self.fold_counters();
         let (mode, virt) = (self.s.mode, self.s.virt);
         (self.s.mode, self.s.virt) = (Mode::Machine, false);
+        // A unit that is off keeps its registers, and stays off.
+        let unit = csr::unit(n);
+        let off = unit != 0 && self.s.csr.mstatus & unit == 0;
+        if off {
+            self.s.csr.mstatus |= unit;
+        }
         let result = match v {
             Some(v) => self.access_csr(n, CsrOp::Rw, v, true),
             None => self.access_csr(n, CsrOp::Rs, 0, false),
         };
         (self.s.mode, self.s.virt) = (mode, virt);
+        if off {
+            self.s.csr.mstatus &= !unit;
+        }
         let ((old, effect), counters) = result.ok()?;
         if counters.is_some() {
             self.recount();

@@ -173,6 +173,16 @@ fn admit(s: &HartState, isa: &IsaConfig, n: u16, write: bool) -> Result<(&'stati
     Ok((entry.row, n))
 }
 
+/// The field of `mstatus` (FS or VS) that keeps CSR `n` from everybody while it says Off; 0 if none does.
+pub fn unit(n: u16) -> u64 {
+    use arch::csr::*;
+    match n {
+        FFLAGS | FRM | FCSR => mstatus::FS,
+        VSTART | VXSAT | VXRM | VCSR | VL | VTYPE | VLENB => mstatus::VS,
+        _ => 0,
+    }
+}
+
 /// The current privilege as bits 9:8 of CSR numbers have it, where HS-mode stands above S-mode.
 fn privilege(s: &HartState) -> u8 {
     privilege_of(s.mode, s.virt)
