@@ -7,7 +7,7 @@ use devices::chardev::{BackendConfig, ChardevConfig, SocketAddress};
 
 use super::drive::check_id;
 use super::error::{CliError, Result};
-use super::optlist::OptList;
+use super::optlist::{OptList, VALUE_MAX};
 
 /// For `-chardev help`.
 pub const TYPES: &[(&str, &str)] = &[
@@ -139,9 +139,13 @@ fn tcp_port(o: &OptList, text: &str) -> Result<u16> {
         .ok_or_else(|| o.error(format!("port '{text}' must be a number from 0 to 65535")))
 }
 
-/// The short forms that `-serial` and its likes take. `id` names the device it makes.
-pub fn parse_short(option: &str, text: &str, id: &str) -> Result<Serial> {
-    let error = |message: &str| CliError::new(format!("{option} {text}"), message);
+/// The short forms that `-serial` and its likes take. `context` is the option as it was given; `id` names the device it makes.
+pub fn parse_short(context: &str, text: &str, id: &str) -> Result<Serial> {
+    if text.len() > VALUE_MAX {
+        let option = context.split(' ').next().unwrap_or_default();
+        return Err(CliError::new(option, format!("the value is longer than {VALUE_MAX} bytes")));
+    }
+    let error = |message: &str| CliError::new(context, message);
     let (mux, short) = match text.strip_prefix("mon:") {
         Some(rest) => (true, rest),
         None => (false, text),
@@ -166,7 +170,7 @@ pub fn parse_short(option: &str, text: &str, id: &str) -> Result<Serial> {
         "file" => BackendConfig::File { path: need("PATH")?.into(), append: false, input: None },
         "pipe" => BackendConfig::Pipe { path: need("PATH")?.into() },
         "unix" => {
-            let mut o = OptList::parse(option, need("PATH[,server=on][,wait=off]")?)?;
+            let mut o = OptList::parse_part(context, need("PATH[,server=on][,wait=off]")?)?;
             let path = o.head("path")?.ok_or_else(|| error("must be unix:PATH[,server=on][,wait=off]"))?;
             let backend = socket_options(&mut o, SocketAddress::Unix(path.into()))?;
             o.finish()?;
@@ -174,7 +178,7 @@ pub fn parse_short(option: &str, text: &str, id: &str) -> Result<Serial> {
         }
         "tcp" => {
             let form = "[HOST]:PORT[,server=on][,wait=off]";
-            let mut o = OptList::parse(option, need(form)?)?;
+            let mut o = OptList::parse_part(context, need(form)?)?;
             let address = o.head("address")?.ok_or_else(|| error(&format!("must be tcp:{form}")))?;
             let (host, port) = address.rsplit_once(':').ok_or_else(|| error(&format!("must be tcp:{form}")))?;
             let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host).to_owned();
@@ -203,7 +207,7 @@ mod tests {
     use super::*;
 
     fn serial(text: &str) -> ChardevConfig {
-        match parse_short("-serial", text, "serial0").unwrap() {
+        match parse_short(&format!("-serial {text}"), text, "serial0").unwrap() {
             Serial::New(c) => c,
             other => panic!("{text}: {other:?}"),
         }
@@ -273,8 +277,10 @@ mod tests {
             "telnet::1,server",
             "unix:/s,foo=1",
         ] {
-            let e = parse_short("-serial", text, "s").expect_err(text).to_string();
-            assert!(e.starts_with("-serial"), "{text}: {e}");
+            let given = format!("-serial {text}");
+            let e = parse_short(&given, text, "s").expect_err(text).to_string();
+            // What was given, as it was given.
+            assert!(e.starts_with(&format!("{given}: ")), "{text}: {e}");
         }
     }
 

@@ -3,6 +3,7 @@
 use ::devices::chardev::{BackendConfig, ChardevConfig};
 
 use super::chardev::{self, Serial};
+use super::drive::check_id;
 use super::error::{CliError, Result};
 use super::options::Options;
 use super::optlist::OptList;
@@ -17,74 +18,108 @@ pub struct Consoles {
 }
 
 pub fn parse(o: &Options) -> Result<Consoles> {
-    let mut chardevs = o.chardev.iter().map(|c| chardev::parse_chardev(c)).collect::<Result<Vec<_>>>()?;
     if o.serial.len() > 1 && o.serial[1..].iter().any(|s| s != "none") {
         return Err(CliError::new(format!("-serial {}", o.serial[1]), "the board has one serial port"));
     }
-    let mut monitors = Vec::new();
-    let kinds = [
-        ("-monitor", &o.monitor, MonitorMode::Readline),
-        ("-qmp", &o.qmp, MonitorMode::Control { pretty: false }),
-        ("-qmp-pretty", &o.qmp_pretty, MonitorMode::Control { pretty: true }),
-    ];
-    let short = kinds.iter().flat_map(|(option, texts, mode)| texts.iter().map(move |text| (*option, text, *mode)));
-    let short = short.enumerate().map(|(n, (option, text, mode))| Short {
-        context: format!("{option} {text}"),
-        device: chardev::parse_short(option, text, &format!("compat_monitor{n}")),
-        mode,
-    });
-    for Short { context, device, mode } in short.chain(gdb(o)?) {
-        let chardev = match device? {
-            Serial::None => continue,
-            Serial::Existing(id) => id,
-            Serial::New(config) => {
-                let id = config.id.clone();
-                chardevs.push(config);
-                id
-            }
-        };
-        monitors.push((MonitorConfig { chardev, mode }, context));
-    }
-    for text in &o.mon {
-        monitors.push((parse_mon(text)?, format!("-mon {text}")));
-    }
-    // Without a display there is no other place for a console than the terminal; only who says "no display"
-    // and nothing about serial ports means silence.
-    let silent = o.nodefaults > 0 || (!o.display.is_empty() && o.nographic == 0);
-    let (wanted, text) = match o.serial.first() {
-        Some(text) => (chardev::parse_short("-serial", text, "serial0")?, text.as_str()),
-        None if silent => (Serial::None, ""),
-        None => (chardev::parse_short("-serial", "mon:stdio", "serial0")?, "mon:stdio"),
-    };
-    let serial = match wanted {
-        Serial::None => None,
-        Serial::Existing(id) => {
-            if !chardevs.iter().any(|c| c.id == id) {
-                return Err(CliError::new(format!("-serial chardev:{id}"), "no -chardev has this id"));
-            }
-            Some(id)
-        }
-        Serial::New(config) => {
-            let id = config.id.clone();
-            let terminal_taken = chardevs.iter().any(|c| matches!(c.backend, BackendConfig::Stdio { .. }));
-            if o.serial.is_empty() && terminal_taken {
-                // The default gives way to who wants the terminal.
-                None
-            } else {
-                // `mon:` is a serial port with a monitor; the default one gives way to what -monitor and -qmp say.
-                let default_gives_way = kinds.iter().any(|(_, texts, _)| !texts.is_empty());
-                if text.starts_with("mon:") && (!o.serial.is_empty() || !default_gives_way) {
-                    let monitor = MonitorConfig { chardev: id.clone(), mode: MonitorMode::Readline };
-                    monitors.push((monitor, format!("-serial {text}")));
-                }
-                chardevs.push(config);
-                Some(id)
-            }
-        }
-    };
+    let chardevs = o.chardev.iter().map(|c| chardev::parse_chardev(c)).collect::<Result<Vec<_>>>()?;
+    let mut parts = Parts { chardevs, monitors: Vec::new() };
+    parts.add_short_monitors(o)?;
+    parts.add_named_monitors(&o.mon)?;
+    let serial = parts.add_serial(o)?;
+    let Parts { chardevs, monitors } = parts;
     check(&chardevs)?;
     check_monitors(&monitors, &chardevs, serial.as_deref())?;
     Ok(Consoles { chardevs, serial, monitors: monitors.into_iter().map(|(config, _)| config).collect() })
+}
+
+/// What the options have made so far.
+struct Parts {
+    chardevs: Vec<ChardevConfig>,
+    /// With the option that wants it, for errors.
+    monitors: Vec<(MonitorConfig, String)>,
+}
+
+type Kind<'a> = (&'static str, &'a [String], MonitorMode);
+
+/// The options that make a monitor and its device, and what they make.
+fn kinds(o: &Options) -> [Kind<'_>; 3] {
+    [
+        ("-monitor", &o.monitor, MonitorMode::Readline),
+        ("-qmp", &o.qmp, MonitorMode::Control { pretty: false }),
+        ("-qmp-pretty", &o.qmp_pretty, MonitorMode::Control { pretty: true }),
+    ]
+}
+
+impl Parts {
+    fn add_short_monitors(&mut self, o: &Options) -> Result<()> {
+        let all = kinds(o).into_iter().flat_map(|(option, texts, mode)| texts.iter().map(move |t| (option, t, mode)));
+        // None is no monitor, and has no number.
+        let short = all.filter(|(_, text, _)| *text != "none").enumerate().map(|(n, (option, text, mode))| {
+            let context = format!("{option} {text}");
+            let device = chardev::parse_short(&context, text, &format!("compat_monitor{n}"));
+            Short { context, device, mode }
+        });
+        for Short { context, device, mode } in short.chain(gdb(o)?) {
+            let chardev = match device? {
+                Serial::None => continue,
+                Serial::Existing(id) => id,
+                Serial::New(config) => {
+                    let id = config.id.clone();
+                    self.chardevs.push(config);
+                    id
+                }
+            };
+            self.monitors.push((MonitorConfig { chardev, mode }, context));
+        }
+        Ok(())
+    }
+
+    /// `-mon`.
+    fn add_named_monitors(&mut self, texts: &[String]) -> Result<()> {
+        let mut ids = Vec::new();
+        for text in texts {
+            let (id, monitor) = parse_mon(text)?;
+            let context = format!("-mon {text}");
+            if id.is_some() && ids.contains(&id) {
+                return Err(CliError::new(context, "another monitor has this id"));
+            }
+            ids.push(id);
+            self.monitors.push((monitor, context));
+        }
+        Ok(())
+    }
+
+    /// The device behind the UART.
+    fn add_serial(&mut self, o: &Options) -> Result<Option<String>> {
+        // Without a display there is no other place for a console than the terminal; only who says "no display"
+        // and nothing about serial ports means silence.
+        let silent = o.nodefaults > 0 || (!o.display.is_empty() && o.nographic == 0);
+        let text = match o.serial.first() {
+            Some(text) => text,
+            None if silent => return Ok(None),
+            None => "mon:stdio",
+        };
+        let context = format!("-serial {text}");
+        let config = match chardev::parse_short(&context, text, "serial0")? {
+            Serial::None => return Ok(None),
+            Serial::Existing(id) if self.chardevs.iter().any(|c| c.id == id) => return Ok(Some(id)),
+            Serial::Existing(_) => return Err(CliError::new(context, "no -chardev has this id")),
+            Serial::New(config) => config,
+        };
+        let terminal_taken = self.chardevs.iter().any(|c| matches!(c.backend, BackendConfig::Stdio { .. }));
+        if o.serial.is_empty() && terminal_taken {
+            // The default gives way to who wants the terminal.
+            return Ok(None);
+        }
+        let id = config.id.clone();
+        // `mon:` is a serial port with a monitor; the default one gives way to what -monitor and -qmp say.
+        let gives_way = o.serial.is_empty() && kinds(o).iter().any(|(_, texts, _)| !texts.is_empty());
+        if text.starts_with("mon:") && !gives_way {
+            self.monitors.push((MonitorConfig { chardev: id.clone(), mode: MonitorMode::Readline }, context));
+        }
+        self.chardevs.push(config);
+        Ok(Some(id))
+    }
 }
 
 /// `-monitor` and other options that make a character device and somebody who speaks there.
@@ -116,12 +151,14 @@ fn gdb(o: &Options) -> Result<Option<Short>> {
             device.push_str(",nodelay=on");
         }
     }
-    Ok(Some(Short { device: chardev::parse_short("-gdb", &device, "gdb"), context, mode: MonitorMode::Gdb }))
+    Ok(Some(Short { device: chardev::parse_short(&context, &device, "gdb"), context, mode: MonitorMode::Gdb }))
 }
 
-/// `-mon [chardev=]ID[,mode=readline|control][,pretty=on|off]`.
-fn parse_mon(text: &str) -> Result<MonitorConfig> {
+/// `-mon [chardev=]ID[,id=NAME][,mode=readline|control][,pretty=on|off]`, and the name, which nothing refers to.
+fn parse_mon(text: &str) -> Result<(Option<String>, MonitorConfig)> {
     let mut o = OptList::parse("-mon", text)?;
+    let name = o.text("id")?;
+    let name = check_id(&o, name)?;
     let chardev = o.head("chardev")?.filter(|id| !id.is_empty());
     let chardev = chardev.ok_or_else(|| o.error("needs the id of a -chardev: chardev=ID"))?;
     let control = o.choice("mode", &[("readline", false), ("control", true)])?.unwrap_or(false);
@@ -131,7 +168,7 @@ fn parse_mon(text: &str) -> Result<MonitorConfig> {
         (false, Some(_)) => return Err(o.error("pretty= needs mode=control")),
     };
     o.finish()?;
-    Ok(MonitorConfig { chardev, mode })
+    Ok((name, MonitorConfig { chardev, mode }))
 }
 
 /// Ids are unique, and the terminal is there once.

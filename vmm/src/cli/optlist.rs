@@ -52,6 +52,11 @@ impl OptList {
         Self::parse_with(option, text, false)
     }
 
+    /// As [`OptList::parse`] of a part of an option's value; `context` is the option as it was given.
+    pub fn parse_part(context: &str, part: &str) -> Result<Self> {
+        Self::parse_in(context.to_owned(), part, true)
+    }
+
     fn parse_with(option: &str, text: &str, with_head: bool) -> Result<Self> {
         if text.len() > VALUE_MAX {
             return Err(CliError::new(option, format!("the value is longer than {VALUE_MAX} bytes")));
@@ -60,7 +65,11 @@ impl OptList {
             let message = "JSON syntax is not supported by vireo yet; use key=value,...";
             return Err(CliError::new(format!("{option} {text}"), message));
         }
-        let mut list = Self { context: format!("{option} {text}"), head: None, items: Vec::new(), known: Vec::new() };
+        Self::parse_in(format!("{option} {text}"), text, with_head)
+    }
+
+    fn parse_in(context: String, text: &str, with_head: bool) -> Result<Self> {
+        let mut list = Self { context, head: None, items: Vec::new(), known: Vec::new() };
         for (i, part) in parts(text).into_iter().enumerate() {
             match part.split_once('=') {
                 Some(("", _)) => return Err(list.error(format!("'{part}' has no name before the '='"))),

@@ -72,6 +72,10 @@ fn monitors() {
         of("-monitor null -qmp null -qmp-pretty pty"),
         pair("compat_monitor0,compat_monitor1,compat_monitor2", "serial0")
     );
+    // No monitor has no number.
+    assert_eq!(of("-monitor none -qmp null"), pair("compat_monitor0", "serial0"));
+    let named = "-nodefaults -chardev null,id=a -mon chardev=a,id=monitor,mode=control";
+    assert_eq!(of(named), pair("a", ""));
     let modes = |line: &str| config(line).monitors.into_iter().map(|m| m.mode).collect::<Vec<_>>();
     let control = |pretty| MonitorMode::Control { pretty };
     assert_eq!(
@@ -203,6 +207,11 @@ fn bad_lines() {
         ("-chardev null,id=a -mon a,mode=fast", "must be one of readline, control"),
         ("-chardev null,id=a -mon a,pretty=on", "needs mode=control"),
         ("-qmp nonsense", "-qmp nonsense: must be one of"),
+        ("-monitor tcp:h:99999", "-monitor tcp:h:99999: port '99999'"),
+        ("-gdb tcp::99999", "-gdb tcp::99999: port '99999'"),
+        ("-gdb tcp::1,frob=1", "-gdb tcp::1,frob=1: "),
+        ("-chardev null,id=a -mon a,id=9", "must begin with a letter"),
+        ("-chardev null,mux=on,id=a -mon a,id=m -mon a,id=m", "another monitor has this id"),
         ("-qmp stdio -monitor stdio", "already used"),
         ("-chardev null,id=a -mon a -mon a", "mux=on"),
         ("-chardev null,id=a -serial chardev:a -mon a", "mux=on"),
