@@ -89,6 +89,9 @@ pub struct Chardev {
     /// There is no far end: writing is over before it begins.
     discards: bool,
     notice: Option<String>,
+    backend: BackendConfig,
+    /// Where the far end is, if opening has decided that.
+    place: Option<String>,
     poll: Poll,
     queues: Mutex<Queues>,
     /// The far end. Used by the event loop, and by whoever drains the output at the end.
@@ -121,7 +124,7 @@ impl Chardev {
             BackendConfig::RingBuf { size } => Some(Ring::new(id, size)?),
             _ => None,
         };
-        let Opened { mut source, notice } = source::open(config)?;
+        let Opened { mut source, notice, place } = source::open(config)?;
         let link = source.start(&poll).map_err(create("a poll set for it"))?;
         let queues = Queues::new(config.mux, link.is_some());
         let chardev = Self {
@@ -129,6 +132,8 @@ impl Chardev {
             mux: config.mux,
             discards: config.backend == BackendConfig::Null && log.is_none(),
             notice,
+            backend: config.backend.clone(),
+            place,
             poll,
             queues: Mutex::new(queues),
             io: Mutex::new(Io { source, link, blocked: false, log, ring }),
@@ -152,6 +157,25 @@ impl Chardev {
     /// a server listens on.
     pub fn notice(&self) -> Option<&str> {
         self.notice.as_deref()
+    }
+
+    /// What it is connected to, in the words of QEMU's `info chardev`: `pty:/dev/pts/3`,
+    /// `disconnected:tcp:127.0.0.1:4444,server=on`. With the port that the system chose.
+    pub fn far_end(&self) -> String {
+        match &self.backend {
+            BackendConfig::Null => "null".into(),
+            BackendConfig::Stdio { .. } => "stdio".into(),
+            BackendConfig::File { .. } => "file".into(),
+            BackendConfig::Pipe { .. } => "pipe".into(),
+            BackendConfig::RingBuf { .. } => "ringbuf".into(),
+            BackendConfig::Pty { .. } => self.place.clone().unwrap_or_else(|| "pty".into()),
+            BackendConfig::Socket { address, server, .. } => {
+                let far = if self.is_connected() { "" } else { "disconnected:" };
+                let side = if *server { ",server=on" } else { "" };
+                let place = self.place.clone().unwrap_or_else(|| address.to_string());
+                format!("{far}{place}{side}")
+            }
+        }
     }
 
     /// Whether the machine should not start yet: a server with `wait=on` has no client.

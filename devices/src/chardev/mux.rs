@@ -6,15 +6,20 @@ use std::time::Instant;
 /// Ctrl-A.
 const ESCAPE: u8 = 1;
 
-/// What Ctrl-A H prints.
-pub(super) const HELP: &str = "\r\n\
-    Ctrl-A H    print this help\r\n\
-    Ctrl-A X    exit the machine\r\n\
-    Ctrl-A S    save the data of snapshot disks\r\n\
-    Ctrl-A T    switch time stamps on or off\r\n\
-    Ctrl-A B    send a break\r\n\
-    Ctrl-A C    switch between console and monitor\r\n\
-    Ctrl-A Ctrl-A    send Ctrl-A\r\n";
+/// What Ctrl-A H prints; `shared`: there is somebody else to switch to.
+pub(super) fn help(shared: bool) -> String {
+    let keys = [
+        ("H", "print this help"),
+        ("X", "exit the machine"),
+        ("S", "save the data of snapshot disks"),
+        ("T", "switch time stamps on or off"),
+        ("B", "send a break"),
+        ("C", "switch between console and monitor"),
+        ("Ctrl-A", "send Ctrl-A"),
+    ];
+    let rows = keys.iter().filter(|(key, _)| shared || *key != "C");
+    rows.fold("\r\n".to_owned(), |text, (key, what)| text + &format!("Ctrl-A {key}    {what}\r\n"))
+}
 
 /// What an input byte means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,6 +101,12 @@ mod tests {
         assert_eq!(decode(b"\x01h\x01x\x01s\x01t\x01c"), [Help, Exit, Save, Stamps, Next]);
         assert_eq!(decode(b"\x01H\x01X\x01S\x01T\x01C\x01B"), [Help, Exit, Save, Stamps, Next, Break]);
         assert_eq!(decode(b"\x01zx"), [Data(b'x')], "unknown escapes vanish");
+    }
+
+    #[test]
+    fn help_lists_what_there_is() {
+        assert!(help(true).contains("Ctrl-A C    switch") && help(true).ends_with("Ctrl-A Ctrl-A    send Ctrl-A\r\n"));
+        assert!(!help(false).contains("Ctrl-A C "));
     }
 
     #[test]

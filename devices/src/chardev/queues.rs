@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use super::mux::{HELP, Meaning, Mux};
+use super::mux::{Meaning, Mux, help};
 use super::{ChardevClient, ChardevEvent, HostRequest};
 
 /// Bytes of output that wait for the far end. Little, as a guest that interrupts its output wants it to stop.
@@ -188,7 +188,7 @@ impl Queues {
                     user.fresh = true;
                 }
                 Meaning::Nothing => {}
-                Meaning::Help => self.print(HELP),
+                Meaning::Help => self.print(&help(self.users.len() > 1)),
                 Meaning::Exit => self.notices.push(Notice::Host(HostRequest::Exit)),
                 Meaning::Save => self.notices.push(Notice::Host(HostRequest::SaveDisks)),
                 Meaning::Stamps => self.mux.iter_mut().for_each(Mux::switch_stamps),

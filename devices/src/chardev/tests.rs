@@ -489,13 +489,13 @@ fn mux_switches_and_escapes() {
     b.settle();
     assert_eq!(receive(&mut peer, 16), b"from the second\n");
     peer.write_all(b"\x01h").unwrap();
-    let help = mux::HELP.len();
+    let help = mux::help(true).len();
     let reader = std::thread::spawn(move || (receive(&mut peer, help), peer));
     while !reader.is_finished() {
         b.step(Duration::from_millis(10));
     }
     let (help, mut peer) = reader.join().unwrap();
-    assert_eq!(help, mux::HELP.as_bytes());
+    assert_eq!(help, mux::help(true).as_bytes());
 
     peer.write_all(b"\x01t\x01c back").unwrap();
     b.until("focus", |b| b.user.saw("FocusIn"));

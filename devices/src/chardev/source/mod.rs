@@ -40,11 +40,13 @@ pub(super) trait Source: Send {
 pub(super) struct Opened {
     pub source: Box<dyn Source>,
     pub notice: Option<String>,
+    /// Where it is, if opening it has decided that.
+    pub place: Option<String>,
 }
 
 impl Opened {
     fn quiet(source: impl Source + 'static) -> Self {
-        Self { source: Box::new(source), notice: None }
+        Self { source: Box::new(source), notice: None, place: None }
     }
 }
 

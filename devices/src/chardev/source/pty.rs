@@ -62,7 +62,7 @@ pub(super) fn open(id: &str, link: Option<&Path>) -> Result<Opened, ChardevError
         pty.link = Some(SymbolicLink(path.to_owned()));
     }
     let notice = format!("char device redirected to {name} (label {id})");
-    Ok(Opened { source: Box::new(pty), notice: Some(notice) })
+    Ok(Opened { source: Box::new(pty), notice: Some(notice), place: Some(format!("pty:{name}")) })
 }
 
 fn create() -> io::Result<(Pty, String)> {

@@ -100,7 +100,7 @@ pub(super) fn listen(id: &str, address: &SocketAddress, wait: bool, nodelay: boo
     let verb = if wait { "waits for a connection" } else { "listens" };
     let notice = Some(format!("char device '{id}' {verb} on {bound}"));
     let server = Server { listener, watch: Watch::new(Token::Source), wait, nodelay, _file: file };
-    Ok(Opened { source: Box::new(server), notice })
+    Ok(Opened { source: Box::new(server), notice, place: Some(bound) })
 }
 
 /// Removes a socket that a program left behind; one that is in use stays, and so does anything else.
