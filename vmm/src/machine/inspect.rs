@@ -149,12 +149,33 @@ impl Machine {
     /// # Errors
     /// The address, and that nothing is there.
     pub fn read_page(&self, state: Option<&HartState>, at: u64, data: &mut [u8]) -> Result<(), String> {
+        let pa = self.address(state, at)?;
+        if self.read_physical(pa, data) { Ok(()) } else { Err(silence(pa)) }
+    }
+
+    /// Whether something is there to be read, without a look at it.
+    ///
+    /// # Errors
+    /// As of [`Machine::read_page`].
+    pub fn answers_page(&self, state: Option<&HartState>, at: u64) -> Result<(), String> {
+        let pa = self.address(state, at)?;
+        let has = |base: u64, size: u64| pa.checked_sub(base).is_some_and(|offset| offset < size);
+        let there = self.board.ram.address_in_range(GuestAddress(pa))
+            || self.board.bus.iter().any(|(base, device)| has(base, device.size()));
+        if there { Ok(()) } else { Err(silence(pa)) }
+    }
+
+    /// Where a byte of RAM is in this process.
+    pub fn host_address(&self, pa: u64) -> Option<usize> {
+        self.board.ram.get_host_address(GuestAddress(pa)).ok().map(|host| host.addr())
+    }
+
+    fn address(&self, state: Option<&HartState>, at: u64) -> Result<u64, String> {
         let pa = match state {
             None => Some(at),
             Some(state) => self.physical_address(state, at),
         };
-        let pa = pa.ok_or_else(|| format!("virtual address {at:#x} is not mapped"))?;
-        if self.read_physical(pa, data) { Ok(()) } else { Err(format!("nothing answers at physical address {pa:#x}")) }
+        pa.ok_or_else(|| format!("virtual address {at:#x} is not mapped"))
     }
 
     /// Everything that answers, by address.
@@ -175,4 +196,8 @@ impl Machine {
         all.sort_by_key(|region| region.base);
         all
     }
+}
+
+fn silence(pa: u64) -> String {
+    format!("nothing answers at physical address {pa:#x}")
 }

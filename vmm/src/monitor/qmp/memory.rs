@@ -2,12 +2,14 @@
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use accel::HartState;
 use serde::Deserialize;
 use serde_json::json;
 
+use super::arguments::address;
 use super::{Arguments, Context, Outcome};
 use crate::machine::Machine;
 
@@ -16,6 +18,7 @@ const PAGE: u64 = 4096;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Virtual {
+    #[serde(deserialize_with = "address")]
     val: u64,
     size: u64,
     filename: PathBuf,
@@ -33,6 +36,7 @@ pub fn memsave(cx: &mut Context<'_>, args: Arguments) -> Outcome {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Physical {
+    #[serde(deserialize_with = "address")]
     val: u64,
     size: u64,
     filename: PathBuf,
@@ -44,19 +48,41 @@ pub fn pmemsave(cx: &mut Context<'_>, args: Arguments) -> Outcome {
     Ok(json!({}))
 }
 
-/// An error leaves what was copied before it.
+/// A file that is there stays as it was if there is nothing to copy. It is written to and not replaced: who has it open
+/// finds the copy in it.
 fn save(machine: &Machine, state: Option<&HartState>, from: u64, size: u64, path: &Path) -> Result<(), String> {
     let failed = |error| format!("cannot write '{}': {error}", path.display());
     let end = from.checked_add(size).ok_or_else(|| format!("{size} bytes do not fit behind {from:#x}"))?;
+    for part in pages(from, end) {
+        machine.answers_page(state, part.start)?;
+    }
     let mut file = BufWriter::new(File::create(path).map_err(failed)?);
     let mut page = [0; PAGE as usize];
-    let mut at = from;
-    while at < end {
-        let n = (end - at).min(PAGE - at % PAGE);
-        let data = &mut page[..n as usize];
-        machine.read_page(state, at, data)?;
+    for part in pages(from, end) {
+        let data = &mut page[..(part.end - part.start) as usize];
+        machine.read_page(state, part.start, data)?;
         file.write_all(data).map_err(failed)?;
-        at += n;
     }
     file.flush().map_err(failed)
+}
+
+/// The parts of a range of addresses, each of them in one page.
+fn pages(from: u64, end: u64) -> impl Iterator<Item = Range<u64>> {
+    let next = move |start: u64| start..end.min((start | (PAGE - 1)).saturating_add(1));
+    let first = (from < end).then(|| next(from));
+    std::iter::successors(first, move |part| (part.end < end).then(|| next(part.end)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_make_up_a_range() {
+        let all = |from, end| pages(from, end).collect::<Vec<_>>();
+        assert_eq!(all(5, 5), []);
+        assert_eq!(all(5, 7), Vec::from_iter(Some(5..7)));
+        assert_eq!(all(4095, 8193), [4095..4096, 4096..8192, 8192..8193]);
+        assert_eq!(all(u64::MAX - 4096, u64::MAX), [u64::MAX - 4096..u64::MAX - 4095, u64::MAX - 4095..u64::MAX]);
+    }
 }

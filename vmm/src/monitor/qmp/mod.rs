@@ -1,6 +1,7 @@
 //! QMP: the monitor for programs. Requests and answers are JSON objects, and events come as they happen. One row a command
 //! ([`commands::COMMANDS`]).
 
+mod arguments;
 mod chardev;
 mod commands;
 mod memory;
@@ -10,13 +11,13 @@ mod stream;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_json::ser::{PrettyFormatter, Serializer};
 use serde_json::{Map, Value, json};
 
 use super::Session;
 use super::event::Event;
 use crate::machine::Machine;
+use arguments::Arguments;
 use stream::{Item, Stream};
 
 /// The classes of errors that programs tell apart.
@@ -65,24 +66,6 @@ impl Context<'_> {
 pub struct Row {
     pub name: &'static str,
     pub run: fn(&mut Context<'_>, Arguments) -> Outcome,
-}
-
-/// The member `arguments` of a request.
-pub struct Arguments(Map<String, Value>);
-
-impl Arguments {
-    /// Exactly what the command takes.
-    pub fn take<T: DeserializeOwned>(self) -> Result<T, Fault> {
-        serde_json::from_value(Value::Object(self.0))
-            .map_err(|error| Fault::from(format!("Invalid arguments: {error}")))
-    }
-
-    pub fn none(self) -> Result<(), Fault> {
-        match self.0.keys().next() {
-            None => Ok(()),
-            Some(name) => Err(format!("Parameter '{name}' is unexpected").into()),
-        }
-    }
 }
 
 /// The member that `qemu` is called in QMP; the numbers are this program's.

@@ -4,7 +4,10 @@
 //! What cannot become a value is answered with one error, and the rest of it is passed over: up to the next object or
 //! array, or to a control character. Clients send 0xff, which no text contains, to begin anew.
 
-use serde_json::Value;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
 
 /// The longest value, in bytes.
 pub const SIZE_MAX: usize = 1 << 20;
@@ -162,7 +165,10 @@ impl Stream {
     fn finish(&mut self) -> Item {
         let text = std::mem::take(&mut self.text);
         self.clear();
-        serde_json::from_slice(&text).map_err(|error| format!("JSON parse error, {error}"))
+        match serde_json::from_slice(&text) {
+            Ok(Unique(value)) => Ok(value),
+            Err(error) => Err(format!("JSON parse error, {error}")),
+        }
     }
 
     fn stray(&mut self, byte: u8) -> Item {
@@ -178,6 +184,67 @@ impl Stream {
         self.clear();
         self.state = State::Lost;
         Err(message)
+    }
+}
+
+/// A value in which no object has a key twice. serde_json's own keeps the last one and says nothing.
+struct Unique(Value);
+
+impl<'de> Deserialize<'de> for Unique {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(UniqueVisitor).map(Self)
+    }
+}
+
+struct UniqueVisitor;
+
+impl<'de> Visitor<'de> for UniqueVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+        let mut all = Vec::new();
+        while let Some(Unique(value)) = seq.next_element()? {
+            all.push(value);
+        }
+        Ok(Value::Array(all))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
+        let mut all = Map::new();
+        while let Some((key, Unique(value))) = members.next_entry::<String, _>()? {
+            if all.insert(key, value).is_some() {
+                return Err(A::Error::custom("duplicate key"));
+            }
+        }
+        Ok(Value::Object(all))
     }
 }
 
@@ -240,6 +307,16 @@ mod tests {
         for garbage in [&b"{\"x\n"[..], b"{\"x\xff", b"{\"x\": \xff", b"{\"\xc3\":1}", b"\xff", b"\x01", b"\"\\q\n"] {
             assert_eq!(shape(&[garbage, b"{\"a\":1}"].concat()), [e.clone(), a()], "{garbage:?}");
         }
+    }
+
+    #[test]
+    fn keys_are_there_once() {
+        for text in [r#"{"a":1,"a":1}"#, r#"{"x":[{"b":{},"c":2,"b":null}]}"#, r#"{'a':1,"\u0061":2}"#] {
+            let found = items(text.as_bytes());
+            let [Err(error)] = &found[..] else { panic!("{text}: {found:?}") };
+            assert!(error.starts_with("JSON parse error, duplicate key"), "{error}");
+        }
+        assert_eq!(values(r#"[{"a":1},{"a":1}]"#), [json!([{"a": 1}, {"a": 1}])]);
     }
 
     #[test]
