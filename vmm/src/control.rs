@@ -95,6 +95,13 @@ impl Control {
         let _ = self.event.write(1);
     }
 
+    /// Whether something was asked for that ends the program.
+    pub fn is_ending(&self) -> bool {
+        self.pending()
+            .values()
+            .any(|request| matches!(request, Request::Quit(_) | Request::Signal(_) | Request::Failure(_)))
+    }
+
     /// Has the main thread look after the monitors.
     pub fn attend(&self) {
         self.attention.store(true, Ordering::Release);

@@ -22,6 +22,9 @@ pub enum EventLoopError {
     Run(#[source] event_manager::Error),
 }
 
+/// For [`EventLoop::turn`].
+const FOREVER: i32 = -1;
+
 /// Anything with a descriptor.
 pub type Subscriber = Arc<dyn EventSubscriber + Send + Sync>;
 
@@ -75,17 +78,32 @@ impl EventLoop {
     /// Serves everything while a condition holds that events may change. `None`: it does not hold any more.
     pub fn turn_while(&mut self, condition: &dyn Fn() -> bool) -> Result<Option<Wake>, EventLoopError> {
         loop {
-            if let Some(wake) = self.control.take() {
-                return Ok(Some(wake));
+            match self.control.take() {
+                Some(Wake::Attention) => {
+                    // Somebody who always has another command does not keep consoles and signals waiting.
+                    self.turn(0)?;
+                    if !self.control.is_asked() {
+                        return Ok(Some(Wake::Attention));
+                    }
+                    self.control.attend();
+                    continue;
+                }
+                Some(request) => return Ok(Some(request)),
+                None => {}
             }
             if !condition() {
                 return Ok(None);
             }
-            match self.manager.run() {
-                Ok(_) => {}
-                Err(event_manager::Error::Epoll(e)) if e.errno() == libc::EINTR => {}
-                Err(e) => return Err(EventLoopError::Run(e)),
-            }
+            self.turn(FOREVER)?;
+        }
+    }
+
+    /// Serves what is ready, and waits for it at most so many milliseconds.
+    fn turn(&mut self, timeout: i32) -> Result<(), EventLoopError> {
+        match self.manager.run_with_timeout(timeout) {
+            Ok(_) => Ok(()),
+            Err(event_manager::Error::Epoll(e)) if e.errno() == libc::EINTR => Ok(()),
+            Err(e) => Err(EventLoopError::Run(e)),
         }
     }
 }

@@ -65,8 +65,9 @@ pub struct Gdb {
     /// What was sent last, in case it was garbled.
     sent: Vec<u8>,
     agreed: Agreed,
-    /// The hart of the monitor's commands.
+    /// The hart of the monitor's commands, and how they show memory.
     hart: u32,
+    shown: hmp::Format,
 }
 
 /// Packets that a stub which starts anew has to hear again, empty where gdb has not sent one: a stub is lost with what it
@@ -248,27 +249,26 @@ impl Gdb {
             self.talk = Some(talk);
             return self.monitor(command, machine, out);
         }
-        match self.pass(talk, body) {
-            Ok(talk) => self.passed(talk, body, machine, out),
-            Err((talk, answer)) => {
-                self.talk = Some(talk);
-                self.answer(answer.as_bytes(), out);
-            }
+        let (talk, refusal) = self.pass(talk, body);
+        if let Some(answer) = refusal {
+            self.talk = Some(talk);
+            return self.answer(answer.as_bytes(), out);
         }
+        self.passed(talk, body, machine, out);
     }
 
-    /// Gives a packet to the stub. What it cannot be given, and what it refuses, has an answer of its own.
-    fn pass(&mut self, talk: Talk, body: &[u8]) -> Result<Talk, (Talk, &'static str)> {
+    /// Gives a packet to the stub. What it cannot be given, and what it refuses, has an answer of its own, which is returned.
+    fn pass(&mut self, talk: Talk, body: &[u8]) -> (Talk, Option<&'static str>) {
         let Some(does) = check::check(body, talk.debuggee.hart_count()) else {
             tracing::debug!("gdb's packet '{}' makes no sense", body.escape_ascii());
-            return Err((talk, INVALID));
+            return (talk, Some(INVALID));
         };
         let mut passed = body;
         if let Does::GoesOnAt(pc) = does {
             let hart = self.agreed.resumed_hart(talk.debuggee.hart_count());
             if let Err(message) = talk.debuggee.set_pc(hart, pc) {
                 tracing::debug!("{message}");
-                return Err((talk, REFUSED));
+                return (talk, Some(REFUSED));
             }
             passed = &body[..1];
         }
@@ -279,7 +279,7 @@ impl Gdb {
                 talk = talk.feed(&packet::framed(agreed)).0;
             }
             talk.take_answers();
-            return Err((talk, REFUSED));
+            return (talk, Some(REFUSED));
         }
         match does {
             Does::ChoosesGeneral => self.agreed.general = body.to_vec(),
@@ -287,7 +287,7 @@ impl Gdb {
             _ if body.starts_with(b"qSupported") => self.agreed.hello = body.to_vec(),
             Does::Nothing | Does::GoesOnAt(_) => {}
         }
-        Ok(talk)
+        (talk, None)
     }
 
     /// Does what a packet has asked for, apart from its answer.
@@ -345,7 +345,7 @@ impl Gdb {
             return self.answer(INVALID.as_bytes(), out);
         };
         let mut text = String::new();
-        let mut context = hmp::Context { machine, hart: &mut self.hart, out: &mut text };
+        let mut context = hmp::Context { machine, hart: &mut self.hart, shown: &mut self.shown, out: &mut text };
         hmp::execute(&String::from_utf8_lossy(&line), &mut context);
         out.push(b'+');
         let mut answer = packet::console(&text);
@@ -382,15 +382,23 @@ impl Session for Gdb {
         *self = Self::default();
     }
 
-    fn input(&mut self, byte: u8, machine: &mut Machine, out: &mut Vec<u8>) {
-        match self.packets.take(byte) {
-            Input::Nothing => {}
-            Input::Again => out.extend(&self.sent),
-            Input::Interrupt => self.interrupt(machine, out),
-            Input::Garbled => out.push(b'-'),
-            Input::TooLong => self.answer(REFUSED.as_bytes(), out),
-            Input::Packet(body) => self.packet(&body, machine, out),
+    fn input(&mut self, bytes: &[u8], machine: &mut Machine, out: &mut Vec<u8>) -> usize {
+        for (i, byte) in bytes.iter().enumerate() {
+            match self.packets.take(*byte) {
+                Input::Nothing => continue,
+                Input::Again => out.extend(&self.sent),
+                Input::Interrupt => self.interrupt(machine, out),
+                Input::Garbled => out.push(b'-'),
+                Input::TooLong => self.answer(REFUSED.as_bytes(), out),
+                Input::Packet(body) => self.packet(&body, machine, out),
+            }
+            return i + 1;
         }
+        bytes.len()
+    }
+
+    fn tells(&self, _: &Event) -> bool {
+        self.talk.as_ref().is_some_and(Talk::is_running)
     }
 
     fn event(&mut self, event: &Event, _: SystemTime, machine: &mut Machine, out: &mut Vec<u8>) {

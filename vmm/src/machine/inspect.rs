@@ -128,6 +128,11 @@ impl Machine {
         self.control.is_asked()
     }
 
+    /// Whether the program is about to end.
+    pub fn is_ending(&self) -> bool {
+        self.control.is_ending()
+    }
+
     /// Asks for what only the event loop may do.
     pub fn request(&mut self, request: Request) {
         self.requested = true;

@@ -34,9 +34,14 @@ pub(crate) trait Session: Send {
     fn closed(&mut self, machine: &mut Machine);
     /// The device, which others share, gives its input to this session, or to another one.
     fn focus(&mut self, _has: bool, _out: &mut Vec<u8>) {}
-    fn input(&mut self, byte: u8, machine: &mut Machine, out: &mut Vec<u8>);
+    /// Takes bytes up to the end of the first command in them: returns how many, at least one.
+    fn input(&mut self, bytes: &[u8], machine: &mut Machine, out: &mut Vec<u8>) -> usize;
     /// What the last input caused has happened, and was told.
     fn settle(&mut self, _out: &mut Vec<u8>) {}
+    /// Whether [`Session::event`] would say something.
+    fn tells(&self, _event: &Event) -> bool {
+        false
+    }
     fn event(&mut self, _event: &Event, _at: SystemTime, _machine: &mut Machine, _out: &mut Vec<u8>) {}
     /// The program ends.
     fn ended(&mut self, _ending: Ending, _out: &mut Vec<u8>) {}
@@ -123,7 +128,7 @@ impl Port {
         talk.output.is_empty()
     }
 
-    /// Does one thing that is to do: whether there was one.
+    /// Does one thing that is to do, a command or less: whether there was one.
     fn step(&self, machine: &mut Machine) -> bool {
         let mut talk = locked(&self.talk);
         let talk = &mut *talk;
@@ -132,8 +137,11 @@ impl Port {
         if !self.flush(talk) {
             return false;
         }
-        let Some(byte) = talk.input.pop_front() else { return self.next_item(talk, machine) };
-        talk.session.input(byte, machine, &mut talk.output);
+        if talk.input.is_empty() {
+            return self.next_item(talk, machine);
+        }
+        let taken = talk.session.input(talk.input.make_contiguous(), machine, &mut talk.output);
+        talk.input.drain(..taken);
         self.flush(talk);
         true
     }
@@ -165,7 +173,7 @@ impl Port {
             talk.lossy = false;
             talk.session.event(event, at, machine, &mut talk.output);
             self.flush(talk);
-        } else if !std::mem::replace(&mut talk.lossy, true) {
+        } else if talk.session.tells(event) && !std::mem::replace(&mut talk.lossy, true) {
             tracing::warn!(?event, "a monitor that nobody reads loses events");
         }
     }
@@ -223,18 +231,13 @@ impl Monitors {
     pub fn serve(&self, machine: &mut Machine) {
         self.announce(machine);
         for port in &self.ports {
-            if port.due.swap(false, Ordering::AcqRel) {
-                while port.step(machine) {
-                    self.announce(machine);
-                    if !machine.has_requested() {
-                        port.settle();
-                    }
-                    if machine.is_asked() {
-                        // What the command asked for comes before the next command.
-                        port.call();
-                        break;
-                    }
+            if port.due.swap(false, Ordering::AcqRel) && port.step(machine) {
+                self.announce(machine);
+                if !machine.has_requested() {
+                    port.settle();
                 }
+                // What the command asked for comes before the next command, and others have their turn.
+                port.call();
             }
         }
     }

@@ -176,6 +176,18 @@ fn memory_and_registers_show() {
         // A register of a chip.
         assert_eq!(p.ask("xp /1xw 0x10001000"), "0000000010001000: 0x74726976\n");
         assert_eq!(p.ask("xp 0x40000000"), "Error: nothing answers at physical address 0x40000000\n");
+        // What is there shows, and how is remembered.
+        assert_eq!(
+            p.ask("xp/2xg 0x87fffff8"),
+            "0000000087fffff8: 0x0000000000000000\nError: nothing answers at physical address 0x88000000\n"
+        );
+        assert_eq!(p.ask("x 0x80000000"), "0000000080000000: 0x0000000000000000\n");
+        assert_eq!(p.ask("xp/w 0x80000000"), "0000000080000000: 0x00000000\n");
+        assert_eq!((p.ask("p/o 8"), p.ask("p/o 0"), p.ask("p/d 010")), ("010\n".into(), "0\n".into(), "8\n".into()));
+        let host = p.ask("gpa2hva 0x80000010");
+        assert!(host.starts_with("Host virtual address for 0x80000010 (ram) is 0x"), "{host}");
+        assert_eq!(p.ask("gpa2hva 0x10001000"), "Error: memory at address 0x10001000 is not RAM\n");
+        assert_eq!(p.ask("gpa2hva 0x40000000"), "Error: nothing answers at physical address 0x40000000\n");
         assert_eq!(p.ask("gva2gpa 0x1234"), "gpa: 0x1234\n");
         assert_eq!(p.ask("p/x 3*(4+1)"), "0xf\n");
         assert_eq!(p.ask("cpu 1"), "hart 1\n");
@@ -200,7 +212,11 @@ fn nonsense_is_answered() {
         assert_eq!(p.ask("x/99999999x 0"), "Error: count 99999999 is not 1 to 65536\n");
         assert_eq!(p.ask(""), "");
         assert!(p.ask("help").contains("system_reset"));
-        assert!(p.ask("info").contains("info registers"));
+        let subjects = p.ask("info");
+        assert!(subjects.contains("info registers"));
+        assert_eq!((p.ask("help info"), p.ask("? i")), (subjects.clone(), subjects));
+        assert!(p.ask("help info status").starts_with("info status"));
+        assert_eq!(p.ask("help stop now"), "Error: 'now' is one word too many\n");
         // Bytes of any kind, and no end: the machine goes on.
         // No more than fits on the way, for nobody reads the echo meanwhile.
         for _ in 0..8 {

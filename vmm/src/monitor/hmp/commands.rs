@@ -24,6 +24,12 @@ pub const COMMANDS: &[Row] = &[
     Row { names: &["xp"], args: "/FMT ADDR", help: "memory at a physical address", run: memory::physical },
     Row { names: &["gva2gpa"], args: "ADDR", help: "where a virtual address leads", run: memory::translate },
     Row {
+        names: &["gpa2hva"],
+        args: "ADDR",
+        help: "where this program has a physical address",
+        run: memory::host_address,
+    },
+    Row {
         names: &["print", "p"],
         args: "/FMT EXPR",
         help: "the value of an expression ($ names registers)",
@@ -32,14 +38,24 @@ pub const COMMANDS: &[Row] = &[
 ];
 
 fn help(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
-    match args.at_most(1)?.first() {
-        None => list(COMMANDS, "", cx.out),
-        Some(name) => {
+    match args.at_most(2)? {
+        [] => list(COMMANDS, "", cx.out),
+        [name] if is_info(name) => list(info::SUBJECTS, "info ", cx.out),
+        [name, subject] if is_info(name) => {
+            let row = find(info::SUBJECTS, subject).ok_or_else(|| format!("unknown subject: '{subject}'"))?;
+            list(std::slice::from_ref(row), "info ", cx.out);
+        }
+        [_, extra, ..] => return Err(format!("'{extra}' is one word too many")),
+        [name] => {
             let row = find(COMMANDS, name).ok_or_else(|| format!("unknown command: '{name}'"))?;
             list(std::slice::from_ref(row), "", cx.out);
         }
     }
     Ok(())
+}
+
+fn is_info(name: &str) -> bool {
+    find(COMMANDS, name).is_some_and(|row| row.names[0] == "info")
 }
 
 fn show(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {

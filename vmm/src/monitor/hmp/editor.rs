@@ -2,8 +2,8 @@
 
 /// Lines that are remembered.
 const HISTORY: usize = 100;
-/// Bytes of a line; more are refused with a bell.
-const LINE_MAX: usize = 4096;
+/// Bytes of a line.
+pub const LINE_MAX: usize = 4096;
 
 const BELL: &[u8] = b"\x07";
 
@@ -13,6 +13,8 @@ pub enum Edit {
     Going,
     /// A whole line, without its end.
     Line(String),
+    /// The end of a line that was too long, and is forgotten.
+    TooLong,
     /// What stands before the cursor is to be completed.
     Complete,
     /// The line was given up.
@@ -39,6 +41,8 @@ pub struct Editor {
     /// The line being typed, while one of the history is shown.
     draft: Vec<u8>,
     escape: Escape,
+    /// Something did not fit into the line, as a bell has told once.
+    overflown: bool,
     /// The last byte was a carriage return: a line feed behind it is part of it.
     after_return: bool,
 }
@@ -47,6 +51,7 @@ impl Editor {
     pub fn clear(&mut self) {
         (self.line, self.cursor, self.shown) = (Vec::new(), 0, self.history.len());
         self.escape = Escape::None;
+        self.overflown = false;
     }
 
     /// What stands before the cursor.
@@ -63,7 +68,9 @@ impl Editor {
     /// Types `text` at the cursor.
     pub fn insert(&mut self, text: &[u8], out: &mut Vec<u8>) {
         if self.line.len() + text.len() > LINE_MAX {
-            out.extend(BELL);
+            if !std::mem::replace(&mut self.overflown, true) {
+                out.extend(BELL);
+            }
             return;
         }
         self.line.splice(self.cursor..self.cursor, text.iter().copied());
@@ -126,6 +133,10 @@ impl Editor {
 
     fn finish(&mut self, out: &mut Vec<u8>) -> Edit {
         out.extend(b"\r\n");
+        if self.overflown {
+            self.clear();
+            return Edit::TooLong;
+        }
         let line = std::mem::take(&mut self.line);
         if !line.is_empty() && self.history.last() != Some(&line) {
             if self.history.len() == HISTORY {
@@ -168,6 +179,8 @@ impl Editor {
         self.go(what.start, out);
         let n = what.len();
         self.line.drain(what);
+        // Who begins anew has heard the bell.
+        self.overflown &= !self.line.is_empty();
         out.extend(&self.line[self.cursor..]);
         out.extend(std::iter::repeat_n(b' ', n));
         back(out, self.line.len() - self.cursor + n);
@@ -270,6 +283,9 @@ mod tests {
             out.clear();
         }
         assert_eq!(e.line.len(), LINE_MAX);
+        // What is left of it is no command.
+        assert_eq!((e.take(b'\r', &mut out), e.line.len()), (Edit::TooLong, 0));
+        assert_eq!((e.take(b'a', &mut out), e.take(b'\r', &mut out)), (Edit::Going, Edit::Line("a".into())));
         for byte in (0..=255u8).cycle().take(100_000) {
             e.take(byte, &mut out);
             out.clear();

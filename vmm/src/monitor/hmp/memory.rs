@@ -13,21 +13,26 @@ const COUNT_MAX: u64 = 65_536;
 
 /// `/COUNT FORMAT SIZE`, as gdb has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Format {
+pub struct Format {
     count: u64,
     show: char,
     /// Bytes of an element.
     size: usize,
 }
 
+impl Default for Format {
+    fn default() -> Self {
+        Self { count: 1, show: 'x', size: 4 }
+    }
+}
+
 impl Format {
-    /// The format, and what stands behind it.
-    fn take(text: &str) -> Result<(Self, &str), String> {
-        let default = Self { count: 1, show: 'x', size: 4 };
-        let Some(format) = text.strip_prefix('/') else { return Ok((default, text)) };
+    /// The format, and what stands behind it. What it does not say is as in `last`; the count is 1.
+    fn take(text: &str, last: Self) -> Result<(Self, &str), String> {
+        let mut new = Self { count: 1, ..last };
+        let Some(format) = text.strip_prefix('/') else { return Ok((new, text)) };
         let (format, rest) = format.split_once(char::is_whitespace).unwrap_or((format, ""));
         let digits = format.len() - format.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-        let mut new = default;
         if digits > 0 {
             let count = format[..digits].parse().ok().filter(|n| (1..=COUNT_MAX).contains(n));
             new.count = count.ok_or_else(|| format!("count {} is not 1 to {COUNT_MAX}", &format[..digits]))?;
@@ -62,7 +67,8 @@ impl Format {
         match self.show {
             'd' => format!("{signed}"),
             'u' => format!("{value}"),
-            'o' => format!("{value:#o}"),
+            'o' if value == 0 => "0".to_owned(),
+            'o' => format!("0{value:o}"),
             'c' => format!("'{}'", (value as u8).escape_ascii()),
             _ => format!("{value:#0width$x}", width = 2 + 2 * self.size),
         }
@@ -116,11 +122,12 @@ fn read(cx: &mut Context<'_>, state: Option<&HartState>, at: u64, len: usize) ->
 }
 
 fn dump(cx: &mut Context<'_>, args: &Arguments, mapped: bool) -> Result<(), String> {
-    let (format, rest) = Format::take(&args.text)?;
+    let (format, rest) = Format::take(&args.text, *cx.shown)?;
     if rest.is_empty() {
         return Err("needs an address".into());
     }
     let address = value(cx, rest)?;
+    *cx.shown = format;
     let state = cx.machine.hart_state(*cx.hart)?;
     let state = mapped.then_some(&*state);
     if format.show == 'i' {
@@ -132,19 +139,26 @@ fn dump(cx: &mut Context<'_>, args: &Arguments, mapped: bool) -> Result<(), Stri
     while done < format.count {
         let at = address.wrapping_add(done * format.size as u64);
         let n = per_line.min(format.count - done);
-        // Each element by itself: a device's registers want their own width.
-        let elements = (0..n).map(|i| {
-            let at = at.wrapping_add(i * format.size as u64);
-            let mut bytes = read(cx, state, at, format.size)?;
-            bytes.resize(8, 0);
-            Ok(u64::from_le_bytes(bytes.try_into().expect("eight bytes")))
-        });
-        let elements = elements.collect::<Result<Vec<_>, String>>()?;
-        let _ = write!(cx.out, "{at:016x}:");
-        for element in elements {
-            let _ = write!(cx.out, " {:>width$}", format.text(element));
+        let mut line = String::new();
+        let mut end = Ok(());
+        for i in 0..n {
+            // Each element by itself: a device's registers want their own width.
+            match read(cx, state, at.wrapping_add(i * format.size as u64), format.size) {
+                Ok(mut bytes) => {
+                    bytes.resize(8, 0);
+                    let element = u64::from_le_bytes(bytes.try_into().expect("eight bytes"));
+                    let _ = write!(line, " {:>width$}", format.text(element));
+                }
+                Err(message) => {
+                    end = Err(message);
+                    break;
+                }
+            }
         }
-        cx.out.push('\n');
+        if !line.is_empty() {
+            let _ = writeln!(cx.out, "{at:016x}:{line}");
+        }
+        end?;
         done += n;
     }
     Ok(())
@@ -183,8 +197,18 @@ pub fn translate(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
     Ok(())
 }
 
+pub fn host_address(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
+    let pa = value(cx, &args.text)?;
+    if let Some(host) = cx.machine.host_address(pa) {
+        let _ = writeln!(cx.out, "Host virtual address for {pa:#x} (ram) is {host:#x}");
+        return Ok(());
+    }
+    cx.machine.answers_page(None, pa)?;
+    Err(format!("memory at address {pa:#x} is not RAM"))
+}
+
 pub fn print(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
-    let (format, rest) = Format::take(&args.text)?;
+    let (format, rest) = Format::take(&args.text, Format::default())?;
     if format.show == 'i' || format.count != 1 {
         return Err("print shows one value, in format x, d, u, o or c".into());
     }
@@ -201,14 +225,17 @@ mod tests {
     #[test]
     fn formats() {
         let format = |count, show, size| Format { count, show, size };
-        assert_eq!(Format::take("/4xg 0x10"), Ok((format(4, 'x', 8), "0x10")));
-        assert_eq!(Format::take("/i $pc"), Ok((format(1, 'i', 4), "$pc")));
-        assert_eq!(Format::take("16"), Ok((format(1, 'x', 4), "16")));
+        let take = |text| Format::take(text, Format::default());
+        assert_eq!(take("/4xg 0x10"), Ok((format(4, 'x', 8), "0x10")));
+        assert_eq!(take("/i $pc"), Ok((format(1, 'i', 4), "$pc")));
+        assert_eq!(take("16"), Ok((format(1, 'x', 4), "16")));
+        assert_eq!(Format::take("/2d 16", format(4, 'x', 8)), Ok((format(2, 'd', 8), "16")));
+        assert_eq!(["0", "010", "01777"], [0, 8, 0x3ff].map(|v| format(1, 'o', 4).text(v)));
         assert_eq!(format(1, 'd', 1).text(0xff), "-1");
         assert_eq!(format(1, 'x', 2).text(0xff), "0x00ff");
         assert_eq!(format(1, 'c', 1).text(10), "'\\n'");
         for bad in ["/0x 1", "/99999999x 1", "/q 1"] {
-            assert!(Format::take(bad).is_err(), "{bad}");
+            assert!(take(bad).is_err(), "{bad}");
         }
     }
 }

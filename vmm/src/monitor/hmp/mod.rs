@@ -12,6 +12,7 @@ use std::fmt::Write;
 use super::Session;
 use crate::machine::Machine;
 use editor::{Edit, Editor};
+pub use memory::Format;
 
 const PROMPT: &[u8] = b"(vireo) ";
 
@@ -20,6 +21,8 @@ pub struct Context<'a> {
     pub machine: &'a mut Machine,
     /// The hart that `x`, `info registers` and their likes mean.
     pub hart: &'a mut u32,
+    /// How `x` and `xp` showed memory last, which they go on with.
+    pub shown: &'a mut Format,
     /// Where its text goes; lines end in `\n`.
     pub out: &'a mut String,
 }
@@ -104,6 +107,7 @@ fn split(text: &str) -> Result<Vec<String>, String> {
 pub struct Hmp {
     editor: Editor,
     hart: u32,
+    shown: Format,
     /// The terminal is shared with others, and they have it now.
     hidden: bool,
     greeted: bool,
@@ -112,7 +116,7 @@ pub struct Hmp {
 impl Hmp {
     /// `shared`: another user of the device begins.
     pub fn new(shared: bool) -> Self {
-        Self { editor: Editor::default(), hart: 0, hidden: shared, greeted: false }
+        Self { editor: Editor::default(), hart: 0, shown: Format::default(), hidden: shared, greeted: false }
     }
 
     fn show(&mut self, out: &mut Vec<u8>) {
@@ -125,6 +129,17 @@ impl Hmp {
         }
         out.extend(PROMPT);
         self.editor.redraw(out);
+    }
+
+    fn execute(&mut self, line: &str, machine: &mut Machine, out: &mut Vec<u8>) {
+        let mut text = String::new();
+        let mut context = Context { machine, hart: &mut self.hart, shown: &mut self.shown, out: &mut text };
+        execute(line, &mut context);
+        out.extend(text.replace('\n', "\r\n").bytes());
+        // Behind `quit` there is nothing to ask.
+        if !machine.is_ending() {
+            self.show(out);
+        }
     }
 
     /// Offers what the word before the cursor may become.
@@ -176,18 +191,22 @@ impl Session for Hmp {
         }
     }
 
-    fn input(&mut self, byte: u8, machine: &mut Machine, out: &mut Vec<u8>) {
-        match self.editor.take(byte, out) {
-            Edit::Going => {}
-            Edit::Complete => self.complete(out),
-            Edit::Cancel => self.show(out),
-            Edit::Line(line) => {
-                let mut text = String::new();
-                execute(&line, &mut Context { machine, hart: &mut self.hart, out: &mut text });
-                out.extend(text.replace('\n', "\r\n").bytes());
-                self.show(out);
+    fn input(&mut self, bytes: &[u8], machine: &mut Machine, out: &mut Vec<u8>) -> usize {
+        for (i, byte) in bytes.iter().enumerate() {
+            match self.editor.take(*byte, out) {
+                Edit::Going => continue,
+                Edit::Complete => self.complete(out),
+                Edit::Cancel => self.show(out),
+                Edit::TooLong => {
+                    let error = format!("Error: a line has at most {} bytes\r\n", editor::LINE_MAX);
+                    out.extend(error.bytes());
+                    self.show(out);
+                }
+                Edit::Line(line) => self.execute(&line, machine, out),
             }
+            return i + 1;
         }
+        bytes.len()
     }
 }
 

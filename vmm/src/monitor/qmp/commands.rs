@@ -96,7 +96,8 @@ struct HumanCommand {
 fn human_monitor_command(cx: &mut Context<'_>, args: Arguments) -> Outcome {
     let HumanCommand { command_line, cpu_index } = args.take()?;
     let mut hart = cx.hart(cpu_index)?;
-    let mut text = String::new();
-    hmp::execute(&command_line, &mut hmp::Context { machine: cx.machine, hart: &mut hart, out: &mut text });
+    let (mut text, mut shown) = (String::new(), hmp::Format::default());
+    let mut context = hmp::Context { machine: cx.machine, hart: &mut hart, shown: &mut shown, out: &mut text };
+    hmp::execute(&command_line, &mut context);
     Ok(Value::String(text.replace('\n', "\r\n")))
 }

@@ -188,13 +188,21 @@ impl Session for Qmp {
         }
     }
 
-    fn input(&mut self, byte: u8, machine: &mut Machine, _out: &mut Vec<u8>) {
+    fn input(&mut self, bytes: &[u8], machine: &mut Machine, _out: &mut Vec<u8>) -> usize {
         let mut items = Vec::new();
-        self.stream.take(byte, &mut |item| items.push(item));
+        let end = bytes.iter().position(|byte| {
+            self.stream.take(*byte, &mut |item| items.push(item));
+            !items.is_empty()
+        });
         for item in items {
             let answer = self.answer(item, machine);
             self.answers.push(answer);
         }
+        end.map_or(bytes.len(), |last| last + 1)
+    }
+
+    fn tells(&self, event: &Event) -> bool {
+        self.negotiated && event.name().is_some()
     }
 
     fn event(&mut self, event: &Event, at: SystemTime, _: &mut Machine, out: &mut Vec<u8>) {
