@@ -40,7 +40,7 @@ use crate::event_loop::{EventLoop, EventLoopError, Subscriber};
 use crate::harts::{Harts, Threads};
 use crate::monitor::Monitors;
 use crate::monitor::event::{Cause, Event};
-use crate::open::{Chardevs, DownScript, OpenError};
+use crate::open::{Chardevs, Kept, OpenError};
 use crate::sbi_host::SbiMachine;
 use crate::signature::{self, SignatureError};
 
@@ -116,7 +116,7 @@ pub struct Machine {
     config: MachineConfig,
     /// The engine's name.
     engine: &'static str,
-    _down_scripts: Vec<DownScript>,
+    kept: Kept,
     _discard: Option<Discard>,
 }
 
@@ -146,7 +146,7 @@ impl Machine {
         // Before the terminal is the guest's: making pages may take long, and Ctrl-C ends it.
         let Memory { ram, discard } = memory::make(RAM_BASE, config.ram_size, &config.ram, config.lock)?;
         let chardevs = Chardevs::open(&config)?;
-        let (board, down_scripts) = build_board(&config, &chardevs, &control, &timers, ram)?;
+        let (board, kept) = build_board(&config, &chardevs, &control, &timers, ram)?;
         let plan = plan_boot(&config, &board)?;
         // A test that cannot leave a signature need not run.
         signature_range(&config, &plan)?;
@@ -221,7 +221,7 @@ impl Machine {
             requested: false,
             config,
             engine: engine.name(),
-            _down_scripts: down_scripts,
+            kept,
             _discard: discard,
         })
     }

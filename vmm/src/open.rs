@@ -1,5 +1,6 @@
 //! From configuration to open files: character devices, disks, flash images, networks.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -86,26 +87,41 @@ impl Chardevs {
     }
 }
 
+/// What stays of opening as long as the machine.
+#[derive(Default)]
+pub struct Kept {
+    pub down_scripts: Vec<DownScript>,
+    /// Bytes of images, by the drive's id: where a name leads to may change.
+    pub image_sizes: BTreeMap<String, u64>,
+}
+
 /// Everything the board is connected to.
-///
-/// The scripts are to be kept as long as the machine.
 pub fn backends(
     config: &MachineConfig,
     chardevs: &Chardevs,
     control: &Arc<Control>,
-) -> Result<(Backends, Vec<DownScript>), OpenError> {
+) -> Result<(Backends, Kept), OpenError> {
+    let mut kept = Kept::default();
+    // Flash images are files, and so may drives be that no device opens.
+    for d in &config.drives {
+        let file = std::fs::metadata(&d.file).ok().filter(std::fs::Metadata::is_file);
+        kept.image_sizes.extend(file.map(|file| (d.id.clone(), file.len())));
+    }
     let flash = |bank: usize| match &config.flash[bank] {
         Some(id) => flash_image(drive(config, id)),
         None => Ok(FlashImage::erased()),
     };
     let mut virtio = Vec::new();
-    let mut down = Vec::new();
     for v in &config.virtio {
         let id = v.id.clone();
         let device: Box<dyn VirtioDevice> = match &v.kind {
-            VirtioKind::Block(b) => Box::new(disk(&id, b, drive(config, &b.drive), config.topology.harts())?),
+            VirtioKind::Block(b) => {
+                let (disk, size) = disk(&id, b, drive(config, &b.drive), config.topology.harts())?;
+                kept.image_sizes.insert(b.drive.clone(), size);
+                Box::new(disk)
+            }
             VirtioKind::Rng(r) => Box::new(rng(&id, r)?),
-            VirtioKind::Net(n) => Box::new(card(&id, n, config, &mut down)?),
+            VirtioKind::Net(n) => Box::new(card(&id, n, config, &mut kept.down_scripts)?),
             VirtioKind::Console(c) => Box::new(console(&id, c, chardevs)?),
         };
         virtio.push((id, v.slot, device));
@@ -114,7 +130,7 @@ pub fn backends(
     let semihosting = semihosting.map(|s| semihost(s, config, chardevs, control)).transpose()?;
     let serial = Arc::clone(&chardevs.serial);
     let backends = Backends { serial, flash: [flash(0)?, flash(1)?], virtio, semihosting };
-    Ok((backends, down))
+    Ok((backends, kept))
 }
 
 /// Who answers bare programs' calls to the host.
@@ -159,9 +175,11 @@ fn block_options(d: &DriveConfig) -> BlockOptions {
     }
 }
 
-fn disk(id: &str, b: &BlockConfig, d: &DriveConfig, harts: u32) -> Result<VirtioBlk, OpenError> {
+/// A disk, and the bytes of its image.
+fn disk(id: &str, b: &BlockConfig, d: &DriveConfig, harts: u32) -> Result<(VirtioBlk, u64), OpenError> {
     let options = block_options(d);
     let backend = block::open_raw(&d.file, &options).map_err(|source| OpenError::Drive { id: d.id.clone(), source })?;
+    let size = backend.len();
     let block_size = b.logical_block_size.unwrap_or(512);
     let config = BlkConfig {
         serial: b.serial.clone(),
@@ -176,7 +194,8 @@ fn disk(id: &str, b: &BlockConfig, d: &DriveConfig, harts: u32) -> Result<Virtio
         write_zeroes: b.write_zeroes,
         ..BlkConfig::default()
     };
-    VirtioBlk::new(id, backend, config).map_err(|source| OpenError::Block { id: id.to_owned(), source })
+    let disk = VirtioBlk::new(id, backend, config).map_err(|source| OpenError::Block { id: id.to_owned(), source })?;
+    Ok((disk, size))
 }
 
 fn card(id: &str, n: &NetConfig, config: &MachineConfig, down: &mut Vec<DownScript>) -> Result<VirtioNet, OpenError> {

@@ -19,7 +19,7 @@ use crate::board::assembly::{Board, Services};
 use crate::board::{BoardKind, RAM_BASE, memory, virt};
 use crate::config::{AccelChoice, Aia, Bios, MachineConfig, MemoryLock, RamConfig};
 use crate::control::Control;
-use crate::open::{self, Chardevs, DownScript};
+use crate::open::{self, Chardevs, Kept};
 use crate::signature::{self, SignatureError};
 
 /// Ticks of the `time` CSR a second, unless the machine asks for another number.
@@ -133,17 +133,17 @@ pub(super) fn build_board(
     control: &Arc<Control>,
     timers: &Arc<EventLoopTimers>,
     ram: Arc<GuestRam>,
-) -> Result<(Board, Vec<DownScript>), MachineError> {
+) -> Result<(Board, Kept), MachineError> {
     let frequency = u64::from(config.board.timebase.unwrap_or(TIMEBASE));
     let clock =
         Arc::new(config.icount.map_or_else(|| Clock::new(frequency), |shift| Clock::counting(frequency, shift)));
-    let (backends, down_scripts) = open::backends(config, chardevs, control)?;
+    let (backends, kept) = open::backends(config, chardevs, control)?;
     let services = Services { control: Arc::clone(control) as _, timers };
     let build = match config.machine.board {
         BoardKind::Virt => Board::virt,
         BoardKind::Spike => Board::spike,
     };
-    Ok((build(config, m_mode(config), clock, ram, backends, &services)?, down_scripts))
+    Ok((build(config, m_mode(config), clock, ram, backends, &services)?, kept))
 }
 
 /// Decides what is loaded where.

@@ -65,6 +65,16 @@ impl Machine {
         self.chardevs.iter()
     }
 
+    /// The character device with this id, which is one of the configuration's.
+    pub fn chardev(&self, id: &str) -> &Arc<Chardev> {
+        self.chardevs.find(id)
+    }
+
+    /// Bytes of a drive's image as it was opened.
+    pub fn image_size(&self, drive: &str) -> Option<u64> {
+        self.kept.image_sizes.get(drive).copied()
+    }
+
     /// The state of a hart at this moment.
     ///
     /// # Errors

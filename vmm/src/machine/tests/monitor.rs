@@ -230,6 +230,52 @@ fn nonsense_is_answered() {
     });
 }
 
+#[test]
+fn disks_networks_and_consoles_show() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = dir.path().join("disk");
+    std::fs::write(&disk, [0; 4096]).unwrap();
+    let drive = format!("file={},format=raw,if=none,id=d0,readonly=on,cache=none", disk.display());
+    let words = ["-drive", &drive, "-device", "virtio-blk-device,drive=d0,id=disk0", "-chardev", "ringbuf,id=r"];
+    let net = ["-netdev", "user,id=n", "-device", "virtio-net-device,netdev=n,id=card,mac=52:54:00:00:00:01"];
+    with_person(&[&words[..], &net].concat(), |mut p, _| {
+        // The name may lead elsewhere by now.
+        std::fs::remove_file(&disk).unwrap();
+        let blocks = p.ask("info block");
+        let expected = format!("d0: {} (raw, read-only)\n    Attached to:      disk0\n", disk.display());
+        assert!(blocks.starts_with(&expected) && blocks.contains("4096 bytes\n"), "{blocks}");
+        assert!(blocks.ends_with("writeback, direct\n"), "{blocks}");
+        let networks = "card: type=nic,model=virtio-net-device,macaddr=52:54:00:00:00:01\n \\ n: type=user\n";
+        assert_eq!(p.ask("info network"), networks);
+        let consoles = p.ask("info chardev");
+        assert!(consoles.contains("r: filename=ringbuf\n"), "{consoles}");
+        assert!(consoles.contains("compat_monitor0: filename=unix:"), "{consoles}");
+        let flat = p.ask("info mtree -f");
+        assert!(
+            flat.starts_with("FlatView") && flat.contains("0000000080000000-0000000087ffffff: ram ram\n"),
+            "{flat}"
+        );
+        assert_eq!(p.ask("info mtree x"), "Error: 'x' is not -f\n");
+        p.0.write_all(b"q\n").unwrap();
+    });
+}
+
+#[test]
+fn a_line_that_is_too_long_is_no_command() {
+    with_person(&[], |mut p, _| {
+        p.0.write_all(format!("stop {}\n", "x".repeat(8000)).as_bytes()).unwrap();
+        let answer = p.answer();
+        assert!(answer.ends_with("\r\nError: a line has at most 4096 bytes\r\n"), "{answer}");
+        assert_eq!(answer.matches('\x07').count(), 1);
+        assert_eq!(p.ask("info status"), "VM status: running\n");
+        p.0.write_all(b"quit\n").unwrap();
+        // Nothing is asked behind the last command.
+        let mut last = String::new();
+        p.0.read_to_string(&mut last).unwrap();
+        assert_eq!(last, "quit\r\n");
+    });
+}
+
 /// Answers that nobody reads do not pile up, and nobody else waits for them.
 #[test]
 fn a_reader_that_sleeps_does_not_stop_the_machine() {

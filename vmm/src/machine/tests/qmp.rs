@@ -239,9 +239,12 @@ fn what_a_machine_is_shows() {
     let drive = format!("file={},format=raw,if=none,id=d0,readonly=on", disk.display());
     let words = [
         &["-name", "guest", "-smp", "4,sockets=2,cores=2", "-m", "64M", "-cpu", "rva22s64"][..],
-        &["-chardev", "ringbuf,id=r", "-drive", &drive, "-device", "virtio-blk-device,drive=d0"],
+        &["-chardev", "ringbuf,id=r", "-drive", &drive, "-device", "virtio-blk-device,drive=d0,id=disk0"],
+        &["-chardev", "pty,id=p", "-chardev", "socket,id=t,host=127.0.0.1,port=0,server=on,wait=off"],
     ];
     with_program(&words.concat(), |mut p, _| {
+        // An image stays open when its name is gone.
+        std::fs::remove_file(&disk).unwrap();
         assert_eq!(p.ask("query-name"), json!({ "name": "guest" }));
         assert_eq!(p.ask("query-target"), json!({ "arch": "riscv64" }));
         assert_eq!(p.ask("query-memory-size-summary"), json!({ "base-memory": 64 << 20 }));
@@ -266,6 +269,10 @@ fn what_a_machine_is_shows() {
         let chardevs = p.ask("query-chardev");
         let of = |label: &str| chardevs.as_array().unwrap().iter().find(|c| c["label"] == label).unwrap().clone();
         assert_eq!(of("r"), json!({ "label": "r", "filename": "ringbuf", "frontend-open": false }));
+        assert!(of("p")["filename"].as_str().unwrap().starts_with("pty:/dev/pts/"), "{chardevs}");
+        let place = of("t")["filename"].as_str().unwrap().to_owned();
+        let port = place.strip_prefix("disconnected:tcp:127.0.0.1:").and_then(|p| p.strip_suffix(",server=on"));
+        assert!(port.expect(&place).parse::<u16>().unwrap() > 0, "{place}");
         let mine = of("compat_monitor0");
         assert_eq!(mine["frontend-open"], true);
         assert!(mine["filename"].as_str().unwrap().starts_with("unix:"), "{mine}");
@@ -273,6 +280,7 @@ fn what_a_machine_is_shows() {
         let blocks = p.ask("query-block");
         let (block, inserted) = (&blocks[0], &blocks[0]["inserted"]);
         assert_eq!((&block["device"], &block["removable"]), (&json!("d0"), &json!(false)));
+        assert_eq!((&block["qdev"], &block["io-status"]), (&json!("disk0"), &json!("ok")));
         assert_eq!((&inserted["ro"], &inserted["image"]["virtual-size"]), (&json!(true), &json!(4096)));
         p.quit();
     });

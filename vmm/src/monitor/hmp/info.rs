@@ -5,6 +5,7 @@ use std::fmt::Write;
 use arch::{csr, reg};
 
 use super::{Arguments, Context, Row, expr};
+use crate::config::{CacheMode, NetBackendConfig, VirtioKind};
 use crate::machine::{RegionKind, RunState};
 
 pub const SUBJECTS: &[Row] = &[
@@ -13,8 +14,10 @@ pub const SUBJECTS: &[Row] = &[
     Row { names: &["name"], args: "", help: "the guest's name", run: name },
     Row { names: &["cpus"], args: "", help: "the harts", run: cpus },
     Row { names: &["registers"], args: "[-a|HART]", help: "registers of the hart, of all, or of one", run: registers },
-    Row { names: &["mtree"], args: "", help: "what answers at which physical address", run: mtree },
+    Row { names: &["mtree"], args: "[-f]", help: "what answers at which physical address", run: mtree },
     Row { names: &["chardev"], args: "", help: "character devices", run: chardev },
+    Row { names: &["block"], args: "", help: "disks and flash images", run: block },
+    Row { names: &["network"], args: "", help: "network cards and what is behind them", run: network },
 ];
 
 fn status(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
@@ -120,8 +123,13 @@ fn registers(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
 }
 
 fn mtree(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
-    args.at_most(0)?;
-    let _ = writeln!(cx.out, "address-space: memory\n  0000000000000000-ffffffffffffffff: system");
+    // Regions do not lie upon each other here: the flat view is the same but for its head.
+    let head = match args.at_most(1)? {
+        [] => "address-space: memory\n  0000000000000000-ffffffffffffffff: system",
+        [flag] if flag == "-f" => "FlatView: memory",
+        [other, ..] => return Err(format!("'{other}' is not -f")),
+    };
+    let _ = writeln!(cx.out, "{head}");
     for region in cx.machine.regions() {
         let kind = match region.kind {
             RegionKind::Ram => "ram",
@@ -141,8 +149,50 @@ fn mtree(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
 fn chardev(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
     args.at_most(0)?;
     for device in cx.machine.chardevs() {
-        let far = if device.is_connected() { "connected" } else { "disconnected" };
-        let _ = writeln!(cx.out, "{}: {far}", device.id());
+        let _ = writeln!(cx.out, "{}: filename={}", device.id(), device.far_end());
+    }
+    Ok(())
+}
+
+fn block(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
+    args.at_most(0)?;
+    let config = cx.machine.config();
+    for (i, drive) in config.drives.iter().enumerate() {
+        let end = if i == 0 { "" } else { "\n" };
+        let side = if drive.readonly { ", read-only" } else { "" };
+        let _ = writeln!(cx.out, "{end}{}: {} (raw{side})", drive.id, drive.file.display());
+        let user = config.virtio.iter().find(|v| matches!(&v.kind, VirtioKind::Block(b) if b.drive == drive.id));
+        if let Some(device) = user {
+            let _ = writeln!(cx.out, "    Attached to:      {}", device.id);
+        }
+        if let Some(size) = cx.machine.image_size(&drive.id) {
+            let _ = writeln!(cx.out, "    Size:             {size} bytes");
+        }
+        let write = match drive.cache {
+            CacheMode::WriteThrough | CacheMode::DirectSync => "writethrough",
+            CacheMode::WriteBack | CacheMode::None | CacheMode::Unsafe => "writeback",
+        };
+        let direct = if matches!(drive.cache, CacheMode::None | CacheMode::DirectSync) { ", direct" } else { "" };
+        let unsafe_ = if drive.cache == CacheMode::Unsafe { ", ignore flushes" } else { "" };
+        let _ = writeln!(cx.out, "    Cache mode:       {write}{direct}{unsafe_}");
+    }
+    Ok(())
+}
+
+fn network(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
+    args.at_most(0)?;
+    let config = cx.machine.config();
+    for v in &config.virtio {
+        let VirtioKind::Net(card) = &v.kind else { continue };
+        let mac = card.mac.map(|byte| format!("{byte:02x}")).join(":");
+        let _ = writeln!(cx.out, "{}: type=nic,model=virtio-net-device,macaddr={mac}", v.id);
+        let kind = config.netdevs.iter().find(|n| n.id == card.netdev).map(|n| match n.backend {
+            NetBackendConfig::User(_) => "user",
+            NetBackendConfig::Tap(_) => "tap",
+        });
+        if let Some(kind) = kind {
+            let _ = writeln!(cx.out, " \\ {}: type={kind}", card.netdev);
+        }
     }
     Ok(())
 }

@@ -22,27 +22,10 @@ pub fn query(cx: &mut Context<'_>, args: Arguments) -> Outcome {
             || config.monitors.iter().any(|m| m.chardev == id)
     };
     let info = |c: &ChardevConfig| {
-        let connected = cx.machine.chardevs().any(|device| device.id() == c.id && device.is_connected());
-        json!({ "label": c.id, "filename": far_end(&c.backend, connected), "frontend-open": used(&c.id) })
+        let far_end = cx.machine.chardev(&c.id).far_end();
+        json!({ "label": c.id, "filename": far_end, "frontend-open": used(&c.id) })
     };
     Ok(config.chardevs.iter().map(info).collect())
-}
-
-/// What a character device is connected to, as QMP clients know it.
-fn far_end(backend: &BackendConfig, connected: bool) -> String {
-    match backend {
-        BackendConfig::Null => "null".into(),
-        BackendConfig::Stdio { .. } => "stdio".into(),
-        BackendConfig::File { .. } => "file".into(),
-        BackendConfig::Pipe { .. } => "pipe".into(),
-        BackendConfig::Pty { .. } => "pty".into(),
-        BackendConfig::RingBuf { .. } => "ringbuf".into(),
-        BackendConfig::Socket { address, server, .. } => {
-            let far = if connected { "" } else { "disconnected:" };
-            let side = if *server { ",server=on" } else { "" };
-            format!("{far}{address}{side}")
-        }
-    }
 }
 
 #[derive(Deserialize)]
@@ -72,8 +55,7 @@ pub fn ringbuf_read(cx: &mut Context<'_>, args: Arguments) -> Outcome {
     if size == 0 {
         return Err("size must be greater than zero".to_owned().into());
     }
-    let ring = cx.machine.chardevs().find(|c| c.id() == device).expect("every configured device is open");
-    let bytes = ring.read_ring(size);
+    let bytes = cx.machine.chardev(&device).read_ring(size);
     Ok(Value::String(match format {
         DataFormat::Utf8 => String::from_utf8_lossy(&bytes).into_owned(),
         DataFormat::Base64 => base64(&bytes),

@@ -1,15 +1,12 @@
 //! The commands that only look.
 
-use std::fs::File;
-use std::io::{Seek, SeekFrom};
-
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Arguments, Context, Outcome};
 use crate::board::MACHINES;
-use crate::config::{CacheMode, DriveConfig, HARTS_MAX};
-use crate::machine::RunState;
+use crate::config::{CacheMode, DriveConfig, HARTS_MAX, VirtioConfig, VirtioKind};
+use crate::machine::{Machine, RunState};
 
 pub fn version(_: &mut Context<'_>, args: Arguments) -> Outcome {
     args.none()?;
@@ -114,21 +111,32 @@ pub fn iothreads(_: &mut Context<'_>, args: Arguments) -> Outcome {
 /// The drives that devices use, and the others.
 pub fn block(cx: &mut Context<'_>, args: Arguments) -> Outcome {
     args.none()?;
-    cx.machine.config().drives.iter().map(drive).collect()
+    let machine = &*cx.machine;
+    Ok(machine.config().drives.iter().map(|d| drive(machine, d)).collect())
 }
 
-fn drive(drive: &DriveConfig) -> Outcome {
+fn drive(machine: &Machine, drive: &DriveConfig) -> Value {
+    let mut info = json!({ "device": drive.id, "type": "unknown", "removable": false, "locked": false });
+    if let Some(size) = machine.image_size(&drive.id) {
+        info["inserted"] = inserted(drive, size);
+    }
+    let uses = |v: &&VirtioConfig| matches!(&v.kind, VirtioKind::Block(b) if b.drive == drive.id);
+    if let Some(device) = machine.config().virtio.iter().find(uses) {
+        info["qdev"] = json!(device.id);
+        // Errors are told to the guest, and stop nothing.
+        info["io-status"] = json!("ok");
+    }
+    info
+}
+
+fn inserted(drive: &DriveConfig, size: u64) -> Value {
     let path = drive.file.display().to_string();
-    // The end of a block device, too.
-    let size = File::open(&drive.file)
-        .and_then(|mut file| file.seek(SeekFrom::End(0)))
-        .map_err(|error| format!("cannot look at '{path}': {error}"))?;
     let cache = json!({
         "writeback": !matches!(drive.cache, CacheMode::WriteThrough | CacheMode::DirectSync),
         "direct": matches!(drive.cache, CacheMode::None | CacheMode::DirectSync),
         "no-flush": drive.cache == CacheMode::Unsafe,
     });
-    let inserted = json!({
+    json!({
         "file": path,
         "drv": "raw",
         "ro": drive.readonly,
@@ -140,6 +148,5 @@ fn drive(drive: &DriveConfig) -> Outcome {
         "write_threshold": 0,
         "cache": cache,
         "image": { "filename": path, "format": "raw", "virtual-size": size, "dirty-flag": false },
-    });
-    Ok(json!({ "device": drive.id, "type": "unknown", "removable": false, "locked": false, "inserted": inserted }))
+    })
 }
