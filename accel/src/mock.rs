@@ -404,15 +404,16 @@ impl Vcpu for MockVcpu {
         false
     }
 
-    fn state(&mut self) -> HartState {
-        self.state.clone()
+    fn try_state(&mut self) -> Result<HartState, AccelError> {
+        Ok(self.state.clone())
     }
 
-    fn set_state(&mut self, state: &HartState) {
+    fn try_set_state(&mut self, state: &HartState) -> Result<(), AccelError> {
         self.state = state.clone();
         self.steps = self.scripts.pop().unwrap_or_default();
         self.steps.reverse();
         self.shared.log(Event::Started(state.pc));
+        Ok(())
     }
 
     /// Its scripts say when it stops. Nothing is at address 1, and for hart 0 at address 3.

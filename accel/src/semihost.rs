@@ -29,4 +29,17 @@ pub trait Semihosting: Send + Sync {
     fn userspace(&self) -> bool;
 
     fn call(&self, operation: u64, parameter: u64, memory: &mut dyn CallerMemory) -> Answer;
+
+    /// What a snapshot keeps of it, in a format of its own.
+    fn save(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    /// Takes over what was saved, or leaves all as it is.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    fn restore(&self, _state: &[u8]) -> Result<(), String> {
+        Ok(())
+    }
 }

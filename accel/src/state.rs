@@ -1,9 +1,12 @@
 //! All architectural state of a hart, plain: the one exchange format between engines.
 //!
-//! `repr(C)` because generated code addresses the fields by their offsets.
+//! `repr(C)` because generated code addresses the fields by their offsets. A snapshot keeps it by the fields' names.
+
+use serde::{Deserialize, Serialize};
+use serde_big_array::BigArray;
 
 /// Privilege mode, encoded as in `mstatus.MPP`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum Mode {
     User = 0,
@@ -13,7 +16,7 @@ pub enum Mode {
 }
 
 /// Whether a hart executes, as SBI HSM and KVM's MP state see it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum MpState {
     #[default]
@@ -24,12 +27,14 @@ pub enum MpState {
 }
 
 /// Physical memory protection registers (privileged spec, "Physical Memory Protection").
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[repr(C)]
 pub struct PmpState {
     /// One byte an entry: L, A, X, W, R.
+    #[serde(with = "BigArray")]
     pub cfg: [u8; 64],
     /// Bits 55:2 of the address.
+    #[serde(with = "BigArray")]
     pub addr: [u64; 64],
 }
 
@@ -42,9 +47,9 @@ impl Default for PmpState {
 /// v0 to v31. Register `n` is the VLEN / 8 bytes from byte `n * VLEN / 8` on, so that the registers of a group are one
 /// run of bytes, elements in order and little-endian. There is room for VLEN = [`MAX_VLEN`]; what lies beyond v31 of a
 /// smaller VLEN is zero.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[repr(C, align(64))]
-pub struct VectorRegs(pub [u8; 32 * MAX_VLEN / 8]);
+pub struct VectorRegs(#[serde(with = "BigArray")] pub [u8; 32 * MAX_VLEN / 8]);
 
 /// The longest vector register, in bits.
 pub const MAX_VLEN: usize = 1024;
@@ -56,7 +61,7 @@ impl Default for VectorRegs {
 }
 
 /// A control-transfer record: `ctrsource`, `ctrtarget` and `ctrdata`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[repr(C)]
 pub struct CtrEntry {
     pub source: u64,
@@ -65,7 +70,7 @@ pub struct CtrEntry {
 }
 
 /// Control-transfer records (privileged spec, "Smctr").
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[repr(C)]
 pub struct CtrState {
     pub mctrctl: u64,
@@ -75,6 +80,7 @@ pub struct CtrState {
     /// `sctrdepth`.
     pub depth: u64,
     /// By place in the buffer, not by age.
+    #[serde(with = "BigArray")]
     pub entries: [CtrEntry; 256],
 }
 
@@ -88,7 +94,7 @@ impl Default for CtrState {
 pub const TRIGGERS: usize = 2;
 
 /// A trigger (debug spec, "Sdtrig"); all zero is one that does nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[repr(C)]
 pub struct TriggerState {
     pub tdata1: u64,
@@ -98,7 +104,7 @@ pub struct TriggerState {
 
 /// The CSRs that hold state of their own. Views (`sstatus`, `sip`, `fflags` ...) are not stored.
 /// Counters are the values at the moment the state was taken.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[repr(C)]
 pub struct CsrState {
     /// `mhartid`; set at reset, never written by software.
@@ -227,7 +233,7 @@ pub struct CsrState {
 }
 
 /// What an engine keeps of a hart for SBI where it answers calls itself (KVM); built-in SBI keeps its own.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[repr(C)]
 pub struct SbiState {
     /// Guest physical address of the steal-time area (SBI STA), `u64::MAX` for none.
@@ -242,8 +248,45 @@ impl Default for SbiState {
     }
 }
 
+impl HartState {
+    /// Whether a state from elsewhere is one that a hart with this ISA can have, as far as anything here relies on it.
+    ///
+    /// # Errors
+    /// The first register that holds what it cannot hold.
+    pub fn check(&self, isa: &arch::ext::IsaConfig) -> Result<(), String> {
+        let vlen = u64::from(isa.vlen).clamp(8, MAX_VLEN as u64);
+        let limits: [(&str, u64, u64); 7] = [
+            ("x0", self.x[0], 0),
+            ("tselect", self.csr.tselect, TRIGGERS as u64 - 1),
+            ("fcsr", self.csr.fcsr, 0xff),
+            ("vl", self.csr.vl, vlmax(self.csr.vtype, vlen).ok_or("vtype means nothing")?),
+            ("vstart", self.csr.vstart, vlen - 1),
+            ("vcsr", self.csr.vcsr, 7),
+            ("sctrdepth", self.csr.ctr.depth, 4),
+        ];
+        match limits.iter().find(|(_, value, most)| value > most) {
+            Some((name, value, most)) => Err(format!("{name} is {value:#x}, at most {most:#x} is allowed")),
+            None if self.virt && self.mode == Mode::Machine => Err("V is set in M-mode".to_owned()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The most elements of a vector; 0 with `vill`, nothing for a `vtype` that cannot be.
+fn vlmax(vtype: u64, vlen: u64) -> Option<u64> {
+    const VILL: u64 = 1 << 63;
+    let (sew, lmul) = (8 << (vtype >> 3 & 7), vtype & 7);
+    match (vtype, lmul) {
+        (VILL, _) => Some(0),
+        (0x100.., _) | (_, 4) => None,
+        _ if sew > 64 => None,
+        (_, 0..4) => Some((vlen << lmul) / sew),
+        (_, _) => Some((vlen >> (8 - lmul)) / sew),
+    }
+}
+
 /// A hart as a value.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[repr(C)]
 pub struct HartState {
     /// x0 is always zero.

@@ -64,6 +64,14 @@ pub enum RegisterRole {
     Redundant,
 }
 
+/// An error with its cause.
+fn chain(error: &AccelError) -> String {
+    match std::error::Error::source(error) {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    }
+}
+
 /// An engine: what `-accel` names.
 pub trait Accel {
     /// As `-accel` spells it.
@@ -153,8 +161,24 @@ pub trait Vcpu: Send {
     fn csr(&mut self, n: u16) -> Option<u64>;
     /// Writes CSR `n` as M-mode would; `false` if the hart has no such register or it is read-only.
     fn set_csr(&mut self, n: u16, v: u64) -> bool;
-    fn state(&mut self) -> HartState;
-    fn set_state(&mut self, state: &HartState);
+    /// The hart as a value.
+    ///
+    /// # Errors
+    /// The host's hypervisor does not give a register.
+    fn try_state(&mut self) -> Result<HartState, AccelError>;
+    /// Puts a value in the place of what the hart was.
+    ///
+    /// # Errors
+    /// The host's hypervisor does not take a register; those before it are new.
+    fn try_set_state(&mut self, state: &HartState) -> Result<(), AccelError>;
+    /// [`Vcpu::try_state`] for states that are the hart's own. Panics where that fails: the hart is lost.
+    fn state(&mut self) -> HartState {
+        self.try_state().unwrap_or_else(|error| panic!("{}", chain(&error)))
+    }
+    /// [`Vcpu::try_set_state`] likewise.
+    fn set_state(&mut self, state: &HartState) {
+        self.try_set_state(state).unwrap_or_else(|error| panic!("{}", chain(&error)));
+    }
     /// Changes what traps and returns change: the pc, x registers, the mode and status registers. Unlike
     /// [`Vcpu::set_state`] this keeps all that was made of the guest's memory.
     fn change(&mut self, change: &mut dyn FnMut(&mut HartState)) {

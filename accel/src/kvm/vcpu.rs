@@ -491,16 +491,12 @@ impl Vcpu for KvmVcpu {
         false
     }
 
-    fn state(&mut self) -> HartState {
-        self.finish()
-            .and_then(|()| self.load())
-            .unwrap_or_else(|e| panic!("cannot read the registers of hart {} from KVM: {e}", self.hart))
+    fn try_state(&mut self) -> Result<HartState, AccelError> {
+        self.finish().and_then(|()| self.load()).map_err(|e| self.error("read the registers", e))
     }
 
-    fn set_state(&mut self, state: &HartState) {
-        self.finish()
-            .and_then(|()| self.store(state))
-            .unwrap_or_else(|e| panic!("cannot write the registers of hart {} to KVM: {e}", self.hart));
+    fn try_set_state(&mut self, state: &HartState) -> Result<(), AccelError> {
+        self.finish().and_then(|()| self.store(state)).map_err(|e| self.error("write the registers", e))
     }
 
     fn set_debug(&mut self, config: &DebugConfig) -> Result<Vec<u64>, AccelError> {

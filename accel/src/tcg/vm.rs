@@ -272,14 +272,14 @@ impl Vcpu for TcgVcpu {
         self.hart().machine_csr(n, Some(v)).is_some()
     }
 
-    fn state(&mut self) -> HartState {
+    fn try_state(&mut self) -> Result<HartState, AccelError> {
         let h = self.hart();
         h.take_soft();
         h.fold_counters();
-        h.s.clone()
+        Ok(h.s.clone())
     }
 
-    fn set_state(&mut self, state: &HartState) {
+    fn try_set_state(&mut self, state: &HartState) -> Result<(), AccelError> {
         let h = self.hart();
         h.s = state.clone();
         h.s.x[0] = 0;
@@ -298,6 +298,7 @@ impl Vcpu for TcgVcpu {
         h.select_context();
         h.arm_timer();
         h.poll_interrupts();
+        Ok(())
     }
 
     fn change(&mut self, change: &mut dyn FnMut(&mut HartState)) {
