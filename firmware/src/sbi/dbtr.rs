@@ -11,6 +11,7 @@ use arch::cause::Exception;
 use arch::csr::{MEDELEG, TDATA1, TDATA2, TDATA3, TSELECT, icount, itrigger, mcontrol6, tdata1};
 use arch::ext::Ext;
 use sbi_spec::dbtr as spec;
+use serde::{Deserialize, Serialize};
 
 use super::{Extension, SbiError, SbiHost, SbiOutcome, SbiRequest};
 
@@ -33,7 +34,7 @@ mod state {
 const DMODE: u64 = 1 << 59;
 
 /// What is remembered of a hart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Triggers {
     /// Where the shared memory is.
     memory: Option<u64>,

@@ -7,11 +7,12 @@
 use arch::csr::{MENVCFG, envcfg};
 use arch::ext::{Ext, IsaConfig};
 use sbi_spec::fwft as spec;
+use serde::{Deserialize, Serialize};
 
 use super::{Extension, SbiError, SbiHost, SbiOutcome, SbiRequest};
 
 /// What is remembered of a hart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Features {
     /// Misaligned accesses are not delegated.
     keeps_misaligned: bool,

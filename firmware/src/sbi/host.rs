@@ -35,6 +35,16 @@ pub enum HartStatus {
     ResumePending = 6,
 }
 
+impl HartStatus {
+    /// The state with this id.
+    pub fn from_id(id: u8) -> Option<Self> {
+        use HartStatus::*;
+        [Started, Stopped, StartPending, StopPending, Suspended, SuspendPending, ResumePending]
+            .get(usize::from(id))
+            .copied()
+    }
+}
+
 /// A fence asked of other harts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fence {

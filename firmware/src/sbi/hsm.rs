@@ -71,15 +71,7 @@ impl HartStates {
     }
 
     pub fn get(&self, hart: u32) -> HartStatus {
-        match self.0[hart as usize].load(Ordering::Acquire) {
-            0 => HartStatus::Started,
-            2 => HartStatus::StartPending,
-            3 => HartStatus::StopPending,
-            4 => HartStatus::Suspended,
-            5 => HartStatus::SuspendPending,
-            6 => HartStatus::ResumePending,
-            _ => HartStatus::Stopped,
-        }
+        HartStatus::from_id(self.0[hart as usize].load(Ordering::Acquire)).unwrap_or(HartStatus::Stopped)
     }
 
     pub fn set(&self, hart: u32, status: HartStatus) {

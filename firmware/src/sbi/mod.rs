@@ -30,7 +30,7 @@ pub use base::{IMPLEMENTATION_ID, IMPLEMENTATION_VERSION, SPEC_VERSION};
 pub use host::{ConsoleError, Fence, GuestFault, HartStatus, MachineIds, SbiError, SbiHost};
 pub use hsm::HartStates;
 pub use pmu::PmuHarts;
-pub use state::{HartData, State};
+pub use state::{HartData, SavedSbi, State, UnfitSbi};
 
 /// An S-mode `ecall`, with the registers that matter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

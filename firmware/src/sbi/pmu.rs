@@ -14,6 +14,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use arch::csr::{CYCLE, MCOUNTINHIBIT, MCYCLE, MCYCLECFG, MHPMEVENT3, MINSTRETCFG, event, mhpmevent};
 use sbi_spec::pmu as spec;
+use serde::{Deserialize, Serialize};
+use serde_big_array::BigArray;
 
 use super::{Extension, SbiError, SbiHost, SbiOutcome, SbiRequest};
 
@@ -24,7 +26,7 @@ const CYCLES: usize = 0;
 const INSTRUCTIONS: usize = 2;
 
 /// What this SBI counts of its own work; the discriminant is the code of the firmware event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum FirmwareEvent {
     SetTimer = spec::firmware_event::SET_TIMER as u8,
@@ -73,16 +75,17 @@ impl FirmwareEvent {
 }
 
 /// What a counter counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum Event {
     /// A selector of `mhpmevent`.
     Hardware(u64),
     Firmware(FirmwareEvent),
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct HartState {
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct HartState {
     /// By counter; `None` for one that is not configured.
+    #[serde(with = "BigArray")]
     events: [Option<Event>; 32 + FIRMWARE_COUNTERS],
     /// Bit n: counter n was started.
     started: u64,
@@ -146,6 +149,20 @@ impl PmuHarts {
         let mut state = hart.lock();
         *state = HartState::default();
         hart.update_listening(&state);
+    }
+
+    /// What is remembered, by hart.
+    pub(super) fn save(&self) -> Vec<HartState> {
+        self.harts.iter().map(|hart| hart.lock().clone()).collect()
+    }
+
+    /// Takes over what was saved of as many harts. The harts are stopped.
+    pub(super) fn restore(&self, states: Vec<HartState>) {
+        for (hart, new) in self.harts.iter().zip(states) {
+            let mut state = hart.lock();
+            *state = new;
+            hart.update_listening(&state);
+        }
     }
 
     /// Power-on.

@@ -11,6 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use arch::csr::{MIDELEG, MIE, mip};
 use arch::ext::{Ext, IsaConfig};
 use sbi_spec::sse as spec;
+use serde::{Deserialize, Serialize};
 
 use super::{Extension, SbiError, SbiHost, SbiOutcome, SbiRequest};
 
@@ -54,7 +55,7 @@ pub enum Signal {
 }
 
 /// The state of an event; the discriminant is its number in STATUS.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[repr(u8)]
 enum Status {
     #[default]
@@ -67,7 +68,7 @@ enum Status {
 /// Attributes 6 to 9: `sepc`, flags, a6 and a7 as the event found them.
 pub type Interrupted = [u64; 4];
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 struct Event {
     status: Status,
     pending: bool,
@@ -83,7 +84,7 @@ struct Event {
 }
 
 /// One hart's part.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 struct Hart {
     events: [Event; COUNT],
     /// The hart is started.
@@ -95,8 +96,8 @@ struct Hart {
 }
 
 /// All that is remembered: plain data. The local events of `global` and the global ones of a hart are unused.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Events {
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Events {
     global: [Event; COUNT],
     harts: Vec<Hart>,
 }
@@ -219,6 +220,23 @@ impl SoftwareEvents {
             }
         };
         self.update(forget).1
+    }
+
+    /// All that is remembered.
+    pub(super) fn save(&self) -> Events {
+        self.lock().clone()
+    }
+
+    /// Whether what is remembered elsewhere is of a machine like this.
+    pub(super) fn fits(&self, new: &Events) -> bool {
+        let harts = self.wanted.len();
+        let exist = |event: &Event| (event.preferred.max(event.runs_on) as usize) < harts;
+        new.harts.len() == harts && new.global.iter().chain(new.harts.iter().flat_map(|h| &h.events)).all(exist)
+    }
+
+    /// Takes over what was saved and fits. The harts are stopped.
+    pub(super) fn restore(&self, new: Events) {
+        self.update(|events| *events = new);
     }
 
     /// Power-on.

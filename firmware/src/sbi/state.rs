@@ -4,16 +4,30 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use arch::ext::IsaConfig;
+use serde::{Deserialize, Serialize};
 
-use super::sse::SoftwareEvents;
-use super::{PmuHarts, dbtr, fwft};
+use super::sse::{self, SoftwareEvents};
+use super::{PmuHarts, dbtr, fwft, pmu};
 
 /// What belongs to one hart and is gone when the hart is reset. Only calls of the hart itself touch it.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct HartData {
     pub features: fwft::Features,
     pub triggers: dbtr::Triggers,
 }
+
+/// The memory of the SBI as a value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedSbi {
+    pmu: Vec<pmu::HartState>,
+    events: sse::Events,
+    harts: Vec<HartData>,
+}
+
+/// It is the memory of a machine with other harts.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the SBI's state is of a machine with other harts")]
+pub struct UnfitSbi;
 
 /// The memory of the SBI.
 #[derive(Debug)]
@@ -45,6 +59,27 @@ impl State {
         self.pmu.reset(hart);
         self.events.start(hart);
         *self.hart(hart) = HartData::default();
+    }
+
+    /// All of it. The harts are stopped.
+    pub fn save(&self) -> SavedSbi {
+        let harts = (0..self.harts.len() as u32).map(|hart| self.hart(hart).clone()).collect();
+        SavedSbi { pmu: self.pmu.save(), events: self.events.save(), harts }
+    }
+
+    /// Takes over what was saved. The harts are stopped.
+    ///
+    /// # Errors
+    /// It is of another machine; then nothing changes.
+    pub fn restore(&self, saved: SavedSbi) -> Result<(), UnfitSbi> {
+        let SavedSbi { pmu, events, harts } = saved;
+        if pmu.len() != self.harts.len() || harts.len() != self.harts.len() || !self.events.fits(&events) {
+            return Err(UnfitSbi);
+        }
+        self.pmu.restore(pmu);
+        self.events.restore(events);
+        (0..).zip(harts).for_each(|(hart, data)| *self.hart(hart) = data);
+        Ok(())
     }
 
     /// Power-on.
