@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::IoEvents;
 use crate::fdt::{FdtNode, Placement};
+use crate::{IoEvents, SavedState, StateError};
 
 /// A memory-mapped chip. Locks are the device's own; never notify, raise or log to a socket under one.
 ///
@@ -22,6 +22,12 @@ pub trait MmioDevice: Send + Sync {
     /// [`MmioDevice::resume`]. Inputs from outside may still change its registers.
     fn pause(&self) {}
     fn resume(&self) {}
+    /// What a snapshot keeps of it, in a format that this device defines; `None`: there is nothing that changes. The harts
+    /// are stopped and the device is paused.
+    fn save_state(&self) -> Option<SavedState>;
+    /// Takes a saved state over, or leaves all as it is. The harts are stopped and the device stays paused. The levels of
+    /// its wires are part of the state of the chips at their other ends: nothing is driven between devices.
+    fn restore_state(&self, state: &SavedState) -> Result<(), StateError>;
     /// The engine can make stores to registers into events. Called at most once, before the guest runs; for devices
     /// that have a use for it.
     fn connect(&self, _events: Arc<dyn IoEvents>) {}

@@ -12,6 +12,7 @@ pub mod misc;
 pub mod netuser;
 pub mod regmap;
 pub mod serial;
+pub mod state;
 pub mod unlocked;
 pub mod virtio;
 
@@ -19,6 +20,7 @@ pub use bus::MmioBus;
 pub use device::MmioDevice;
 pub use ioevent::IoEvents;
 pub use irq::{HartLines, IrqLine, IrqSink, MsiSink};
+pub use state::{SavedState, StateError};
 
 /// Guest RAM as devices see it; writes through it leave their marks.
 pub use ram::GuestRam;

@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::fdt::{FdtNode, FdtValue, Placement};
 use crate::regmap::{RegMap, Registers};
+use crate::state::expect;
 use crate::unlocked::Scope;
-use crate::{HartLines, MmioDevice};
+use crate::{HartLines, MmioDevice, SavedState, StateError};
 
 /// Most harts one device serves, by its address space.
 pub const HARTS_MAX: u32 = 4095;
@@ -105,6 +106,17 @@ impl MmioDevice for Mswi {
 
     fn reset(&self) {
         (0..self.msip.len() as u32).for_each(|index| self.set(index, false));
+    }
+
+    fn save_state(&self) -> Option<SavedState> {
+        Some(SavedState::of(1, &self.state()))
+    }
+
+    fn restore_state(&self, state: &SavedState) -> Result<(), StateError> {
+        let msip: Vec<bool> = state.read(1)?;
+        expect("harts", msip.len(), self.msip.len())?;
+        self.set_state(&msip);
+        Ok(())
     }
 
     fn fdt(&self, at: &Placement) -> Vec<FdtNode> {
@@ -206,6 +218,17 @@ impl MmioDevice for Mtimer {
         (0..self.compare.len() as u32).for_each(|index| self.set(index, 0));
     }
 
+    fn save_state(&self) -> Option<SavedState> {
+        Some(SavedState::of(1, &self.state()))
+    }
+
+    fn restore_state(&self, state: &SavedState) -> Result<(), StateError> {
+        let compare: Vec<u64> = state.read(1)?;
+        expect("harts", compare.len(), self.compare.len())?;
+        self.set_state(&compare);
+        Ok(())
+    }
+
     /// `mtime` and the `mtimecmp`s are two ranges; the first reaches to the end of the advertised space.
     fn fdt(&self, at: &Placement) -> Vec<FdtNode> {
         let time = at.base + MTIME;
@@ -267,6 +290,14 @@ impl MmioDevice for Sswi {
     /// SSIP itself is a bit of the hart.
     fn reset(&self) {}
 
+    fn save_state(&self) -> Option<SavedState> {
+        None
+    }
+
+    fn restore_state(&self, _: &SavedState) -> Result<(), StateError> {
+        Err(StateError::Stateless)
+    }
+
     fn fdt(&self, at: &Placement) -> Vec<FdtNode> {
         vec![software_node("sswi", "riscv,aclint-sswi", at)]
     }
@@ -312,6 +343,19 @@ impl MmioDevice for Clint {
     fn reset(&self) {
         self.mswi.reset();
         self.mtimer.reset();
+    }
+
+    fn save_state(&self) -> Option<SavedState> {
+        Some(SavedState::of(1, &(self.mswi.state(), self.mtimer.state())))
+    }
+
+    fn restore_state(&self, state: &SavedState) -> Result<(), StateError> {
+        let (msip, compare): (Vec<bool>, Vec<u64>) = state.read(1)?;
+        expect("harts", msip.len(), self.mswi.msip.len())?;
+        expect("harts", compare.len(), self.mtimer.compare.len())?;
+        self.mswi.set_state(&msip);
+        self.mtimer.set_state(&compare);
+        Ok(())
     }
 
     fn fdt(&self, at: &Placement) -> Vec<FdtNode> {

@@ -9,9 +9,12 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use serde::{Deserialize, Serialize};
+
 use crate::fdt::{FdtNode, FdtValue, Placement};
+use crate::state::expect;
 use crate::unlocked::Scope;
-use crate::{HartLines, MmioDevice};
+use crate::{HartLines, MmioDevice, SavedState, StateError};
 
 /// Identities of a file are 1 to this.
 pub const IDENTITIES: u32 = 255;
@@ -31,7 +34,7 @@ const EIE0: u8 = 0xc0;
 const THRESHOLD: u64 = 0x7ff;
 
 /// An interrupt file.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct InterruptFile {
     /// `eidelivery`: interrupts reach the hart.
     pub delivery: bool,
@@ -55,6 +58,11 @@ fn change(register: &mut u64, clear: u64, set: u64, mask: u64) -> u64 {
 }
 
 impl InterruptFile {
+    /// Only bits and thresholds that exist.
+    fn is_legal(&self) -> bool {
+        (self.pending[0] | self.enabled[0]) & !existing(0) == 0 && u64::from(self.threshold) <= THRESHOLD
+    }
+
     /// An MSI arrives. Identities that do not exist are ignored.
     pub fn receive(&mut self, identity: u32) {
         if (1..=IDENTITIES).contains(&identity) {
@@ -241,6 +249,24 @@ impl Imsic {
     }
 }
 
+/// `count` files as an [`Imsic`] saves them.
+///
+/// # Errors
+/// They are not that.
+pub fn read_files(state: &SavedState, count: usize) -> Result<Vec<InterruptFile>, StateError> {
+    let files: Vec<InterruptFile> = state.read(1)?;
+    expect("interrupt files", files.len(), count)?;
+    match files.iter().all(InterruptFile::is_legal) {
+        true => Ok(files),
+        false => Err(StateError::Unfit("an interrupt file with bits that do not exist".into())),
+    }
+}
+
+/// `files` as an [`Imsic`] saves them.
+pub fn save_files(files: &[InterruptFile]) -> SavedState {
+    SavedState::of(1, files)
+}
+
 impl MmioDevice for Imsic {
     fn name(&self) -> &str {
         "riscv.imsic"
@@ -266,6 +292,15 @@ impl MmioDevice for Imsic {
 
     fn reset(&self) {
         self.set_state(&vec![InterruptFile::default(); self.slots.len()]);
+    }
+
+    fn save_state(&self) -> Option<SavedState> {
+        Some(save_files(&self.state()))
+    }
+
+    fn restore_state(&self, state: &SavedState) -> Result<(), StateError> {
+        self.set_state(&read_files(state, self.slots.len())?);
+        Ok(())
     }
 
     fn fdt(&self, at: &Placement) -> Vec<FdtNode> {

@@ -9,10 +9,13 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use serde::{Deserialize, Serialize};
+
 use crate::fdt::{FdtNode, FdtValue, Placement};
 use crate::regmap::{RegMap, Registers};
+use crate::state::expect;
 use crate::unlocked::Scope;
-use crate::{HartLines, IrqSink, MmioDevice};
+use crate::{HartLines, IrqSink, MmioDevice, SavedState, StateError};
 
 /// Most inputs a controller may have here (the specification allows 1023): sets of sources are one word.
 pub const SOURCES_MAX: u32 = 127;
@@ -46,14 +49,14 @@ impl PlicContext {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 struct Target {
     enabled: Sources,
     threshold: u32,
 }
 
 /// The chip.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlicCore {
     /// Number of inputs; they are 1 to `sources`.
     sources: u32,
@@ -94,6 +97,23 @@ impl PlicCore {
         *self = Self::new(self.sources, self.targets.len());
         self.level = level;
         self.gate();
+    }
+
+    /// Whether a state from elsewhere is one of a chip with these sources and contexts.
+    fn check(&self, here: &Self) -> Result<(), StateError> {
+        expect("sources", self.sources, here.sources)?;
+        expect("contexts", self.targets.len(), here.targets.len())?;
+        let (all, twice) = self.by_priority.iter().fold((0, 0), |(all, twice), set| (all | set, twice | all & set));
+        if all != Sources::MAX || twice != 0 {
+            return Err(StateError::Unfit("a source has no priority, or two".into()));
+        }
+        if self.targets.iter().any(|target| target.threshold > PRIORITY_MASK) {
+            return Err(StateError::Unfit("a threshold that no context can have".into()));
+        }
+        if (self.level | self.pending | self.in_service) & !self.valid() != 0 {
+            return Err(StateError::Unfit("sources that do not exist".into()));
+        }
+        Ok(())
     }
 
     /// The sources that exist.
@@ -315,6 +335,17 @@ impl MmioDevice for Plic {
     fn reset(&self) {
         self.core().reset();
         self.drive();
+    }
+
+    fn save_state(&self) -> Option<SavedState> {
+        Some(SavedState::of(1, &self.state()))
+    }
+
+    fn restore_state(&self, state: &SavedState) -> Result<(), StateError> {
+        let state: PlicCore = state.read(1)?;
+        state.check(&self.core())?;
+        self.set_state(state);
+        Ok(())
     }
 
     fn fdt(&self, at: &Placement) -> Vec<FdtNode> {

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::MmioDevice;
 use crate::fdt::{FdtNode, FdtValue, Placement};
 use crate::regmap::{RegMap, Registers};
+use crate::{MmioDevice, SavedState, StateError};
 
 const FAIL: u32 = 0x3333;
 const PASS: u32 = 0x5555;
@@ -70,6 +70,14 @@ impl MmioDevice for Finisher {
     }
 
     fn reset(&self) {}
+
+    fn save_state(&self) -> Option<SavedState> {
+        None
+    }
+
+    fn restore_state(&self, _: &SavedState) -> Result<(), StateError> {
+        Err(StateError::Stateless)
+    }
 
     /// The syscon nodes for power off and reboot, which name this one, are the board's.
     fn fdt(&self, at: &Placement) -> Vec<FdtNode> {

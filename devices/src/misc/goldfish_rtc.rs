@@ -7,10 +7,12 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use serde::{Deserialize, Serialize};
+
 use super::timer::{Timer, TimerService};
 use crate::fdt::{FdtNode, FdtValue, Placement};
 use crate::regmap::{RegMap, Registers};
-use crate::{IrqLine, MmioDevice};
+use crate::{IrqLine, MmioDevice, SavedState, StateError};
 
 const NS_PER_S: u64 = 1_000_000_000;
 /// Longest wait for an alarm; the rest is waited for after it. Clocks of the host drift apart meanwhile.
@@ -98,7 +100,7 @@ fn map() -> RegMap<Reg> {
 }
 
 /// The chip's state. All times in nanoseconds.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct RtcCore {
     /// Guest time minus the clock's reading.
     offset: u64,
@@ -283,6 +285,31 @@ impl MmioDevice for GoldfishRtc {
     fn reset(&self) {
         self.core().reset();
         self.settle();
+    }
+
+    /// An alarm may have become due meanwhile.
+    fn resume(&self) {
+        self.core().check(self.clock.now());
+        self.settle();
+    }
+
+    /// With the time: the clock behind it may be one that another program does not have.
+    fn save_state(&self) -> Option<SavedState> {
+        let core = self.state();
+        let time = core.time(self.clock.now());
+        Some(SavedState::of(1, &(core, time)))
+    }
+
+    /// Wall-clock time goes on by itself; other clocks go on from where they were.
+    fn restore_state(&self, state: &SavedState) -> Result<(), StateError> {
+        let (mut core, time): (RtcCore, u64) = state.read(1)?;
+        if !matches!(self.clock, RtcClock::Host) {
+            core.offset = time.wrapping_sub(self.clock.now());
+        }
+        self.irq.restore(core.irq());
+        *self.core() = core;
+        self.timer.disarm();
+        Ok(())
     }
 
     fn fdt(&self, at: &Placement) -> Vec<FdtNode> {

@@ -20,6 +20,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
+use serde::{Deserialize, Serialize};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
 
 use super::MachineControl;
@@ -27,7 +28,7 @@ use crate::chardev::{ChardevClient, ChardevEvent, Endpoint};
 use crate::fdt::{FdtNode, FdtValue, Placement};
 use crate::regmap::{RegMap, Registers};
 use crate::serial::SerialPort;
-use crate::{GuestRam, MmioDevice};
+use crate::{GuestRam, MmioDevice, SavedState, StateError};
 
 /// Bytes of address space; the registers are at its start.
 const SIZE: u64 = 0x1000;
@@ -51,7 +52,7 @@ const WRITE_MAX: u64 = 0x7fff_f000;
 const HALF_ROUNDS: u32 = 16;
 
 /// Where the program has the two doublewords.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct InRam {
     tohost: u64,
     fromhost: Option<u64>,
@@ -67,7 +68,7 @@ enum Reg {
 }
 
 /// A `write` that the console has not taken all of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Writing {
     /// The call's doublewords.
     block: u64,
@@ -77,7 +78,7 @@ struct Writing {
 }
 
 /// All that changes, apart from RAM.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct HtifState {
     /// The registers, where the doublewords do not stand in RAM.
     tohost: u64,
@@ -418,6 +419,22 @@ impl MmioDevice for Htif {
 
     fn reset(&self) {
         *self.state() = HtifState::default();
+    }
+
+    fn save_state(&self) -> Option<SavedState> {
+        Some(SavedState::of(1, &(self.in_ram.get(), &*self.state())))
+    }
+
+    /// The program that is loaded says where the doublewords are, once; a snapshot of another does not fit.
+    fn restore_state(&self, state: &SavedState) -> Result<(), StateError> {
+        let (in_ram, state): (Option<InRam>, HtifState) = state.read(1)?;
+        match in_ram {
+            Some(place) if *self.in_ram.get_or_init(|| place) == place => {}
+            None if self.in_ram.get().is_none() => {}
+            _ => return Err(StateError::Unfit("`tohost` and `fromhost` stand elsewhere".into())),
+        }
+        *self.state() = state;
+        Ok(())
     }
 
     /// The place is told where it is the chip's.

@@ -2,7 +2,7 @@
 
 use std::sync::{PoisonError, RwLock};
 
-use crate::MmioDevice;
+use crate::{MmioDevice, SavedState, StateError};
 
 /// Read-only memory; writes are ignored. The board may also map [`Mrom::contents`] as memory.
 pub struct Mrom {
@@ -59,6 +59,14 @@ impl MmioDevice for Mrom {
     fn write(&self, _: u64, _: &[u8]) {}
 
     fn reset(&self) {}
+
+    fn save_state(&self) -> Option<SavedState> {
+        Some(SavedState::of(1, &self.contents()))
+    }
+
+    fn restore_state(&self, state: &SavedState) -> Result<(), StateError> {
+        self.load(state.read(1)?).map_err(|error| StateError::Unfit(error.to_string()))
+    }
 }
 
 #[cfg(test)]

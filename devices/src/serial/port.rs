@@ -1,12 +1,13 @@
 //! A serial port: a UART, the character device behind it and its wire.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use super::uart16550::{FIFO_DEPTH, Reg, Uart16550};
 use crate::chardev::{Chardev, ChardevClient, ChardevError, ChardevEvent, Endpoint};
 use crate::fdt::{FdtNode, FdtValue, Placement};
 use crate::regmap::RegMap;
-use crate::{IrqLine, MmioDevice};
+use crate::{IrqLine, MmioDevice, SavedState, StateError};
 
 /// What the clock input is said to be, in Hz.
 const CLOCK_FREQUENCY: u32 = 3_686_400;
@@ -23,6 +24,8 @@ pub struct SerialPort {
     chip: Mutex<Uart16550>,
     endpoint: Endpoint,
     irq: IrqLine,
+    /// Input waits outside. Changed with the chip locked.
+    paused: AtomicBool,
     /// Another chip at the same character device, by [`SerialPort::console_write`] and [`SerialPort::console_read`].
     sharer: OnceLock<Weak<dyn ChardevClient>>,
 }
@@ -32,7 +35,7 @@ impl SerialPort {
     pub fn new(chardev: &Arc<Chardev>, irq: IrqLine) -> Result<Arc<Self>, ChardevError> {
         let endpoint = chardev.endpoint()?;
         let (map, chip) = (Uart16550::map(), Mutex::new(Uart16550::new()));
-        let port = Arc::new(Self { map, chip, endpoint, irq, sharer: OnceLock::new() });
+        let port = Arc::new(Self { map, chip, endpoint, irq, paused: AtomicBool::new(false), sharer: OnceLock::new() });
         let client: Weak<dyn ChardevClient> = Arc::downgrade(&(port.clone() as Arc<dyn ChardevClient>));
         port.endpoint.connect(client);
         Ok(port)
@@ -60,7 +63,7 @@ impl SerialPort {
         let before = chip.irq();
         f(&mut chip);
         chip.transmit(|bytes| self.endpoint.write_collecting(bytes));
-        if self.endpoint.available() > 0 {
+        if !self.paused.load(Ordering::Relaxed) && self.endpoint.available() > 0 {
             let mut bytes = [0; FIFO_DEPTH];
             let room = chip.rx_room();
             let n = self.endpoint.read(&mut bytes[..room]);
@@ -155,6 +158,29 @@ impl MmioDevice for SerialPort {
     /// What the host typed ahead stays.
     fn reset(&self) {
         self.with_chip(Uart16550::reset);
+    }
+
+    /// What somebody types meanwhile is for the chip as it is then: it may be given another state before.
+    fn pause(&self) {
+        let _chip = self.chip();
+        self.paused.store(true, Ordering::Relaxed);
+    }
+
+    fn resume(&self) {
+        self.with_chip(|_| self.paused.store(false, Ordering::Relaxed));
+    }
+
+    fn save_state(&self) -> Option<SavedState> {
+        Some(SavedState::of(1, &self.state()))
+    }
+
+    fn restore_state(&self, state: &SavedState) -> Result<(), StateError> {
+        let chip: Uart16550 = state.read(1)?;
+        if !chip.is_legal() {
+            return Err(StateError::Unfit("more characters than its FIFOs hold".into()));
+        }
+        self.set_state(chip);
+        Ok(())
     }
 
     fn fdt(&self, at: &Placement) -> Vec<FdtNode> {

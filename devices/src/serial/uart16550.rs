@@ -8,6 +8,8 @@
 
 use std::collections::VecDeque;
 
+use serde::{Deserialize, Serialize};
+
 use crate::regmap::{RegMap, Registers};
 
 /// Characters in each FIFO.
@@ -93,14 +95,14 @@ mod msr {
 const TRIGGERS: [usize; 4] = [1, 4, 8, 14];
 
 /// A received character and the error bits of LSR that came with it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Received {
     data: u8,
     errors: u8,
 }
 
 /// The chip and its state.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Uart16550 {
     rx: VecDeque<Received>,
     tx: VecDeque<u8>,
@@ -159,6 +161,11 @@ impl Uart16550 {
     /// Power-on state.
     pub fn reset(&mut self) {
         *self = Self::default();
+    }
+
+    /// Whether a state from elsewhere is one that a chip can have.
+    pub fn is_legal(&self) -> bool {
+        self.rx.len() <= FIFO_DEPTH && self.tx.len() <= FIFO_DEPTH && self.ier & !ier::ALL == 0
     }
 
     fn fifos(&self) -> bool {

@@ -7,6 +7,8 @@
 use std::io;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::queue::VirtQueue;
 use super::worker::Doorbell;
 use crate::GuestRam;
@@ -58,7 +60,7 @@ impl Activation {
 }
 
 /// What a device remembers besides its queues.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DeviceState {
     /// Nothing.
     #[default]

@@ -7,12 +7,15 @@ use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use serde::{Deserialize, Serialize};
+
 use super::device::{DeviceEvents, DeviceState, VirtioDevice};
 use super::transport::{Transport, TransportState, status};
 use super::worker::Doorbell;
 use crate::fdt::{FdtNode, FdtValue, Placement};
+use crate::state::expect;
 use crate::unlocked::Scope;
-use crate::{GuestRam, IoEvents, IrqLine, MmioDevice};
+use crate::{GuestRam, IoEvents, IrqLine, MmioDevice, SavedState, StateError};
 
 /// Bytes that a slot decodes.
 pub const SIZE: u64 = 0x200;
@@ -84,6 +87,13 @@ impl Signals {
         self.line.set(new != 0);
     }
 
+    /// The state of a wire whose other end is restored by itself.
+    fn restore(&self, pending: u32) {
+        let _order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
+        self.pending.store(pending, Ordering::Release);
+        self.line.restore(pending != 0);
+    }
+
     fn reset(&self) {
         self.needs_reset.store(false, Ordering::Release);
         self.update(|_| 0);
@@ -109,7 +119,7 @@ impl DeviceEvents for Signals {
 }
 
 /// Selector registers and, for legacy drivers, the page arithmetic of queues.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MmioRegs {
     pub device_features_sel: u32,
     pub driver_features_sel: u32,
@@ -121,7 +131,7 @@ pub struct MmioRegs {
 }
 
 /// A slot's whole state.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MmioState {
     pub regs: MmioRegs,
     pub transport: TransportState,
@@ -213,7 +223,7 @@ impl VirtioMmio {
         })
     }
 
-    /// Takes a saved state over, the level of the line included. The device stays paused.
+    /// Takes a saved state over, the level of the line included, which is not driven. The device stays paused.
     pub fn restore(&self, state: &MmioState) {
         let Some(slot) = &self.slot else { return };
         let mut inner = slot.lock();
@@ -222,7 +232,7 @@ impl VirtioMmio {
         inner.regs.legacy_queues.resize(slot.queues as usize, (0, 0));
         slot.signals.generation.store(state.generation, Ordering::Release);
         slot.signals.needs_reset.store(state.needs_reset, Ordering::Release);
-        slot.signals.update(|_| state.interrupt_status);
+        slot.signals.restore(state.interrupt_status);
         slot.mirror(&inner);
     }
 
@@ -280,6 +290,20 @@ impl MmioDevice for VirtioMmio {
             inner.transport.start_if_due();
             slot.mirror(&inner);
         }
+    }
+
+    fn save_state(&self) -> Option<SavedState> {
+        self.save().map(|state| SavedState::of(1, &(self.slot.as_ref().map_or(0, |slot| slot.device_type), state)))
+    }
+
+    fn restore_state(&self, state: &SavedState) -> Result<(), StateError> {
+        let slot = self.slot.as_ref().ok_or(StateError::Stateless)?;
+        let (device_type, state): (u32, MmioState) = state.read(1)?;
+        expect("virtio device id", device_type, slot.device_type)?;
+        expect("queues", state.regs.legacy_queues.len(), slot.queues as usize)?;
+        slot.lock().transport.check(&state.transport, &state.device)?;
+        self.restore(&state);
+        Ok(())
     }
 
     fn name(&self) -> &str {

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 
+use serde::{Deserialize, Serialize};
 use virtio_queue::{Queue, QueueOwnedT, QueueT};
 use vm_memory::{Address, ByteValued, Bytes, GuestAddress, GuestMemory, Permissions};
 
@@ -44,7 +45,7 @@ pub enum QueueFault {
 }
 
 /// Where a queue is in memory and how far it has got: what a driver programs, and all a snapshot needs.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueueLayout {
     /// Entries; a power of two, at most the device's maximum.
     pub size: u16,

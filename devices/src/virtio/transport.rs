@@ -9,10 +9,13 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::device::{Activation, DeviceEvents, DeviceState, VirtioDevice, feature};
 use super::queue::{QueueLayout, VirtQueue};
 use super::worker::Doorbell;
-use crate::GuestRam;
+use crate::state::expect;
+use crate::{GuestRam, StateError};
 
 /// Bits of the device status field (virtio 1.3, 2.1).
 pub mod status {
@@ -26,14 +29,14 @@ pub mod status {
 }
 
 /// A queue as the driver has programmed it so far.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueueSetup {
     pub layout: QueueLayout,
     pub ready: bool,
 }
 
 /// What a driver has programmed: a plain copy of it is a snapshot.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TransportState {
     /// Without `NEEDS_RESET`.
     pub status: u8,
@@ -259,6 +262,27 @@ impl Transport {
     /// Everything that a paused device and its driver agreed on.
     pub fn save(&self) -> (TransportState, DeviceState) {
         (self.state.clone(), self.device.save())
+    }
+
+    /// Whether a state from elsewhere is one of such a device. Layouts of queues are checked when the device starts.
+    pub fn check(&self, state: &TransportState, device: &DeviceState) -> Result<(), StateError> {
+        expect("queues", state.queues.len(), self.max_sizes.len())?;
+        // Before FEATURES_OK a driver may have written anything.
+        let settled = state.status & status::FEATURES_OK != 0;
+        let unknown = state.driver_features & !self.offered;
+        if settled && !self.legacy && unknown != 0 {
+            return Err(StateError::Unfit(format!(
+                "the guest uses features {unknown:#x}, which it does not offer here"
+            )));
+        }
+        if std::mem::discriminant(device) != std::mem::discriminant(&self.device.save()) {
+            return Err(StateError::Unfit(format!("{} has no such state", self.device.name())));
+        }
+        match device {
+            DeviceState::Console(console) => console.check(),
+            DeviceState::Net { filter, .. } => filter.check(),
+            DeviceState::Stateless | DeviceState::Block { .. } => Ok(()),
+        }
     }
 
     /// Takes over a saved state. The device stays paused.

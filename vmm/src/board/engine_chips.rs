@@ -11,7 +11,7 @@ use accel::{AccelError, GuestRam, Irqchip, IrqchipConfig, IrqchipState};
 use devices::fdt::{FdtNode, Placement};
 use devices::intc::aplic::{self, AplicCore, Delivery, DomainRegisters, MsiBase, Sources};
 use devices::intc::imsic::{self, InterruptFile};
-use devices::{IrqSink, MmioDevice, MsiSink};
+use devices::{IrqSink, MmioDevice, MsiSink, SavedState, StateError};
 use vm_memory::{Bytes, GuestAddress};
 
 /// State of the chips as chips of the board would have it.
@@ -91,6 +91,20 @@ impl EngineChips {
         let own = state.files.iter().step_by(self.level.files() as usize);
         let files = own.map(|file| file_to_engine(file, words)).collect();
         chips.set_state(&IrqchipState { aplic: aplic.map(to_engine), files })
+    }
+
+    /// The state for a snapshot; nothing if the engine does not tell.
+    fn saved(&self) -> Option<ChipsState> {
+        let told = self.state();
+        told.inspect_err(|error| tracing::error!("{}", crate::error_chain(error))).ok().flatten()
+    }
+
+    /// Changes the state by a snapshot's.
+    fn restore(&self, change: impl FnOnce(&mut ChipsState) -> Result<(), StateError>) -> Result<(), StateError> {
+        let failed = |error: AccelError| StateError::Unfit(crate::error_chain(&error));
+        let Some(mut state) = self.state().map_err(failed)? else { return Err(StateError::Stateless) };
+        change(&mut state)?;
+        self.set_state(&state).map_err(failed)
     }
 
     /// As out of reset; the wires stay as they are, and devices that drive them meanwhile wait.
@@ -195,6 +209,18 @@ impl MmioDevice for EngineImsic {
         self.0.reset();
     }
 
+    /// As the board's own would.
+    fn save_state(&self) -> Option<SavedState> {
+        self.0.saved().map(|state| imsic::save_files(&state.files))
+    }
+
+    fn restore_state(&self, state: &SavedState) -> Result<(), StateError> {
+        self.0.restore(|chips| {
+            chips.files = imsic::read_files(state, chips.files.len())?;
+            Ok(())
+        })
+    }
+
     fn fdt(&self, at: &Placement) -> Vec<FdtNode> {
         vec![imsic::node(self.0.level, self.0.config.identities, at)]
     }
@@ -223,6 +249,19 @@ impl MmioDevice for EngineAplic {
 
     /// With the IMSICs.
     fn reset(&self) {}
+
+    /// As the board's own would.
+    fn save_state(&self) -> Option<SavedState> {
+        self.chips.saved()?.aplic.map(|aplic| aplic.save())
+    }
+
+    fn restore_state(&self, state: &SavedState) -> Result<(), StateError> {
+        self.chips.restore(|chips| {
+            let aplic = chips.aplic.as_mut().ok_or(StateError::Stateless)?;
+            *aplic = aplic.read(state)?;
+            Ok(())
+        })
+    }
 
     fn fdt(&self, at: &Placement) -> Vec<FdtNode> {
         vec![aplic::node(self.chips.sources().unwrap_or(0), None, Some(self.msi_parent), at)]

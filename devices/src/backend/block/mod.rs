@@ -48,6 +48,24 @@ pub enum BlockError {
     Threads { source: io::Error },
 }
 
+/// The lock of an image by itself, for who gives it away while the image stays open, and takes it again.
+#[derive(Debug)]
+pub struct ImageLock(std::fs::File);
+
+impl ImageLock {
+    /// Keeps other writers out, and readers if it is for a writer.
+    pub fn take(path: &std::path::Path, write: bool) -> Result<Self, BlockError> {
+        let file = std::fs::File::open(path).map_err(|source| BlockError::Open { path: path.to_owned(), source })?;
+        raw::take_lock(&file, path, write)?;
+        Ok(Self(file))
+    }
+
+    /// Everything that was written to the image, by whomever, is on the disk.
+    pub fn flush(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+}
+
 /// What the host may keep in its memory (QEMU's `cache=`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum CacheMode {

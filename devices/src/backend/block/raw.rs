@@ -218,7 +218,7 @@ fn open_file(path: &Path, read_only: bool, direct: bool) -> io::Result<File> {
     File::options().read(true).write(!read_only).custom_flags(flags | libc::O_CLOEXEC).open(path)
 }
 
-fn take_lock(file: &File, path: &Path, write: bool) -> Result<(), BlockError> {
+pub(super) fn take_lock(file: &File, path: &Path, write: bool) -> Result<(), BlockError> {
     match lock::lock(file, write) {
         Ok(true) => Ok(()),
         Ok(false) => Err(BlockError::InUse { path: path.to_owned(), access: if write { "write" } else { "read" } }),

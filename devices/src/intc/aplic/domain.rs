@@ -4,6 +4,8 @@
 //! What the registers hold is exact; what a source's mode makes of its wire is the specification's section "Precise
 //! effects on interrupt-pending bits", in [`Domain::input`], [`Domain::set_pending`] and [`Domain::clear_pending`].
 
+use serde::{Deserialize, Serialize};
+
 /// Most sources a domain may have here (the specification allows 1023): sets of sources are one word.
 pub const SOURCES_MAX: u32 = 127;
 
@@ -11,7 +13,7 @@ pub const SOURCES_MAX: u32 = 127;
 pub type Sources = u128;
 
 /// How a domain reaches the harts: fixed by the board.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Delivery {
     /// By lines into the harts, with this many bits of priority (IPRIOLEN, 1 to 8).
     Direct { priority_bits: u32 },
@@ -52,7 +54,7 @@ pub struct Message {
 }
 
 /// Interrupt delivery control: a hart's part of a domain in direct mode.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Idc {
     pub delivery: bool,
     pub force: bool,
@@ -60,7 +62,7 @@ pub struct Idc {
 }
 
 /// The state of a domain.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Domain {
     delivery: Delivery,
     /// Whether sources can be delegated further.
@@ -107,6 +109,15 @@ impl Domain {
         let (sources, harts) = (self.sourcecfg.len() as u32 - 1, self.idc.len() as u32);
         let (level, present) = (self.level, self.present);
         *self = Self { level, present, ..Self::new(sources, harts, self.delivery, false, self.has_child) };
+    }
+
+    /// Whether a state from elsewhere is one of a domain like this.
+    pub(super) fn fits(&self, here: &Self) -> bool {
+        let same = self.delivery == here.delivery && self.has_child == here.has_child;
+        let lengths = |d: &Self| (d.sourcecfg.len(), d.target.len(), d.idc.len());
+        let all: Sources = ((1 << here.sources()) - 1) << 1;
+        let sets = self.level | self.present | self.pending | self.enabled;
+        same && lengths(self) == lengths(here) && sets & !all == 0
     }
 
     pub fn sources(&self) -> u32 {

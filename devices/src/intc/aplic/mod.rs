@@ -12,12 +12,14 @@ mod domain;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use serde::{Deserialize, Serialize};
+
 pub use domain::{Delivery, Domain, DomainRegisters, Idc, Message, SOURCES_MAX, Sources};
 
 use crate::fdt::{FdtNode, FdtValue, Placement};
 use crate::regmap::{RegMap, Registers};
 use crate::unlocked::Scope;
-use crate::{HartLines, IrqSink, MmioDevice, MsiSink};
+use crate::{HartLines, IrqSink, MmioDevice, MsiSink, SavedState, StateError};
 
 /// Most harts whose interrupt delivery control structures fit.
 pub const HARTS_MAX: u32 = 512;
@@ -26,7 +28,7 @@ pub const HARTS_MAX: u32 = 512;
 pub const SIZE: u64 = 0x8000;
 
 /// The privilege level that a domain's interrupts go to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Level {
     Machine,
     Supervisor,
@@ -43,7 +45,7 @@ impl Level {
 }
 
 /// Where the interrupt files of a level stand when software does not say it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MsiBase {
     /// Of hart 0.
     pub address: u64,
@@ -52,7 +54,7 @@ pub struct MsiBase {
 }
 
 /// `mmsiaddrcfg`, `mmsiaddrcfgh`, `smsiaddrcfg` and `smsiaddrcfgh`, of a machine-level root.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 struct MsiAddresses {
     registers: [u32; 4],
 }
@@ -81,7 +83,7 @@ impl MsiAddresses {
 }
 
 /// The chip: its domains, root first.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AplicCore {
     domains: Vec<(Level, Domain)>,
     /// Where a root at supervisor level sends MSIs.
@@ -118,6 +120,25 @@ impl AplicCore {
             addresses: MsiAddresses::default(),
             outgoing: Vec::new(),
         }
+    }
+
+    /// As an APLIC saves it.
+    pub fn save(&self) -> SavedState {
+        SavedState::of(1, self)
+    }
+
+    /// A saved state of an APLIC like `self`.
+    ///
+    /// # Errors
+    /// It is not that.
+    pub fn read(&self, state: &SavedState) -> Result<Self, StateError> {
+        let new: Self = state.read(1)?;
+        let same = self.base == new.base && self.domains.len() == new.domains.len();
+        let mut pairs = self.domains.iter().zip(&new.domains);
+        if !same || !new.outgoing.is_empty() || !pairs.all(|(here, new)| here.0 == new.0 && new.1.fits(&here.1)) {
+            return Err(StateError::Unfit("it is of an APLIC with other domains, sources or harts".into()));
+        }
+        Ok(new)
     }
 
     fn domain(&mut self, i: usize) -> &mut Domain {
@@ -466,6 +487,20 @@ impl MmioDevice for AplicDomain {
     fn reset(&self) {
         self.aplic.core().reset(self.index);
         self.aplic.drive();
+    }
+
+    /// The first domain has the state of all.
+    fn save_state(&self) -> Option<SavedState> {
+        (self.index == 0).then(|| self.aplic.state().save())
+    }
+
+    fn restore_state(&self, state: &SavedState) -> Result<(), StateError> {
+        if self.index != 0 {
+            return Err(StateError::Stateless);
+        }
+        let state = self.aplic.core().read(state)?;
+        self.aplic.set_state(state);
+        Ok(())
     }
 
     fn fdt(&self, at: &Placement) -> Vec<FdtNode> {

@@ -5,7 +5,9 @@
 //! of any width is one bus cycle. Real chips would each see their own half only; but guests that probe the
 //! bank with narrow accesses (U-Boot does) take it for one 16-bit chip, and that works only so.
 
-use super::SECTOR_SIZE;
+use serde::{Deserialize, Serialize};
+
+use super::{BANK_SIZE, SECTOR_SIZE};
 
 /// Bytes of one chip's write buffer, as a power of two.
 const BUFFER_BYTES_LOG2: u8 = 11;
@@ -49,7 +51,7 @@ mod status {
     pub const READY: u8 = 0x80;
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 enum Mode {
     #[default]
     Array,
@@ -72,7 +74,7 @@ enum Mode {
 }
 
 /// The bank's state, without its contents.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Chip {
     mode: Mode,
     errors: u8,
@@ -81,6 +83,18 @@ pub struct Chip {
 impl Chip {
     pub(super) fn reset(&mut self) {
         *self = Self::default();
+    }
+
+    /// Whether a state from elsewhere is one that commands lead to.
+    pub(super) fn is_legal(&self) -> bool {
+        let inside = |bytes: &[(u64, u8)]| {
+            bytes.len() <= usize::from(BUFFER_WRITES) * 4 && bytes.iter().all(|&(at, _)| at < BANK_SIZE)
+        };
+        match &self.mode {
+            Mode::BufferFill { left, bytes } => (1..=BUFFER_WRITES).contains(left) && inside(bytes),
+            Mode::BufferConfirm { bytes } => inside(bytes),
+            _ => true,
+        }
     }
 
     pub(super) fn in_read_array(&self) -> bool {

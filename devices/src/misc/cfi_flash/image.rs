@@ -8,8 +8,12 @@ use std::ptr::{self, NonNull};
 
 use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
 
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
+
 use super::BANK_SIZE;
 use super::chip::Contents;
+use crate::StateError;
 
 const SIZE: usize = BANK_SIZE as usize;
 
@@ -173,6 +177,66 @@ impl FlashImage {
             Store::Shared(_, file) => file.write_all_at(data, offset)?,
             Store::Erased | Store::ReadOnly { .. } => return Err(io::ErrorKind::ReadOnlyFilesystem.into()),
         }
+        Ok(())
+    }
+}
+
+/// What a snapshot keeps of contents that no file does: the pages that are not erased.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Page {
+    /// In pages.
+    number: u32,
+    bytes: ByteBuf,
+}
+
+const PAGE: usize = 4096;
+
+impl FlashImage {
+    /// `None`: a file has the contents.
+    pub(super) fn save(&self) -> Option<Vec<Page>> {
+        match &self.0 {
+            Store::Erased => Some(Vec::new()),
+            Store::ReadOnly { .. } | Store::Shared(..) => None,
+            Store::Private { memory, .. } => {
+                let mut pages = Vec::new();
+                let mut bytes = vec![0; PAGE];
+                for number in 0..(SIZE / PAGE) as u32 {
+                    memory.read(number as usize * PAGE, &mut bytes);
+                    if bytes.iter().any(|byte| *byte != 0xff) {
+                        pages.push(Page { number, bytes: ByteBuf::from(bytes.clone()) });
+                    }
+                }
+                Some(pages)
+            }
+        }
+    }
+
+    /// Takes over what [`Self::save`] gave.
+    pub(super) fn restore(&mut self, pages: Option<&[Page]>) -> Result<(), StateError> {
+        let unfit = |what: &str| Err(StateError::Unfit(what.to_owned()));
+        let Some(pages) = pages else {
+            return match self.0 {
+                Store::ReadOnly { .. } | Store::Shared(..) => Ok(()),
+                Store::Erased | Store::Private { .. } => {
+                    unfit("its contents are in a file that this machine does not have")
+                }
+            };
+        };
+        if matches!(self.0, Store::ReadOnly { .. } | Store::Shared(..)) {
+            return unfit("this machine has its contents in a file, the snapshot has them itself");
+        }
+        if pages.iter().any(|page| page.number as usize >= SIZE / PAGE || page.bytes.len() != PAGE) {
+            return unfit("contents outside of the bank");
+        }
+        if pages.is_empty() && matches!(self.0, Store::Erased) {
+            return Ok(());
+        }
+        let mut memory = Memory::erased().map_err(|error| StateError::Unfit(format!("no memory for it: {error}")))?;
+        pages.iter().for_each(|page| memory.write(page.number as usize * PAGE, &page.bytes));
+        self.0 = match std::mem::replace(&mut self.0, Store::Erased) {
+            Store::Private { _lock, .. } => Store::Private { memory, _lock },
+            _ => Store::Private { memory, _lock: None },
+        };
         Ok(())
     }
 }

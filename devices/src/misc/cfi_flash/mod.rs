@@ -9,8 +9,8 @@ mod image;
 use std::ptr::NonNull;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::MmioDevice;
 use crate::fdt::{FdtNode, FdtValue, Placement};
+use crate::{MmioDevice, SavedState, StateError};
 
 pub use chip::Chip;
 pub use image::{FlashError, FlashImage};
@@ -107,6 +107,23 @@ impl MmioDevice for CfiFlash {
 
     fn reset(&self) {
         self.bank().chip.reset();
+    }
+
+    /// With the contents, unless a file keeps them.
+    fn save_state(&self) -> Option<SavedState> {
+        let bank = self.bank();
+        Some(SavedState::of(1, &(&bank.chip, bank.image.save())))
+    }
+
+    fn restore_state(&self, state: &SavedState) -> Result<(), StateError> {
+        let (chip, contents): (Chip, Option<Vec<image::Page>>) = state.read(1)?;
+        if !chip.is_legal() {
+            return Err(StateError::Unfit("a write buffer that no command fills so".into()));
+        }
+        let mut bank = self.bank();
+        bank.image.restore(contents.as_deref())?;
+        bank.chip = chip;
+        Ok(())
     }
 
     fn fdt(&self, at: &Placement) -> Vec<FdtNode> {

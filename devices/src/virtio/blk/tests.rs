@@ -364,7 +364,8 @@ fn a_paused_disk_goes_on_where_it_was() {
     assert_ne!(d.driver.dev.save().unwrap(), state);
     d.driver.dev.restore(&state);
     assert_eq!(d.driver.dev.save().unwrap(), state);
-    assert!(d.driver.pin.is_high(), "the line is part of it");
+    assert!(!d.driver.pin.is_high(), "the wire's other end has a state of its own");
+    *d.driver.pin.level.lock().unwrap() = true;
     d.driver.dev.resume();
     assert_eq!(d.read(2, 512), (0, vec![2; 512]));
 }

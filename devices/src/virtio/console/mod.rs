@@ -11,12 +11,15 @@ mod tests;
 use std::io;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 pub use port::{PortConfig, PortState};
 
 use super::device::{Activation, DeviceState, VirtioDevice, id, read_config_bytes};
 use super::queue::VirtQueue;
 use super::worker::Worker;
-use port::Port;
+use crate::StateError;
+use port::{Port, owes};
 use task::ConsoleTask;
 
 /// Feature bits (virtio 1.3, 5.3.3).
@@ -60,12 +63,23 @@ pub struct VirtioConsole {
 }
 
 /// What the control queue has agreed on.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConsoleState {
     /// The driver knows ports.
     pub driver_ready: bool,
     /// By port number.
     pub ports: Vec<PortState>,
+}
+
+impl ConsoleState {
+    /// Whether a state from elsewhere is one that a device can have.
+    pub(super) fn check(&self) -> Result<(), StateError> {
+        let legal = |port: &PortState| port.owed & !owes::ALL == 0 && u32::try_from(port.sent).is_ok();
+        if self.ports.len() > MAX_PORTS as usize || !self.ports.iter().all(legal) {
+            return Err(StateError::Unfit("ports that a device cannot have".into()));
+        }
+        Ok(())
+    }
 }
 
 impl VirtioConsole {

@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use serde::{Deserialize, Serialize};
+
 use crate::chardev::{ChardevClient, ChardevEvent, Endpoint};
 use crate::virtio::worker::Doorbell;
 
@@ -30,7 +32,7 @@ impl PortConfig {
 }
 
 /// What driver and device have told each other of a port, and how far a transfer got.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortState {
     /// The driver took the port.
     pub ready: bool,
@@ -49,6 +51,7 @@ pub mod owes {
     pub const CONSOLE: u8 = 2;
     pub const NAME: u8 = 4;
     pub const OPEN: u8 = 8;
+    pub const ALL: u8 = ADD | CONSOLE | NAME | OPEN;
 }
 
 /// A port that device and worker share.

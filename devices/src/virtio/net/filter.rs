@@ -1,10 +1,14 @@
 //! Which received frames a network card passes to its driver (virtio 1.3, 5.1.6.5.1 and 5.1.6.5.2).
 
+use serde::{Deserialize, Serialize};
+
+use crate::StateError;
+
 /// Most addresses in each of the two tables; a longer table acts as "all of them".
 const TABLE_MAX: usize = 64;
 
 /// Receive modes and MAC tables, as the control queue sets them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RxFilter {
     pub promiscuous: bool,
     pub all_multicast: bool,
@@ -38,6 +42,14 @@ impl Default for RxFilter {
 }
 
 impl RxFilter {
+    /// Whether a state from elsewhere is one that commands lead to.
+    pub(in crate::virtio) fn check(&self) -> Result<(), StateError> {
+        match self.unicast.len().max(self.multicast.len()) <= TABLE_MAX {
+            true => Ok(()),
+            false => Err(StateError::Unfit(format!("a table of more than {TABLE_MAX} addresses"))),
+        }
+    }
+
     /// Whether a frame to `destination` reaches a card whose own address is `mac`.
     pub fn accepts(&self, mac: &[u8; 6], destination: &[u8; 6]) -> bool {
         if self.promiscuous {
