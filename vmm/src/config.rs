@@ -14,6 +14,7 @@ use arch::ext::IsaConfig;
 use devices::chardev::ChardevConfig;
 
 use crate::board::MachineType;
+use crate::snapshot::Channel;
 
 pub use memory::{MemoryLock, NUMA_NODES, NumaMode, NumaPolicy, RamBacking, RamConfig, RamFile};
 pub use virtio::{
@@ -65,6 +66,8 @@ pub struct MachineConfig {
     pub monitors: Vec<MonitorConfig>,
     /// `-S`: the guest waits for a monitor's `cont`.
     pub starts_stopped: bool,
+    /// `-incoming`, `-loadvm`: the guest comes from elsewhere.
+    pub incoming: Option<Incoming>,
     pub netdevs: Vec<NetdevConfig>,
     /// In slot order as the user gave them.
     pub virtio: Vec<VirtioConfig>,
@@ -85,6 +88,14 @@ pub struct MachineConfig {
     pub on_shutdown: OnShutdown,
     pub pidfile: Option<PathBuf>,
     pub log: LogConfig,
+}
+
+/// Where a guest comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Incoming {
+    From(Channel),
+    /// A monitor will say it.
+    Deferred,
 }
 
 /// A monitor.
@@ -132,6 +143,8 @@ pub struct BoardOptions {
     pub irqchip: IrqchipOffer,
     /// Ticks of the `time` CSR a second; `None`: the engine's.
     pub timebase: Option<u32>,
+    /// Where snapshots with names are.
+    pub snapshots: Option<PathBuf>,
     /// Write the device tree here and exit.
     pub dumpdtb: Option<PathBuf>,
     /// `htif=`: M-mode programs with the symbol `tohost` end through it on boards that have no HTIF, too.
@@ -146,6 +159,7 @@ impl Default for BoardOptions {
     fn default() -> Self {
         Self {
             aclint: false,
+            snapshots: None,
             aia: Aia::None,
             aia_guests: 0,
             irqchip: IrqchipOffer::default(),

@@ -17,6 +17,7 @@ mod open;
 mod sbi_host;
 mod semihosting;
 mod signature;
+pub mod snapshot;
 
 /// An error with its causes, on one line.
 pub fn error_chain(error: &dyn std::error::Error) -> String {

@@ -7,7 +7,10 @@
 
 mod build;
 mod inspect;
+mod migrate;
+mod named;
 mod run_state;
+mod snapshot;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,7 +27,11 @@ use firmware::sbi::HartStatus;
 
 pub(crate) use inspect::read_physical;
 pub use inspect::{Region, RegionKind};
+pub use migrate::{Outcome, Report, Status};
+pub use named::Named;
 pub use run_state::RunState;
+
+use migrate::Moves;
 
 use build::{
     build_board, choose_engine, dump_tree, m_mode, plan_boot, random_seed, signature_range, take_harts, take_irqchip,
@@ -34,15 +41,16 @@ use crate::affinity;
 use crate::board::assembly::{Board, BoardError};
 use crate::board::memory::{self, Discard, Memory, MemoryError};
 use crate::board::{BoardKind, RAM_BASE};
-use crate::config::{MachineConfig, OnReboot, OnShutdown};
+use crate::config::{self, MachineConfig, OnReboot, OnShutdown};
 use crate::control::{Control, Request, Wake};
 use crate::event_loop::{EventLoop, EventLoopError, Subscriber};
 use crate::harts::{Harts, Threads};
 use crate::monitor::Monitors;
 use crate::monitor::event::{Cause, Event};
-use crate::open::{Chardevs, Kept, OpenError};
+use crate::open::{Chardevs, ImageLocks, Kept, OpenError};
 use crate::sbi_host::SbiMachine;
 use crate::signature::{self, SignatureError};
+use crate::snapshot::SnapshotError;
 
 /// How long the last output may take to leave when the program ends.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -82,6 +90,8 @@ pub enum MachineError {
     EventLoop(#[from] EventLoopError),
     #[error("cannot {what}")]
     Host { what: &'static str, source: std::io::Error },
+    #[error("cannot take the guest from '{channel}'")]
+    Incoming { channel: String, source: SnapshotError },
     #[error("{0}")]
     Failed(String),
 }
@@ -99,11 +109,10 @@ pub enum Ending {
 pub struct Machine {
     threads: Threads,
     harts: Arc<Harts>,
-    /// The engine answers HSM: all harts have a state from the start.
-    starts_harts: bool,
-    board: Board,
     vm: Arc<dyn Vm>,
-    plan: BootPlan,
+    board: Board,
+    /// What a reset loads. A machine that waits for a guest makes it when it is needed: kernels may be large.
+    plan: Option<BootPlan>,
     control: Arc<Control>,
     event_loop: EventLoop,
     chardevs: Chardevs,
@@ -113,6 +122,9 @@ pub struct Machine {
     events: Vec<Event>,
     /// A monitor has asked for something that was not done yet.
     requested: bool,
+    moves: Moves,
+    /// Held while the guest is here.
+    locks: ImageLocks,
     config: MachineConfig,
     /// The engine's name.
     engine: &'static str,
@@ -146,10 +158,15 @@ impl Machine {
         // Before the terminal is the guest's: making pages may take long, and Ctrl-C ends it.
         let Memory { ram, discard } = memory::make(RAM_BASE, config.ram_size, &config.ram, config.lock)?;
         let chardevs = Chardevs::open(&config)?;
+        let mut locks = ImageLocks::new(&config);
+        if config.incoming.is_none() {
+            locks.take()?;
+        }
         let (board, kept) = build_board(&config, &chardevs, &control, &timers, ram)?;
-        let plan = plan_boot(&config, &board)?;
+        let needs_plan = config.incoming.is_none() || config.board.signature.is_some() || board.bus.htif.is_some();
+        let plan = needs_plan.then(|| plan_boot(&config, &board)).transpose()?;
         // A test that cannot leave a signature need not run.
-        signature_range(&config, &plan)?;
+        plan.as_ref().map_or(Ok(None), |plan| signature_range(&config, plan))?;
 
         let hart_count = config.topology.harts();
         let vm = engine
@@ -165,7 +182,6 @@ impl Machine {
                 irqchip: board.engine_chips.as_ref().map(|chips| chips.config),
             })
             .map_err(MachineError::Accel)?;
-        let starts_harts = vm.starts_harts();
         let vcpus = (0..hart_count).map(|h| vm.create_vcpu(h)).collect::<Result<Vec<_>, _>>();
         let vcpus = vcpus.map_err(MachineError::Accel)?;
         board.bus.connect(&vm);
@@ -185,7 +201,8 @@ impl Machine {
             hart_count,
             console: Arc::clone(&board.console),
         });
-        let early = plan.writes.first().map(|write| write.address);
+        let early = plan.as_ref().filter(|_| config.incoming.is_none());
+        let early = early.and_then(|plan| plan.writes.first()).map(|write| write.address);
         let threads = Threads::spawn(&harts, vcpus, &sbi, &control, &cpus, early);
         let threads = threads.map_err(host("start the vCPU threads"))?;
 
@@ -208,9 +225,8 @@ impl Machine {
         Ok(Self {
             threads,
             harts,
-            starts_harts,
-            board,
             vm,
+            board,
             plan,
             control,
             event_loop,
@@ -219,6 +235,8 @@ impl Machine {
             run_state: RunState::Prelaunch,
             events: Vec::new(),
             requested: false,
+            moves: Moves::default(),
+            locks,
             config,
             engine: engine.name(),
             kept,
@@ -231,12 +249,24 @@ impl Machine {
         if let Some(ending) = self.wait_for_peers()? {
             return Ok(ending);
         }
-        if self.config.starts_stopped {
+        let incoming = self.config.incoming.clone();
+        if self.config.starts_stopped || incoming.is_some() {
             self.board.clock.pause();
         }
-        self.power_on()?;
-        if !self.config.starts_stopped {
-            self.start();
+        match incoming {
+            None => {
+                self.power_on()?;
+                if !self.config.starts_stopped {
+                    self.start();
+                }
+            }
+            Some(incoming) => {
+                self.run_state = RunState::InMigrate;
+                self.board.stop();
+                if let config::Incoming::From(channel) = incoming {
+                    self.expect(channel)?;
+                }
+            }
         }
         let ending = self.serve();
         Arc::clone(&self.monitors).finish(&mut self, ending.as_ref().ok());
@@ -286,6 +316,7 @@ impl Machine {
                     }
                 }
             }
+            self.look_after_moves()?;
             self.attend();
         }
     }
@@ -304,6 +335,8 @@ impl Machine {
                 self.stop(RunState::Debug);
                 self.events.push(Event::Debug { hart, stop });
             }
+            // There is no guest to start again.
+            Request::Reset(_) if self.run_state == RunState::InMigrate => {}
             Request::Reset(cause) if self.config.on_reboot == OnReboot::Exit => {
                 self.events.push(Event::NoReboot(cause));
                 return Ok(Some(Ending::Code(0)));
@@ -354,39 +387,45 @@ impl Machine {
     fn power_on(&mut self) -> Result<(), MachineError> {
         self.board.reset();
         self.board.clock.set(0);
-        for handle in self.board.wires.handles() {
-            handle.set_sbi_timer(u64::MAX);
+        for hart in 0..self.hart_count() {
+            self.board.wires.set_sbi_timer(hart, u64::MAX);
         }
         self.board.wires.clock_changed();
-        self.plan.reseed(random_seed()?)?;
-        if let Some(rom) = &self.plan.rom {
+        let mut plan = match self.plan.take() {
+            Some(plan) => plan,
+            None => plan_boot(&self.config, &self.board)?,
+        };
+        plan.reseed(random_seed()?)?;
+        if let Some(rom) = &plan.rom {
             self.board.mrom.load(rom.clone())?;
         }
-        let (ram, plan) = (&self.board.ram, &self.plan);
+        let ram = &self.board.ram;
         memory::on_small_pages(ram, plan.fdt_address, plan.dtb.len(), || plan.load(&**ram))?;
-        self.load_harts();
+        self.load_harts(&plan);
+        self.plan = Some(plan);
         Ok(())
     }
 
     /// `-M signature=`: the guest is done.
     fn write_signature(&self) -> Result<(), MachineError> {
-        if let (Some(path), Some(range)) = (&self.config.board.signature, signature_range(&self.config, &self.plan)?) {
+        let Some(plan) = &self.plan else { return Ok(()) };
+        if let (Some(path), Some(range)) = (&self.config.board.signature, signature_range(&self.config, plan)?) {
             self.harts.stop();
             signature::write(&self.board.ram, range, self.config.board.signature_granularity, path)?;
         }
         Ok(())
     }
 
-    fn load_harts(&self) {
+    fn load_harts(&self, plan: &BootPlan) {
         let isa = &self.config.isa;
         self.harts.reset();
         for hart in 0..self.config.topology.harts() {
-            let r = self.plan.registers(hart);
-            match self.plan.mode {
+            let r = plan.registers(hart);
+            match plan.mode {
                 BootMode::Supervisor if hart == 0 => {
                     self.harts.load(hart, reset_supervisor(isa, u64::from(hart), r.pc, r.a1));
                 }
-                BootMode::Supervisor if self.starts_harts => {
+                BootMode::Supervisor if self.vm.starts_harts() => {
                     let state = reset_supervisor(isa, u64::from(hart), 0, 0);
                     self.harts.load(hart, HartState { mp: MpState::Stopped, ..state });
                 }

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use accel::semihost::Semihosting;
-use devices::backend::block::{self, AioMode, BlockError, BlockOptions};
+use devices::backend::block::{self, AioMode, BlockError, BlockOptions, ImageLock};
 use devices::backend::net::NetBackend;
 use devices::backend::tap::{Tap, TapError};
 use devices::chardev::{BackendConfig, Chardev, ChardevConfig, ChardevError};
@@ -171,7 +171,55 @@ fn block_options(d: &DriveConfig) -> BlockOptions {
         },
         discard: d.discard,
         snapshot: d.snapshot,
-        ..BlockOptions::default()
+        // They are the machine's: a guest that moves away gives them up.
+        locking: false,
+    }
+}
+
+/// The locks of the images behind a machine's disks.
+#[derive(Debug, Default)]
+pub struct ImageLocks {
+    /// The drive's id, its file, and whether it is written to.
+    images: Vec<(String, PathBuf, bool)>,
+    held: Vec<ImageLock>,
+}
+
+impl ImageLocks {
+    /// None is held yet.
+    pub fn new(config: &MachineConfig) -> Self {
+        let disks = config.virtio.iter().filter_map(|v| match &v.kind {
+            VirtioKind::Block(b) => Some(drive(config, &b.drive)),
+            VirtioKind::Net(_) | VirtioKind::Rng(_) | VirtioKind::Console(_) => None,
+        });
+        let image = |d: &DriveConfig| (d.id.clone(), d.file.clone(), !d.readonly && !d.snapshot);
+        Self { images: disks.map(image).collect(), held: Vec::new() }
+    }
+
+    /// All of them, or none.
+    pub fn take(&mut self) -> Result<(), OpenError> {
+        if self.held.len() == self.images.len() {
+            return Ok(());
+        }
+        for (id, path, write) in &self.images {
+            let lock = ImageLock::take(path, *write);
+            match lock {
+                Ok(lock) => self.held.push(lock),
+                Err(source) => {
+                    self.held.clear();
+                    return Err(OpenError::Drive { id: id.clone(), source });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Somebody else may have the images now, with all that was written to them.
+    pub fn release(&mut self) {
+        for (lock, (id, ..)) in self.held.drain(..).zip(&self.images).filter(|(_, image)| image.2) {
+            if let Err(error) = lock.flush() {
+                tracing::warn!("drive '{id}': what was written may not be on the disk: {error}");
+            }
+        }
     }
 }
 

@@ -134,9 +134,7 @@ impl SbiHost for SbiCallHost<'_> {
         if self.machine.isa.has(Ext::Sstc) && self.vcpu.borrow_mut().set_csr(STIMECMP, deadline) {
             return;
         }
-        if let Some(handle) = self.machine.wires.handles().get(hart as usize) {
-            handle.set_sbi_timer(deadline);
-        }
+        self.machine.wires.set_sbi_timer(hart, deadline);
     }
 
     fn wake(&self, hart: u32) {

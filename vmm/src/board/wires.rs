@@ -1,7 +1,7 @@
 //! What joins devices and engine: the bus as the engine sees it, and the harts as devices see them.
 
 use std::os::fd::BorrowedFd;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use accel::semihost::Semihosting;
@@ -113,17 +113,21 @@ impl IoEvents for DeviceIoEvents {
 /// The harts' input side. Chips hold it from the start; the vCPUs are bound when the engine has made them.
 pub struct HartWires {
     clock: Arc<Clock>,
+    /// What the SBI's timers were set to last, by hart: for snapshots.
+    sbi_timers: OnceLock<Vec<AtomicU64>>,
     handles: OnceLock<Vec<Arc<dyn VcpuHandle>>>,
 }
 
 impl HartWires {
     pub fn new(clock: Arc<Clock>) -> Self {
-        Self { clock, handles: OnceLock::new() }
+        Self { clock, sbi_timers: OnceLock::new(), handles: OnceLock::new() }
     }
 
     /// By hart id; once.
     pub fn bind(&self, handles: Vec<Arc<dyn VcpuHandle>>) {
-        assert!(self.handles.set(handles).is_ok(), "the harts are bound once");
+        let timers = handles.iter().map(|_| AtomicU64::new(u64::MAX)).collect();
+        let new = self.sbi_timers.set(timers).is_ok() && self.handles.set(handles).is_ok();
+        assert!(new, "the harts are bound once");
     }
 
     /// By hart id; empty before [`Self::bind`].
@@ -133,6 +137,20 @@ impl HartWires {
 
     pub fn clock(&self) -> &Clock {
         &self.clock
+    }
+
+    /// The SBI's timer of a hart whose guest has none of its own: when it is due, in ticks; `u64::MAX` for never.
+    pub fn set_sbi_timer(&self, hart: u32, deadline: u64) {
+        if let (Some(timers), Some(handle)) = (self.sbi_timers.get(), self.handles().get(hart as usize)) {
+            timers[hart as usize].store(deadline, Ordering::Relaxed);
+            handle.set_sbi_timer(deadline);
+        }
+    }
+
+    /// What [`Self::set_sbi_timer`] was told last.
+    pub fn sbi_timer(&self, hart: u32) -> u64 {
+        let timer = self.sbi_timers.get().and_then(|timers| timers.get(hart as usize));
+        timer.map_or(u64::MAX, |timer| timer.load(Ordering::Relaxed))
     }
 
     /// Every deadline has to be looked at again.

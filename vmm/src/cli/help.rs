@@ -52,6 +52,7 @@ pub fn machine_properties() -> String {
                 "signature-granularity",
                 "N: bytes in a line of it, a power of two from 1 to 128 (default: 16)".to_owned(),
             ),
+            ("snapshots", "FOLDER: where savevm, loadvm and -loadvm keep snapshots".to_owned()),
             ("timebase", "HZ: ticks of the time CSR a second, 1000 to 1000000000 (default: 10000000)".to_owned()),
         ],
     )

@@ -59,6 +59,7 @@ pub fn parse_machine(values: &[String]) -> Result<Machine> {
         m.board.aia = o.choice("aia", &aia)?.unwrap_or(m.board.aia);
         m.board.aia_guests = o.number("aia-guests", 0..=GUESTS_MAX)?.unwrap_or(m.board.aia_guests);
         m.board.timebase = o.number("timebase", 1_000..=1_000_000_000)?.or(m.board.timebase);
+        m.board.snapshots = o.text("snapshots")?.map(PathBuf::from).or(m.board.snapshots);
         m.board.dumpdtb = o.text("dumpdtb")?.map(PathBuf::from).or(m.board.dumpdtb);
         m.board.htif = o.flag("htif")?.unwrap_or(m.board.htif);
         m.board.signature = o.text("signature")?.map(PathBuf::from).or(m.board.signature);

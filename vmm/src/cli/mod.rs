@@ -21,14 +21,16 @@ mod size;
 mod smp;
 mod unsupported;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use arch::ext::{Ext, IsaConfig};
 
 use crate::board::BoardKind;
+use crate::config;
 use crate::config::{
     AccelChoice, Aia, Bios, BoardOptions, BootConfig, MachineConfig, NetdevConfig, OnReboot, OnShutdown, VirtioKind,
 };
+use crate::snapshot::{self, Channel};
 use argv::Occurrence;
 use console::Consoles;
 use device::Devices;
@@ -154,6 +156,8 @@ fn build(o: &Options, order: &[Occurrence]) -> Result<MachineConfig> {
     let (topology, affinity) = smp::parse(&o.smp)?;
     let (ram_size, ram) = memory::parse_ram(o, &machine, objects.memory)?;
 
+    let incoming = parse_incoming(&o.incoming, &o.loadvm, machine.board.snapshots.as_deref())?;
+
     let config = MachineConfig {
         name,
         process_name,
@@ -174,6 +178,7 @@ fn build(o: &Options, order: &[Occurrence]) -> Result<MachineConfig> {
         serial,
         monitors,
         starts_stopped: o.stopped > 0,
+        incoming,
         netdevs,
         virtio,
         force_legacy: machine::parse_global(&o.global)?,
@@ -191,6 +196,23 @@ fn build(o: &Options, order: &[Occurrence]) -> Result<MachineConfig> {
     check_contract(&config)?;
     let drives = drives.into_iter().map(|d| d.config).collect();
     Ok(MachineConfig { drives, ..config })
+}
+
+/// `-incoming` and `-loadvm`: the last one counts, as with QEMU.
+fn parse_incoming(values: &[String], names: &[String], folder: Option<&Path>) -> Result<Option<config::Incoming>> {
+    if let Some(name) = names.last() {
+        if !values.is_empty() {
+            return Err(CliError::new("-loadvm", "the guest comes from -incoming already"));
+        }
+        let path = snapshot::named(folder, name).map_err(|message| CliError::new("-loadvm", message))?;
+        return Ok(Some(config::Incoming::From(Channel::File { path, map: false })));
+    }
+    let Some(text) = values.last() else { return Ok(None) };
+    if text == "defer" {
+        return Ok(Some(config::Incoming::Deferred));
+    }
+    let channel = Channel::parse(text).map_err(|message| CliError::new("-incoming", message))?;
+    Ok(Some(config::Incoming::From(channel)))
 }
 
 /// Whether `-cpu` asks for the host's harts.

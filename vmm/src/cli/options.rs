@@ -17,7 +17,7 @@ use clap::{ArgAction, Parser};
 )]
 pub struct Options {
     // Machine
-    /// The machine (-M help). Properties: accel=, aclint=on|off, aia=none|aplic|aplic-imsic, aia-guests=N, timebase=HZ, memory-backend=ID, dumpdtb=FILE, pflash0=ID, pflash1=ID
+    /// The machine (-M help). Properties: accel=, aclint=on|off, aia=none|aplic|aplic-imsic, aia-guests=N, timebase=HZ, memory-backend=ID, dumpdtb=FILE, snapshots=FOLDER, pflash0=ID, pflash1=ID
     #[arg(long = "machine", alias = "M", value_name = "NAME[,PROP=VALUE...]", help_heading = "Machine")]
     pub machine: Vec<String>,
     /// The engine (-accel help): kvm[,kernel-irqchip=on|split|off][,riscv-aia=auto|emul|hwaccel], tcg[,jit=off][,tb-size=MIB], interp; several, or a:b, are tried in order
@@ -136,6 +136,16 @@ pub struct Options {
     /// The guest starts when a monitor or gdb says so (`cont`)
     #[arg(long = "S", action = ArgAction::Count, help_heading = "Running")]
     pub stopped: u8,
+    /// The guest comes from elsewhere: a file that `migrate` has made, a program's output, or another vireo; defer: a monitor says from where
+    #[arg(
+        long = "incoming",
+        value_name = "file:PATH[,map=on]|exec:COMMAND|unix:PATH|tcp:HOST:PORT|defer",
+        help_heading = "Running"
+    )]
+    pub incoming: Vec<String>,
+    /// The guest goes on from this snapshot in the folder of -machine snapshots=
+    #[arg(long = "loadvm", value_name = "NAME", help_heading = "Running")]
+    pub loadvm: Vec<String>,
     /// A guest's reboot ends the program
     #[arg(long = "no-reboot", action = ArgAction::Count, help_heading = "Running")]
     pub no_reboot: u8,

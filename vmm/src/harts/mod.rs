@@ -7,6 +7,7 @@
 //!
 //! Locks: `gate` only, never while a guest runs, a device is called or a vCPU does what it was asked for.
 
+mod saved;
 mod vcpu_thread;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -24,7 +25,8 @@ use crate::board::memory;
 use crate::board::wires::HartWires;
 use crate::control::{Control, Request};
 use crate::sbi_host::SbiMachine;
-use vcpu_thread::VcpuThread;
+pub use saved::SavedHart;
+use vcpu_thread::{Asleep, VcpuThread};
 
 /// What a hart's thread does at the gate for somebody else.
 type Job = Box<dyn FnOnce(&mut dyn Vcpu) + Send>;
@@ -45,6 +47,8 @@ struct Gate {
     inside: u32,
     /// By hart: the state to start from, put there by a reset or by HSM.
     load: Vec<Option<Box<HartState>>>,
+    /// By hart at the gate: what it sleeps for.
+    asleep: Vec<Option<Asleep>>,
     /// By hart: what somebody waits for.
     job: Vec<Option<Job>>,
     /// By hart: the host's number for its thread, once that runs.
@@ -57,8 +61,8 @@ struct Gate {
 
 /// What a thread finds at the gate.
 enum Passage {
-    /// Into the guest, from a new state if there is one.
-    Guest(Option<Box<HartState>>),
+    /// Into the guest, from a new state if there is one; or back to sleep.
+    Guest(Option<Box<HartState>>, Option<Asleep>),
     /// Something to do first, with the new state if there is one.
     Job(Option<Box<HartState>>, Job),
     End,
@@ -85,6 +89,7 @@ impl Harts {
             order: Order::Stop,
             inside: 0,
             load: (0..harts).map(|_| None).collect(),
+            asleep: (0..harts).map(|_| None).collect(),
             job: (0..harts).map(|_| None).collect(),
             threads: vec![None; harts as usize],
             held: vec![false; harts as usize],
@@ -151,7 +156,9 @@ impl Harts {
     pub fn reset(&self) {
         self.states.reset(0);
         self.sbi.reset_all();
-        self.gate().load.iter_mut().for_each(|load| *load = None);
+        let mut gate = self.gate();
+        gate.load.iter_mut().for_each(|load| *load = None);
+        gate.asleep.iter_mut().for_each(|asleep| *asleep = None);
     }
 
     /// The hart starts from here the next time it passes the gate.
@@ -207,15 +214,19 @@ impl Harts {
                 Order::Quit => return Passage::End,
                 Order::Run if (loaded || started) && !gate.held[i] => {
                     gate.inside += 1;
-                    return Passage::Guest(gate.load[i].take());
+                    return Passage::Guest(gate.load[i].take(), gate.asleep[i].take());
                 }
                 _ => gate = self.changed.wait(gate).unwrap_or_else(PoisonError::into_inner),
             }
         }
     }
 
-    fn back(&self) {
-        self.gate().inside -= 1;
+    /// Hart `hart` is at the gate again.
+    fn back(&self, hart: u32, asleep: Option<Asleep>) {
+        let mut gate = self.gate();
+        gate.inside -= 1;
+        gate.asleep[hart as usize] = asleep;
+        drop(gate);
         self.changed.notify_all();
     }
 

@@ -15,10 +15,10 @@ use crate::monitor::event::Cause;
 use crate::sbi_host::{SbiCallHost, SbiMachine};
 
 /// A hart that sleeps by its own wish: SBI's suspend.
-struct Asleep {
+pub(super) struct Asleep {
     /// Where it wakes; `None`: behind the call.
-    resume: Option<Entry>,
-    call: SbiCall,
+    pub resume: Option<Entry>,
+    pub call: SbiCall,
 }
 
 pub(super) struct VcpuThread {
@@ -58,11 +58,12 @@ impl VcpuThread {
                     self.load(load);
                     job(&mut *self.vcpu);
                 }
-                Passage::Guest(load) => {
+                Passage::Guest(load, asleep) => {
                     self.inside = true;
+                    self.asleep = asleep;
                     self.enter(load);
                     self.inside = false;
-                    self.harts.back();
+                    self.harts.back(self.hart, self.asleep.take());
                 }
             }
         }

@@ -13,6 +13,10 @@ pub enum RunState {
     Paused,
     /// A debugger did.
     Debug,
+    /// Waits for a snapshot (`-incoming`).
+    InMigrate,
+    /// It went to another program, which may be running it.
+    PostMigrate,
     /// The guest has powered off, and the program stays (`-no-shutdown`).
     Shutdown,
 }
@@ -24,6 +28,8 @@ impl RunState {
             Self::Running => "running",
             Self::Paused => "paused",
             Self::Debug => "debug",
+            Self::InMigrate => "inmigrate",
+            Self::PostMigrate => "postmigrate",
             Self::Shutdown => "shutdown",
         }
     }
@@ -75,8 +81,11 @@ impl Machine {
         match self.run_state {
             RunState::Running => return Ok(()),
             RunState::Shutdown => return Err("the guest has powered off: the machine has to be reset first".into()),
-            RunState::Prelaunch | RunState::Paused | RunState::Debug => {}
+            RunState::InMigrate => return Err("the guest is not here yet".into()),
+            RunState::Prelaunch | RunState::Paused | RunState::Debug | RunState::PostMigrate => {}
         }
+        // It may have been taken elsewhere; then its disks are in use.
+        self.locks.take().map_err(|error| crate::error_chain(&error))?;
         self.start_with(time);
         self.events.push(Event::Resume);
         Ok(())

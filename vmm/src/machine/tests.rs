@@ -5,6 +5,7 @@ mod gdb;
 mod gdb_hostile;
 mod monitor;
 mod qmp;
+mod snapshot;
 
 use accel::mock::{Event, Mock, Step};
 use accel::{HartIrq, Irqchip, IrqchipOffer, IrqchipPlace, SbiCall, ShutdownReason, VcpuExit};

@@ -7,6 +7,7 @@
 
 mod backing;
 mod filler;
+mod mapped;
 mod prealloc;
 
 use std::fs::File;
@@ -21,6 +22,7 @@ use vm_memory::mmap::{MmapRegion, MmapRegionError};
 use vm_memory::{GuestAddress, GuestMemoryBackend, GuestRegionMmap, VolatileMemory};
 
 use self::backing::Backing;
+pub use self::mapped::map_privately;
 use crate::cli::show_size;
 use crate::config::{MemoryLock, NUMA_NODES, NumaMode, NumaPolicy, RamConfig};
 

@@ -11,7 +11,7 @@ use super::*;
 const PROMPT: &str = "(vireo) ";
 
 /// Somebody at the monitor's socket.
-struct Person(UnixStream);
+pub struct Person(pub UnixStream);
 
 /// Connects as soon as the machine listens.
 pub fn connect(path: &Path) -> UnixStream {
@@ -26,7 +26,7 @@ pub fn connect(path: &Path) -> UnixStream {
 }
 
 impl Person {
-    fn at(path: &Path) -> Self {
+    pub fn at(path: &Path) -> Self {
         let mut person = Self(connect(path));
         let banner = person.answer();
         assert!(banner.starts_with("Vireo ") && banner.contains("type 'help'"), "{banner}");
@@ -34,7 +34,7 @@ impl Person {
     }
 
     /// What comes up to the next prompt.
-    fn answer(&mut self) -> String {
+    pub fn answer(&mut self) -> String {
         let mut text = Vec::new();
         while !text.ends_with(PROMPT.as_bytes()) {
             let mut byte = [0];
@@ -47,7 +47,7 @@ impl Person {
     }
 
     /// The answer to a command, without its echo.
-    fn ask(&mut self, command: &str) -> String {
+    pub fn ask(&mut self, command: &str) -> String {
         self.0.write_all(format!("{command}\n").as_bytes()).unwrap();
         let answer = self.answer().replace("\r\n", "\n");
         let answer = answer.strip_prefix(&format!("{command}\n")).expect("the command is echoed");
@@ -65,7 +65,7 @@ impl Drop for Leaving {
 }
 
 /// Runs a machine whose harts do nothing, and somebody at its monitor.
-fn with_person(words: &[&str], person: impl FnOnce(Person, &Mock) + Send) -> (Ending, Mock) {
+pub fn with_person(words: &[&str], person: impl FnOnce(Person, &Mock) + Send) -> (Ending, Mock) {
     with_socket("-monitor", words, Mock::default(), |path, mock| person(Person::at(path), mock))
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Arguments, Context, Row, expr, find, info, list, memory};
+use super::{Arguments, Context, Row, expr, find, info, list, memory, migration};
 use crate::control::Request;
 use crate::machine::RunState;
 use crate::monitor::event::Cause;
@@ -35,6 +35,28 @@ pub const COMMANDS: &[Row] = &[
         help: "the value of an expression ($ names registers)",
         run: memory::print,
     },
+    Row {
+        names: &["migrate"],
+        args: "[-d] PLACE",
+        help: "move the machine: file:PATH, exec:COMMAND, unix:PATH, tcp:HOST:PORT (-d: do not wait)",
+        run: migration::migrate,
+    },
+    Row { names: &["migrate_cancel"], args: "", help: "give the move up", run: migration::cancel },
+    Row {
+        names: &["migrate_incoming"],
+        args: "PLACE",
+        help: "where the guest comes from, after -incoming defer",
+        run: migration::incoming,
+    },
+    Row {
+        names: &["migrate_set_capability"],
+        args: "mapped-ram on|off",
+        help: "how machines are moved: to files whose RAM can be mapped",
+        run: migration::set_capability,
+    },
+    Row { names: &["savevm"], args: "NAME", help: "save the machine (-machine snapshots=)", run: migration::save },
+    Row { names: &["loadvm"], args: "NAME", help: "go back to a saved machine", run: migration::load },
+    Row { names: &["delvm"], args: "NAME", help: "forget a saved machine", run: migration::delete },
 ];
 
 fn help(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use arch::{csr, reg};
 
-use super::{Arguments, Context, Row, expr};
+use super::{Arguments, Context, Row, expr, migration};
 use crate::config::{CacheMode, NetBackendConfig, VirtioKind};
 use crate::machine::{RegionKind, RunState};
 
@@ -15,6 +15,9 @@ pub const SUBJECTS: &[Row] = &[
     Row { names: &["cpus"], args: "", help: "the harts", run: cpus },
     Row { names: &["registers"], args: "[-a|HART]", help: "registers of the hart, of all, or of one", run: registers },
     Row { names: &["mtree"], args: "[-f]", help: "what answers at which physical address", run: mtree },
+    Row { names: &["snapshots"], args: "", help: "saved machines", run: migration::list },
+    Row { names: &["migrate"], args: "", help: "how a move of the machine stands", run: migration::info },
+    Row { names: &["migrate_capabilities"], args: "", help: "how machines are moved", run: migration::capabilities },
     Row { names: &["chardev"], args: "", help: "character devices", run: chardev },
     Row { names: &["block"], args: "", help: "disks and flash images", run: block },
     Row { names: &["network"], args: "", help: "network cards and what is behind them", run: network },
@@ -24,7 +27,7 @@ fn status(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
     args.at_most(0)?;
     let _ = match cx.machine.run_state() {
         RunState::Running => writeln!(cx.out, "VM status: running"),
-        state @ (RunState::Prelaunch | RunState::Shutdown) => {
+        state @ (RunState::Prelaunch | RunState::InMigrate | RunState::PostMigrate | RunState::Shutdown) => {
             writeln!(cx.out, "VM status: paused ({})", state.name())
         }
         RunState::Paused => writeln!(cx.out, "VM status: paused"),

@@ -6,6 +6,7 @@ mod editor;
 mod expr;
 mod info;
 mod memory;
+mod migration;
 
 use std::fmt::Write;
 

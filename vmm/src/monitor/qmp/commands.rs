@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Arguments, Context, Outcome, Row, chardev, memory, query};
+use super::{Arguments, Context, Outcome, Row, chardev, memory, migration, query};
 use crate::control::Request;
 use crate::machine::RunState;
 use crate::monitor::event::Cause;
@@ -17,6 +17,10 @@ pub const COMMANDS: &[Row] = &[
     Row { name: "cont", run: cont },
     Row { name: "human-monitor-command", run: human_monitor_command },
     Row { name: "memsave", run: memory::memsave },
+    Row { name: "migrate", run: migration::migrate },
+    Row { name: "migrate-incoming", run: migration::incoming },
+    Row { name: "migrate-set-capabilities", run: migration::set_capabilities },
+    Row { name: "migrate_cancel", run: migration::cancel },
     Row { name: "pmemsave", run: memory::pmemsave },
     Row { name: "query-block", run: query::block },
     Row { name: "query-chardev", run: chardev::query },
@@ -27,6 +31,8 @@ pub const COMMANDS: &[Row] = &[
     Row { name: "query-kvm", run: query::kvm },
     Row { name: "query-machines", run: query::machines },
     Row { name: "query-memory-size-summary", run: query::memory_size_summary },
+    Row { name: "query-migrate", run: migration::query },
+    Row { name: "query-migrate-capabilities", run: migration::query_capabilities },
     Row { name: "query-name", run: query::name },
     Row { name: "query-status", run: query::status },
     Row { name: "query-target", run: query::target },

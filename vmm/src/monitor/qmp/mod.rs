@@ -5,6 +5,7 @@ mod arguments;
 mod chardev;
 mod commands;
 mod memory;
+mod migration;
 mod query;
 mod stream;
 

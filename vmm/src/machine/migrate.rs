@@ -1,0 +1,418 @@
+//! Moves a machine: out of this program while it runs (pre-copy), and into it.
+//!
+//! A thread of its own copies RAM, then again what was written to meanwhile, until what is left is soon copied. Then the
+//! main thread stops the machine, copies that and the state, and the guest lives elsewhere. Until the other side has
+//! taken it, whatever fails, the machine goes on here.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{self, Receiver, TryRecvError};
+use std::time::{Duration, Instant};
+
+use accel::{DirtyPages, GuestRam, Vm};
+use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
+
+use super::{Machine, MachineError, RunState};
+use crate::control::Control;
+use crate::monitor::event::Event;
+use crate::snapshot::{
+    Answer, Channel, Identity, Loaded, Pages, Saver, Sink, SnapshotError, Source, Summary, save_mapped,
+};
+
+/// Most rounds over pages that a guest goes on writing to.
+const ROUNDS_MAX: u32 = 30;
+/// How long the guest may stand still, as far as that can be told beforehand.
+const DOWNTIME: Duration = Duration::from_millis(300);
+
+/// What others may look at while RAM is copied.
+#[derive(Debug, Default)]
+pub struct Progress {
+    bytes: AtomicU64,
+    rounds: AtomicU64,
+    cancelled: AtomicBool,
+}
+
+/// How a move has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    Done(Report),
+    Failed(String),
+    Cancelled,
+}
+
+/// What a move took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Report {
+    pub summary: Summary,
+    /// Over all of RAM and over what was written to meanwhile.
+    pub rounds: u64,
+    pub total: Duration,
+    /// Between the stop here and the other side's answer.
+    pub downtime: Duration,
+}
+
+/// What there is to tell of moves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Status {
+    None,
+    /// Waits for a guest.
+    Setup,
+    Active {
+        bytes: u64,
+        rounds: u64,
+        total: Duration,
+    },
+    Ended(Outcome),
+}
+
+type Copied = (Saver<Sink>, DirtyPages);
+
+struct Outgoing {
+    channel: Channel,
+    progress: Arc<Progress>,
+    started: Instant,
+    copied: Work<Copied>,
+}
+
+struct Incoming {
+    channel: Channel,
+    loaded: Work<(Loaded, Answer)>,
+}
+
+/// What a thread works on.
+struct Work<T>(Receiver<Result<T, SnapshotError>>);
+
+impl<T: Send + 'static> Work<T> {
+    /// The main thread is called when it is done.
+    fn start(
+        name: &str,
+        control: &Arc<Control>,
+        work: impl FnOnce() -> Result<T, SnapshotError> + Send + 'static,
+    ) -> std::io::Result<Self> {
+        let (done, receiver) = mpsc::sync_channel(1);
+        let control = Arc::clone(control);
+        let body = move || {
+            // Nobody may want it any more. A panic closes the channel: that is seen, too.
+            let _ = done.send(work());
+            drop(done);
+            control.attend();
+        };
+        std::thread::Builder::new().name(name.to_owned()).spawn(body)?;
+        Ok(Self(receiver))
+    }
+
+    /// What came of it, if it is done.
+    fn poll(&self) -> Option<Result<T, SnapshotError>> {
+        match self.0.try_recv() {
+            Ok(done) => Some(done),
+            Err(TryRecvError::Empty) => None,
+            Err(TryRecvError::Disconnected) => Some(Err(Self::lost())),
+        }
+    }
+
+    fn wait(&self) -> Result<T, SnapshotError> {
+        self.0.recv().unwrap_or_else(|_| Err(Self::lost()))
+    }
+
+    fn lost() -> SnapshotError {
+        SnapshotError::Refused("its thread failed".to_owned())
+    }
+}
+
+/// The moves of a machine; one at a time.
+#[derive(Default)]
+pub(super) struct Moves {
+    outgoing: Option<Outgoing>,
+    incoming: Option<Incoming>,
+    last: Option<Outcome>,
+    /// Files get RAM that can be mapped.
+    mapped_ram: bool,
+}
+
+/// Copies RAM of a machine that may run, until what is left fits into [`DOWNTIME`].
+fn copy_ram(mut saver: Saver<Sink>, ram: &GuestRam, vm: &dyn Vm, progress: &Progress) -> Result<Copied, SnapshotError> {
+    let stop = |saver: &Saver<Sink>| {
+        progress.bytes.store(saver.written(), Ordering::Relaxed);
+        progress.cancelled.load(Ordering::Relaxed)
+    };
+    let log = |error: accel::AccelError| SnapshotError::Refused(crate::error_chain(&error));
+    let mut begun = Instant::now();
+    let mut pages = ram.iter().map(|region| region.len() / accel::dirty::PAGE).sum::<u64>();
+    saver.all(ram, &stop)?;
+    loop {
+        let rounds = progress.rounds.fetch_add(1, Ordering::Relaxed) + 1;
+        let dirty = vm.take_dirty_log().map_err(log)?;
+        let left = dirty.count();
+        // At the speed of the last round.
+        let expected = begun.elapsed().as_secs_f64() * left as f64 / pages.max(1) as f64;
+        if expected <= DOWNTIME.as_secs_f64() || rounds >= u64::from(ROUNDS_MAX) {
+            return Ok((saver, dirty));
+        }
+        (begun, pages) = (Instant::now(), left);
+        saver.dirty(ram, &dirty, &stop)?;
+    }
+}
+
+impl Machine {
+    /// How the last move stands.
+    pub fn migration(&self) -> Status {
+        match (&self.moves.outgoing, &self.moves.incoming, &self.moves.last) {
+            (Some(out), ..) => Status::Active {
+                bytes: out.progress.bytes.load(Ordering::Relaxed),
+                rounds: out.progress.rounds.load(Ordering::Relaxed),
+                total: out.started.elapsed(),
+            },
+            (None, Some(_), _) => Status::Setup,
+            (None, None, Some(outcome)) => Status::Ended(outcome.clone()),
+            (None, None, None) => Status::None,
+        }
+    }
+
+    /// Whether files get RAM that can be mapped.
+    pub fn mapped_ram(&self) -> bool {
+        self.moves.mapped_ram
+    }
+
+    pub fn set_mapped_ram(&mut self, on: bool) {
+        self.moves.mapped_ram = on;
+    }
+
+    /// Starts to move the machine to `channel`; [`Machine::migration`] tells how it goes.
+    ///
+    /// # Errors
+    /// It cannot be moved there, or not now.
+    pub fn migrate(&mut self, channel: Channel) -> Result<(), String> {
+        self.can_move()?;
+        self.moves.last = None;
+        if self.moves.mapped_ram {
+            let outcome = self.move_mapped(&channel);
+            return self.settle_move(&channel, outcome);
+        }
+        let begin = || -> Result<Saver<Sink>, SnapshotError> { Saver::new(channel.create()?, &self.identity()) };
+        let text =
+            |error: &SnapshotError| format!("cannot move the machine to '{channel}': {}", crate::error_chain(error));
+        let saver = begin().map_err(|error| text(&error))?;
+        self.vm.start_dirty_log().map_err(|error| crate::error_chain(&error))?;
+        let progress = Arc::new(Progress::default());
+        let (ram, vm, theirs) = (Arc::clone(&self.board.ram), Arc::clone(&self.vm), Arc::clone(&progress));
+        let work = Work::start("migration", &self.control, move || copy_ram(saver, &ram, &*vm, &theirs));
+        let copied = work.map_err(|error| format!("cannot start a thread: {error}"))?;
+        self.moves.outgoing = Some(Outgoing { channel, progress, started: Instant::now(), copied });
+        Ok(())
+    }
+
+    /// Waits for the move under way and ends it.
+    ///
+    /// # Errors
+    /// It failed; the machine goes on.
+    pub fn finish_migration(&mut self) -> Result<(), String> {
+        let Some(out) = self.moves.outgoing.take() else { return Ok(()) };
+        let copied = out.copied.wait();
+        self.end_move(out, copied)
+    }
+
+    fn end_move(&mut self, out: Outgoing, copied: Result<Copied, SnapshotError>) -> Result<(), String> {
+        let Outgoing { channel, progress, started, .. } = out;
+        let cancelled = progress.cancelled.load(Ordering::Relaxed);
+        let outcome =
+            match (cancelled, copied) {
+                (true, _) => None,
+                (false, copied) => {
+                    Some(copied.and_then(|copied| {
+                        let rounds = progress.rounds.load(Ordering::Relaxed);
+                        self.hand_over(move |m, running| m.copy_rest(copied, running))
+                            .map(|(summary, downtime)| Report { summary, rounds, total: started.elapsed(), downtime })
+                    }))
+                }
+            };
+        if let Err(error) = self.vm.stop_dirty_log() {
+            tracing::warn!("{}", crate::error_chain(&error));
+        }
+        match outcome {
+            Some(outcome) => self.settle_move(&channel, outcome),
+            None => {
+                self.moves.last = Some(Outcome::Cancelled);
+                Ok(())
+            }
+        }
+    }
+
+    /// Gives the move under way up.
+    pub fn cancel_migration(&mut self) {
+        if let Some(out) = &self.moves.outgoing {
+            out.progress.cancelled.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn settle_move(&mut self, channel: &Channel, outcome: Result<Report, SnapshotError>) -> Result<(), String> {
+        let (last, result) = match outcome {
+            Ok(report) => {
+                tracing::info!(?report, "moved to '{channel}'");
+                (Outcome::Done(report), Ok(()))
+            }
+            Err(error) => {
+                let text = format!("cannot move the machine to '{channel}': {}", crate::error_chain(&error));
+                (Outcome::Failed(text.clone()), Err(text))
+            }
+        };
+        self.moves.last = Some(last);
+        result
+    }
+
+    /// Stops the machine and has `write` write it, or what is left of it. It stays stopped if it was taken.
+    pub(super) fn hand_over(
+        &mut self,
+        write: impl FnOnce(&mut Self, bool) -> Result<Summary, SnapshotError>,
+    ) -> Result<(Summary, Duration), SnapshotError> {
+        let running = self.run_state == RunState::Running;
+        let before = self.run_state;
+        let stopped = Instant::now();
+        self.stop(if running { RunState::Paused } else { before });
+        // Before the other side may start.
+        self.locks.release();
+        match write(self, running) {
+            Ok(summary) => {
+                self.run_state = RunState::PostMigrate;
+                Ok((summary, stopped.elapsed()))
+            }
+            Err(error) => {
+                if let Err(lost) = self.locks.take() {
+                    let lost = crate::error_chain(&lost);
+                    let error = crate::error_chain(&error);
+                    return Err(SnapshotError::Refused(format!("{error}; and the guest cannot go on: {lost}")));
+                }
+                if running {
+                    self.start();
+                    self.events.push(Event::Resume);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// The last pages and the state; returns when the other side has all of it.
+    fn copy_rest(&self, (mut saver, mut left): Copied, running: bool) -> Result<Summary, SnapshotError> {
+        let log = |error: accel::AccelError| SnapshotError::Refused(crate::error_chain(&error));
+        left.merge(&self.vm.take_dirty_log().map_err(log)?);
+        saver.dirty(&self.board.ram, &left, &|_| false)?;
+        let (sink, summary) = saver.finish(&self.machine_state(running)?)?;
+        sink.commit()?;
+        Ok(summary)
+    }
+
+    /// To a file whose RAM can be mapped: the machine stands still meanwhile.
+    fn move_mapped(&mut self, channel: &Channel) -> Result<Report, SnapshotError> {
+        let started = Instant::now();
+        let (summary, downtime) = self.hand_over(|m, running| m.write_mapped(channel, running))?;
+        Ok(Report { summary, rounds: 1, total: started.elapsed(), downtime })
+    }
+
+    pub(super) fn write_mapped(&self, channel: &Channel, running: bool) -> Result<Summary, SnapshotError> {
+        let mut sink = channel.create()?;
+        let Some(file) = sink.file() else {
+            return Err(SnapshotError::Refused("RAM can be mapped in files only: mapped-ram is for file:PATH".into()));
+        };
+        let summary = save_mapped(file, &self.identity(), &self.machine_state(running)?, &self.board.ram)?;
+        sink.commit()?;
+        Ok(summary)
+    }
+
+    /// Whether the machine may leave this program.
+    pub(super) fn can_move(&self) -> Result<(), String> {
+        if self.moves.outgoing.is_some() {
+            return Err("the machine is being moved already".into());
+        }
+        if self.run_state == RunState::InMigrate {
+            return Err("the guest is not here yet".into());
+        }
+        let temporary = |d: &&crate::config::DriveConfig| d.snapshot && !d.readonly;
+        if let Some(drive) = self.config.drives.iter().find(temporary) {
+            return Err(format!("drive '{}' has snapshot=on: what the guest wrote to it would be lost", drive.id));
+        }
+        Ok(())
+    }
+
+    /// Begins to wait for a guest from `channel`.
+    ///
+    /// # Errors
+    /// There is no way from there; or there is a guest.
+    pub fn migrate_incoming(&mut self, channel: Channel) -> Result<(), String> {
+        if self.run_state != RunState::InMigrate {
+            return Err("this machine was not started to wait for a guest (-incoming)".into());
+        }
+        if self.moves.incoming.is_some() {
+            return Err("the machine waits for a guest already".into());
+        }
+        self.expect(channel).map_err(|error| crate::error_chain(&error))
+    }
+
+    /// The same at the start.
+    pub(super) fn expect(&mut self, channel: Channel) -> Result<(), MachineError> {
+        let failed = |channel: &Channel, source| MachineError::Incoming { channel: channel.to_string(), source };
+        let shared = self.config.ram.share;
+        if matches!(channel, Channel::File { map: true, .. }) && shared {
+            let what = "map=on would hide the guest's RAM from those who share its memory backend".to_owned();
+            return Err(failed(&channel, SnapshotError::Refused(what)));
+        }
+        let listening = channel.listen().map_err(|error| failed(&channel, error))?;
+        let loader = self.loader();
+        let work = move || {
+            listening.accept().and_then(|(source, answer)| {
+                let loaded = match source {
+                    Source::File(file, true) => loader.file(file, Pages::Map),
+                    Source::File(file, false) => loader.file(file, Pages::Copy),
+                    Source::Stream(stream) => loader.stream(stream),
+                };
+                match loaded {
+                    Ok(loaded) => Ok((loaded, answer)),
+                    Err(error) => {
+                        answer.give(Err(&error))?;
+                        Err(error)
+                    }
+                }
+            })
+        };
+        let loaded = Work::start("incoming", &self.control, work);
+        let loaded = loaded.map_err(|source| MachineError::Host { what: "start a thread", source })?;
+        self.moves.incoming = Some(Incoming { channel, loaded });
+        Ok(())
+    }
+
+    /// Goes on with what a thread has done. Called whenever somebody wants attention.
+    pub(super) fn look_after_moves(&mut self) -> Result<(), MachineError> {
+        if let Some(copied) = self.moves.outgoing.as_ref().and_then(|out| out.copied.poll())
+            && let Some(out) = self.moves.outgoing.take()
+            && let Err(text) = self.end_move(out, copied)
+        {
+            tracing::warn!("{text}");
+        }
+        if let Some(loaded) = self.moves.incoming.as_ref().and_then(|incoming| incoming.loaded.poll())
+            && let Some(Incoming { channel, .. }) = self.moves.incoming.take()
+        {
+            let taken = loaded.and_then(|(loaded, answer)| self.take_over(loaded, answer));
+            taken.map_err(|source| MachineError::Incoming { channel: channel.to_string(), source })?;
+        }
+        Ok(())
+    }
+
+    /// The guest is here.
+    fn take_over(&mut self, loaded: Loaded, answer: Answer) -> Result<(), SnapshotError> {
+        let Loaded { machine: Identity { writer, engine, .. }, state } = loaded;
+        let running = state.run.running;
+        let locked = self.locks.take().map_err(|error| SnapshotError::Refused(crate::error_chain(&error)));
+        let restored = locked.and_then(|()| self.restore(state));
+        match &restored {
+            Ok(()) => answer.give(Ok(()))?,
+            Err(error) => answer.give(Err(error))?,
+        }
+        restored?;
+        tracing::info!(writer, engine, "the guest is here");
+        if running && !self.config.starts_stopped {
+            self.start();
+            self.events.push(Event::Resume);
+        } else {
+            self.run_state = RunState::Paused;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,107 @@
+//! Commands about moving the machine.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Arguments, Context, Outcome};
+use crate::machine::{self, Report, Status};
+use crate::snapshot::Channel;
+
+const MAPPED_RAM: &str = "mapped-ram";
+
+fn done() -> Outcome {
+    Ok(json!({}))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Place {
+    uri: String,
+    /// QEMU takes it and ignores it: moves never wait.
+    #[serde(default, rename = "detach")]
+    _detach: bool,
+}
+
+/// Answers at once; `query-migrate` tells how it goes.
+pub fn migrate(cx: &mut Context<'_>, args: Arguments) -> Outcome {
+    let Place { uri, .. } = args.take()?;
+    cx.machine.migrate(Channel::parse(&uri)?)?;
+    done()
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Source {
+    uri: String,
+}
+
+pub fn incoming(cx: &mut Context<'_>, args: Arguments) -> Outcome {
+    let Source { uri } = args.take()?;
+    cx.machine.migrate_incoming(Channel::parse(&uri)?)?;
+    done()
+}
+
+pub fn cancel(cx: &mut Context<'_>, args: Arguments) -> Outcome {
+    args.none()?;
+    cx.machine.cancel_migration();
+    done()
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Capability {
+    capability: String,
+    state: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Capabilities {
+    capabilities: Vec<Capability>,
+}
+
+pub fn set_capabilities(cx: &mut Context<'_>, args: Arguments) -> Outcome {
+    let Capabilities { capabilities } = args.take()?;
+    if let Some(other) = capabilities.iter().find(|c| c.capability != MAPPED_RAM) {
+        return Err(format!("'{}' is no capability; {MAPPED_RAM} is", other.capability).into());
+    }
+    if let Some(mapped) = capabilities.last() {
+        cx.machine.set_mapped_ram(mapped.state);
+    }
+    done()
+}
+
+pub fn query_capabilities(cx: &mut Context<'_>, args: Arguments) -> Outcome {
+    args.none()?;
+    Ok(json!([{ "capability": MAPPED_RAM, "state": cx.machine.mapped_ram() }]))
+}
+
+/// Milliseconds and bytes, as QEMU has them.
+pub fn query(cx: &mut Context<'_>, args: Arguments) -> Outcome {
+    args.none()?;
+    Ok(match cx.machine.migration() {
+        Status::None => json!({}),
+        Status::Setup => json!({ "status": "setup" }),
+        Status::Active { bytes, rounds, total } => {
+            let total_time = total.as_millis() as u64;
+            json!({ "status": "active", "total-time": total_time, "ram": ram(bytes, rounds) })
+        }
+        Status::Ended(machine::Outcome::Cancelled) => json!({ "status": "cancelled" }),
+        Status::Ended(machine::Outcome::Failed(why)) => json!({ "status": "failed", "error-desc": why }),
+        Status::Ended(machine::Outcome::Done(Report { summary, rounds, total, downtime })) => {
+            let mut ram = ram(summary.bytes, rounds);
+            ram["normal"] = json!(summary.pages - summary.zeros);
+            ram["duplicate"] = json!(summary.zeros);
+            json!({
+                "status": "completed",
+                "total-time": total.as_millis() as u64,
+                "downtime": downtime.as_millis() as u64,
+                "ram": ram,
+            })
+        }
+    })
+}
+
+fn ram(bytes: u64, rounds: u64) -> Value {
+    json!({ "transferred": bytes, "dirty-sync-count": rounds, "page-size": crate::snapshot::PAGE })
+}

@@ -1,0 +1,114 @@
+//! Reads snapshots.
+
+use std::fs::File;
+use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::sync::Arc;
+
+use devices::GuestRam;
+
+use super::error::SnapshotError;
+use super::format::{HEADER, SectionReader, read_header};
+use super::identity::Identity;
+use super::mapped::{self, RamMap};
+use super::ram::{self, Unpacker};
+use super::state::{Collected, MachineState};
+use crate::board::memory;
+
+/// What is done with the pages of RAM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pages {
+    /// They are checked; nothing changes.
+    Check,
+    /// They are checked and copied.
+    Copy,
+    /// A file's are mapped, and read when the guest wants them: their checksums are not looked at.
+    Map,
+}
+
+/// A snapshot whose RAM is in place.
+#[derive(Debug)]
+pub struct Loaded {
+    pub machine: Identity,
+    pub state: MachineState,
+}
+
+/// Reads snapshots for a machine.
+#[derive(Clone)]
+pub struct Loader {
+    pub here: Identity,
+    pub ram: Arc<GuestRam>,
+    /// Names of the devices that have a state.
+    pub devices: Vec<String>,
+}
+
+impl Loader {
+    /// From a file.
+    pub fn file(&self, file: File, pages: Pages) -> Result<Loaded, SnapshotError> {
+        let mut reader = BufReader::with_capacity(1 << 20, &file);
+        let sections = read_header(&mut reader)?;
+        let len = file.metadata().map_err(SnapshotError::Read)?.len();
+        if sections != HEADER as u64 {
+            if sections > len {
+                return Err(SnapshotError::Truncated(format!(
+                    "a file of {len} bytes whose sections are at {sections}"
+                )));
+            }
+            reader.seek(SeekFrom::Start(sections)).map_err(SnapshotError::Read)?;
+        } else if pages == Pages::Map {
+            let how = "migrate_set_capability mapped-ram on";
+            return Err(SnapshotError::Refused(format!("its RAM cannot be mapped: it was saved without '{how}'")));
+        }
+        let (loaded, mut reader) = self.sections(reader, Some((&file, sections)), pages)?;
+        let mut byte = [0];
+        match reader.read(&mut byte).map_err(SnapshotError::Read)? {
+            0 => Ok(loaded),
+            _ => Err(SnapshotError::Malformed("there are bytes behind its end".to_owned())),
+        }
+    }
+
+    /// From a stream.
+    pub fn stream(&self, mut from: impl Read) -> Result<Loaded, SnapshotError> {
+        if read_header(&mut from)? != HEADER as u64 {
+            let what = "it has RAM to be mapped, which is for files";
+            return Err(SnapshotError::Malformed(what.to_owned()));
+        }
+        Ok(self.sections(from, None, Pages::Copy)?.0)
+    }
+
+    fn sections<R: Read>(
+        &self,
+        from: R,
+        file: Option<(&File, u64)>,
+        pages: Pages,
+    ) -> Result<(Loaded, R), SnapshotError> {
+        let mut reader = SectionReader::new(from);
+        let first = reader.next()?.ok_or_else(|| SnapshotError::Missing(super::identity::NAME.to_owned()))?;
+        let machine = Identity::read(&first)?;
+        machine.check(&self.here)?;
+        let mut unpacker = Unpacker::new(Arc::clone(&self.ram))?;
+        let mut map = None;
+        let mut state = Collected::new(self.here.harts(), &self.devices);
+        while let Some(section) = reader.next()? {
+            match (section.name.as_str(), file) {
+                (ram::NAME, _) => unpacker.take(&section, pages == Pages::Copy)?,
+                (mapped::NAME, Some((_, end))) if map.is_none() => {
+                    map = Some(RamMap::read(&section, &self.ram, end)?);
+                }
+                _ => state.take(section)?,
+            }
+        }
+        let state = state.finish()?;
+        match (map, file) {
+            (Some(map), Some((file, _))) => match pages {
+                Pages::Map => {
+                    let host = |source| SnapshotError::Host { what: "map its RAM".to_owned(), source };
+                    let places = map.regions.iter().map(|region| (region.start, region.offset));
+                    memory::map_privately(&self.ram, file, places).map_err(host)?;
+                }
+                Pages::Copy | Pages::Check => map.copy(file, &self.ram, pages == Pages::Copy)?,
+            },
+            _ => unpacker.finish()?,
+        }
+        Ok((Loaded { machine, state }, reader.into_inner()))
+    }
+}

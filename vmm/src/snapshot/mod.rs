@@ -1,0 +1,25 @@
+//! Snapshots: a machine as a file, or as a stream to another program.
+//!
+//! One format for all ways there are (`savevm`, `migrate`, `-incoming`, `-loadvm`): [`format`] is the container,
+//! [`identity`] what the machine has to be, [`ram`] and [`mapped`] the two layouts of RAM, [`state`] everything else.
+//! [`load`] reads it and [`save`] writes it. Nothing in it depends on the engine.
+
+mod channel;
+mod error;
+mod format;
+mod identity;
+mod load;
+mod mapped;
+mod named;
+mod ram;
+mod save;
+mod state;
+
+pub use channel::{Answer, Channel, Listening, Sink, Source};
+pub use error::SnapshotError;
+pub use identity::Identity;
+pub use load::{Loaded, Loader, Pages};
+pub use named::{list, named};
+pub use ram::PAGE;
+pub use save::{AtomicFile, Saver, Summary, save_mapped};
+pub use state::{Collected, MachineState, Run, device_name, state_error};

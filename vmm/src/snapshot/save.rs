@@ -1,0 +1,160 @@
+//! Writes snapshots.
+
+use std::fs::File;
+use std::io::{BufWriter, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use accel::DirtyPages;
+use devices::GuestRam;
+use tempfile::NamedTempFile;
+
+use super::error::SnapshotError;
+use super::format::{HEADER, SectionWriter, header};
+use super::identity::{self, Identity};
+use super::mapped;
+use super::ram::{self, CHUNK_PAGES, Packer};
+use super::state::MachineState;
+
+/// How much was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Summary {
+    /// Of the snapshot.
+    pub bytes: u64,
+    /// Pages of RAM, those that were written again included, and how many of them are zero.
+    pub pages: u64,
+    pub zeros: u64,
+}
+
+/// A snapshot that is being written: RAM first, as often as it takes, then the state.
+pub struct Saver<W: Write> {
+    to: SectionWriter<W>,
+    packer: Packer,
+}
+
+impl<W: Write> Saver<W> {
+    pub fn new(mut to: W, machine: &Identity) -> Result<Self, SnapshotError> {
+        to.write_all(&header(HEADER as u64)).map_err(SnapshotError::Write)?;
+        let mut to = SectionWriter::new(to);
+        to.write(identity::NAME, identity::VERSION, &machine.body())?;
+        Ok(Self { to, packer: Packer::new()? })
+    }
+
+    /// Bytes so far.
+    pub fn written(&self) -> u64 {
+        HEADER as u64 + self.to.written()
+    }
+
+    /// Pages at an address, at most a chunk.
+    pub fn chunk(&mut self, ram: &GuestRam, start: u64, pages: u64) -> Result<(), SnapshotError> {
+        let body = self.packer.pack(ram, start, pages)?;
+        self.to.write(ram::NAME, ram::VERSION, body)
+    }
+
+    /// All of RAM, unless `stop` says that nobody wants it any more.
+    pub fn all(&mut self, ram: &GuestRam, stop: &dyn Fn(&Self) -> bool) -> Result<(), SnapshotError> {
+        for (start, pages) in ram::chunks(ram) {
+            if stop(self) {
+                return Err(SnapshotError::Refused("it was cancelled".to_owned()));
+            }
+            self.chunk(ram, start, pages)?;
+        }
+        Ok(())
+    }
+
+    /// Pages that were written to, unless `stop` says that nobody wants them any more.
+    pub fn dirty(
+        &mut self,
+        ram: &GuestRam,
+        pages: &DirtyPages,
+        stop: &dyn Fn(&Self) -> bool,
+    ) -> Result<(), SnapshotError> {
+        let mut run: Option<(u64, u64)> = None;
+        for at in pages.iter() {
+            match &mut run {
+                Some((start, count)) if *count < CHUNK_PAGES && *start + *count * ram::PAGE == at => *count += 1,
+                _ => {
+                    if stop(self) {
+                        return Err(SnapshotError::Refused("it was cancelled".to_owned()));
+                    }
+                    if let Some((start, count)) = run.replace((at, 1)) {
+                        self.chunk(ram, start, count)?;
+                    }
+                }
+            }
+        }
+        run.map_or(Ok(()), |(start, count)| self.chunk(ram, start, count))
+    }
+
+    /// The state of the machine, which is stopped, and the end.
+    pub fn finish(mut self, state: &MachineState) -> Result<(W, Summary), SnapshotError> {
+        state.sections(|name, version, body| self.to.write(name, version, body))?;
+        let (pages, zeros) = (self.packer.count, self.packer.zeros);
+        let bytes = self.written() + super::format::SECTION_HEADER as u64;
+        Ok((self.to.finish()?, Summary { bytes, pages, zeros }))
+    }
+}
+
+/// Writes a stopped machine with RAM to be mapped.
+pub fn save_mapped(
+    file: &mut File,
+    machine: &Identity,
+    state: &MachineState,
+    ram: &GuestRam,
+) -> Result<Summary, SnapshotError> {
+    let mapped::Written { map, sections, pages, zeros } = mapped::write(file, ram)?;
+    file.rewind().and_then(|()| file.write_all(&header(sections))).map_err(SnapshotError::Write)?;
+    file.seek(SeekFrom::Start(sections)).map_err(SnapshotError::Write)?;
+    let mut to = SectionWriter::new(BufWriter::new(file));
+    to.write(identity::NAME, identity::VERSION, &machine.body())?;
+    let (name, version, body) = map.section();
+    to.write(name, version, &body)?;
+    state.sections(|name, version, body| to.write(name, version, body))?;
+    let bytes = sections + to.written() + super::format::SECTION_HEADER as u64;
+    to.finish()?;
+    Ok(Summary { bytes, pages, zeros })
+}
+
+/// A file that is there as a whole or not at all: written beside its place, and moved there when it is on the disk.
+pub struct AtomicFile {
+    file: NamedTempFile,
+    path: PathBuf,
+}
+
+impl AtomicFile {
+    pub fn new(path: &Path) -> Result<Self, SnapshotError> {
+        let host = |source| SnapshotError::Host { what: format!("make a file beside '{}'", path.display()), source };
+        // A link is followed: what it names is replaced.
+        let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let file = tempfile::Builder::new().prefix(".vireo-").suffix(".part").tempfile_in(folder).map_err(host)?;
+        Ok(Self { file, path })
+    }
+
+    pub fn file(&mut self) -> &mut File {
+        self.file.as_file_mut()
+    }
+
+    /// The file is whole.
+    pub fn commit(self) -> Result<(), SnapshotError> {
+        let path = self.path;
+        let host = |source| SnapshotError::Host { what: format!("write '{}'", path.display()), source };
+        self.file.as_file().sync_all().map_err(host)?;
+        self.file.persist(&path).map_err(|error| host(error.error))?;
+        // The name, too; file systems that cannot do that have done it already.
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        if let Err(error) = File::open(folder).and_then(|folder| folder.sync_all()) {
+            tracing::debug!(%error, "cannot sync the folder of a snapshot");
+        }
+        Ok(())
+    }
+}
+
+impl Write for AtomicFile {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.file.as_file_mut().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.file.as_file_mut().flush()
+    }
+}
