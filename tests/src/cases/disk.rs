@@ -26,7 +26,7 @@ pub const CASES: &[Case] = &[
     Case { name: "eight disks at once", run: eight_disks },
 ];
 
-fn blank(path: &Path, megabytes: u64) -> Result<()> {
+pub(super) fn blank(path: &Path, megabytes: u64) -> Result<()> {
     File::create(path)?.set_len(megabytes << 20)?;
     host::run(host::command("mke2fs").args(["-q", "-F", "-t", "ext4"]).arg(path))?;
     Ok(())

@@ -16,6 +16,7 @@ mod linux;
 mod memory;
 mod net;
 mod rva23;
+mod snapshot;
 mod spike;
 mod userland;
 
@@ -48,6 +49,7 @@ pub const STAGES: &[(&str, &[Case])] = &[
     ("Linux", linux::CASES),
     (DEBUGGER, debugger::CASES),
     ("disks", disk::CASES),
+    ("snapshots", snapshot::CASES),
     ("network", net::CASES),
     ("firmware", firmware::CASES),
     ("advanced interrupts", aia::CASES),
