@@ -453,3 +453,68 @@ fn what_cannot_be_is_said() {
     let what = "cannot take the guest from 'file:/nonexistent/x': cannot open 'file:/nonexistent/x': No such file";
     assert!(error.starts_with(what), "{error}");
 }
+
+/// The numbers in a value.
+fn numbers<'a>(value: &'a mut ciborium::Value, found: &mut Vec<&'a mut ciborium::Value>) {
+    match value {
+        ciborium::Value::Array(all) => all.iter_mut().for_each(|v| numbers(v, found)),
+        ciborium::Value::Map(all) => all.iter_mut().for_each(|(_, v)| numbers(v, found)),
+        ciborium::Value::Integer(_) => found.push(value),
+        _ => {}
+    }
+}
+
+/// Registers that no guest could have written: they are refused, or the hart lives with them.
+#[test]
+fn harts_of_any_state_do_no_harm() {
+    let config = config(&["-nodefaults", "-accel", "tcg", "-cpu", "max", "-m", "16M"]);
+    let engine = choose_engine(&config).unwrap();
+    let mut machine = Machine::new(config, &*engine).unwrap();
+    machine.power_on().unwrap();
+    machine.start();
+    thread::sleep(Duration::from_millis(30));
+    machine.stop(RunState::Paused);
+    let good = machine.machine_state(true).unwrap();
+    let mut hart = Vec::new();
+    ciborium::into_writer(&good.harts[0], &mut hart).unwrap();
+    let mut random = Xorshift(0x1234_5678_9abc_def1);
+    let (mut taken, mut refused) = (0, 0);
+    for _ in 0..400 {
+        let mut value: ciborium::Value = ciborium::from_reader(&hart[..]).unwrap();
+        let mut found = Vec::new();
+        numbers(&mut value, &mut found);
+        // Most are vector registers and records, which are the last.
+        let few = found.len().min(600);
+        for _ in 0..1 + random.next() % 3 {
+            let new = match random.next() % 4 {
+                0 => u64::MAX,
+                1 => random.next() % 256,
+                2 => 1 << (random.next() % 64),
+                _ => random.next(),
+            };
+            *found[random.next() as usize % few] = new.into();
+        }
+        let mut bytes = Vec::new();
+        ciborium::into_writer(&value, &mut bytes).unwrap();
+        let mut state = good.clone();
+        match ciborium::from_reader(&bytes[..]) {
+            Ok(saved) => state.harts[0] = saved,
+            Err(_) => {
+                refused += 1;
+                continue;
+            }
+        }
+        match machine.restore(state) {
+            Err(_) => refused += 1,
+            Ok(()) => {
+                taken += 1;
+                machine.start();
+                thread::sleep(Duration::from_millis(2));
+                machine.stop(RunState::Paused);
+                let _ = machine.control.take();
+                assert!(machine.hart_state(0).is_ok(), "{value:?}");
+            }
+        }
+    }
+    assert!(taken > 100 && refused > 10, "{taken} taken, {refused} refused");
+}
