@@ -269,6 +269,7 @@ impl Machine {
             }
         }
         let ending = self.serve();
+        self.abandon_moves();
         Arc::clone(&self.monitors).finish(&mut self, ending.as_ref().ok());
         // The harts end before the last output is written, so that it is the last.
         drop(self.threads);

@@ -244,6 +244,18 @@ impl Machine {
         }
     }
 
+    /// The program ends: half a file is removed, and so is a socket that nobody came to.
+    pub(super) fn abandon_moves(&mut self) {
+        self.cancel_migration();
+        if let Some(Outgoing { channel: Channel::File { .. }, copied, .. }) = self.moves.outgoing.take() {
+            // Soon: it looks at the wish behind every chunk.
+            drop(copied.wait());
+        }
+        if let Some(Incoming { channel: Channel::Unix(path), .. }) = self.moves.incoming.take() {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+
     fn settle_move(&mut self, channel: &Channel, outcome: Result<Report, SnapshotError>) -> Result<(), String> {
         let (last, result) = match outcome {
             Ok(report) => {

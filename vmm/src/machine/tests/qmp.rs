@@ -494,3 +494,44 @@ fn a_ring_buffer_gives_what_the_guest_wrote() {
         p.quit();
     });
 }
+
+#[test]
+fn a_machine_moves() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = format!("file:{}", dir.path().join("snapshot").display());
+    with_program(&["-m", "6M"], |mut p, _| {
+        assert_eq!(p.ask("query-migrate"), json!({}));
+        let capability = |state| json!([{ "capability": "mapped-ram", "state": state }]);
+        assert_eq!(p.ask("query-migrate-capabilities"), capability(false));
+        let set = |all: Value| json!({ "execute": "migrate-set-capabilities", "arguments": { "capabilities": all } });
+        assert_eq!(p.send(set(capability(true))), json!({ "return": {} }));
+        assert_eq!(p.ask("query-migrate-capabilities"), capability(true));
+        assert_eq!(p.send(set(capability(false))), json!({ "return": {} }));
+        let other = p.send(set(json!([{ "capability": "rdma-pin-all", "state": true }])));
+        assert_eq!(other["error"]["class"], "GenericError");
+        let to = |uri: &str| json!({ "execute": "migrate", "arguments": { "uri": uri } });
+        assert_eq!(p.send(to("carrier:pigeon"))["error"]["class"], "GenericError");
+        // Events come in between.
+        let mut stopped = false;
+        let mut answer = |p: &mut Program, request: Value| loop {
+            p.say(request.to_string());
+            let heard = loop {
+                let heard = p.hear();
+                match heard.get("event") {
+                    Some(event) => stopped |= event == "STOP",
+                    None => break heard,
+                }
+            };
+            if heard["return"]["status"] != "active" {
+                break heard["return"].clone();
+            }
+        };
+        assert_eq!(answer(&mut p, to(&place)), json!({}));
+        let done = answer(&mut p, json!({ "execute": "query-migrate" }));
+        assert_eq!((&done["status"], done["downtime"].is_u64()), (&json!("completed"), true), "{done}");
+        assert_eq!(done["ram"]["normal"].as_u64().unwrap() + done["ram"]["duplicate"].as_u64().unwrap(), 1536);
+        let status = answer(&mut p, json!({ "execute": "query-status" }));
+        assert_eq!(status, json!({ "status": "postmigrate", "running": false }));
+        assert!(stopped);
+    });
+}
