@@ -68,6 +68,7 @@ const NO_PROGRAMS: &[(&str, &str)] = &[
     ("pointer_masking", STATE),
     ("pointer_masking_guests", STATE),
     ("returns", JIT),
+    ("searches", JIT),
     ("shared_looks", JIT),
     ("softfloat_berkeley", INTEGERS),
     ("softfloat_bf16", INTEGERS),

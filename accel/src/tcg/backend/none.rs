@@ -19,6 +19,10 @@ impl Backend {
         None
     }
 
+    pub fn searches(&self, _total_order: bool) -> bool {
+        match *self {}
+    }
+
     pub fn assume_vectors(&mut self, _word: u32) {
         match *self {}
     }

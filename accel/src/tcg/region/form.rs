@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use arch::isa::Decoder;
 
+use super::search::Search;
 use super::{MAX_INSNS, MAX_NODES, Refused, Region, strides, target, unroll, vtypes, weigh};
 use crate::tcg::hart::BlockMode;
 use crate::tcg::ir::fold::fold;
@@ -17,6 +18,8 @@ pub struct Code<'a> {
     pub mode: BlockMode,
     /// Most instructions of a block.
     pub limit: u16,
+    /// Search loops are to be found: the host has vectors for them, and no order of loads forbids them.
+    pub searches: bool,
     /// Whether a block begins at an offset that was executed.
     pub executed: &'a dyn Fn(u16) -> bool,
     /// Whether the instruction at an offset is known to access another page each time.
@@ -55,7 +58,8 @@ pub fn form(builder: &mut Builder, decoder: &Decoder, code: &Code, head: u16) ->
         .filter_map(|op| if let Op::Insn { offset, .. } = *op { Some(offset) } else { None });
     let scattered = accesses.filter(|&at| (code.scattered)(at)).collect();
     let vtypes = vtypes::at_starts(&nodes, head, code.vtype);
-    let mut region = Region { nodes, rounds: Vec::new(), head, used, written, anywhere, scattered, vtypes };
+    let mut region =
+        Region { nodes, rounds: Vec::new(), searches: Vec::new(), head, used, written, anywhere, scattered, vtypes };
     if cfg!(debug_assertions)
         && let Err(e) = region.verify()
     {
@@ -63,9 +67,18 @@ pub fn form(builder: &mut Builder, decoder: &Decoder, code: &Code, head: u16) ->
     }
     for node in &mut region.nodes {
         let round = node.clone();
-        unroll::unroll(node);
         let goes_on = |op: &Op| matches!(op, Op::Insn { offset, .. } if region.scattered.contains(offset));
-        if node.ops.len() > round.ops.len() && !node.ops.iter().any(goes_on) && strides::looks(&node.ops).is_some() {
+        let goes_on = node.ops.iter().any(goes_on);
+        if code.searches
+            && !goes_on
+            && let Some(search) = Search::find(node)
+        {
+            region.searches.push((node.start, search));
+            region.rounds.push(round);
+            continue;
+        }
+        unroll::unroll(node);
+        if node.ops.len() > round.ops.len() && !goes_on && strides::looks(&node.ops).is_some() {
             region.rounds.push(round);
         }
     }
@@ -218,7 +231,15 @@ mod tests {
         let executed = |at: u16| executed.contains(&at);
         let mode = BlockMode::default();
         let limit = translate::MAX_INSNS;
-        let code = Code { bytes: &bytes, mode, limit, executed: &executed, scattered: &|_| false, vtype: None };
+        let code = Code {
+            bytes: &bytes,
+            mode,
+            limit,
+            searches: true,
+            executed: &executed,
+            scattered: &|_| false,
+            vtype: None,
+        };
         form(&mut Builder::new(&isa), &decoder, &code, head)
     }
 
@@ -272,6 +293,24 @@ mod tests {
         // A node begins where a small loop ends.
         let r = region(&code, 0, &[0, 4]).unwrap();
         assert_eq!(shape(&r), [(0, 4), (4, 24), (24, 32)]);
+    }
+
+    #[test]
+    fn a_loop_that_searches_is_not_unrolled() {
+        let code = [
+            insn(G::Lw, 5, 12, 0, 0),
+            insn(G::Bgeu, 0, 5, 15, 12),
+            insn(G::Addi, 12, 12, 0, 4),
+            insn(G::Jal, 0, 0, 0, -12),
+            insn(G::Addi, 6, 6, 0, -1),
+            insn(G::Bne, 0, 6, 0, -20),
+            insn(G::Jal, 0, 0, 0, 400),
+        ];
+        let r = region(&code, 0, &[0, 16]).unwrap();
+        let search = r.search_at(0).unwrap();
+        assert_eq!((r.searches.len(), search.insns, r.rounds.len()), (1, 4, 1));
+        assert_eq!(r.rounds[0].ops, r.nodes[0].ops);
+        assert_eq!(r.nodes[0].insns, 4);
     }
 
     #[test]

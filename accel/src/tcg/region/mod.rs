@@ -12,6 +12,7 @@
 //! | Registers are chosen | [`weigh`] |
 //! | Small loops in it are gone around several times | [`unroll`] |
 //! | Accesses that move on in these look at their pages once for all rounds | [`strides`] |
+//! | Loops that search compare many elements at once instead | [`search`] |
 //! | Code is made | backend |
 //! | It takes the place of the block at the head | [`promote`] |
 //!
@@ -40,6 +41,9 @@
 mod form;
 mod promote;
 mod refused;
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "for generated code, which this host has not"))]
+pub mod search;
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "for generated code, which this host has not"))]
 pub mod strides;
 mod unroll;
 mod vtypes;
@@ -51,6 +55,7 @@ use super::{TcgOptions, ir};
 
 pub use promote::promote;
 pub use refused::Refused;
+use search::Search;
 
 /// Jumps back before a loop is compiled as a region, unless told otherwise.
 pub const HOT: u32 = 2048;
@@ -68,6 +73,8 @@ pub struct Region {
     pub nodes: Vec<IrBlock>,
     /// Single rounds of nodes that have several, which share looks at pages, see [`strides`].
     pub rounds: Vec<IrBlock>,
+    /// Nodes that search, by their starts; they are one of `rounds`, too.
+    pub searches: Vec<(u16, Search)>,
     /// Offset of the node at which the region is entered.
     pub head: u16,
     /// Guest registers it uses, those that count most first.
@@ -86,6 +93,12 @@ impl Region {
     /// Whether a node begins at `offset`.
     pub fn has(&self, offset: i64) -> bool {
         self.nodes.iter().any(|n| i64::from(n.start) == offset)
+    }
+
+    /// What the node at `start` searches, if it does.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "for generated code, which this host has not"))]
+    pub fn search_at(&self, start: u16) -> Option<&Search> {
+        self.searches.iter().find(|(at, _)| *at == start).map(|(_, search)| search)
     }
 
     /// Calls `f` for each operation, with how much it counts.

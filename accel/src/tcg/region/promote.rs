@@ -1,5 +1,7 @@
 //! A jump back was taken often: its target becomes the head of a region, if there is a loop around it.
 
+use arch::ext::Ext;
+
 use super::form::{Code, form};
 use super::{Refused, Region};
 use crate::tcg::backend;
@@ -52,7 +54,8 @@ fn compile(hart: &mut Hart, tr: &mut Translator, id: BlockId) -> Result<(), Refu
     let limit = hart.options.block_insns;
     let scattered = |at: u16| hart.code.is_scattered(page | u64::from(at), key.1);
     let vtype = assumed::plain(hart.vector_word);
-    let code = Code { bytes: &bytes, mode: key.1, limit, executed: &executed, scattered: &scattered, vtype };
+    let searches = backend.searches(hart.vm.isa.has(Ext::Ztso));
+    let code = Code { bytes: &bytes, mode: key.1, limit, searches, executed: &executed, scattered: &scattered, vtype };
     let region = form(&mut tr.builder, &tr.decoder, &code, head)?;
     let (compiled, entry) = backend.compile_region(&region, &mut hart.code).ok_or(Refused::TooLarge)?;
     let host_bytes = compiled.len();

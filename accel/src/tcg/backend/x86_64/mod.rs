@@ -37,6 +37,7 @@ mod pinned;
 mod region;
 mod regs;
 mod returns;
+mod search;
 mod strides;
 mod sums;
 mod thunks;

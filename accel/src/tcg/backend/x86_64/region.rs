@@ -140,7 +140,14 @@ impl Backend {
         for (i, node) in region.nodes.iter().enumerate() {
             self.vectors.expect(region.vtypes[i]);
             self.begin_node(i64::from(node.start));
+            let search = region.search_at(node.start);
+            if let Some(search) = search {
+                self.before_search(node.start, search);
+            }
             self.look_ahead(node.start, looks_of(region, node));
+            if let Some(search) = search {
+                self.skip(search);
+            }
             self.node(node, region, region.nodes.get(i + 1), code);
             fits &= self.asm.code.len() < MAX_BLOCK_BYTES / 2 && !self.vectors.is_spent();
             if !fits {
@@ -284,7 +291,7 @@ impl Backend {
         self.region.as_ref()?.nodes.iter().find(|n| n.start == offset)?.place
     }
 
-    fn wait_for(&mut self, to: i64, count: u16, jump: Forward) {
+    pub(super) fn wait_for(&mut self, to: i64, count: u16, jump: Forward) {
         self.region.as_mut().expect("a region is compiled").waiting.push(Waiting { to, count, jump });
     }
 

@@ -21,6 +21,9 @@ pub(super) fn alone(start: u16) -> i64 {
 
 /// The looks for the node at `start`, if it has such.
 pub(super) fn looks_of(region: &Region, node: &IrBlock) -> Vec<Look> {
+    if let Some(search) = region.search_at(node.start) {
+        return vec![search.look];
+    }
     let has_round = region.rounds.iter().any(|r| r.start == node.start);
     if has_round { looks(&node.ops).unwrap_or_default() } else { Vec::new() }
 }

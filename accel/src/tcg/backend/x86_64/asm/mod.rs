@@ -444,6 +444,12 @@ impl Asm {
         self.op(form(wide), &[0x0f, 0xaf], reg as u8, rm.into());
     }
 
+    /// `reg` = `rm` times a number.
+    pub fn imul_imm(&mut self, wide: bool, reg: Reg, rm: impl Into<Rm>, imm: i32) {
+        self.op(form(wide), &[0x69], reg as u8, rm.into());
+        self.imm32(imm);
+    }
+
     /// `reg` shifted left by `n`; the upper bits of `from` come in below.
     pub fn shld(&mut self, reg: Reg, from: Reg, n: u8) {
         self.op(W, &[0x0f, 0xa4], from as u8, reg.into());
