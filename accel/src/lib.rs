@@ -19,6 +19,7 @@ pub mod select;
 pub mod semihost;
 pub mod state;
 pub mod tcg;
+pub mod trace;
 pub mod vm;
 
 pub use bus::{BusFault, GuestBus};

@@ -5,6 +5,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use crate::debug::DebugConfig;
+use crate::trace::TraceConfig;
 use crate::{
     AccelError, Clock, DirtyPages, GuestBus, GuestRam, HartIrq, HartState, Imsic, Irqchip, IrqchipConfig, IrqchipOffer,
     SbiCall, VcpuExit,
@@ -196,6 +197,16 @@ pub trait Vcpu: Send {
             return Ok(Vec::new());
         }
         Err(AccelError::Host { doing: "stop a hart for a debugger".into(), source: ErrorKind::Unsupported.into() })
+    }
+    /// Sets what the log shows of the code that the hart runs, instead of what was set before. No hart runs meanwhile.
+    ///
+    /// # Errors
+    /// The engine cannot show that; what was set before stays.
+    fn set_trace(&mut self, config: &Arc<TraceConfig>) -> Result<(), AccelError> {
+        if config.items.is_empty() {
+            return Ok(());
+        }
+        Err(AccelError::Host { doing: "show the code that a hart runs".into(), source: ErrorKind::Unsupported.into() })
     }
     /// The registers that a host's hypervisor keeps of the hart, for reports and tests; none with other engines.
     fn host_registers(&mut self) -> Result<Vec<HostRegister>, AccelError> {

@@ -28,6 +28,7 @@ use super::{aia, debug, fault, ioctl, roles, state};
 use crate::debug::DebugConfig;
 use crate::tcg::csr;
 use crate::tcg::mmu::walk::Access;
+use crate::trace::TraceConfig;
 use crate::{
     AccelError, HartIrq, HartState, HostRegister, MpState, SbiCall, ShutdownReason, Vcpu, VcpuExit, VcpuHandle,
     VmConfig,
@@ -514,6 +515,14 @@ impl Vcpu for KvmVcpu {
             regs.list()?.into_iter().map(read).collect()
         };
         list().map_err(|e| self.error("list the registers", e))
+    }
+
+    fn set_trace(&mut self, config: &Arc<TraceConfig>) -> Result<(), AccelError> {
+        if config.items.is_empty() {
+            return Ok(());
+        }
+        let what = "logging the guest's code, traps and page walks: the host runs them (use -accel tcg)".into();
+        Err(AccelError::Unsupported { name: "kvm", what })
     }
 
     fn handle(&self) -> Arc<dyn VcpuHandle> {

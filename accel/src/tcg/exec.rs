@@ -39,13 +39,16 @@ pub struct Translator {
 }
 
 impl Translator {
-    /// `observed`: somebody wants to see the blocks.
-    pub fn new(vm: &VmShared, mut backend: Option<backend::Backend>, observed: bool) -> Self {
-        if let Some(backend) = backend.as_mut().filter(|_| observed) {
-            backend.keep_marks();
-        }
+    pub fn new(vm: &VmShared, backend: Option<backend::Backend>) -> Self {
         let decoder = Arc::clone(&vm.decoder);
         Self { builder: Builder::new(&vm.isa), decoder, backend, scratch: IrBlock::default(), bytes: Vec::new() }
+    }
+
+    /// Whether the places of guest instructions in their host code are kept from now on.
+    pub fn keep_marks(&mut self, on: bool) {
+        if let Some(backend) = &mut self.backend {
+            backend.keep_marks(on);
+        }
     }
 
     /// The direct jumps of what was compiled last.
@@ -132,7 +135,8 @@ fn run_loop(hart: &mut Hart, tr: &mut Translator) -> VcpuExit {
             forced_eviction(hart);
         }
         exit = match link {
-            _ if exit == Exit::Interpret => interpret_one(hart, tr),
+            // Part of a block that has been shown.
+            _ if exit == Exit::Interpret => interpret_one(hart, tr, false),
             Some(link) => follow_link(hart, tr, &link),
             None => step(hart, tr),
         };
@@ -274,7 +278,7 @@ fn step(hart: &mut Hart, tr: &mut Translator) -> Exit {
         Err(t) => return fault(hart, t, pc),
     };
     if !fetch.ram {
-        return run_from_device(hart, tr, pc, fetch.walk.pa);
+        return run_from_device(hart, tr, pc, fetch.walk.pa, hart.tracing.blocks);
     }
     let walk = fetch.walk;
     if hart.options.jump_cache
@@ -308,7 +312,7 @@ fn step_watched(hart: &mut Hart, tr: &mut Translator) -> Exit {
     hart.count_miss(Miss::Fetch);
     hart.written_triggers = 0;
     let (counting, retired) = (triggers::counting(&hart.s), hart.retired);
-    let exit = interpret_one(hart, tr);
+    let exit = interpret_one(hart, tr, hart.tracing.blocks);
     // A trap was counted when it was taken, but for a call that is answered outside.
     if hart.retired != retired || exit == Exit::Sbi {
         triggers::count(&mut hart.s, counting & !hart.written_triggers);
@@ -439,13 +443,15 @@ fn fetch(hart: &Hart, pc: u64) -> Result<Fetch, Trap> {
     let walk = match hart.selections.fetch() {
         Some(single) => {
             let pmp = (Pmp::of(&hart.s, &hart.vm.isa), &hart.pmp);
-            single.translate(pmp, &hart.vm.ram, pc, Access::Fetch)?
+            single.translate(pmp, &hart.vm.ram, pc, Access::Fetch)
         }
         None => {
             let regime = Regime { windows: Some(&hart.pmp), ..Regime::fetch(&hart.s, &hart.vm.isa) };
-            walk::translate(&regime, &hart.vm.ram, pc, Access::Fetch)?
+            walk::translate(&regime, &hart.vm.ram, pc, Access::Fetch)
         }
     };
+    hart.trace_walk(pc, Access::Fetch, &walk);
+    let walk = walk?;
     let mode = hart.s.mode;
     let whole = hart.pmp_verdict(walk.pa & !0xfff, 4096, mode).allows(Access::Fetch);
     if !whole && !hart.pmp_verdict(walk.pa, 2, mode).allows(Access::Fetch) {
@@ -571,9 +577,9 @@ fn try_to_translate(
     let first = (4096 - (pa & 0xfff) as usize).min(4 * usize::from(translate::MAX_INSNS));
     let mut bytes = std::mem::take(&mut tr.bytes);
     hart.vm.ram.read_into(&mut bytes, pa, first);
-    let limit = hart.options.block_insns;
+    let (limit, traced) = (hart.options.block_insns, hart.tracing.blocks);
     let mut second_page = None;
-    if translate::translate(&mut tr.builder, &tr.decoder, &source(&bytes, pa, None, mode), limit).is_err() {
+    if translate::translate(&mut tr.builder, &tr.decoder, &source(&bytes, pa, None, mode, traced), limit).is_err() {
         let at = (pc | 0xfff) + 1;
         let next = fetch(hart, at)?;
         let second = next.walk.pa & !0xfff;
@@ -582,7 +588,7 @@ fn try_to_translate(
         add_page(hart, second);
         second_page = Some(second);
         // The block is this one instruction: beyond it another page begins.
-        let done = translate::translate(&mut tr.builder, &tr.decoder, &source(&bytes, pa, Some(half), mode), 1);
+        let done = translate::translate(&mut tr.builder, &tr.decoder, &source(&bytes, pa, Some(half), mode, traced), 1);
         debug_assert!(done.is_ok());
         bytes.extend(half.to_le_bytes());
     }
@@ -590,7 +596,7 @@ fn try_to_translate(
     let scattered = hart.code.is_scattered(pa, mode);
     if let Some(backend) = &mut tr.backend {
         backend.assume_vectors(hart.vector_word);
-        backend.profile(region::are_made(&hart.options, mode));
+        backend.profile(region::are_made(&hart.options, mode) && !hart.tracing.blocks);
         let size = loop {
             fold_block(&mut tr.builder.block);
             let size = backend.compile(&tr.builder.block, scattered, &mut hart.code).len();
@@ -600,7 +606,8 @@ fn try_to_translate(
             // What outgrows its room is made again of half as many instructions. One alone never does.
             hart.code.free_slots(backend.links().iter().map(|l| l.slot));
             let limit = (tr.builder.block.insns / 2).max(1);
-            let done = translate::translate(&mut tr.builder, &tr.decoder, &source(&bytes, pa, None, mode), limit);
+            let done =
+                translate::translate(&mut tr.builder, &tr.decoder, &source(&bytes, pa, None, mode, traced), limit);
             debug_assert!(done.is_ok());
         };
         if hart.code.arena.room() < size {
@@ -624,8 +631,8 @@ fn try_to_translate(
         None => new.ir = Some(Arc::new(tr.builder.block.clone())),
     }
     hart.stats.translated(begun, tr.builder.block.insns, len, host_bytes);
-    if let Some(observer) = &hart.vm.observer {
-        observer.block(&tr.decoder, &made(hart, tr, pc, &bytes[..len], &new, host_bytes));
+    if hart.is_observed() {
+        observe::show(hart, &tr.decoder, &made(hart, tr, pc, &bytes[..len], &new, host_bytes));
     }
     tr.bytes = bytes;
     Ok(Some(hart.code.insert(new, tr.links())))
@@ -639,9 +646,9 @@ fn fold_block(block: &mut IrBlock) {
 }
 
 /// The code of the block at `pa` in `bytes`, to be translated for `mode`.
-fn source(bytes: &[u8], pa: u64, next_page: Option<u16>, mode: BlockMode) -> translate::Source<'_> {
+fn source(bytes: &[u8], pa: u64, next_page: Option<u16>, mode: BlockMode, traced: bool) -> translate::Source<'_> {
     let (page, start) = (pa & !0xfff, (pa & 0xfff) as u16);
-    translate::Source { bytes, page, start, next_page, mode, stops: &[] }
+    translate::Source { bytes, page, start, next_page, mode, stops: &[], traced }
 }
 
 /// The block as an observer is shown it.
@@ -691,17 +698,17 @@ pub(super) fn encoding(hart: &Hart, pc: u64) -> Option<u32> {
 }
 
 /// Runs the instruction at the pc, which generated code cannot do, in the interpreter.
-fn interpret_one(hart: &mut Hart, tr: &mut Translator) -> Exit {
+fn interpret_one(hart: &mut Hart, tr: &mut Translator, traced: bool) -> Exit {
     let pc = hart.s.pc;
     hart.page_base = pc & !0xfff;
     match fetch(hart, pc) {
-        Ok(f) => run_from_device(hart, tr, pc, f.walk.pa),
+        Ok(f) => run_from_device(hart, tr, pc, f.walk.pa, traced),
         Err(t) => fault(hart, t, pc),
     }
 }
 
 /// Runs one instruction from a ROM or flash, or from a page that PMP divides; nothing is kept.
-fn run_from_device(hart: &mut Hart, tr: &mut Translator, pc: u64, pa: u64) -> Exit {
+fn run_from_device(hart: &mut Hart, tr: &mut Translator, pc: u64, pa: u64, traced: bool) -> Exit {
     let insn = (|| {
         let here = fetch(hart, pc)?;
         let low = fetch_half(hart, &here, pc)?;
@@ -718,7 +725,7 @@ fn run_from_device(hart: &mut Hart, tr: &mut Translator, pc: u64, pa: u64) -> Ex
     };
     let bytes = low.to_le_bytes();
     let mode = BlockMode::of(&hart.s).cfi(hart.cfi).recording(ctr::recording(&hart.s));
-    let source = source(&bytes, pa, high, mode);
+    let source = source(&bytes, pa, high, mode, traced);
     let done = translate::translate(&mut tr.builder, &tr.decoder, &source, 1);
     debug_assert!(done.is_ok());
     std::mem::swap(&mut tr.builder.block, &mut tr.scratch);

@@ -22,6 +22,7 @@ use super::mmu::pointer_mask::PointerMask;
 use super::mmu::recent::PageChanges;
 use super::mmu::tlb::{Tables, Tlb};
 use super::observe::stats::Stats;
+use super::observe::trace::Tracing;
 use super::smp::{HartShared, LineState, POLL_IRQ, VmShared};
 use super::stops::{self, Stops};
 use super::triggers::{self, Armed};
@@ -248,6 +249,8 @@ pub struct Hart {
     pub pace_at: *const AtomicU64,
     pub pace_seen: u64,
     pub options: TcgOptions,
+    /// What of it the log shows.
+    pub tracing: Tracing,
     pub stats: Stats,
     /// What vector instructions need of the ISA.
     pub vector: VectorUnit,
@@ -363,7 +366,7 @@ impl Hart {
     #[inline(always)]
     fn take(&mut self, t: trap::Trap, pc: u64) {
         self.stats.traps += 1;
-        if tracing::enabled!(target: "int", tracing::Level::TRACE) {
+        if self.tracing.traps {
             self.log_trap(t.cause, t.tval, pc);
         }
         let from = (self.s.mode, self.s.virt);
@@ -395,6 +398,9 @@ impl Hart {
 
     #[cold]
     fn log_trap(&self, cause: u64, tval: u64, pc: u64) {
+        if !self.tracing.wants(&self.s) {
+            return;
+        }
         tracing::trace!(target: "int", hart = self.id, virt = self.s.virt, cause, tval, pc, "trap");
     }
 

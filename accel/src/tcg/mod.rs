@@ -97,6 +97,11 @@ impl Default for TcgOptions {
 }
 
 impl TcgOptions {
+    /// Whether blocks lead to each other without the run loop.
+    fn leads_on(&self) -> bool {
+        self.evict == 0 && self.jump_cache
+    }
+
     /// Bytes of host code each of `harts` may keep. By default a compiler and the kernel under it fit in (some 100 MiB);
     /// five to 32 harts share 1 GiB, more have 32 MiB each. All of it is paid for as it is used.
     pub fn room(&self, harts: usize) -> usize {

@@ -154,7 +154,10 @@ impl Since {
 fn is_quiet(op: &Op) -> bool {
     match op {
         Op::Call { helper, .. } => {
-            matches!(helper, Helper::CheckLimit | Helper::Transfer | Helper::CheckJump | Helper::MisalignedJump)
+            matches!(
+                helper,
+                Helper::CheckLimit | Helper::Transfer | Helper::CheckJump | Helper::MisalignedJump | Helper::Trace
+            )
         }
         Op::Insn { .. }
         | Op::Linkage(_)

@@ -18,6 +18,7 @@ use super::mmu::recent::PageChanges;
 use super::mmu::tlb::{ContextKey, Tlb};
 use super::observe::Observer;
 use super::observe::stats::{self, Stats};
+use super::observe::trace::Tracing;
 use super::ram::Ram;
 use super::reservation::Reservations;
 use super::smp::{HartShared, POLL_IRQ, POLL_KICK, VmShared};
@@ -26,6 +27,7 @@ use super::timer::Timers;
 use super::triggers::Armed;
 use super::{TcgOptions, backend, csr};
 use crate::debug::DebugConfig;
+use crate::trace::{TraceConfig, TraceItems};
 use crate::{
     Accel, AccelError, DirtyPages, HartIrq, HartSet, HartState, RemoteFence, SbiCall, Vcpu, VcpuExit, VcpuHandle, Vm,
     VmConfig,
@@ -147,7 +149,8 @@ impl TcgVcpu {
         let smp = vm.ram.reservations.shared();
         let unit = VectorUnit::of(&vm.isa);
         let backend = if options.jit { backend::Backend::new(&mut code, smp, unit, options.simd) } else { None };
-        let translator = Translator::new(&vm, backend, vm.observer.is_some());
+        let mut translator = Translator::new(&vm, backend);
+        translator.keep_marks(vm.observer.is_some());
         if let (Some(observer), Some(backend)) = (&vm.observer, &translator.backend) {
             for (name, address, len) in backend.thunks() {
                 observer.thunk(&name, address, code.arena.bytes(address, len));
@@ -193,7 +196,7 @@ impl TcgVcpu {
             cfi: 0,
             selections: Selections::default(),
             unwatched: false,
-            direct: options.evict == 0 && options.jump_cache,
+            direct: options.leads_on(),
             armed: Armed::default(),
             stops: Stops::default(),
             code_watched: false,
@@ -213,6 +216,7 @@ impl TcgVcpu {
             pace_at: vm.ram.pace(),
             pace_seen: NO_PACE,
             options,
+            tracing: Tracing::default(),
             stats: Stats::asked(),
             vector: unit,
         };
@@ -327,6 +331,18 @@ impl Vcpu for TcgVcpu {
         // Interrupts may have been held.
         h.poll_interrupts();
         Ok(Vec::new())
+    }
+
+    fn set_trace(&mut self, config: &Arc<TraceConfig>) -> Result<(), AccelError> {
+        let jit = self.translator.backend.is_some();
+        let listed = config.items.contains(TraceItems::OUT_ASM);
+        if listed && !jit {
+            return Err(AccelError::Unsupported { name: "interp", what: "-d out_asm: it makes no host code".into() });
+        }
+        let marked = listed || self.hart().vm.observer.is_some();
+        self.hart().set_trace(config);
+        self.translator.keep_marks(marked);
+        Ok(())
     }
 
     fn handle(&self) -> Arc<dyn VcpuHandle> {

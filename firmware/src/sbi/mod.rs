@@ -151,7 +151,13 @@ fn find(eid: u64, host: &dyn SbiHost) -> Option<&'static Extension> {
 /// Answers an SBI call. Never blocks, but for console output that the host holds back.
 pub fn handle(call: &SbiRequest, host: &dyn SbiHost) -> SbiOutcome {
     match find(call.eid, host) {
-        Some(extension) => (extension.handle)(call, host),
+        Some(extension) => {
+            let outcome = (extension.handle)(call, host);
+            if outcome == SbiOutcome::error(SbiError::NotSupported) {
+                tracing::debug!(hart = call.hart, eid = call.eid, fid = call.fid, "SBI call that is not supported");
+            }
+            outcome
+        }
         None => {
             tracing::debug!(hart = call.hart, eid = call.eid, fid = call.fid, "SBI call to an unknown extension");
             SbiOutcome::error(SbiError::NotSupported)

@@ -39,7 +39,7 @@ impl Backend {
         match *self {}
     }
 
-    pub fn keep_marks(&mut self) {
+    pub fn keep_marks(&mut self, _on: bool) {
         match *self {}
     }
 

@@ -59,7 +59,10 @@ pub fn call(hart: &mut Hart, helper: Helper, a: u64, b: u64, c: u64) -> u64 {
                 hart.leave_after(4, onward);
             }
         }
-        Helper::Illegal => hart.raise(Trap::illegal(a as u32)),
+        Helper::Illegal => {
+            hart.tell_missing(format_args!("no instruction {a:#x}"));
+            hart.raise(Trap::illegal(a as u32));
+        }
         Helper::CboManage => cbo_manage(hart, a, b, c as u32),
         Helper::CboZero => cbo_zero(hart, a, c as u32),
         Helper::Wrs => wrs(hart),
@@ -85,6 +88,7 @@ pub fn call(hart: &mut Hart, helper: Helper, a: u64, b: u64, c: u64) -> u64 {
         Helper::ShadowSwap => return hart.shadow_swap(a, b, if c >> 32 != 0 { Width::D } else { Width::W }, c as u32),
         Helper::FpCheck => fp_check(hart, a as u8, c as u32),
         Helper::Interpret => hart.leave_to_interpreter(),
+        Helper::Trace => hart.trace_block(a),
     }
     0
 }
@@ -150,6 +154,10 @@ fn csr(hart: &mut Hart, code: u64, src: u64, raw: u32) -> u64 {
     let (old, effect) = match hart.csr_op(n, op, src, write) {
         Ok(r) => r,
         Err(denied) => {
+            // One that the hart has was not allowed.
+            if arch::csr::by_number(n).is_none_or(|row| !row.available(&hart.vm.isa)) {
+                hart.tell_missing(format_args!("no CSR {n:#x}"));
+            }
             hart.raise(denied.trap(raw));
             return 0;
         }

@@ -390,6 +390,8 @@ pub enum Helper {
     FpCheck,
     /// Leaves the instruction to the interpreter. Only generated code asks for it.
     Interpret,
+    /// At the start of a block: shows it in the log. Argument: the address of its host code, 0 if there is none.
+    Trace,
 }
 
 /// What floating-point instructions need of the hart. Not part of a block's mode: kernels change FS at every

@@ -60,7 +60,8 @@ impl Hart {
     #[inline(never)]
     fn refill(&mut self, va: u64, len: u64, access: Access) -> Option<*mut u8> {
         let single = self.selections.data()?;
-        if va & 0xfff > 4096 - len || !self.unwatched || single.mode() == Mode::Machine {
+        // What the log shows takes the longer way.
+        if va & 0xfff > 4096 - len || !self.unwatched || single.mode() == Mode::Machine || self.tracing.walks {
             return None;
         }
         let (ram, allowed) = self.pmp.ram();
@@ -83,7 +84,9 @@ impl Hart {
         self.count_miss(if access == Access::Store { Miss::Store } else { Miss::Load });
         let tagged = va;
         let va = self.mask.apply(tagged);
-        let w = self.translate(va, access)?;
+        let w = self.translate(va, access);
+        self.trace_walk(va, access, &w);
+        let w = w?;
         let mode = walk::data_mode(&self.s);
         let store = access == Access::Store;
         let page = w.pa & !0xfff;

@@ -109,7 +109,9 @@ impl Hart {
         let (walk, mode) = {
             let regime = Regime::hypervisor(&self.s, &self.vm.isa);
             let regime = Regime { windows: Some(&self.pmp), exec_loads: exec, dry, ..regime };
-            (walk::translate(&regime, &self.vm.ram, va, access)?, regime.mode)
+            let walk = walk::translate(&regime, &self.vm.ram, va, access);
+            self.trace_walk(va, access, &walk);
+            (walk?, regime.mode)
         };
         let verdict = self.pmp_verdict(walk.pa, len, mode);
         if !verdict.allows(access) || exec && !verdict.allows(Access::Fetch) {

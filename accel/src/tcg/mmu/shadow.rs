@@ -75,7 +75,9 @@ impl Hart {
             if regime.satp_mode() == SatpMode::Bare || va & (len - 1) != 0 {
                 return Err(refused);
             }
-            (walk::translate(&regime, &self.vm.ram, va, access).map_err(as_store)?, regime.mode)
+            let walk = walk::translate(&regime, &self.vm.ram, va, access).map_err(as_store);
+            self.trace_walk(va, access, &walk);
+            (walk?, regime.mode)
         };
         let verdict = self.pmp_verdict(walk.pa, len, mode);
         if !verdict.allows(Access::Load) || !verdict.allows(Access::Store) {

@@ -6,54 +6,39 @@
 use std::fmt::Write;
 
 use arch::isa::Decoder;
-use tracing::Level;
 
 use super::Made;
+use crate::trace::{Symbols, TraceConfig, TraceItems};
 
-/// What is shown.
-#[derive(Debug, Clone, Copy)]
-pub struct Listing {
-    in_asm: bool,
-    op: bool,
-    out_asm: bool,
+/// A place in the guest's code, with its name if it has one.
+pub fn place(symbols: Option<&dyn Symbols>, pc: u64) -> String {
+    match symbols.and_then(|symbols| symbols.name(pc)) {
+        Some(name) => format!("{pc:#x} <{name}>"),
+        None => format!("{pc:#x}"),
+    }
 }
 
-impl Listing {
-    /// By the log's filter.
-    pub fn asked() -> Self {
-        Self {
-            in_asm: tracing::enabled!(target: "in_asm", Level::TRACE),
-            op: tracing::enabled!(target: "op", Level::TRACE),
-            out_asm: tracing::enabled!(target: "out_asm", Level::TRACE),
-        }
+pub fn show(config: &TraceConfig, decoder: &Decoder, made: &Made) {
+    let guest = made.guest_lines(decoder);
+    let (hart, mode, pc) = (made.hart, made.mode, place(config.symbols.as_deref(), made.pc));
+    if config.items.contains(TraceItems::IN_ASM) {
+        let text: String = guest.iter().map(|line| format!("\n  {}", line.text)).collect();
+        tracing::trace!(target: "in_asm", "hart {hart}, mode {mode}, {pc}{text}");
     }
-
-    pub fn any(self) -> bool {
-        self.in_asm || self.op || self.out_asm
+    if config.items.contains(TraceItems::OP) {
+        let text: String = made.ir.ops.iter().map(|op| format!("\n  {op:?}")).collect();
+        tracing::trace!(target: "op", "hart {hart}, mode {mode}, {pc}{text}");
     }
-
-    pub fn show(self, decoder: &Decoder, made: &Made) {
-        let guest = made.guest_lines(decoder);
-        let (hart, mode, pc) = (made.hart, made.mode, made.pc);
-        if self.in_asm {
-            let text: String = guest.iter().map(|line| format!("\n  {}", line.text)).collect();
-            tracing::trace!(target: "in_asm", "hart {hart}, mode {mode}, {pc:#x}{text}");
+    if config.items.contains(TraceItems::OUT_ASM) {
+        let mut text = String::new();
+        for (at, code, line) in made.pieces(&guest) {
+            let what = line.map_or("rarely run", |line| guest[line].text.as_str());
+            let _ = write!(text, "\n  {what}\n    {:#x}: ", made.address + u64::from(at));
+            code.iter().for_each(|byte| {
+                let _ = write!(text, "{byte:02x}");
+            });
         }
-        if self.op {
-            let text: String = made.ir.ops.iter().map(|op| format!("\n  {op:?}")).collect();
-            tracing::trace!(target: "op", "hart {hart}, mode {mode}, {pc:#x}{text}");
-        }
-        if self.out_asm {
-            let mut text = String::new();
-            for (at, code, line) in made.pieces(&guest) {
-                let what = line.map_or("rarely run", |line| guest[line].text.as_str());
-                let _ = write!(text, "\n  {what}\n    {:#x}: ", made.address + u64::from(at));
-                code.iter().for_each(|byte| {
-                    let _ = write!(text, "{byte:02x}");
-                });
-            }
-            let size = made.host.len();
-            tracing::trace!(target: "out_asm", "hart {hart}, mode {mode}, {pc:#x}, size={size}{text}");
-        }
+        let size = made.host.len();
+        tracing::trace!(target: "out_asm", "hart {hart}, mode {mode}, {pc}, size={size}{text}");
     }
 }

@@ -1,13 +1,14 @@
 //! Translated code as its developer sees it: names for `perf` ([`perf_map`], [`jit_dump`]), listings for the log
-//! ([`listing`]), and the counters of a hart ([`stats`]).
+//! ([`listing`]), what is executed ([`trace`]), and the counters of a hart ([`stats`]).
 //!
-//! Nothing here runs while code runs. A block is shown once, by the hart that made it, and only if somebody asked:
-//! then a [`VmShared`](super::smp::VmShared) has an [`Observer`].
+//! Nothing here runs while code runs, unless `trace` is asked for. A block is shown once, by the hart that made it, and
+//! only if somebody asked: then a [`VmShared`](super::smp::VmShared) has an [`Observer`], or the hart a log.
 
 pub mod jit_dump;
 pub mod listing;
 pub mod perf_map;
 pub mod stats;
+pub mod trace;
 
 use std::io;
 use std::sync::Mutex;
@@ -15,11 +16,10 @@ use std::sync::Mutex;
 use arch::isa::{Decoder, disasm, insn_len};
 
 use super::TcgOptions;
-use super::hart::BlockMode;
+use super::hart::{BlockMode, Hart};
 use super::ir::IrBlock;
 use crate::AccelError;
 use jit_dump::JitDump;
-use listing::Listing;
 use perf_map::PerfMap;
 
 /// Where in a block's host code a guest instruction begins.
@@ -120,7 +120,6 @@ impl<W> UntilError<W> {
 pub struct Observer {
     perf_map: Option<PerfMap>,
     jit_dump: Option<JitDump>,
-    listing: Listing,
 }
 
 impl Observer {
@@ -128,9 +127,8 @@ impl Observer {
     pub fn new(options: &TcgOptions) -> Result<Option<Self>, AccelError> {
         let perf_map = options.perf_map.then(PerfMap::create).transpose()?;
         let jit_dump = options.jit_dump.then(JitDump::create).transpose()?;
-        let listing = Listing::asked();
-        let any = perf_map.is_some() || jit_dump.is_some() || listing.any();
-        Ok(any.then_some(Self { perf_map, jit_dump, listing }))
+        let any = perf_map.is_some() || jit_dump.is_some();
+        Ok(any.then_some(Self { perf_map, jit_dump }))
     }
 
     /// Code of ours that is no block: thunks.
@@ -154,9 +152,6 @@ impl Observer {
             let text: Vec<_> = lines.iter().map(|l| l.text.as_str()).collect();
             dump.add(&made.name(), made.address, made.host, &text, &places);
         }
-        if self.listing.any() {
-            self.listing.show(decoder, made);
-        }
     }
 
     /// Writes out what is buffered.
@@ -167,6 +162,23 @@ impl Observer {
         if let Some(dump) = &self.jit_dump {
             dump.flush();
         }
+    }
+}
+
+/// Shows a block that was just made to whoever asked.
+pub fn show(hart: &Hart, decoder: &Decoder, made: &Made) {
+    if let Some(observer) = &hart.vm.observer {
+        observer.block(decoder, made);
+    }
+    if let Some(config) = hart.tracing.lists(made.pc, made.mode) {
+        listing::show(config, decoder, made);
+    }
+}
+
+impl Hart {
+    /// Whether somebody wants to see blocks that are made.
+    pub fn is_observed(&self) -> bool {
+        self.vm.observer.is_some() || self.tracing.listings
     }
 }
 

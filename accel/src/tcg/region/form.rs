@@ -127,6 +127,8 @@ impl Front<'_, '_> {
             next_page: None,
             mode: self.code.mode,
             stops,
+            // Blocks that are traced make no regions.
+            traced: false,
         };
         translate::translate(self.builder, self.decoder, &source, self.code.limit).ok()?;
         let mut block = self.builder.block.clone();

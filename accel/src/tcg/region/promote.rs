@@ -9,7 +9,7 @@ use crate::tcg::code_cache::{BlockId, NewBlock, hash_code};
 use crate::tcg::exec::{Translator, block_mode, fetch_code};
 use crate::tcg::hart::Hart;
 use crate::tcg::helpers::vector::assumed;
-use crate::tcg::observe::Made;
+use crate::tcg::observe::{self, Made};
 
 /// Acts on `hart.hot`; the code that counted is still there. `s.pc` is where the jump leads, and the run loop goes on
 /// from there as after any exit.
@@ -77,7 +77,7 @@ fn compile(hart: &mut Hart, tr: &mut Translator, id: BlockId) -> Result<(), Refu
 /// Tells an observer of the region, with all that stands between its first and last instruction. The operations of its
 /// head stand for all.
 fn show(hart: &Hart, tr: &Translator, region: &Region, page: &[u8], address: u64, host_bytes: usize) {
-    let (Some(observer), Some(head)) = (&hart.vm.observer, region.nodes.iter().find(|n| n.start == region.head)) else {
+    let Some(head) = region.nodes.iter().find(|n| n.start == region.head).filter(|_| hart.is_observed()) else {
         return;
     };
     let (from, to) = region.span();
@@ -86,5 +86,5 @@ fn show(hart: &Hart, tr: &Translator, region: &Region, page: &[u8], address: u64
     let (pc, mode) = (hart.s.pc, block_mode(hart));
     let from = (pc & !0xfff) | u64::from(from);
     let marks = tr.backend.as_ref().map_or(&[][..], |b| b.marks());
-    observer.block(&tr.decoder, &Made { hart: hart.id, pc, mode, bytes, from, ir: head, address, host, marks });
+    observe::show(hart, &tr.decoder, &Made { hart: hart.id, pc, mode, bytes, from, ir: head, address, host, marks });
 }

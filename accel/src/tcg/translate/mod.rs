@@ -43,6 +43,8 @@ pub struct Source<'a> {
     pub mode: BlockMode,
     /// Offsets in the page at which the block ends: others begin there.
     pub stops: &'a [u16],
+    /// The log shows the block whenever it is executed.
+    pub traced: bool,
 }
 
 /// Why a block could not be made.
@@ -75,6 +77,9 @@ pub fn translate(b: &mut Builder, decoder: &Decoder, source: &Source, limit: u16
         let insn = decoder.decode(raw);
         let len = insn.map_or(arch::isa::insn_len(low) as u8, |i| i.len);
         b.insn(offset, len);
+        if source.traced && at == 0 {
+            b.call(Helper::Trace, 0, [Val::C(0); 3]);
+        }
         if source.mode.is_counting() && at == 0 {
             b.call(Helper::CheckLimit, 0, [Val::C(0); 3]);
         }
@@ -175,8 +180,15 @@ mod tests {
         let mut b = Builder::default();
         let words = (0..n).map(|_| 0x13).chain(end.iter().copied());
         let bytes: Vec<u8> = words.flat_map(u32::to_le_bytes).collect();
-        let source =
-            Source { bytes: &bytes, page: 0x8000_0000, start: 64, next_page: None, mode: BlockMode(0), stops: &[] };
+        let source = Source {
+            bytes: &bytes,
+            page: 0x8000_0000,
+            start: 64,
+            next_page: None,
+            mode: BlockMode(0),
+            stops: &[],
+            traced: false,
+        };
         translate(&mut b, &Decoder::new(&isa), &source, limit).unwrap();
         b.block.insns
     }

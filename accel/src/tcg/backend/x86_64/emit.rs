@@ -87,6 +87,10 @@ impl Backend {
             Op::Fp { op: fp, rm, d, a, b, c } => self.fp(op, fp, rm, d, [a, b, c]),
             Op::Vector { .. } => self.vector(op),
             Op::Call { helper: Helper::FenceI, .. } => self.fence_i(op),
+            Op::Call { helper: Helper::Trace, .. } => {
+                self.call(Helper::Trace, None, [Val::C(self.asm.base as i64), Val::C(0), Val::C(0)]);
+                self.vectors.forget();
+            }
             Op::Call { helper, d, args } => {
                 if !self.vector_csr(helper, d, args[0]) {
                     self.call(helper, d, args);

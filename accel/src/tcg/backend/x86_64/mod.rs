@@ -541,9 +541,9 @@ impl Backend {
         self.thunks.listed()
     }
 
-    /// Has [`marks`](Self::marks) made from now on.
-    pub fn keep_marks(&mut self) {
-        self.marks = Some(Vec::new());
+    /// Whether [`marks`](Self::marks) are made from now on.
+    pub fn keep_marks(&mut self, on: bool) {
+        self.marks = on.then(Vec::new);
     }
 
     /// Where guest instructions begin in the block compiled last.

@@ -148,7 +148,7 @@ impl SymbolResolver for Names {
 fn pinned_backend(code: &mut CodeCache, isa: &arch::ext::IsaConfig) -> Backend {
     let mut backend = Backend::new(code, true, VectorUnit::of(isa), HostSimd::Avx512).expect("there is a backend");
     backend.features = Features::PINNED;
-    backend.keep_marks();
+    backend.keep_marks(true);
     backend
 }
 
@@ -177,6 +177,7 @@ fn listing(cases: &[Case], leaving: bool, harts: Harts) -> String {
             next_page: None,
             mode: BlockMode(1),
             stops: &[],
+            traced: false,
         };
         translate::translate(&mut b, &decoder, &source, words.len() as u16).expect("no page is crossed");
         fold(&mut b.block, |to| to == 0x100);

@@ -102,6 +102,7 @@ const HELPERS: &[Helper] = &[
     Helper::ShadowSwap,
     Helper::FpCheck,
     Helper::Interpret,
+    Helper::Trace,
 ];
 
 /// The registers among [`PINS`] that a call may change.
@@ -273,7 +274,11 @@ impl Thunks {
 }
 
 fn helper(asm: &mut Asm, t: &mut Thunks, helper: Helper, id: i64) -> u64 {
-    if helper.ends_block() { leave(asm, t, function(helper), id) } else { call(asm, t, function(helper), id) }
+    match helper {
+        _ if helper.ends_block() => leave(asm, t, function(helper), id),
+        Helper::Trace => call_shown(asm, t, function(helper), id),
+        _ => call(asm, t, function(helper), id),
+    }
 }
 
 /// As [`call`], for a function that always sets `exit`. It is jumped to, since the host would go on expecting the return
@@ -328,6 +333,14 @@ fn call(asm: &mut Asm, t: &mut Thunks, f: u64, id: i64) -> u64 {
     volatile().for_each(|(x, r)| asm.store(8, x_slot(x), r));
     call_bare(asm, (t.exit, t.onward), f, id, |asm| volatile().for_each(|(x, r)| asm.mov(true, r, x_slot(x))));
     t.bare.insert(at, bare);
+    at
+}
+
+/// As [`call`], for code with the register map of blocks and a function that looks at all guest registers.
+fn call_shown(asm: &mut Asm, t: &Thunks, f: u64, id: i64) -> u64 {
+    let at = asm.here();
+    PINS.iter().for_each(|&(x, r)| asm.store(8, x_slot(x), r));
+    call_bare(asm, (t.exit, t.onward), f, id, |asm| volatile().for_each(|(x, r)| asm.mov(true, r, x_slot(x))));
     at
 }
 
