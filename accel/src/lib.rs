@@ -15,6 +15,7 @@ pub mod irq;
 pub mod irqchip;
 pub mod kvm;
 pub mod mock;
+pub mod profile;
 pub mod select;
 pub mod semihost;
 pub mod state;

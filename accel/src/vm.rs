@@ -5,6 +5,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use crate::debug::DebugConfig;
+use crate::profile::ProfileConfig;
 use crate::trace::TraceConfig;
 use crate::{
     AccelError, Clock, DirtyPages, GuestBus, GuestRam, HartIrq, HartState, Imsic, Irqchip, IrqchipConfig, IrqchipOffer,
@@ -207,6 +208,17 @@ pub trait Vcpu: Send {
             return Ok(());
         }
         Err(AccelError::Host { doing: "show the code that a hart runs".into(), source: ErrorKind::Unsupported.into() })
+    }
+    /// Samples the hart from now on, or ends that. On the thread that runs it, and only there: it is the one that is
+    /// interrupted. Who ends that, or drops the vCPU, is that thread, too.
+    ///
+    /// # Errors
+    /// The engine cannot, or the host has no timer for it.
+    fn set_profile(&mut self, config: Option<&ProfileConfig>) -> Result<(), AccelError> {
+        if config.is_none() {
+            return Ok(());
+        }
+        Err(AccelError::Host { doing: "sample a hart".into(), source: ErrorKind::Unsupported.into() })
     }
     /// The registers that a host's hypervisor keeps of the hart, for reports and tests; none with other engines.
     fn host_registers(&mut self) -> Result<Vec<HostRegister>, AccelError> {

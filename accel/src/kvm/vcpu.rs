@@ -26,6 +26,7 @@ use super::sleep::{self, Look, Sleepers};
 use super::stage::Stage;
 use super::{aia, debug, fault, ioctl, roles, state};
 use crate::debug::DebugConfig;
+use crate::profile::ProfileConfig;
 use crate::tcg::csr;
 use crate::tcg::mmu::walk::Access;
 use crate::trace::TraceConfig;
@@ -523,6 +524,13 @@ impl Vcpu for KvmVcpu {
         }
         let what = "logging the guest's code, traps and page walks: the host runs them (use -accel tcg)".into();
         Err(AccelError::Unsupported { name: "kvm", what })
+    }
+
+    fn set_profile(&mut self, config: Option<&ProfileConfig>) -> Result<(), AccelError> {
+        match config {
+            None => Ok(()),
+            Some(_) => Err(AccelError::Unsupported { name: "kvm", what: "profiles yet (use -accel tcg)".into() }),
+        }
     }
 
     fn handle(&self) -> Arc<dyn VcpuHandle> {

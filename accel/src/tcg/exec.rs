@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use super::code_cache::places::Placed;
 use super::code_cache::{BlockId, LinkSite, NewBlock, SlotId, hash_code};
 use super::counters::Miss;
 use super::ctr;
@@ -17,6 +18,7 @@ use super::smp::{POLL_CODE, POLL_IRQ, POLL_KICK, POLL_MAIL, POLL_WATCH, VmShared
 use super::trap::Trap;
 use super::{backend, cfi, region, translate, triggers};
 use crate::{Mode, MpState, SbiCall, VcpuExit};
+use arch::reg;
 
 /// A place to execute from: translated, checked, in RAM or not.
 pub(super) struct Fetch {
@@ -26,6 +28,9 @@ pub(super) struct Fetch {
 
 /// Blocks that the interpreter keeps: they take no room in the arena that would limit them.
 const MAX_INTERPRETED_BLOCKS: usize = 1 << 16;
+
+/// The frame pointer.
+const S0: u8 = 8;
 
 /// What a hart needs to translate; kept apart from the hart so that buffers are reused.
 pub struct Translator {
@@ -49,6 +54,15 @@ impl Translator {
         if let Some(backend) = &mut self.backend {
             backend.keep_marks(on);
         }
+    }
+
+    /// Has samples know of the code that was compiled last, `len` bytes at `address` for what begins at `pa`, now mapped at
+    /// `pc`.
+    pub fn place(&self, hart: &mut Hart, (address, len): (u64, usize), (pa, pc): (u64, u64), region: bool) {
+        let (Some(places), Some(backend)) = (&mut hart.code.places, &self.backend) else { return };
+        let homes = [reg::RA, reg::SP, S0, reg::TP].map(|x| backend.home(x, region));
+        let (page, mapped, start) = (pa & !0xfff, pc & !0xfff, (pa & 0xfff) as u16);
+        places.add(address, Placed { len: len as u32, page, mapped, start, marks: backend.all_marks(), homes });
     }
 
     /// The direct jumps of what was compiled last.
@@ -635,6 +649,7 @@ fn try_to_translate(
         observe::show(hart, &tr.decoder, &made(hart, tr, pc, &bytes[..len], &new, host_bytes));
     }
     tr.bytes = bytes;
+    tr.place(hart, (new.code, host_bytes), (pa, pc), false);
     Ok(Some(hart.code.insert(new, tr.links())))
 }
 

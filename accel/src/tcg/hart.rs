@@ -202,6 +202,8 @@ pub struct Hart {
     pub hot: HotJump,
     /// How often counted jumps are still to be taken; some may share one.
     pub heat: [i32; HEATS],
+    /// Where generated code has called Rust: an address in it, or one of [`called_from`]; kept while the hart is sampled.
+    pub called_from: u64,
 
     // The Rust side.
     pub id: u32,
@@ -254,6 +256,16 @@ pub struct Hart {
     pub stats: Stats,
     /// What vector instructions need of the ISA.
     pub vector: VectorUnit,
+}
+
+/// What [`Hart::called_from`] is besides an address.
+pub mod called_from {
+    /// The call does not return; the current instruction made it.
+    pub const CURRENT: u64 = 0;
+    /// A jump to `s.pc` is being looked up.
+    pub const JUMP: u64 = 1;
+    /// Nothing is called: the run loop has the hart, or its caller.
+    pub const OUTSIDE: u64 = 2;
 }
 
 /// A pace that RAM never has.

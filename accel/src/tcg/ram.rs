@@ -124,6 +124,11 @@ fn zeroed_bits(n: usize) -> Box<[AtomicU64]> {
 }
 
 impl Ram {
+    /// As others see it.
+    pub fn guest(&self) -> &GuestRam {
+        &self.memory
+    }
+
     /// `watched`: addresses in the pages that the bus watches; see [`crate::GuestBus::watched`].
     pub fn new(memory: GuestRam, watched: Vec<u64>, reservations: Reservations) -> Self {
         let regions = memory

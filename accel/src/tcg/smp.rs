@@ -195,6 +195,11 @@ impl HartShared {
         self.wake.notify_all();
     }
 
+    /// Whether the hart sleeps, or is about to.
+    pub fn is_asleep(&self) -> bool {
+        self.asleep.load(Ordering::Relaxed)
+    }
+
     /// Sleeps until a poll bit of `POLL_IRQ | POLL_KICK` is set or `timeout` has passed.
     pub fn sleep(&self, timeout: Duration) {
         wake_in_time();

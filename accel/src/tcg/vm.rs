@@ -6,10 +6,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::code_cache::CodeCache;
 use super::code_cache::idle::Idle;
+use super::code_cache::places::Places;
 use super::context::Selections;
 use super::counters::Counting;
 use super::exec::{self, Translator};
-use super::hart::{COVERS, Exit, FP_CONSTANTS, FcsrTables, HEATS, Hart, HartBox, HotJump, NO_PACE, NO_RESERVATION};
+use super::hart::{
+    COVERS, Exit, FP_CONSTANTS, FcsrTables, HEATS, Hart, HartBox, HotJump, NO_PACE, NO_RESERVATION, called_from,
+};
 use super::helpers::vector::VectorUnit;
 use super::ir::TEMPS;
 use super::mmu::pmp::Windows;
@@ -17,6 +20,7 @@ use super::mmu::pointer_mask::PointerMask;
 use super::mmu::recent::PageChanges;
 use super::mmu::tlb::{ContextKey, Tlb};
 use super::observe::Observer;
+use super::observe::sampler::Sampler;
 use super::observe::stats::{self, Stats};
 use super::observe::trace::Tracing;
 use super::ram::Ram;
@@ -27,6 +31,7 @@ use super::timer::Timers;
 use super::triggers::Armed;
 use super::{TcgOptions, backend, csr};
 use crate::debug::DebugConfig;
+use crate::profile::ProfileConfig;
 use crate::trace::{TraceConfig, TraceItems};
 use crate::{
     Accel, AccelError, DirtyPages, HartIrq, HartSet, HartState, RemoteFence, SbiCall, Vcpu, VcpuExit, VcpuHandle, Vm,
@@ -134,6 +139,8 @@ impl Vm for TcgVm {
 }
 
 struct TcgVcpu {
+    /// First: it looks at the hart.
+    sampler: Option<Sampler>,
     hart_box: Arc<HartBox>,
     translator: Translator,
     handle: Arc<Handle>,
@@ -184,6 +191,7 @@ impl TcgVcpu {
             covers: [0; COVERS],
             scattering: None,
             stack_base: 0,
+            called_from: called_from::OUTSIDE,
             temps: [0; TEMPS],
             fp_constants: FP_CONSTANTS,
             fcsr_tables: FcsrTables::default(),
@@ -226,7 +234,14 @@ impl TcgVcpu {
         // SAFETY: `taken` made us the only one to touch `hart`.
         unsafe { (*hart_box.hart.get()).write(hart) };
         let handle = Arc::new(Handle { hart_box: Arc::clone(&hart_box), vm, id });
-        Ok(Self { hart_box, translator, handle })
+        Ok(Self { sampler: None, hart_box, translator, handle })
+    }
+
+    /// Whether code that is made has marks: for the log, for observers, or for samples.
+    fn marked(&mut self, listed: bool) {
+        let hart = self.hart();
+        let marked = listed || hart.vm.observer.is_some() || hart.code.places.is_some();
+        self.translator.keep_marks(marked);
     }
 
     fn hart(&mut self) -> &mut Hart {
@@ -237,6 +252,7 @@ impl TcgVcpu {
 
 impl Drop for TcgVcpu {
     fn drop(&mut self) {
+        self.sampler = None;
         let h = self.hart();
         tracing::debug!(target: "stats", "hart {} ends{}", h.id, stats::table(h));
         tracing::debug!(target: "stats", hart = h.id, "hart ends: exits {};", h.stats.exits());
@@ -339,9 +355,26 @@ impl Vcpu for TcgVcpu {
         if listed && !jit {
             return Err(AccelError::Unsupported { name: "interp", what: "-d out_asm: it makes no host code".into() });
         }
-        let marked = listed || self.hart().vm.observer.is_some();
         self.hart().set_trace(config);
-        self.translator.keep_marks(marked);
+        self.marked(listed);
+        Ok(())
+    }
+
+    fn set_profile(&mut self, config: Option<&ProfileConfig>) -> Result<(), AccelError> {
+        self.sampler = None;
+        // SAFETY: as in `hart`; split so that the translator can be borrowed beside it.
+        let hart = unsafe { (*self.hart_box.hart.get()).assume_init_mut() };
+        hart.drop_code();
+        hart.code.places = config.map(|_| Places::default());
+        hart.called_from = called_from::OUTSIDE;
+        if let Some(backend) = &mut self.translator.backend {
+            backend.show_calls(config.is_some(), &mut hart.code);
+        }
+        let interprets = self.translator.backend.is_none();
+        let start = |config| Sampler::start(hart, interprets, config);
+        let error = |source| AccelError::Host { doing: format!("sample hart {}", hart.id), source };
+        self.sampler = config.map(start).transpose().map_err(error)?;
+        self.marked(hart.tracing.shows_host_code());
         Ok(())
     }
 

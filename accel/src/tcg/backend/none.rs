@@ -1,6 +1,7 @@
 //! Hosts without a backend: a type nobody can make.
 
 use crate::tcg::HostSimd;
+use crate::tcg::code_cache::places::Home;
 use crate::tcg::code_cache::{CodeCache, LinkSite};
 use crate::tcg::hart::{Exit, Hart};
 use crate::tcg::helpers::vector::VectorUnit;
@@ -40,6 +41,18 @@ impl Backend {
     }
 
     pub fn keep_marks(&mut self, _on: bool) {
+        match *self {}
+    }
+
+    pub fn all_marks(&self) -> Box<[Mark]> {
+        match *self {}
+    }
+
+    pub fn home(&self, _x: u8, _region: bool) -> Home {
+        match *self {}
+    }
+
+    pub fn show_calls(&mut self, _on: bool, _code: &mut CodeCache) {
         match *self {}
     }
 

@@ -197,6 +197,16 @@ impl Arena {
         self.fixed = self.used;
     }
 
+    /// What is kept forever, as generated code sees it.
+    pub fn fixed(&self) -> std::ops::Range<u64> {
+        self.base()..self.base() + self.fixed as u64
+    }
+
+    /// All of it.
+    pub fn range(&self) -> std::ops::Range<u64> {
+        self.base()..self.base() + self.size as u64
+    }
+
     /// Where the arena begins, as generated code sees it.
     pub fn base(&self) -> u64 {
         self.exec.as_ptr() as u64

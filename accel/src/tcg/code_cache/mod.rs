@@ -12,6 +12,7 @@
 
 pub mod arena;
 pub mod idle;
+pub mod places;
 
 use std::sync::Arc;
 
@@ -20,6 +21,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::hart::BlockMode;
 use super::ir::IrBlock;
 use arena::Arena;
+use places::Places;
 
 /// Loops that are remembered to be scattered.
 const SCATTERED_MAX: usize = 4096;
@@ -126,6 +128,8 @@ pub struct CodeCache {
     pub evicted: u64,
     /// Of those translated: regions.
     pub regions: u64,
+    /// Which guest code is where, while somebody wants to know.
+    pub places: Option<Places>,
 }
 
 /// Key of a block in one word: physical addresses have 56 bits.
@@ -203,6 +207,7 @@ impl CodeCache {
             translated: 0,
             evicted: 0,
             regions: 0,
+            places: None,
         })
     }
 
@@ -463,6 +468,9 @@ impl CodeCache {
             return;
         }
         self.arena.clear();
+        if let Some(places) = &mut self.places {
+            places.clear();
+        }
         self.map = FxHashMap::default();
         self.recent = no_recent();
         (self.blocks, self.free_blocks) = (Vec::new(), Vec::new());

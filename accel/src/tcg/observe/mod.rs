@@ -7,6 +7,7 @@
 pub mod jit_dump;
 pub mod listing;
 pub mod perf_map;
+pub mod sampler;
 pub mod stats;
 pub mod trace;
 

@@ -48,6 +48,10 @@ impl Tracing {
         }
     }
 
+    pub fn shows_host_code(&self) -> bool {
+        self.config.as_ref().is_some_and(|config| config.items.contains(TraceItems::OUT_ASM))
+    }
+
     /// Whether a hart in this state is shown.
     pub fn wants(&self, state: &HartState) -> bool {
         self.config.as_ref().is_some_and(|config| config.wants_mode(state.mode, state.virt))

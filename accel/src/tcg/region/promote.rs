@@ -62,6 +62,7 @@ fn compile(hart: &mut Hart, tr: &mut Translator, id: BlockId) -> Result<(), Refu
     let address = hart.code.arena.push(compiled);
     let code = address + entry;
     show(hart, tr, &region, &bytes, address, host_bytes);
+    tr.place(hart, (address, host_bytes), (key.0, hart.s.pc), true);
     let (from, to) = region.span();
     let hash = hash_code(&bytes[usize::from(from)..usize::from(to)]);
     hart.code.kill(id);

@@ -49,6 +49,7 @@ use std::mem::offset_of;
 use asm::{Asm, Mem, Reg};
 
 use crate::tcg::HostSimd;
+use crate::tcg::code_cache::places::Home;
 use crate::tcg::code_cache::{CodeCache, LinkSite};
 use crate::tcg::hart::{Exit, FConst, HEATS, Hart, HartBox, HotJump};
 use crate::tcg::helpers::vector::shape::VectorUnit;
@@ -122,6 +123,7 @@ const PC: Mem = field(offset_of!(Hart, s.pc));
 const PAGE_BASE: Mem = field(offset_of!(Hart, page_base));
 const MXCSR: Mem = field(offset_of!(Hart, mxcsr));
 const HOST_MXCSR: Mem = field(offset_of!(Hart, host_mxcsr));
+const CALLED_FROM: Mem = field(offset_of!(Hart, called_from));
 const STACK_BASE: Mem = field(offset_of!(Hart, stack_base));
 const TABLES_FIELD: Mem = field(offset_of!(Hart, tables));
 const PAGE_CHANGES: Mem = field(offset_of!(Hart, page_changes.left));
@@ -351,8 +353,9 @@ enum StubKind {
 pub struct Backend {
     asm: Asm,
     thunks: Thunks,
-    /// Where guest registers live in the code that is made.
+    /// Where guest registers live in the code that is made, and in the region that was made last.
     map: RegMap,
+    last_map: RegMap,
     features: Features,
     vectors: Vectors,
     /// There are other harts, against which `reservation` guards.
@@ -397,6 +400,10 @@ pub struct Backend {
     links: Vec<LinkSite>,
     /// Where guest instructions begin, if somebody wants to know.
     marks: Option<Vec<Mark>>,
+    /// The same of the paths that are rarely taken.
+    cold_marks: Vec<Mark>,
+    /// The other thunks: those that tell samples more, or those that do not.
+    other_thunks: Option<Thunks>,
     cur: u32,
     done: u16,
     /// Offset of the block's start in its page, and where its code begins: jumps to itself need no slot.
@@ -408,13 +415,14 @@ impl Backend {
     pub fn new(code: &mut CodeCache, smp: bool, unit: VectorUnit, simd: HostSimd) -> Option<Self> {
         let features = Features::detect(simd);
         let mut asm = Asm { no_evex: features.simd < HostSimd::Avx512, ..Asm::default() };
-        let thunks = Thunks::emit(&mut asm, &mut code.arena);
+        let thunks = Thunks::emit(&mut asm, &mut code.arena, false);
         code.arena.fix();
         code.unlinked = thunks.link;
         Some(Self {
             asm,
             thunks,
             map: RegMap::blocks(),
+            last_map: RegMap::blocks(),
             features,
             vectors: Vectors::new(unit, features),
             smp,
@@ -441,6 +449,8 @@ impl Backend {
             ending: Vec::new(),
             links: Vec::new(),
             marks: None,
+            cold_marks: Vec::new(),
+            other_thunks: None,
             cur: 0,
             done: 0,
             start: 0,
@@ -512,6 +522,7 @@ impl Backend {
         if let Some(marks) = &mut self.marks {
             marks.clear();
         }
+        self.cold_marks.clear();
         self.words = Words::default();
         self.exchanged = None;
         self.late = Late::default();
@@ -531,7 +542,12 @@ impl Backend {
         while !self.stubs.is_empty() {
             std::mem::swap(&mut self.stubs, &mut self.ending);
             let mut ending = std::mem::take(&mut self.ending);
-            ending.drain(..).for_each(|stub| self.emit_stub(stub, code));
+            ending.drain(..).for_each(|stub| {
+                if self.marks.is_some() {
+                    self.cold_marks.push(Mark { host: self.asm.code.len() as u32, guest: stub.cur as u16 });
+                }
+                self.emit_stub(stub, code);
+            });
             self.ending = ending;
         }
     }
@@ -549,6 +565,36 @@ impl Backend {
     /// Where guest instructions begin in the block compiled last.
     pub fn marks(&self) -> &[Mark] {
         self.marks.as_deref().unwrap_or_default()
+    }
+
+    /// The same with those of paths that are rarely taken.
+    pub fn all_marks(&self) -> Box<[Mark]> {
+        let mut all = self.marks().to_vec();
+        all.extend(&self.cold_marks);
+        // A stub comes behind the mark at its own place.
+        all.sort_by_key(|mark| mark.host);
+        all.into()
+    }
+
+    /// Where a block has a guest register, or the region that was made last.
+    pub fn home(&self, x: u8, region: bool) -> Home {
+        let map = if region { &self.last_map } else { &self.map };
+        map.get(x).map_or(Home::Memory, |r| Home::Host(r as u8))
+    }
+
+    /// Whether code that is made from now on calls Rust in a way that samples can see where it was, and all guest
+    /// registers. No other code is there.
+    pub fn show_calls(&mut self, on: bool, code: &mut CodeCache) {
+        if self.thunks.shown == on {
+            return;
+        }
+        let wanted = self.other_thunks.take().unwrap_or_else(|| {
+            let thunks = Thunks::emit(&mut self.asm, &mut code.arena, on);
+            code.arena.fix();
+            thunks
+        });
+        self.other_thunks = Some(std::mem::replace(&mut self.thunks, wanted));
+        code.unlinked = self.thunks.link;
     }
 
     /// The code of the guest instruction at `guest` begins here.

@@ -163,7 +163,7 @@ impl Backend {
             self.mark(Mark::COLD);
             self.end(code);
         }
-        self.map = RegMap::blocks();
+        self.last_map = std::mem::replace(&mut self.map, RegMap::blocks());
         let state = self.region.take();
         if !fits || self.asm.code.len() > MAX_BLOCK_BYTES {
             code.free_slots(self.links.drain(..).map(|l| l.slot));

@@ -9,7 +9,7 @@ use super::*;
 use crate::tcg::code_cache::arena::Arena;
 use crate::tcg::csr::Live;
 use crate::tcg::exec;
-use crate::tcg::hart::COVERS;
+use crate::tcg::hart::{COVERS, called_from};
 use crate::tcg::helpers::softfloat::{FpOp, Rm};
 use crate::tcg::helpers::{system, vector};
 use crate::tcg::ir::{AmoOp, Helper, Width, interp};
@@ -18,6 +18,8 @@ use crate::tcg::mmu::tlb::{JUMP_ENTRIES, Tables};
 /// Addresses of the thunks.
 #[derive(Debug, Default)]
 pub struct Thunks {
+    /// Calls of Rust leave all guest registers in the state, and say where they came from (`Hart::called_from`).
+    pub shown: bool,
     /// `fn(hart, code) -> exit reason`.
     pub enter: u64,
     /// Jumped to with the reason in EAX.
@@ -113,9 +115,9 @@ fn volatile() -> impl Iterator<Item = (u8, Reg)> {
 const SAVED: [Reg; 6] = [Reg::Rbx, Reg::Rbp, Reg::R12, Reg::R13, Reg::R14, Reg::R15];
 
 impl Thunks {
-    pub fn emit(asm: &mut Asm, arena: &mut Arena) -> Self {
+    pub fn emit(asm: &mut Asm, arena: &mut Arena, shown: bool) -> Self {
         asm.reset(arena.cursor());
-        let mut t = Thunks { enter: asm.here(), ..Thunks::default() };
+        let mut t = Thunks { shown, enter: asm.here(), ..Thunks::default() };
         SAVED.iter().for_each(|&r| asm.push(r));
         asm.lea(true, HART, mem(Reg::Rdi, BIAS));
         let unpaired = returns::begin(asm);
@@ -144,7 +146,10 @@ impl Thunks {
         asm.bind(miss);
         asm.alu_imm(Alu::And, true, Reg::Rax, -2);
         asm.store(8, PC, Reg::Rax);
-        volatile().for_each(|(x, r)| asm.store(8, x_slot(x), r));
+        t.save(asm);
+        if shown {
+            asm.store_imm(8, CALLED_FROM, called_from::JUMP as i32);
+        }
         asm.lea(true, Reg::Rdi, mem(HART, -BIAS));
         asm.mov_imm(Reg::Rax, h_find as *const () as i64);
         asm.alu_imm(Alu::Sub, true, Reg::Rsp, 8);
@@ -189,6 +194,9 @@ impl Thunks {
         t.exit = asm.here();
         PINS.iter().for_each(|&(x, r)| asm.store(8, x_slot(x), r));
         t.exit_bare = asm.here();
+        if shown {
+            asm.store_imm(8, CALLED_FROM, called_from::OUTSIDE as i32);
+        }
         asm.stmxcsr(MXCSR);
         asm.ldmxcsr(HOST_MXCSR);
         returns::end(asm);
@@ -227,6 +235,25 @@ impl Thunks {
         t.end = asm.here();
         arena.push(&asm.code);
         t
+    }
+
+    /// Puts into the state what a function may look at, or change.
+    fn save(&self, asm: &mut Asm) {
+        let looked_at = PINS.into_iter().filter(|&(_, r)| self.shown || is_volatile(r));
+        looked_at.for_each(|(x, r)| asm.store(8, x_slot(x), r));
+    }
+
+    /// Where code calls a function, whose own registers but for arguments are in the state: `true` if the address that it
+    /// goes on at is on the stack, else the current instruction says it.
+    fn show_call(&self, asm: &mut Asm, returns: bool) {
+        match (self.shown, returns) {
+            (false, _) => {}
+            (true, true) => {
+                asm.mov(true, Reg::R11, mem(Reg::Rsp, 0));
+                asm.store(8, CALLED_FROM, Reg::R11);
+            }
+            (true, false) => asm.store_imm(8, CALLED_FROM, called_from::CURRENT as i32),
+        }
     }
 
     /// Name, address and size of each.
@@ -285,6 +312,7 @@ fn helper(asm: &mut Asm, t: &mut Thunks, helper: Helper, id: i64) -> u64 {
 /// of a call; and each goes on by a jump of its own, since they lead to different places.
 fn leave(asm: &mut Asm, t: &mut Thunks, f: u64, id: i64) -> u64 {
     let function = |asm: &mut Asm| {
+        t.show_call(asm, false);
         pass(asm, f, id);
         asm.call_reg(Reg::Rax);
     };
@@ -293,7 +321,7 @@ fn leave(asm: &mut Asm, t: &mut Thunks, f: u64, id: i64) -> u64 {
     PINS.iter().for_each(|&(x, r)| asm.mov(true, r, x_slot(x)));
     let rest = asm.jmp_forward();
     let at = asm.here();
-    volatile().for_each(|(x, r)| asm.store(8, x_slot(x), r));
+    t.save(asm);
     function(asm);
     volatile().for_each(|(x, r)| asm.mov(true, r, x_slot(x)));
     asm.bind(rest);
@@ -328,9 +356,11 @@ fn pass(asm: &mut Asm, f: u64, id: i64) {
 /// if the function set `exit`. MXCSR stays the guest's.
 fn call(asm: &mut Asm, t: &mut Thunks, f: u64, id: i64) -> u64 {
     let bare = asm.here();
+    t.show_call(asm, true);
     call_bare(asm, (t.exit_bare, t.onward_bare), f, id, |_| {});
     let at = asm.here();
-    volatile().for_each(|(x, r)| asm.store(8, x_slot(x), r));
+    t.save(asm);
+    t.show_call(asm, true);
     call_bare(asm, (t.exit, t.onward), f, id, |asm| volatile().for_each(|(x, r)| asm.mov(true, r, x_slot(x))));
     t.bare.insert(at, bare);
     at
@@ -340,6 +370,7 @@ fn call(asm: &mut Asm, t: &mut Thunks, f: u64, id: i64) -> u64 {
 fn call_shown(asm: &mut Asm, t: &Thunks, f: u64, id: i64) -> u64 {
     let at = asm.here();
     PINS.iter().for_each(|&(x, r)| asm.store(8, x_slot(x), r));
+    t.show_call(asm, true);
     call_bare(asm, (t.exit, t.onward), f, id, |asm| volatile().for_each(|(x, r)| asm.mov(true, r, x_slot(x))));
     at
 }
@@ -353,6 +384,7 @@ fn call_described(asm: &mut Asm, t: &Thunks, f: u64) -> u64 {
     asm.alu_imm(Alu::Add, true, Reg::Rcx, 4);
     asm.push(Reg::Rcx);
     PINS.iter().for_each(|&(x, r)| asm.store(8, x_slot(x), r));
+    t.show_call(asm, true);
     call_bare(asm, (t.exit, t.onward), f, 0, |asm| PINS.iter().for_each(|&(x, r)| asm.mov(true, r, x_slot(x))));
     at
 }
