@@ -5,11 +5,13 @@ mod memory;
 mod virtio;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
 
 use accel::IrqchipOffer;
 use accel::kvm::options::KvmOptions;
 use accel::tcg::HostSimd;
+use accel::trace::TraceItems;
 use arch::ext::IsaConfig;
 use devices::chardev::ChardevConfig;
 
@@ -289,6 +291,13 @@ pub enum Bios {
     File(PathBuf),
 }
 
+impl Bios {
+    /// The file that it is.
+    pub fn file(&self) -> Option<&Path> {
+        if let Self::File(path) = self { Some(path) } else { None }
+    }
+}
+
 /// What the real-time clock starts from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum RtcBase {
@@ -315,11 +324,29 @@ pub enum OnShutdown {
     Pause,
 }
 
-/// `-d` and `-D`.
+/// `-d`, `-dfilter` and `-D`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LogConfig {
+    /// The items of `-d` by name, in their table's order.
+    pub names: Vec<&'static str>,
     /// What to log, as tracing directives.
     pub directives: Vec<String>,
+    /// Those of them that are the engine's.
+    pub items: TraceItems,
+    pub filter: LogFilter,
     /// Where; standard error if `None`.
     pub file: Option<PathBuf>,
+}
+
+/// Of which code and harts the engine's items are logged: all, where nothing is said.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LogFilter {
+    /// `-dfilter`: virtual addresses.
+    pub ranges: Vec<RangeInclusive<u64>>,
+    /// `hart=`.
+    pub harts: Vec<RangeInclusive<u32>>,
+    /// `priv=`, as [`mode_bit`](accel::trace::mode_bit) has them; 0: all.
+    pub modes: u8,
+    /// `symbols=`: what names code besides the kernel, if that is an ELF file.
+    pub symbols: Vec<PathBuf>,
 }

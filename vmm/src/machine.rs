@@ -9,6 +9,7 @@ mod build;
 mod inspect;
 mod migrate;
 mod named;
+mod observe;
 mod run_state;
 mod snapshot;
 
@@ -183,7 +184,8 @@ impl Machine {
             })
             .map_err(MachineError::Accel)?;
         let vcpus = (0..hart_count).map(|h| vm.create_vcpu(h)).collect::<Result<Vec<_>, _>>();
-        let vcpus = vcpus.map_err(MachineError::Accel)?;
+        let mut vcpus = vcpus.map_err(MachineError::Accel)?;
+        observe::trace(&config, &mut vcpus)?;
         board.bus.connect(&vm);
         if let (Some(chips), Some(engines)) = (&board.engine_chips, vm.start_irqchip().map_err(MachineError::Accel)?) {
             chips.bind(engines);

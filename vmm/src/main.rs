@@ -1,15 +1,12 @@
 //! `vireo`.
 
-use std::fs::File;
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Mutex;
 
 use devices::chardev::restore_terminal;
-use tracing_subscriber::EnvFilter;
 use vmm::cli::{self, Command};
-use vmm::config::{LogConfig, MachineConfig};
+use vmm::config::MachineConfig;
 use vmm::machine::{self, Ending};
 
 fn main() -> ExitCode {
@@ -40,7 +37,7 @@ fn fail(message: &str) -> ExitCode {
 }
 
 fn run(config: MachineConfig) -> ExitCode {
-    if let Err(message) = start_log(&config.log) {
+    if let Err(message) = vmm::log::start(&config.log) {
         return fail(&message);
     }
     restore_terminal_on_panic();
@@ -64,46 +61,6 @@ fn run(config: MachineConfig) -> ExitCode {
             let of = label.map(|l| format!("{l}: ")).unwrap_or_default();
             fail(&format!("{of}{}", vmm::error_chain(&e)))
         }
-    }
-}
-
-/// Warnings always; what `-d` names besides.
-fn start_log(config: &LogConfig) -> Result<(), String> {
-    let mut filter = EnvFilter::new("warn");
-    for directive in &config.directives {
-        let directive = directive.parse().map_err(|e| format!("-d: {directive}: {e}"))?;
-        filter = filter.add_directive(directive);
-    }
-    let builder = tracing_subscriber::fmt().with_env_filter(filter);
-    match &config.file {
-        Some(path) => {
-            let file = File::create(path).map_err(|e| format!("-D {}: cannot write the log: {e}", path.display()))?;
-            let log = LogFile { path: path.clone(), file: Some(file) };
-            builder.with_writer(Mutex::new(log)).with_ansi(false).init();
-        }
-        None => builder.with_writer(std::io::stderr).with_ansi(false).without_time().init(),
-    }
-    Ok(())
-}
-
-/// `-D`. It ends where it cannot be written, which is said once: the guest goes on.
-struct LogFile {
-    path: PathBuf,
-    file: Option<File>,
-}
-
-impl Write for LogFile {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if let Some(Err(e)) = self.file.as_mut().map(|file| file.write_all(bytes)) {
-            self.file = None;
-            // Who has no standard error either has been told all that can be.
-            let _ = writeln!(io::stderr(), "vireo: -D {}: cannot write: {e}; the log ends here", self.path.display());
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 

@@ -206,7 +206,10 @@ pub fn chardevs() -> String {
 }
 
 pub fn log_items() -> String {
-    table("Items of -d:", log::ITEMS.iter().map(|(n, d, _)| (*n, (*d).to_owned())))
+    let mut text = table("Items of -d:", log::ITEMS.iter().map(|item| (item.name, item.meaning.to_owned())));
+    let title = "\nFilters among them, for what tcg shows (-dfilter has those by address):";
+    text.push_str(&table(title, log::FILTERS.iter().map(|(n, d)| (*n, (*d).to_owned()))));
+    text
 }
 
 pub fn short(option: &str, what: &str) -> String {

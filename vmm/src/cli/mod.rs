@@ -10,7 +10,7 @@ mod device;
 mod drive;
 mod error;
 mod help;
-mod log;
+pub mod log;
 mod machine;
 mod memory;
 mod net;
@@ -23,6 +23,7 @@ mod unsupported;
 
 use std::path::{Path, PathBuf};
 
+use accel::trace::TraceItems;
 use arch::ext::{Ext, IsaConfig};
 
 use crate::board::BoardKind;
@@ -190,7 +191,7 @@ fn build(o: &Options, order: &[Occurrence]) -> Result<MachineConfig> {
         on_reboot: if o.no_reboot > 0 { OnReboot::Exit } else { OnReboot::Reset },
         on_shutdown: if o.no_shutdown > 0 { OnShutdown::Pause } else { OnShutdown::Exit },
         pidfile: o.pidfile.last().map(PathBuf::from),
-        log: log::parse(&o.log, &o.log_file)?,
+        log: log::parse(&o.log, &o.log_filter, &o.log_file)?,
     };
     check_references(&config, &contexts, &drives)?;
     check_contract(&config)?;
@@ -451,13 +452,18 @@ fn check_contract(config: &MachineConfig) -> Result<()> {
     }
     let translates = |a: &AccelChoice| matches!(a, AccelChoice::Tcg(tcg) if tcg.jit);
     if !config.accel.is_empty() && !config.accel.iter().any(translates) {
-        let code = config.log.directives.iter().any(|d| d.starts_with("out_asm="));
+        let code = config.log.items.contains(TraceItems::OUT_ASM);
         let engine = if only_kvm { "KVM" } else { "interp" };
         for (option, given) in [("-perfmap", config.perf_map), ("-jitdump", config.jit_dump), ("-d out_asm", code)] {
             if given {
                 return Err(CliError::new(option, format!("{engine} makes no host code; use -accel tcg")));
             }
         }
+    }
+    if only_kvm && !config.log.items.is_empty() {
+        let names: Vec<_> = config.log.names.iter().copied().filter(|n| log::is_of_engine(n)).collect();
+        let message = "KVM runs the guest's code itself and shows none of it; use -accel tcg";
+        return Err(CliError::new(format!("-d {}", names.join(",")), message));
     }
     if config.board.aclint && config.boot.bios == Bios::Default {
         let message =

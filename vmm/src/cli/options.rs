@@ -173,6 +173,9 @@ pub struct Options {
     /// What to log (-d help)
     #[arg(long = "d", value_name = "ITEM[,...]", help_heading = "Running")]
     pub log: Vec<String>,
+    /// Of which code to log in_asm, op, out_asm, exec and cpu: FIRST..LAST, START+BYTES, END-BYTES
+    #[arg(long = "dfilter", value_name = "RANGE[,...]", help_heading = "Running")]
+    pub log_filter: Vec<String>,
     /// Where to log [default: standard error]
     #[arg(long = "D", value_name = "FILE", help_heading = "Running")]
     pub log_file: Vec<String>,

@@ -14,7 +14,6 @@ pub const OPTIONS: &[(&str, &str)] = &[
     ("cpr-exec-command", "live update"),
     ("daemonize", "running in the background"),
     ("debugcon", "a debug console"),
-    ("dfilter", "filtering the log by address"),
     ("dump-vmstate", "saving machine state"),
     ("echr", "another escape character"),
     ("enable-sync-profile", "profiling of locks"),

@@ -70,7 +70,7 @@ pub(super) fn m_mode(config: &MachineConfig) -> bool {
 
 pub(super) fn choose_engine(config: &MachineConfig) -> Result<Box<dyn Accel>, MachineError> {
     let mut choices: Vec<Choice> = config.accel.iter().map(choice).collect();
-    let observed = config.perf_map || config.jit_dump;
+    let observed = config.perf_map || config.jit_dump || !config.log.items.is_empty();
     if choices.is_empty() && (m_mode(config) || config.icount.is_some() || observed) {
         // Only the translator has an M-mode, counts instructions, and has code to show.
         choices.push(Choice::Tcg(TcgOptions::default()));

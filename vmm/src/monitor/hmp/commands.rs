@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Arguments, Context, Row, expr, find, info, list, memory, migration};
+use super::{Arguments, Context, Row, expr, find, info, list, memory, migration, tracing};
 use crate::control::Request;
 use crate::machine::RunState;
 use crate::monitor::event::Cause;
@@ -28,6 +28,18 @@ pub const COMMANDS: &[Row] = &[
         args: "ADDR",
         help: "where this program has a physical address",
         run: memory::host_address,
+    },
+    Row {
+        names: &["log"],
+        args: "ITEM,...|none",
+        help: "log these and no others; alone: what there is",
+        run: tracing::log,
+    },
+    Row {
+        names: &["trace"],
+        args: "[ITEM on|off | FILTER=VALUE]",
+        help: "log one item more or less, or of other code and harts (dfilter=, hart=, priv=; all); alone: what is logged",
+        run: tracing::trace,
     },
     Row {
         names: &["print", "p"],

@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use arch::{csr, reg};
+use accel::trace;
+use arch::csr;
 
 use super::{Arguments, Context, Row, expr, migration};
 use crate::config::{CacheMode, NetBackendConfig, VirtioKind};
@@ -113,13 +114,9 @@ fn registers(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
                 let _ = writeln!(out, " {:<8} {value:016x}", csr.name);
             }
         }
-        let mut row = |prefix: char, n: usize, name: &str, value: u64| {
-            let end = if n % 4 == 3 { "\n" } else { "" };
-            let _ = write!(out, " {:<8} {value:016x}{end}", format!("{prefix}{n}/{name}"));
-        };
-        state.x.iter().enumerate().for_each(|(n, v)| row('x', n, reg::X[n], *v));
+        trace::x_registers(out, &state.x);
         if cx.machine.isa().has(arch::ext::Ext::F) {
-            state.f.iter().enumerate().for_each(|(n, v)| row('f', n, reg::F[n], *v));
+            trace::f_registers(out, &state.f);
         }
     }
     Ok(())

@@ -1,0 +1,3 @@
+//! Names of the guest's code.
+
+pub mod symbols;
