@@ -33,6 +33,7 @@ pub use named::Named;
 pub use run_state::RunState;
 
 use migrate::Moves;
+use observe::Profile;
 
 use build::{
     build_board, choose_engine, dump_tree, m_mode, plan_boot, random_seed, signature_range, take_harts, take_irqchip,
@@ -124,6 +125,7 @@ pub struct Machine {
     /// A monitor has asked for something that was not done yet.
     requested: bool,
     moves: Moves,
+    profile: Profile,
     /// Held while the guest is here.
     locks: ImageLocks,
     config: MachineConfig,
@@ -238,6 +240,7 @@ impl Machine {
             events: Vec::new(),
             requested: false,
             moves: Moves::default(),
+            profile: Profile::default(),
             locks,
             config,
             engine: engine.name(),
@@ -272,6 +275,7 @@ impl Machine {
         }
         let ending = self.serve();
         self.abandon_moves();
+        self.end_profile();
         Arc::clone(&self.monitors).finish(&mut self, ending.as_ref().ok());
         // The harts end before the last output is written, so that it is the last.
         drop(self.threads);

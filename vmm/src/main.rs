@@ -20,6 +20,9 @@ fn main() -> ExitCode {
     if words.first().is_some_and(|w| w == "bench") {
         return bench::main(&words[1..]);
     }
+    if words.first().is_some_and(|w| w == "profile") {
+        return vmm::profile::command::main(&words[1..]);
+    }
     match cli::parse(&words) {
         Ok(Command::Print(text)) => {
             // A reader that has seen enough (`| head`) is no failure.

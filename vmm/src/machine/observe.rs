@@ -1,5 +1,6 @@
-//! What a machine shows of itself while it runs: the engine's part of the log.
+//! What a machine shows of itself while it runs: the engine's part of the log, and samples.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use accel::trace::{Symbols, TraceConfig};
@@ -8,7 +9,19 @@ use accel::{AccelError, Vcpu};
 use super::{Machine, MachineError};
 use crate::config::{LogConfig, MachineConfig};
 use crate::log;
+use crate::profile::recorder::{Guest, Recorder, Wanted};
+use crate::profile::recording::Recording;
+use crate::profile::report;
 use crate::profile::symbols::SymbolTable;
+
+/// Samples of the harts: those that are being taken, or were taken last.
+#[derive(Default)]
+pub enum Profile {
+    #[default]
+    None,
+    Taking(Recorder),
+    Taken(Recording),
+}
 
 /// The engine's part of the log.
 ///
@@ -64,5 +77,98 @@ impl Machine {
         })?;
         self.config.log = new;
         Ok(())
+    }
+
+    /// Samples harts from now on.
+    ///
+    /// # Errors
+    /// They are sampled already, or the engine cannot.
+    pub fn start_profile(&mut self, wanted: Wanted) -> Result<(), String> {
+        if matches!(self.profile, Profile::Taking(_)) {
+            return Err("the harts are being sampled; profile stop ends that".into());
+        }
+        let guest = Guest { ram: Arc::clone(&self.board.ram), isa: self.isa().clone() };
+        let recorder = Recorder::start(wanted, self.hart_count(), guest);
+        let recorder = recorder.map_err(|e| format!("cannot start a thread for samples: {e}"))?;
+        let done = self.sample(Some(&recorder));
+        if done.is_err() {
+            // None of them, then; what failed once may fail again.
+            let _ = self.sample(None);
+        } else {
+            self.profile = Profile::Taking(recorder);
+        }
+        done
+    }
+
+    fn sample(&mut self, recorder: Option<&Recorder>) -> Result<(), String> {
+        self.with_harts_stopped(|machine| machine.tell_harts(recorder))
+    }
+
+    /// Has the harts, which are stopped, be sampled or not.
+    fn tell_harts(&self, recorder: Option<&Recorder>) -> Result<(), String> {
+        for hart in 0..self.hart_count() {
+            let config = recorder.and_then(|recorder| recorder.config(hart));
+            let done = self.harts.on(hart, move |vcpu| vcpu.set_profile(config.as_ref()));
+            done.ok_or_else(|| format!("hart {hart} has failed"))?
+                .map_err(|error: AccelError| crate::error_chain(&error))?;
+        }
+        Ok(())
+    }
+
+    /// Ends that, and writes the samples to `file`, or where the start has said; also those that were taken last.
+    /// The answer is for people.
+    ///
+    /// # Errors
+    /// There are no samples, or they cannot be written; they are kept then.
+    pub fn stop_profile(&mut self, file: Option<PathBuf>) -> Result<String, String> {
+        if matches!(self.profile, Profile::Taking(_))
+            && let Err(message) = self.sample(None)
+        {
+            tracing::warn!("profile: {message}");
+        }
+        self.keep_profile(file)
+    }
+
+    /// The same when the harts have been told.
+    fn keep_profile(&mut self, file: Option<PathBuf>) -> Result<String, String> {
+        let (recording, file) = match std::mem::take(&mut self.profile) {
+            Profile::None => return Err("nothing has been sampled; profile start begins".into()),
+            Profile::Taken(recording) => (recording, file),
+            Profile::Taking(recorder) => {
+                let file = file.or_else(|| recorder.wanted.file.clone());
+                (recorder.finish(), file)
+            }
+        };
+        let written = file.as_ref().map(|path| recording.write(path).map(|()| path)).transpose();
+        let mut text = report::summary(&recording);
+        self.profile = Profile::Taken(recording);
+        text.push_str(&match written? {
+            Some(path) => format!("written to '{}'; vireo profile reads it\n", path.display()),
+            None => "profile stop file=PATH writes it, vireo profile reads that\n".to_owned(),
+        });
+        Ok(text)
+    }
+
+    /// Writes the samples of a machine that ends where its user has wanted them.
+    pub(super) fn end_profile(&mut self) {
+        if let Profile::Taking(recorder) = &self.profile
+            && recorder.wanted.file.is_some()
+        {
+            self.harts.stop();
+            if let Err(message) = self.tell_harts(None).and_then(|()| self.keep_profile(None).map(drop)) {
+                tracing::warn!("profile: {message}");
+            }
+        }
+    }
+
+    /// How it stands, in a line.
+    pub fn profile_status(&self) -> String {
+        match &self.profile {
+            Profile::None => "not running; nothing has been sampled".to_owned(),
+            Profile::Taking(recorder) => format!("running: {}", recorder.status()),
+            Profile::Taken(recording) => {
+                format!("not running; {} samples are kept", recording.samples())
+            }
+        }
     }
 }

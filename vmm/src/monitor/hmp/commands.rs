@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Arguments, Context, Row, expr, find, info, list, memory, migration, tracing};
+use super::{Arguments, Context, Row, expr, find, info, list, memory, migration, profile, tracing};
 use crate::control::Request;
 use crate::machine::RunState;
 use crate::monitor::event::Cause;
@@ -40,6 +40,12 @@ pub const COMMANDS: &[Row] = &[
         args: "[ITEM on|off | FILTER=VALUE]",
         help: "log one item more or less, or of other code and harts (dfilter=, hart=, priv=; all); alone: what is logged",
         run: tracing::trace,
+    },
+    Row {
+        names: &["profile"],
+        args: "start|stop|status",
+        help: "sample the harts: start [hz=N] [harts=LIST] [file=PATH], stop [file=PATH]",
+        run: profile::profile,
     },
     Row {
         names: &["print", "p"],

@@ -7,6 +7,7 @@ mod expr;
 mod info;
 mod memory;
 mod migration;
+mod profile;
 mod tracing;
 
 use std::fmt::Write;
