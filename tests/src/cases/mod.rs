@@ -15,6 +15,7 @@ pub(crate) mod kvm;
 mod linux;
 mod memory;
 mod net;
+mod profile;
 mod rva23;
 mod snapshot;
 mod spike;
@@ -46,6 +47,7 @@ pub const STAGES: &[(&str, &[Case])] = &[
     ("memory", memory::CASES),
     ("bench", bench::CASES),
     ("test programs", spike::CASES),
+    ("logs and profiles", profile::CASES),
     ("Linux", linux::CASES),
     (DEBUGGER, debugger::CASES),
     ("disks", disk::CASES),

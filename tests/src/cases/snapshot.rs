@@ -27,14 +27,14 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const PROMPT: &str = "(vireo) ";
 
 /// Somebody at a machine's monitor.
-struct Monitor(UnixStream);
+pub(super) struct Monitor(UnixStream);
 
 impl Monitor {
-    fn option(path: &Path) -> [String; 2] {
+    pub(super) fn option(path: &Path) -> [String; 2] {
         ["-monitor".to_owned(), format!("unix:{},server=on,wait=off", path.display())]
     }
 
-    fn at(path: &Path) -> Result<Self> {
+    pub(super) fn at(path: &Path) -> Result<Self> {
         let deadline = Instant::now() + PATIENCE;
         let stream = loop {
             match UnixStream::connect(path) {
@@ -61,7 +61,7 @@ impl Monitor {
         Ok(String::from_utf8_lossy(&text).into_owned())
     }
 
-    fn ask(&mut self, command: &str) -> Result<String> {
+    pub(super) fn ask(&mut self, command: &str) -> Result<String> {
         writeln!(self.0, "{command}")?;
         self.answer()
     }
