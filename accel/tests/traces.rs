@@ -34,8 +34,9 @@ impl Visit for Message<'_> {
 }
 
 impl Subscriber for Keeper {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
+    /// What a program asks for that is not there is the log's own.
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target() != "unimp"
     }
 
     fn new_span(&self, _: &Attributes<'_>) -> Id {

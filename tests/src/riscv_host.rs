@@ -72,6 +72,7 @@ const NO_PROGRAMS: &[(&str, &str)] = &[
     ("shared_looks", JIT),
     ("softfloat_berkeley", INTEGERS),
     ("softfloat_bf16", INTEGERS),
+    ("traces", JIT),
     ("transfers", STATE),
     ("trap_reports", STATE),
     ("trigger_modes", STATE),
