@@ -71,7 +71,8 @@ pub struct Debuggee {
     pub physical: bool,
     /// What a single step is like (`Qqemu.sstep`).
     pub sstep: Sstep,
-    breakpoints: Vec<u64>,
+    /// Each once, however often gdb asks for it.
+    breakpoints: Vec<(Kind, u64)>,
     watchpoints: Vec<Watchpoint>,
     /// Harts that are to execute one instruction.
     stepped: Vec<u32>,
@@ -144,12 +145,13 @@ impl Debuggee {
     /// # Errors
     /// The engine cannot do that, or not at one of the addresses.
     pub fn arm(&self) -> Result<(), String> {
-        let mut nowhere = self.breakpoints.clone();
+        let addresses: Vec<u64> = self.breakpoints.iter().map(|(_, address)| *address).collect();
+        let mut nowhere = addresses.clone();
         for hart in 0..self.parts.hart_count {
             let single_step = self.stepped.contains(&hart);
             let config = DebugConfig {
                 single_step,
-                breakpoints: self.breakpoints.clone(),
+                breakpoints: addresses.clone(),
                 watchpoints: self.watchpoints.clone(),
                 hold_interrupts: single_step && self.sstep.has(Sstep::NOIRQ),
             };
@@ -416,17 +418,31 @@ impl Breakpoints for Debuggee {
 }
 
 impl Debuggee {
-    fn add_breakpoint(&mut self, address: u64) -> bool {
-        self.breakpoints.push(address);
+    fn add_breakpoint(&mut self, kind: Kind, address: u64) -> bool {
+        add(&mut self.breakpoints, (kind, address));
         true
     }
 
-    fn remove_breakpoint(&mut self, address: u64) -> bool {
-        remove(&mut self.breakpoints, &address)
+    fn remove_breakpoint(&mut self, kind: Kind, address: u64) -> bool {
+        remove(&mut self.breakpoints, &(kind, address))
     }
 }
 
-/// Removes one of the values that are equal to `value`; whether there was one.
+/// Which of gdb's lists a breakpoint is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Software,
+    Hardware,
+}
+
+/// A packet that comes twice means no more than once.
+fn add<T: PartialEq>(all: &mut Vec<T>, value: T) {
+    if !all.contains(&value) {
+        all.push(value);
+    }
+}
+
+/// Whether it was there.
 fn remove<T: PartialEq>(all: &mut Vec<T>, value: &T) -> bool {
     let place = all.iter().position(|each| each == value);
     place.map(|place| all.swap_remove(place)).is_some()
@@ -446,7 +462,7 @@ fn watchpoint(start: u64, len: u64, kind: WatchKind) -> Option<Watchpoint> {
 impl HwWatchpoint for Debuggee {
     fn add_hw_watchpoint(&mut self, start: u64, len: u64, kind: WatchKind) -> TargetResult<bool, Self> {
         let watchpoint = watchpoint(start, len, kind);
-        self.watchpoints.extend(watchpoint);
+        watchpoint.into_iter().for_each(|watchpoint| add(&mut self.watchpoints, watchpoint));
         Ok(watchpoint.is_some())
     }
 
@@ -457,20 +473,20 @@ impl HwWatchpoint for Debuggee {
 
 impl SwBreakpoint for Debuggee {
     fn add_sw_breakpoint(&mut self, address: u64, _: usize) -> TargetResult<bool, Self> {
-        Ok(self.add_breakpoint(address))
+        Ok(self.add_breakpoint(Kind::Software, address))
     }
 
     fn remove_sw_breakpoint(&mut self, address: u64, _: usize) -> TargetResult<bool, Self> {
-        Ok(self.remove_breakpoint(address))
+        Ok(self.remove_breakpoint(Kind::Software, address))
     }
 }
 
 impl HwBreakpoint for Debuggee {
     fn add_hw_breakpoint(&mut self, address: u64, _: usize) -> TargetResult<bool, Self> {
-        Ok(self.add_breakpoint(address))
+        Ok(self.add_breakpoint(Kind::Hardware, address))
     }
 
     fn remove_hw_breakpoint(&mut self, address: u64, _: usize) -> TargetResult<bool, Self> {
-        Ok(self.remove_breakpoint(address))
+        Ok(self.remove_breakpoint(Kind::Hardware, address))
     }
 }
