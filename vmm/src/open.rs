@@ -176,7 +176,7 @@ fn block_options(d: &DriveConfig) -> BlockOptions {
     }
 }
 
-/// The locks of the images behind a machine's disks.
+/// The locks of the images behind a machine's disks and flash banks.
 #[derive(Debug, Default)]
 pub struct ImageLocks {
     /// The drive's id, its file, and whether it is written to.
@@ -192,7 +192,7 @@ impl ImageLocks {
             VirtioKind::Net(_) | VirtioKind::Rng(_) | VirtioKind::Console(_) => None,
         });
         let image = |d: &DriveConfig| (d.id.clone(), d.file.clone(), !d.readonly && !d.snapshot);
-        Self { images: disks.map(image).collect(), held: Vec::new() }
+        Self { images: disks.chain(banks).map(image).collect(), held: Vec::new() }
     }
 
     /// All of them, or none.
@@ -201,6 +201,7 @@ impl ImageLocks {
             return Ok(());
         }
         for (id, path, write) in &self.images {
+        let banks = config.flash.iter().flatten().map(|id| drive(config, id));
             let lock = ImageLock::take(path, *write);
             match lock {
                 Ok(lock) => self.held.push(lock),

@@ -339,7 +339,11 @@ impl Machine {
         }
         let temporary = |d: &&crate::config::DriveConfig| d.snapshot && !d.readonly;
         if let Some(drive) = self.config.drives.iter().find(temporary) {
-            return Err(format!("drive '{}' has snapshot=on: what the guest wrote to it would be lost", drive.id));
+            let id = &drive.id;
+            return Err(format!(
+                "drive '{id}' has snapshot=on: what the guest wrote to it ends with this program (give the guest a copy of \
+                 the image, or readonly=on)"
+            ));
         }
         Ok(())
     }

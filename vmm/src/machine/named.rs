@@ -36,7 +36,8 @@ impl Machine {
         if let Some(drive) = self.config.drives.iter().find(|d| !d.readonly) {
             let id = &drive.id;
             return Err(format!(
-                "drive '{id}' is writable and its raw image keeps no snapshots (readonly=on would do)"
+                "drive '{id}' is writable, and its raw image keeps no earlier state: readonly=on would do, or 'migrate \
+                 file:PATH' and a copy of the image"
             ));
         }
         let channel = Channel::File { path, map: false };

@@ -5,6 +5,7 @@ mod gdb;
 mod gdb_hostile;
 mod monitor;
 mod qmp;
+mod shared_images;
 mod snapshot;
 
 use accel::mock::{Event, Mock, Step};

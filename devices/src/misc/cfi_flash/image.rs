@@ -1,6 +1,6 @@
 //! What a flash bank holds: a file, a private copy of one, or nothing yet.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -24,8 +24,6 @@ pub enum FlashError {
     Open { path: PathBuf, source: io::Error },
     #[error("cannot map flash image '{}'", path.display())]
     Map { path: PathBuf, source: io::Error },
-    #[error("flash image '{}' is in use by another process", path.display())]
-    InUse { path: PathBuf },
     #[error(
         "flash image '{}' has {size} bytes, a bank has {SIZE} (truncate -s 32M would extend it; a read-only or \
          snapshot image may be smaller)",
@@ -86,22 +84,22 @@ enum Store {
     /// Nothing was ever written, and there is no file.
     Erased,
     /// Changes stay in memory.
-    Private { memory: Memory, _lock: Option<File> },
+    Private(Memory),
     /// Changes are refused.
-    ReadOnly { memory: Memory, _lock: Option<File> },
+    ReadOnly(Memory),
     /// Changes go to the file; the mapping shows them.
     Shared(Memory, File),
 }
 
-/// The contents of a bank.
+/// The contents of a bank. Locks of its file are the machine's, which gives them up when the guest moves away.
 pub struct FlashImage(Store);
 
 impl std::fmt::Debug for FlashImage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self.0 {
             Store::Erased => "FlashImage(erased)",
-            Store::Private { .. } => "FlashImage(private)",
-            Store::ReadOnly { .. } => "FlashImage(read-only)",
+            Store::Private(_) => "FlashImage(private)",
+            Store::ReadOnly(_) => "FlashImage(read-only)",
             Store::Shared(..) => "FlashImage(file)",
         })
     }
@@ -127,10 +125,10 @@ impl FlashImage {
     pub fn read_only(path: &Path) -> Result<Self, FlashError> {
         let (file, size) = open(path, false)?;
         if size < BANK_SIZE {
-            return Ok(Self(Store::ReadOnly { memory: copy(file, path)?, _lock: None }));
+            return Ok(Self(Store::ReadOnly(copy(file, path)?)));
         }
         let memory = Memory::of_file(&file, ProtFlags::READ, MapFlags::SHARED).map_err(map_error(path))?;
-        Ok(Self(Store::ReadOnly { memory, _lock: Some(file) }))
+        Ok(Self(Store::ReadOnly(memory)))
     }
 
     /// A file that stays as it is; what the guest programs is lost at the end. What a smaller file lacks is
@@ -138,19 +136,17 @@ impl FlashImage {
     pub fn snapshot(path: &Path) -> Result<Self, FlashError> {
         let (file, size) = open(path, false)?;
         if size < BANK_SIZE {
-            return Ok(Self(Store::Private { memory: copy(file, path)?, _lock: None }));
+            return Ok(Self(Store::Private(copy(file, path)?)));
         }
         let protection = ProtFlags::READ | ProtFlags::WRITE;
         let memory = Memory::of_file(&file, protection, MapFlags::PRIVATE).map_err(map_error(path))?;
-        Ok(Self(Store::Private { memory, _lock: Some(file) }))
+        Ok(Self(Store::Private(memory)))
     }
 
     pub(super) fn memory(&self) -> Option<(NonNull<u8>, usize)> {
         match &self.0 {
             Store::Erased => None,
-            Store::Private { memory, .. } | Store::ReadOnly { memory, .. } | Store::Shared(memory, _) => {
-                Some((memory.0, SIZE))
-            }
+            Store::Private(memory) | Store::ReadOnly(memory) | Store::Shared(memory, _) => Some((memory.0, SIZE)),
         }
     }
 
@@ -160,7 +156,7 @@ impl FlashImage {
         let (data, beyond) = data.split_at_mut(inside);
         beyond.fill(0xff);
         match &self.0 {
-            Store::Private { memory, .. } | Store::ReadOnly { memory, .. } | Store::Shared(memory, _) if inside > 0 => {
+            Store::Private(memory) | Store::ReadOnly(memory) | Store::Shared(memory, _) if inside > 0 => {
                 memory.read(offset as usize, data);
             }
             _ => data.fill(0xff),
@@ -170,12 +166,12 @@ impl FlashImage {
     /// Changes the contents; the range lies inside the bank.
     fn write(&mut self, offset: u64, data: &[u8]) -> io::Result<()> {
         if matches!(self.0, Store::Erased) {
-            self.0 = Store::Private { memory: Memory::erased()?, _lock: None };
+            self.0 = Store::Private(Memory::erased()?);
         }
         match &mut self.0 {
-            Store::Private { memory, .. } => memory.write(offset as usize, data),
+            Store::Private(memory) => memory.write(offset as usize, data),
             Store::Shared(_, file) => file.write_all_at(data, offset)?,
-            Store::Erased | Store::ReadOnly { .. } => return Err(io::ErrorKind::ReadOnlyFilesystem.into()),
+            Store::Erased | Store::ReadOnly(_) => return Err(io::ErrorKind::ReadOnlyFilesystem.into()),
         }
         Ok(())
     }
@@ -196,8 +192,8 @@ impl FlashImage {
     pub(super) fn save(&self) -> Option<Vec<Page>> {
         match &self.0 {
             Store::Erased => Some(Vec::new()),
-            Store::ReadOnly { .. } | Store::Shared(..) => None,
-            Store::Private { memory, .. } => {
+            Store::ReadOnly(_) | Store::Shared(..) => None,
+            Store::Private(memory) => {
                 let mut pages = Vec::new();
                 let mut bytes = vec![0; PAGE];
                 for number in 0..(SIZE / PAGE) as u32 {
@@ -216,13 +212,13 @@ impl FlashImage {
         let unfit = |what: &str| Err(StateError::Unfit(what.to_owned()));
         let Some(pages) = pages else {
             return match self.0 {
-                Store::ReadOnly { .. } | Store::Shared(..) => Ok(()),
-                Store::Erased | Store::Private { .. } => {
+                Store::ReadOnly(_) | Store::Shared(..) => Ok(()),
+                Store::Erased | Store::Private(_) => {
                     unfit("its contents are in a file that this machine does not have")
                 }
             };
         };
-        if matches!(self.0, Store::ReadOnly { .. } | Store::Shared(..)) {
+        if matches!(self.0, Store::ReadOnly(_) | Store::Shared(..)) {
             return unfit("this machine has its contents in a file, the snapshot has them itself");
         }
         if pages.iter().any(|page| page.number as usize >= SIZE / PAGE || page.bytes.len() != PAGE) {
@@ -233,10 +229,7 @@ impl FlashImage {
         }
         let mut memory = Memory::erased().map_err(|error| StateError::Unfit(format!("no memory for it: {error}")))?;
         pages.iter().for_each(|page| memory.write(page.number as usize * PAGE, &page.bytes));
-        self.0 = match std::mem::replace(&mut self.0, Store::Erased) {
-            Store::Private { _lock, .. } => Store::Private { memory, _lock },
-            _ => Store::Private { memory, _lock: None },
-        };
+        self.0 = Store::Private(memory);
         Ok(())
     }
 }
@@ -245,7 +238,7 @@ fn map_error(path: &Path) -> impl FnOnce(io::Error) -> FlashError {
     |source| FlashError::Map { path: path.to_owned(), source }
 }
 
-/// Opens and locks an image that is not too large.
+/// Opens an image that is not too large.
 fn open(path: &Path, writable: bool) -> Result<(File, u64), FlashError> {
     let failed = |source| FlashError::Open { path: path.to_owned(), source };
     let file = OpenOptions::new().read(true).write(writable).open(path).map_err(failed)?;
@@ -253,16 +246,7 @@ fn open(path: &Path, writable: bool) -> Result<(File, u64), FlashError> {
     if size > BANK_SIZE {
         return Err(FlashError::Big { path: path.to_owned(), size });
     }
-    let locked = if writable { file.try_lock() } else { file.try_lock_shared() };
-    match locked {
-        Ok(()) => Ok((file, size)),
-        Err(TryLockError::WouldBlock) => Err(FlashError::InUse { path: path.to_owned() }),
-        // File systems without locks cannot tell.
-        Err(TryLockError::Error(error)) => {
-            tracing::debug!(%error, path = %path.display(), "flash image is not locked");
-            Ok((file, size))
-        }
-    }
+    Ok((file, size))
 }
 
 /// The contents of a file in memory, erased to the end.
@@ -362,20 +346,12 @@ mod tests {
     }
 
     #[test]
-    fn sizes_and_locks_are_checked() {
+    fn sizes_are_checked() {
         let small = file(4096, &[]);
         assert!(matches!(FlashImage::read_write(small.path()), Err(FlashError::Small { size: 4096, .. })));
         let big = file(BANK_SIZE + 1, &[]);
         assert!(matches!(FlashImage::read_only(big.path()), Err(FlashError::Big { .. })));
         let missing = Path::new("/nonexistent/flash");
         assert!(matches!(FlashImage::read_only(missing), Err(FlashError::Open { .. })));
-
-        let shared = file(BANK_SIZE, &[]);
-        let writer = FlashImage::read_write(shared.path()).unwrap();
-        assert!(matches!(FlashImage::read_write(shared.path()), Err(FlashError::InUse { .. })));
-        assert!(matches!(FlashImage::read_only(shared.path()), Err(FlashError::InUse { .. })));
-        drop(writer);
-        let _reader = FlashImage::read_only(shared.path()).unwrap();
-        FlashImage::read_only(shared.path()).unwrap();
     }
 }
