@@ -62,6 +62,8 @@ pub enum BackendConfig {
         reconnect: Option<Duration>,
         /// Send small TCP segments at once.
         nodelay: bool,
+        /// Speak Telnet.
+        telnet: bool,
     },
     /// Keeps the newest bytes in memory, for the monitor.
     RingBuf {
@@ -78,15 +80,24 @@ pub enum SocketAddress {
         host: String,
         /// 0 lets the system choose (servers).
         port: u16,
+        /// Addresses of this kind alone.
+        only: Option<IpVersion>,
     },
     Unix(PathBuf),
+}
+
+/// `ipv4=` and `ipv6=`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IpVersion {
+    V4,
+    V6,
 }
 
 impl fmt::Display for SocketAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tcp { host, port } if host.contains(':') => write!(f, "tcp:[{host}]:{port}"),
-            Self::Tcp { host, port } => write!(f, "tcp:{host}:{port}"),
+            Self::Tcp { host, port, .. } if host.contains(':') => write!(f, "tcp:[{host}]:{port}"),
+            Self::Tcp { host, port, .. } => write!(f, "tcp:{host}:{port}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }

@@ -9,6 +9,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 
 use super::poll::{Poll, Token, Watch};
+use super::telnet::{self, Telnet};
 
 /// Bytes written at once to a descriptor that could block: below what the kernel calls writable.
 const CAREFUL: usize = 256;
@@ -104,18 +105,39 @@ pub(super) struct Link {
     duplex: bool,
     /// The peer takes no more output; what it sent before it left may still be there to read.
     mute: bool,
+    /// The peer speaks it.
+    telnet: Option<Telnet>,
+    /// The second half of an escape, which the peer did not take with the first.
+    owed: bool,
 }
 
 impl Link {
     /// One two-way descriptor; when one direction ends, the link does.
     pub fn duplex(stream: Stream) -> Self {
-        Self { input: Some(End { stream, watch: Watch::new(Token::Input) }), output: None, duplex: true, mute: false }
+        let input = Some(End { stream, watch: Watch::new(Token::Input) });
+        Self { input, output: None, duplex: true, mute: false, telnet: None, owed: false }
+    }
+
+    /// The same with Telnet spoken; the peer has just come.
+    pub fn telnet(stream: Stream) -> Self {
+        let mut link = Self::duplex(stream);
+        // A new connection takes so little at once; and who does not hear it speaks as it likes.
+        let _ = link.write(&telnet::HELLO);
+        link.telnet = Some(Telnet::default());
+        link
     }
 
     /// A descriptor a direction, each of which may be absent or end alone.
     pub fn pair(input: Option<Stream>, output: Option<Stream>) -> Self {
         let end = |token| move |stream| End { stream, watch: Watch::new(token) };
-        Self { input: input.map(end(Token::Input)), output: output.map(end(Token::Output)), duplex: false, mute: false }
+        Self {
+            input: input.map(end(Token::Input)),
+            output: output.map(end(Token::Output)),
+            duplex: false,
+            mute: false,
+            telnet: None,
+            owed: false,
+        }
     }
 
     fn output(&mut self) -> Option<&mut End> {
@@ -133,11 +155,37 @@ impl Link {
     }
 
     pub fn read(&mut self, buf: &mut [u8]) -> Outcome {
-        self.input.as_ref().map_or(Outcome::Blocked, |end| Outcome::of(end.stream.read(buf)))
+        let read = self.input.as_ref().map_or(Outcome::Blocked, |end| Outcome::of(end.stream.read(buf)));
+        match (read, &mut self.telnet) {
+            (Outcome::Done(n), Some(telnet)) => Outcome::Done(telnet.strip(&mut buf[..n])),
+            (read, _) => read,
+        }
     }
 
     /// Nobody listening counts as written.
     pub fn write(&mut self, data: &[u8]) -> Outcome {
+        if self.telnet.is_none() {
+            return self.write_plain(data);
+        }
+        if self.owed {
+            match self.write_plain(&telnet::ESCAPED[1..]) {
+                Outcome::Done(_) => self.owed = false,
+                other => return other,
+            }
+        }
+        match data.iter().position(|byte| telnet::is_special(*byte)) {
+            Some(0) => match self.write_plain(&telnet::ESCAPED) {
+                Outcome::Done(n) => {
+                    self.owed = n < telnet::ESCAPED.len();
+                    Outcome::Done(1)
+                }
+                other => other,
+            },
+            plain => self.write_plain(&data[..plain.unwrap_or(data.len())]),
+        }
+    }
+
+    fn write_plain(&mut self, data: &[u8]) -> Outcome {
         self.output().map_or(Outcome::Done(data.len()), |end| Outcome::of(end.stream.write(data)))
     }
 

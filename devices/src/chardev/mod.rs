@@ -23,6 +23,7 @@ mod poll;
 mod queues;
 mod ring;
 mod source;
+mod telnet;
 mod terminal;
 #[cfg(test)]
 mod tests;
@@ -35,7 +36,7 @@ use std::time::{Duration, Instant};
 
 use event_manager::{EventOps, EventSet, EventSubscriber, Events};
 
-pub use config::{BackendConfig, ChardevConfig, SocketAddress};
+pub use config::{BackendConfig, ChardevConfig, IpVersion, SocketAddress};
 pub use error::ChardevError;
 pub use terminal::{reapply_terminal, restore_terminal};
 
@@ -169,11 +170,15 @@ impl Chardev {
             BackendConfig::Pipe { .. } => "pipe".into(),
             BackendConfig::RingBuf { .. } => "ringbuf".into(),
             BackendConfig::Pty { .. } => self.place.clone().unwrap_or_else(|| "pty".into()),
-            BackendConfig::Socket { address, server, .. } => {
+            BackendConfig::Socket { address, server, telnet, .. } => {
                 let far = if self.is_connected() { "" } else { "disconnected:" };
                 let side = if *server { ",server=on" } else { "" };
                 let place = self.place.clone().unwrap_or_else(|| address.to_string());
-                format!("{far}{place}{side}")
+                // As QEMU has it: the protocol is in the place of the transport.
+                match place.strip_prefix("tcp:").filter(|_| *telnet) {
+                    Some(place) => format!("{far}telnet:{place}{side}"),
+                    None => format!("{far}{place}{side}"),
+                }
             }
         }
     }

@@ -1,5 +1,6 @@
 //! Every back end against a real peer: sockets, pseudo terminals, pipes and files.
 
+use std::error::Error;
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -139,7 +140,7 @@ impl Dir {
 
 fn unix_server(path: PathBuf) -> BackendConfig {
     let address = SocketAddress::Unix(path);
-    BackendConfig::Socket { address, server: true, wait: false, reconnect: None, nodelay: false }
+    BackendConfig::Socket { address, server: true, wait: false, reconnect: None, nodelay: false, telnet: false }
 }
 
 /// A server with a connected client.
@@ -337,8 +338,9 @@ fn a_server_does_not_take_the_place_of_another() {
 
 #[test]
 fn tcp_server_says_where_it_listens_and_waits() {
-    let address = SocketAddress::Tcp { host: "127.0.0.1".into(), port: 0 };
-    let backend = BackendConfig::Socket { address, server: true, wait: true, reconnect: None, nodelay: true };
+    let address = SocketAddress::Tcp { host: "127.0.0.1".into(), port: 0, only: None };
+    let backend =
+        BackendConfig::Socket { address, server: true, wait: true, reconnect: None, nodelay: true, telnet: false };
     let b = Bench::new(backend);
     let notice = b.chardev.notice().unwrap().to_owned();
     let place = notice.rsplit("tcp:").next().unwrap().to_owned();
@@ -358,7 +360,7 @@ fn tcp_server_says_where_it_listens_and_waits() {
 
 fn unix_client(path: PathBuf, reconnect: Option<Duration>) -> BackendConfig {
     let address = SocketAddress::Unix(path);
-    BackendConfig::Socket { address, server: false, wait: false, reconnect, nodelay: false }
+    BackendConfig::Socket { address, server: false, wait: false, reconnect, nodelay: false, telnet: false }
 }
 
 #[test]
@@ -396,9 +398,16 @@ fn tcp_client_connects_again() {
     // Nobody listens on a port that was just given up; a listener comes later.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
-    let address = SocketAddress::Tcp { host: "127.0.0.1".into(), port };
+    let address = SocketAddress::Tcp { host: "127.0.0.1".into(), port, only: None };
     let reconnect = Some(Duration::from_millis(5));
-    let b = Bench::new(BackendConfig::Socket { address, server: false, wait: false, reconnect, nodelay: false });
+    let b = Bench::new(BackendConfig::Socket {
+        address,
+        server: false,
+        wait: false,
+        reconnect,
+        nodelay: false,
+        telnet: false,
+    });
     for _ in 0..2 {
         b.until("connection", |b| b.chardev.is_connected());
         let (mut peer, _) = listener.accept().unwrap();
@@ -610,4 +619,42 @@ fn stdio_is_raw_and_comes_back() {
     assert_eq!(child.wait().unwrap().code(), Some(7));
     let after = tcgetattr(&slave).unwrap();
     assert_eq!(format!("{before:?}"), format!("{after:?}"));
+}
+
+#[test]
+fn telnet_takes_its_commands_out_and_escapes() {
+    let dir = Dir::new();
+    let address = SocketAddress::Unix(dir.path("s"));
+    let backend =
+        BackendConfig::Socket { address, server: true, wait: false, reconnect: None, nodelay: false, telnet: true };
+    let b = Bench::new(backend);
+    let mut peer = UnixStream::connect(dir.path("s")).unwrap();
+    peer.set_read_timeout(Some(PATIENCE)).unwrap();
+    b.until("connection", |b| b.chardev.is_connected());
+    assert_eq!(receive(&mut peer, 12), super::telnet::HELLO);
+    peer.write_all(b"\xff\xfd\x01\xff\xfd\x03h\xff\xffi\r\0").unwrap();
+    b.expect_input(b"h\xffi\r");
+    b.send(b"a\xff\xffb");
+    assert_eq!(receive(&mut peer, 6), b"a\xff\xff\xff\xffb");
+}
+
+#[test]
+fn addresses_are_of_the_version_that_was_asked_for() {
+    let listen = |host: &str, only| {
+        let address = SocketAddress::Tcp { host: host.into(), port: 0, only: Some(only) };
+        let backend = BackendConfig::Socket {
+            address,
+            server: true,
+            wait: false,
+            reconnect: None,
+            nodelay: false,
+            telnet: false,
+        };
+        Chardev::open(&ChardevConfig::new("test", backend)).map(|chardev| chardev.far_end())
+    };
+    assert!(listen("127.0.0.1", IpVersion::V4).unwrap().starts_with("disconnected:tcp:127.0.0.1:"));
+    let error = listen("127.0.0.1", IpVersion::V6).unwrap_err();
+    assert!(error.source().unwrap().to_string().contains("no IPv6 address"), "{error}");
+    assert!(listen("::1", IpVersion::V4).is_err());
+    assert!(listen("", IpVersion::V4).unwrap().starts_with("disconnected:tcp:0.0.0.0:"));
 }

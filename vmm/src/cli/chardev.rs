@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use devices::chardev::{BackendConfig, ChardevConfig, SocketAddress};
+use devices::chardev::{BackendConfig, ChardevConfig, IpVersion, SocketAddress};
 
 use super::drive::check_id;
 use super::error::{CliError, Result};
@@ -16,7 +16,7 @@ pub const TYPES: &[(&str, &str)] = &[
     ("file", "a file: path=, append=, input-path="),
     ("pipe", "named pipes PATH.in and PATH.out: path="),
     ("pty", "a new pseudo terminal: path="),
-    ("socket", "TCP (host=, port=) or Unix (path=): server=, wait=, reconnect=, nodelay="),
+    ("socket", "TCP (host=, port=, ipv4=, ipv6=) or Unix (path=): server=, wait=, reconnect=, nodelay=, telnet="),
     ("ringbuf", "memory: size="),
 ];
 
@@ -93,28 +93,28 @@ fn path(o: &mut OptList) -> Result<PathBuf> {
 }
 
 fn socket(o: &mut OptList) -> Result<BackendConfig> {
-    o.unsupported(&[
-        "telnet",
-        "tn3270",
-        "websocket",
-        "tls-creds",
-        "tls-authz",
-        "fd",
-        "abstract",
-        "tight",
-        "to",
-        "ipv4",
-        "ipv6",
-    ])?;
+    o.unsupported(&["tn3270", "websocket", "tls-creds", "tls-authz", "fd", "abstract", "tight", "to"])?;
     let address = match (o.text("path")?, o.text("host")?, o.text("port")?) {
         (Some(path), None, None) if !path.is_empty() => SocketAddress::Unix(path.into()),
-        (None, host, Some(port)) => SocketAddress::Tcp { host: host.unwrap_or_default(), port: tcp_port(o, &port)? },
+        (None, host, Some(port)) => tcp(o, host.unwrap_or_default(), &port)?,
         _ => return Err(o.error("needs path=PATH, or port=PORT and host=HOST")),
     };
-    socket_options(o, address)
+    let telnet = o.flag("telnet")?.unwrap_or(false);
+    socket_options(o, address, telnet)
 }
 
-fn socket_options(o: &mut OptList, address: SocketAddress) -> Result<BackendConfig> {
+/// `ipv4=` and `ipv6=`: one of them alone leaves the other out, and both are what there is without them.
+fn tcp(o: &mut OptList, host: String, port: &str) -> Result<SocketAddress> {
+    let only = match (o.flag("ipv4")?, o.flag("ipv6")?) {
+        (Some(false), Some(false)) => return Err(o.error("ipv4=off and ipv6=off leave no address")),
+        (Some(true), None | Some(false)) | (None, Some(false)) => Some(IpVersion::V4),
+        (None | Some(false), Some(true)) | (Some(false), None) => Some(IpVersion::V6),
+        (None, None) | (Some(true), Some(true)) => None,
+    };
+    Ok(SocketAddress::Tcp { host, port: tcp_port(o, port)?, only })
+}
+
+fn socket_options(o: &mut OptList, address: SocketAddress, telnet: bool) -> Result<BackendConfig> {
     let server = o.flag("server")?.unwrap_or(false);
     let wait = o.flag("wait")?;
     // QEMU also takes milliseconds.
@@ -128,7 +128,7 @@ fn socket_options(o: &mut OptList, address: SocketAddress) -> Result<BackendConf
         return Err(o.error("reconnect= is for clients, not with server=on"));
     }
     let nodelay = o.flag("nodelay")?.or(o.flag("delay")?.map(|d| !d)).unwrap_or(false);
-    Ok(BackendConfig::Socket { address, server, wait: wait.unwrap_or(server), reconnect, nodelay })
+    Ok(BackendConfig::Socket { address, server, wait: wait.unwrap_or(server), reconnect, nodelay, telnet })
 }
 
 fn tcp_port(o: &OptList, text: &str) -> Result<u16> {
@@ -172,22 +172,22 @@ pub fn parse_short(context: &str, text: &str, id: &str) -> Result<Serial> {
         "unix" => {
             let mut o = OptList::parse_part(context, need("PATH[,server=on][,wait=off]")?)?;
             let path = o.head("path")?.ok_or_else(|| error("must be unix:PATH[,server=on][,wait=off]"))?;
-            let backend = socket_options(&mut o, SocketAddress::Unix(path.into()))?;
+            let backend = socket_options(&mut o, SocketAddress::Unix(path.into()), false)?;
             o.finish()?;
             backend
         }
-        "tcp" => {
+        "tcp" | "telnet" => {
             let form = "[HOST]:PORT[,server=on][,wait=off]";
             let mut o = OptList::parse_part(context, need(form)?)?;
-            let address = o.head("address")?.ok_or_else(|| error(&format!("must be tcp:{form}")))?;
-            let (host, port) = address.rsplit_once(':').ok_or_else(|| error(&format!("must be tcp:{form}")))?;
+            let address = o.head("address")?.ok_or_else(|| error(&format!("must be {kind}:{form}")))?;
+            let (host, port) = address.rsplit_once(':').ok_or_else(|| error(&format!("must be {kind}:{form}")))?;
             let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host).to_owned();
-            let address = SocketAddress::Tcp { host, port: tcp_port(&o, port)? };
-            let backend = socket_options(&mut o, address)?;
+            let address = tcp(&mut o, host, port)?;
+            let backend = socket_options(&mut o, address, kind == "telnet")?;
             o.finish()?;
             backend
         }
-        "vc" | "udp" | "telnet" | "websocket" | "con" | "msmouse" | "braille" => {
+        "vc" | "udp" | "websocket" | "con" | "msmouse" | "braille" => {
             return Err(error(&format!("'{kind}' is not supported by vireo yet")));
         }
         _ if kind.starts_with("/dev/") => {
@@ -195,7 +195,7 @@ pub fn parse_short(context: &str, text: &str, id: &str) -> Result<Serial> {
         }
         _ => {
             return Err(error(
-                "must be one of none, null, stdio, mon:stdio, pty, file:PATH, pipe:PATH, unix:PATH, tcp:HOST:PORT, chardev:ID",
+                "must be one of none, null, stdio, mon:stdio, pty, file:PATH, pipe:PATH, unix:PATH, tcp:HOST:PORT, telnet:HOST:PORT, chardev:ID",
             ));
         }
     };
@@ -230,23 +230,33 @@ mod tests {
                 server: true,
                 wait: false,
                 reconnect: None,
-                nodelay: false
+                nodelay: false,
+                telnet: false
             }
         );
         assert_eq!(
             serial("tcp::4444,server,nowait").backend,
             BackendConfig::Socket {
-                address: SocketAddress::Tcp { host: String::new(), port: 4444 },
+                address: SocketAddress::Tcp { host: String::new(), port: 4444, only: None },
                 server: true,
                 wait: false,
                 reconnect: None,
-                nodelay: false
+                nodelay: false,
+                telnet: false
             }
         );
         assert!(matches!(
             serial("tcp:[::1]:1,reconnect=5").backend,
-            BackendConfig::Socket { address: SocketAddress::Tcp { ref host, port: 1 }, .. } if host == "::1"
+            BackendConfig::Socket { address: SocketAddress::Tcp { ref host, port: 1, only: None }, .. } if host == "::1"
         ));
+        let only = |text: &str| match serial(text).backend {
+            BackendConfig::Socket { address: SocketAddress::Tcp { only, .. }, telnet, .. } => (only, telnet),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(only("telnet:localhost:1,server=on,wait=off"), (None, true));
+        assert_eq!(only("tcp:localhost:1,ipv4=on"), (Some(IpVersion::V4), false));
+        assert_eq!(only("tcp:localhost:1,ipv4=off"), (Some(IpVersion::V6), false));
+        assert_eq!(only("tcp:localhost:1,ipv4,ipv6"), (None, false));
         assert_eq!(parse_short("-serial", "none", "s").unwrap(), Serial::None);
         assert_eq!(parse_short("-serial", "chardev:c0", "s").unwrap(), Serial::Existing("c0".into()));
     }
@@ -274,7 +284,9 @@ mod tests {
             "mon:none",
             "/dev/ttyS0",
             "vc",
-            "telnet::1,server",
+            "telnet:",
+            "telnet:h",
+            "tcp:h:1,ipv4=off,ipv6=off",
             "unix:/s,foo=1",
         ] {
             let given = format!("-serial {text}");

@@ -11,6 +11,7 @@ use std::path::Path;
 use super::link::Link;
 use super::poll::Poll;
 use super::{BackendConfig, ChardevConfig, ChardevError};
+use socket::Manner;
 
 /// Makes connections. At most one lives at a time.
 pub(super) trait Source: Send {
@@ -60,11 +61,12 @@ pub(super) fn open(config: &ChardevConfig) -> Result<Opened, ChardevError> {
         }
         BackendConfig::Pipe { path } => fixed::pipe(id, path).map(Opened::quiet),
         BackendConfig::Pty { link } => pty::open(id, link.as_deref()),
-        BackendConfig::Socket { address, server: true, wait, reconnect: _, nodelay } => {
-            socket::listen(id, address, *wait, *nodelay)
+        BackendConfig::Socket { address, server: true, wait, reconnect: _, nodelay, telnet } => {
+            socket::listen(id, address, *wait, Manner { nodelay: *nodelay, telnet: *telnet })
         }
-        BackendConfig::Socket { address, server: false, wait: _, reconnect, nodelay } => {
-            socket::connect(id, address, *reconnect, *nodelay).map(Opened::quiet)
+        BackendConfig::Socket { address, server: false, wait: _, reconnect, nodelay, telnet } => {
+            let manner = Manner { nodelay: *nodelay, telnet: *telnet };
+            socket::connect(id, address, *reconnect, manner).map(Opened::quiet)
         }
     }
 }

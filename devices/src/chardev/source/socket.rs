@@ -15,18 +15,52 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use super::{Opened, Source};
 use crate::chardev::link::{Link, Stream};
 use crate::chardev::poll::{Poll, Token, Watch};
-use crate::chardev::{ChardevError, SocketAddress};
+use crate::chardev::{ChardevError, IpVersion, SocketAddress};
 use crate::misc::timer::TimerFd;
 
-fn resolve(id: &str, host: &str, port: u16, any: &str) -> Result<Vec<SocketAddr>, ChardevError> {
-    let host = if host.is_empty() { any } else { host };
+/// How connections are made and spoken through.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Manner {
+    pub nodelay: bool,
+    pub telnet: bool,
+}
+
+impl Manner {
+    fn link(self, fd: OwnedFd) -> io::Result<Link> {
+        let stream = Stream::owned(fd)?;
+        Ok(if self.telnet { Link::telnet(stream) } else { Link::duplex(stream) })
+    }
+}
+
+/// The addresses of a name, those of one version alone if that was asked for.
+fn resolve(
+    id: &str,
+    host: &str,
+    port: u16,
+    only: Option<IpVersion>,
+    any: &str,
+) -> Result<Vec<SocketAddr>, ChardevError> {
+    let host = match (host.is_empty(), only) {
+        (true, Some(IpVersion::V6)) if any == ANY => "::",
+        (true, _) => any,
+        (false, _) => host,
+    };
     let failed = |source| ChardevError::Resolve { id: id.to_owned(), address: format!("{host}:{port}"), source };
-    let found: Vec<SocketAddr> = (host, port).to_socket_addrs().map_err(failed)?.collect();
+    let mut found: Vec<SocketAddr> = (host, port).to_socket_addrs().map_err(failed)?.collect();
+    found.retain(|address| only.is_none_or(|only| address.is_ipv4() == (only == IpVersion::V4)));
     if found.is_empty() {
-        return Err(failed(io::Error::other("the name has no address")));
+        let what = match only {
+            None => "the name has no address",
+            Some(IpVersion::V4) => "it has no IPv4 address",
+            Some(IpVersion::V6) => "it has no IPv6 address",
+        };
+        return Err(failed(io::Error::other(what)));
     }
     Ok(found)
 }
+
+/// Where a server without a host listens.
+const ANY: &str = "0.0.0.0";
 
 enum Listener {
     Tcp(TcpListener),
@@ -57,12 +91,12 @@ impl Listener {
         }
     }
 
-    fn accept(&self, nodelay: bool) -> io::Result<Link> {
+    fn accept(&self, manner: Manner) -> io::Result<Link> {
         let fd: OwnedFd = match self {
-            Self::Tcp(listener) => tcp(listener.accept()?.0, nodelay),
+            Self::Tcp(listener) => tcp(listener.accept()?.0, manner.nodelay),
             Self::Unix(listener) => listener.accept()?.0.into(),
         };
-        Ok(Link::duplex(Stream::owned(fd)?))
+        manner.link(fd)
     }
 }
 
@@ -77,15 +111,15 @@ struct Server {
     listener: Listener,
     watch: Watch,
     wait: bool,
-    nodelay: bool,
+    manner: Manner,
     _file: Option<SocketFile>,
 }
 
-pub(super) fn listen(id: &str, address: &SocketAddress, wait: bool, nodelay: bool) -> Result<Opened, ChardevError> {
+pub(super) fn listen(id: &str, address: &SocketAddress, wait: bool, manner: Manner) -> Result<Opened, ChardevError> {
     let failed = |source| ChardevError::Listen { id: id.to_owned(), address: address.to_string(), source };
     let (listener, bound, file) = match address {
-        SocketAddress::Tcp { host, port } => {
-            let addresses = resolve(id, host, *port, "0.0.0.0")?;
+        SocketAddress::Tcp { host, port, only } => {
+            let addresses = resolve(id, host, *port, *only, ANY)?;
             let listener = TcpListener::bind(&*addresses).map_err(failed)?;
             let bound = listener.local_addr().map_err(failed)?;
             (Listener::Tcp(listener), format!("tcp:{bound}"), None)
@@ -99,7 +133,7 @@ pub(super) fn listen(id: &str, address: &SocketAddress, wait: bool, nodelay: boo
     listener.set_nonblocking(true).map_err(failed)?;
     let verb = if wait { "waits for a connection" } else { "listens" };
     let notice = Some(format!("char device '{id}' {verb} on {bound}"));
-    let server = Server { listener, watch: Watch::new(Token::Source), wait, nodelay, _file: file };
+    let server = Server { listener, watch: Watch::new(Token::Source), wait, manner, _file: file };
     Ok(Opened { source: Box::new(server), notice, place: Some(bound) })
 }
 
@@ -131,7 +165,7 @@ impl Source for Server {
     }
 
     fn ready(&mut self, poll: &Poll) -> Option<Link> {
-        match self.listener.accept(self.nodelay) {
+        match self.listener.accept(self.manner) {
             Ok(link) => {
                 self.watch(poll, false);
                 Some(link)
@@ -170,7 +204,7 @@ enum Peer {
 
 struct Client {
     peer: Peer,
-    nodelay: bool,
+    manner: Manner,
     /// The first connection, if it was made at once.
     first: Option<Link>,
     /// How long to wait before the next attempt; `None`: there is none.
@@ -186,17 +220,17 @@ pub(super) fn connect(
     id: &str,
     address: &SocketAddress,
     reconnect: Option<Duration>,
-    nodelay: bool,
+    manner: Manner,
 ) -> Result<impl Source + use<>, ChardevError> {
     let failed = |source| ChardevError::Connect { id: id.to_owned(), address: address.to_string(), source };
     let peer = match address {
-        SocketAddress::Tcp { host, port } => Peer::Tcp(resolve(id, host, *port, "localhost")?),
+        SocketAddress::Tcp { host, port, only } => Peer::Tcp(resolve(id, host, *port, *only, "localhost")?),
         SocketAddress::Unix(path) => Peer::Unix(path.clone()),
     };
-    let first = if reconnect.is_none() { Some(peer.connect(nodelay).map_err(failed)?) } else { None };
+    let first = if reconnect.is_none() { Some(peer.connect(manner).map_err(failed)?) } else { None };
     Ok(Client {
         peer,
-        nodelay,
+        manner,
         first,
         reconnect,
         timer: TimerFd::new().map_err(failed)?,
@@ -208,12 +242,12 @@ pub(super) fn connect(
 
 impl Peer {
     /// Connects and waits for it.
-    fn connect(&self, nodelay: bool) -> io::Result<Link> {
+    fn connect(&self, manner: Manner) -> io::Result<Link> {
         let fd = match self {
-            Self::Tcp(addresses) => tcp(TcpStream::connect(&**addresses)?, nodelay),
+            Self::Tcp(addresses) => tcp(TcpStream::connect(&**addresses)?, manner.nodelay),
             Self::Unix(path) => UnixStream::connect(path)?.into(),
         };
-        Ok(Link::duplex(Stream::owned(fd)?))
+        manner.link(fd)
     }
 
     /// Begins to connect; the socket is writable when it is decided.
@@ -277,10 +311,10 @@ impl Client {
         let Some((socket, _)) = self.pending.take() else { return Ok(None) };
         decided?;
         let socket = match self.peer {
-            Peer::Tcp(_) => tcp(socket.into(), self.nodelay),
+            Peer::Tcp(_) => tcp(socket.into(), self.manner.nodelay),
             Peer::Unix(_) => socket,
         };
-        Ok(Some(Link::duplex(Stream::owned(socket)?)))
+        self.manner.link(socket).map(Some)
     }
 }
 
