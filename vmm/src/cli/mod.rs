@@ -52,6 +52,11 @@ pub enum Command {
 }
 
 /// Parses the words after the program's name.
+/// What `-device` takes.
+pub fn device_models() -> Vec<&'static str> {
+    device::TYPES.iter().map(|kind| kind.name).collect()
+}
+
 pub fn parse(words: &[String]) -> Result<Command> {
     let (options, order) = argv::parse(words)?;
     if let Some(text) = information(&options)? {

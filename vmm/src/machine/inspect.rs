@@ -9,7 +9,8 @@ use firmware::sbi::HartStatus;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryRegion};
 
 use super::Machine;
-use crate::config::MachineConfig;
+use crate::board::virt;
+use crate::config::{MachineConfig, VIRTIO_SLOTS};
 use crate::control::Request;
 use crate::gdb::Parts;
 
@@ -191,6 +192,18 @@ impl Machine {
             Some(state) => self.physical_address(state, at),
         };
         pa.ok_or_else(|| format!("virtual address {at:#x} is not mapped"))
+    }
+
+    /// The number of the virtio-mmio transport that is there.
+    pub fn virtio_slot(&self, base: u64) -> Option<u8> {
+        (0..VIRTIO_SLOTS).find(|slot| virt::map::virtio(*slot).base == base)
+    }
+
+    /// The chips, by address.
+    pub fn devices(&self) -> Vec<Region> {
+        let mut all = self.regions();
+        all.retain(|region| region.kind == RegionKind::Io);
+        all
     }
 
     /// Everything that answers, by address.

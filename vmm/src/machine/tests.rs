@@ -7,6 +7,7 @@ mod monitor;
 mod qmp;
 mod shared_images;
 mod snapshot;
+mod steering;
 
 use accel::mock::{Event, Mock, Step};
 use accel::{HartIrq, Irqchip, IrqchipOffer, IrqchipPlace, SbiCall, ShutdownReason, VcpuExit};

@@ -5,6 +5,7 @@
 //! machine in hand. A session whose far end does not read its answers is not read either, so that nothing piles up.
 
 pub mod event;
+mod fixed;
 pub(crate) mod hmp;
 mod qmp;
 
@@ -222,6 +223,12 @@ impl Monitors {
             });
             let client: Weak<Port> = Arc::downgrade(&port);
             port.endpoint.connect(client);
+/// Whether either monitor has a command with this name.
+#[cfg(test)]
+fn is_command(name: &str) -> bool {
+    hmp::has(name) || qmp::has(name)
+}
+
             Ok(port)
         };
         Ok(Self { ports: configs.iter().map(port).collect::<Result<_, _>>()? })

@@ -12,7 +12,7 @@ use super::monitor::{Leaving, connect, started, with_socket};
 use super::*;
 
 /// A program at a QMP socket.
-struct Program(BufReader<UnixStream>);
+pub struct Program(BufReader<UnixStream>);
 
 impl Program {
     /// Connects as soon as the machine listens, and negotiates.
@@ -54,7 +54,7 @@ impl Program {
     }
 
     /// The answer to a request.
-    fn send(&mut self, request: Value) -> Value {
+    pub fn send(&mut self, request: Value) -> Value {
         self.say(request.to_string());
         self.hear()
     }
@@ -70,7 +70,7 @@ impl Program {
         answer["return"].as_str().expect("a text").to_owned()
     }
 
-    fn quit(&mut self) {
+    pub fn quit(&mut self) {
         self.say(r#"{"execute":"quit"}"#);
         self.hears([event("SHUTDOWN", false, "host-qmp-quit"), done()]);
     }
@@ -97,7 +97,7 @@ fn with_path(words: &[&str], mock: Mock, client: impl FnOnce(&Path, &Mock) + Sen
     with_socket("-qmp", words, mock, client)
 }
 
-fn with_program(words: &[&str], program: impl FnOnce(Program, &Mock) + Send) -> (Ending, Mock) {
+pub fn with_program(words: &[&str], program: impl FnOnce(Program, &Mock) + Send) -> (Ending, Mock) {
     with_path(words, Mock::default(), |path, mock| program(Program::at(path), mock))
 }
 

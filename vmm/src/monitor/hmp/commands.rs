@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Arguments, Context, Row, expr, find, info, list, memory, migration, profile, tracing};
+use super::{Arguments, Context, Row, devices, expr, find, info, list, memory, migration, profile, tracing};
 use crate::control::Request;
 use crate::machine::RunState;
 use crate::monitor::event::Cause;
@@ -19,6 +19,8 @@ pub const COMMANDS: &[Row] = &[
     Row { names: &["cont", "c"], args: "", help: "let the machine go on", run: cont },
     Row { names: &["system_reset"], args: "", help: "start the guest anew, as at power-on", run: reset },
     Row { names: &["quit", "q"], args: "", help: "end the program", run: quit },
+    Row { names: &["device_add"], args: "DRIVER", help: "refused: no bus takes devices later", run: devices::add },
+    Row { names: &["device_del"], args: "ID", help: "refused likewise", run: devices::del },
     Row { names: &["cpu"], args: "N", help: "hart N is the one that commands mean", run: cpu },
     Row { names: &["x"], args: "/FMT ADDR", help: "memory at a virtual address of the hart", run: memory::virtual_ },
     Row { names: &["xp"], args: "/FMT ADDR", help: "memory at a physical address", run: memory::physical },

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use accel::trace;
 use arch::csr;
 
-use super::{Arguments, Context, Row, expr, migration};
+use super::{Arguments, Context, Row, devices, expr, migration};
 use crate::config::{CacheMode, NetBackendConfig, VirtioKind};
 use crate::machine::{RegionKind, RunState};
 
@@ -16,6 +16,7 @@ pub const SUBJECTS: &[Row] = &[
     Row { names: &["cpus"], args: "", help: "the harts", run: cpus },
     Row { names: &["registers"], args: "[-a|HART]", help: "registers of the hart, of all, or of one", run: registers },
     Row { names: &["mtree"], args: "[-f]", help: "what answers at which physical address", run: mtree },
+    Row { names: &["qtree"], args: "", help: "buses and devices of the board", run: devices::tree },
     Row { names: &["snapshots"], args: "", help: "saved machines", run: migration::list },
     Row { names: &["migrate"], args: "", help: "how a move of the machine stands", run: migration::info },
     Row { names: &["migrate_capabilities"], args: "", help: "how machines are moved", run: migration::capabilities },

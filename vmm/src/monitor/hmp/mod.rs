@@ -2,6 +2,7 @@
 //! subject of `info` ([`info::SUBJECTS`]).
 
 mod commands;
+mod devices;
 mod editor;
 mod expr;
 mod info;
@@ -12,7 +13,7 @@ mod tracing;
 
 use std::fmt::Write;
 
-use super::Session;
+use super::{Session, fixed};
 use crate::machine::Machine;
 use editor::{Edit, Editor};
 pub use memory::Format;
@@ -64,6 +65,12 @@ pub fn find(rows: &'static [Row], name: &str) -> Option<&'static Row> {
 
 /// A table of commands.
 pub fn list(rows: &[Row], prefix: &str, out: &mut String) {
+/// Whether there is such a command.
+#[cfg(test)]
+pub fn has(name: &str) -> bool {
+    find(commands::COMMANDS, name).is_some()
+}
+
     let head = |row: &Row| format!("{prefix}{} {}", row.names.join("|"), row.args).trim_end().to_owned();
     let width = rows.iter().map(|row| head(row).len()).max().unwrap_or(0);
     for row in rows {
@@ -84,7 +91,9 @@ pub fn execute(line: &str, context: &mut Context<'_>) {
         None => (head, text.to_owned()),
     };
     let done = split(text.trim()).and_then(|words| {
-        let row = find(commands::COMMANDS, name).ok_or_else(|| format!("unknown command: '{name}'; see help"))?;
+        let row = find(commands::COMMANDS, name);
+        let row =
+            row.ok_or_else(|| fixed::refusal(name).unwrap_or_else(|| format!("unknown command: '{name}'; see help")))?;
         (row.run)(context, &Arguments { text: text.trim().to_owned(), words })
     });
     if let Err(message) = done {

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Arguments, Context, Outcome, Row, chardev, memory, migration, query};
+use super::{Arguments, Context, Outcome, Row, chardev, devices, memory, migration, query};
 use crate::control::Request;
 use crate::machine::RunState;
 use crate::monitor::event::Cause;
@@ -15,6 +15,8 @@ pub const NEGOTIATE: &str = "qmp_capabilities";
 pub const COMMANDS: &[Row] = &[
     Row { name: NEGOTIATE, run: negotiate },
     Row { name: "cont", run: cont },
+    Row { name: "device_add", run: devices::add },
+    Row { name: "device_del", run: devices::del },
     Row { name: "human-monitor-command", run: human_monitor_command },
     Row { name: "memsave", run: memory::memsave },
     Row { name: "migrate", run: migration::migrate },

@@ -4,6 +4,7 @@
 mod arguments;
 mod chardev;
 mod commands;
+mod devices;
 mod memory;
 mod migration;
 mod query;
@@ -15,8 +16,8 @@ use serde::Serialize;
 use serde_json::ser::{PrettyFormatter, Serializer};
 use serde_json::{Map, Value, json};
 
-use super::Session;
 use super::event::Event;
+use super::{Session, fixed};
 use crate::machine::Machine;
 use arguments::Arguments;
 use stream::{Item, Stream};
@@ -26,6 +27,7 @@ use stream::{Item, Stream};
 pub enum Class {
     GenericError,
     CommandNotFound,
+    DeviceNotFound,
 }
 
 /// Why a command was not done.
@@ -67,6 +69,12 @@ impl Context<'_> {
 pub struct Row {
     pub name: &'static str,
     pub run: fn(&mut Context<'_>, Arguments) -> Outcome,
+}
+
+/// Whether there is such a command.
+#[cfg(test)]
+pub fn has(name: &str) -> bool {
+    commands::COMMANDS.iter().any(|row| row.name == name)
 }
 
 /// The member that `qemu` is called in QMP; the numbers are this program's.
@@ -162,7 +170,10 @@ impl Qmp {
             (false, false) => not_found("Expecting capabilities negotiation with 'qmp_capabilities'".into()),
             (true, true) => not_found("Capabilities negotiation is already complete, command ignored".into()),
             _ => match commands::COMMANDS.iter().find(|row| row.name == name) {
-                None => not_found(format!("The command {name} has not been found")),
+                None => match fixed::refusal(&name) {
+                    Some(why) => Err(why.into()),
+                    None => not_found(format!("The command {name} has not been found")),
+                },
                 Some(row) => {
                     let mut context = Context { machine, negotiated: &mut self.negotiated };
                     (row.run)(&mut context, Arguments(arguments))

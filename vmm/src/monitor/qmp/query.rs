@@ -138,6 +138,8 @@ fn inserted(drive: &DriveConfig, size: u64) -> Value {
     });
     json!({
         "file": path,
+        // Every drive is one node, by its own name.
+        "node-name": drive.id,
         "drv": "raw",
         "ro": drive.readonly,
         "encrypted": false,
