@@ -6,6 +6,7 @@
 //! again and starts the harts as at power-on: the guest really runs again.
 
 mod build;
+mod gdb_server;
 mod inspect;
 mod migrate;
 mod named;
@@ -13,6 +14,7 @@ mod observe;
 mod run_state;
 mod snapshot;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +24,7 @@ use accel::{Accel, AccelError, HartState, MpState, Vm, VmConfig};
 use arch::model::CpuError;
 use devices::chardev::{BackendConfig, ChardevConfig, HostRequest};
 use devices::misc::EventLoopTimers;
+use event_manager::SubscriberId;
 use firmware::boot::{BootError, BootMode, BootPlan, LoadError};
 use firmware::fdt::FdtError;
 use firmware::sbi::HartStatus;
@@ -119,6 +122,10 @@ pub struct Machine {
     event_loop: EventLoop,
     chardevs: Chardevs,
     monitors: Arc<Monitors>,
+    /// The event loop's numbers of the character devices.
+    subscribers: BTreeMap<String, SubscriberId>,
+    /// The gdb server is to end.
+    ends_gdb: bool,
     run_state: RunState,
     /// What the monitors have not been told yet.
     events: Vec<Event>,
@@ -214,6 +221,7 @@ impl Machine {
             Monitors::open(&config.monitors, |id| chardevs.find(id), &control).map_err(OpenError::Chardev)?;
         let monitors = Arc::new(monitors);
         let mut event_loop = EventLoop::new(Arc::clone(&control), &timers)?;
+        let mut subscribers = BTreeMap::new();
         for chardev in chardevs.iter() {
             let control = Arc::clone(&control);
             chardev.set_host_handler(move |request| match request {
@@ -221,7 +229,7 @@ impl Machine {
                 // Changes of snapshot disks are forgotten at the end; there is nothing to save them to.
                 HostRequest::SaveDisks => tracing::warn!("writing snapshot disks back is not supported by vireo yet"),
             });
-            event_loop.add(Arc::clone(chardev) as Subscriber);
+            subscribers.insert(chardev.id().to_owned(), event_loop.add(Arc::clone(chardev) as Subscriber));
             if let Some(notice) = chardev.notice() {
                 eprintln!("vireo: {notice}");
             }
@@ -236,6 +244,8 @@ impl Machine {
             event_loop,
             chardevs,
             monitors,
+            subscribers,
+            ends_gdb: false,
             run_state: RunState::Prelaunch,
             events: Vec::new(),
             requested: false,
@@ -332,6 +342,7 @@ impl Machine {
     fn attend(&mut self) {
         let monitors = Arc::clone(&self.monitors);
         monitors.serve(self);
+        self.finish_gdb();
     }
 
     fn answer(&mut self, request: Request) -> Result<Option<Ending>, MachineError> {

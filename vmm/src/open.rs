@@ -81,6 +81,16 @@ impl Chardevs {
         self.all.iter()
     }
 
+    /// One more, while the machine runs.
+    pub fn add(&mut self, chardev: Arc<Chardev>) {
+        self.all.push(chardev);
+    }
+
+    /// Nobody uses it any more.
+    pub fn remove(&mut self, id: &str) {
+        self.all.retain(|chardev| chardev.id() != id);
+    }
+
     /// The configuration was checked: ids that are named exist.
     pub fn find(&self, id: &str) -> &Arc<Chardev> {
         self.all.iter().find(|c| c.id() == id).expect("character devices that others name exist")
@@ -191,6 +201,7 @@ impl ImageLocks {
             VirtioKind::Block(b) => Some(drive(config, &b.drive)),
             VirtioKind::Net(_) | VirtioKind::Rng(_) | VirtioKind::Console(_) => None,
         });
+        let banks = config.flash.iter().flatten().map(|id| drive(config, id));
         let image = |d: &DriveConfig| (d.id.clone(), d.file.clone(), !d.readonly && !d.snapshot);
         Self { images: disks.chain(banks).map(image).collect(), held: Vec::new() }
     }
@@ -201,7 +212,6 @@ impl ImageLocks {
             return Ok(());
         }
         for (id, path, write) in &self.images {
-        let banks = config.flash.iter().flatten().map(|id| drive(config, id));
             let lock = ImageLock::take(path, *write);
             match lock {
                 Ok(lock) => self.held.push(lock),

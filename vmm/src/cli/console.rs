@@ -138,6 +138,11 @@ fn gdb(o: &Options) -> Result<Option<Short>> {
     if let Some((_, other)) = all.next() {
         return Err(CliError::new(other, format!("the gdb server is already given by {context}")));
     }
+    Ok(Some(Short { device: gdb_device(&context, text), context, mode: MonitorMode::Gdb }))
+}
+
+/// The character device of a gdb server. `context` is what it was asked for with.
+pub fn gdb_device(context: &str, text: &str) -> Result<Serial> {
     let mut device = text.to_owned();
     if text.starts_with("tcp:") {
         // A server that does not wait, unless it says otherwise.
@@ -151,7 +156,7 @@ fn gdb(o: &Options) -> Result<Option<Short>> {
             device.push_str(",nodelay=on");
         }
     }
-    Ok(Some(Short { device: chardev::parse_short(&context, &device, "gdb"), context, mode: MonitorMode::Gdb }))
+    chardev::parse_short(context, &device, "gdb")
 }
 
 /// `-mon [chardev=]ID[,id=NAME][,mode=readline|control][,pretty=on|off]`, and the name, which nothing refers to.

@@ -25,6 +25,7 @@ use std::path::{Path, PathBuf};
 
 use accel::trace::TraceItems;
 use arch::ext::{Ext, IsaConfig};
+use devices::chardev::ChardevConfig;
 
 use crate::board::BoardKind;
 use crate::config;
@@ -51,12 +52,25 @@ pub enum Command {
     Print(String),
 }
 
-/// Parses the words after the program's name.
+/// The character device of a gdb server that a monitor's command asks for, if it is to have one of its own.
+///
+/// # Errors
+/// What is wrong with the text, or that there is a device already which it names.
+pub fn gdb_server(context: &str, text: &str) -> std::result::Result<ChardevConfig, String> {
+    match console::gdb_device(context, text).map_err(|error| error.to_string())? {
+        chardev::Serial::New(config) => Ok(config),
+        chardev::Serial::None | chardev::Serial::Existing(_) => {
+            Err(format!("{context}: it needs a device of its own, such as tcp::1234 or unix:PATH"))
+        }
+    }
+}
+
 /// What `-device` takes.
 pub fn device_models() -> Vec<&'static str> {
     device::TYPES.iter().map(|kind| kind.name).collect()
 }
 
+/// Parses the words after the program's name.
 pub fn parse(words: &[String]) -> Result<Command> {
     let (options, order) = argv::parse(words)?;
     if let Some(text) = information(&options)? {

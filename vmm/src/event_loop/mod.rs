@@ -6,7 +6,7 @@ use std::io;
 use std::sync::Arc;
 
 use devices::misc::EventLoopTimers;
-use event_manager::{EventManager, EventOps, EventSet, EventSubscriber, Events, SubscriberOps};
+use event_manager::{EventManager, EventOps, EventSet, EventSubscriber, Events, SubscriberId, SubscriberOps};
 
 use crate::control::{Control, Wake};
 use signals::Signals;
@@ -62,8 +62,14 @@ impl EventLoop {
         Ok(())
     }
 
-    pub fn add(&mut self, subscriber: Subscriber) {
-        self.manager.add_subscriber(subscriber);
+    /// The number is for [`EventLoop::remove`].
+    pub fn add(&mut self, subscriber: Subscriber) -> SubscriberId {
+        self.manager.add_subscriber(subscriber)
+    }
+
+    /// Nobody who was added, or who was removed before, changes nothing.
+    pub fn remove(&mut self, id: SubscriberId) {
+        let _ = self.manager.remove_subscriber(id);
     }
 
     /// Serves everything until somebody asks something of the machine.

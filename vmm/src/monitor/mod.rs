@@ -51,6 +51,7 @@ pub(crate) trait Session: Send {
 /// A session at its character device.
 struct Port {
     endpoint: Endpoint,
+    mode: MonitorMode,
     control: Arc<Control>,
     /// There may be something to do.
     due: AtomicBool,
@@ -107,6 +108,25 @@ impl ChardevClient for Port {
 }
 
 impl Port {
+    fn open(config: &MonitorConfig, chardev: &Arc<Chardev>, control: &Arc<Control>) -> Result<Arc<Self>, ChardevError> {
+        let session: Box<dyn Session> = match config.mode {
+            MonitorMode::Readline => Box::new(hmp::Hmp::new(chardev.is_shared())),
+            MonitorMode::Control { pretty } => Box::new(qmp::Qmp::new(pretty)),
+            MonitorMode::Gdb => Box::<Gdb>::default(),
+        };
+        let port = Arc::new(Self {
+            endpoint: chardev.endpoint()?,
+            mode: config.mode,
+            control: Arc::clone(control),
+            due: AtomicBool::new(false),
+            queue: Mutex::default(),
+            talk: Mutex::new(Talk { session, input: VecDeque::new(), output: Vec::new(), lossy: false }),
+        });
+        let client: Weak<Self> = Arc::downgrade(&port);
+        port.endpoint.connect(client);
+        Ok(port)
+    }
+
     fn call(&self) {
         self.due.store(true, Ordering::Release);
         self.control.attend();
@@ -194,9 +214,16 @@ impl Port {
     }
 }
 
+/// Whether either monitor has a command with this name.
+#[cfg(test)]
+fn is_command(name: &str) -> bool {
+    hmp::has(name) || qmp::has(name)
+}
+
 /// All monitors of a machine.
 pub struct Monitors {
-    ports: Vec<Arc<Port>>,
+    /// Those that were there when the machine started, and one for gdb that may come and go.
+    ports: Mutex<Vec<Arc<Port>>>,
 }
 
 impl Monitors {
@@ -206,38 +233,37 @@ impl Monitors {
         chardevs: impl Fn(&str) -> &'a Arc<Chardev>,
         control: &Arc<Control>,
     ) -> Result<Self, ChardevError> {
-        let port = |config: &MonitorConfig| {
-            let chardev = chardevs(&config.chardev);
-            let session: Box<dyn Session> = match config.mode {
-                MonitorMode::Readline => Box::new(hmp::Hmp::new(chardev.is_shared())),
-                MonitorMode::Control { pretty } => Box::new(qmp::Qmp::new(pretty)),
-                MonitorMode::Gdb => Box::<Gdb>::default(),
-            };
-            let talk = Talk { session, input: VecDeque::new(), output: Vec::new(), lossy: false };
-            let port = Arc::new(Port {
-                endpoint: chardev.endpoint()?,
-                control: Arc::clone(control),
-                due: AtomicBool::new(false),
-                queue: Mutex::default(),
-                talk: Mutex::new(talk),
-            });
-            let client: Weak<Port> = Arc::downgrade(&port);
-            port.endpoint.connect(client);
-/// Whether either monitor has a command with this name.
-#[cfg(test)]
-fn is_command(name: &str) -> bool {
-    hmp::has(name) || qmp::has(name)
-}
+        let port = |config: &MonitorConfig| Port::open(config, chardevs(&config.chardev), control);
+        Ok(Self { ports: Mutex::new(configs.iter().map(port).collect::<Result<_, _>>()?) })
+    }
 
-            Ok(port)
-        };
-        Ok(Self { ports: configs.iter().map(port).collect::<Result<_, _>>()? })
+    /// One more.
+    pub fn add(
+        &self,
+        config: &MonitorConfig,
+        chardev: &Arc<Chardev>,
+        control: &Arc<Control>,
+    ) -> Result<(), ChardevError> {
+        let port = Port::open(config, chardev, control)?;
+        locked(&self.ports).push(port);
+        Ok(())
+    }
+
+    /// One less; whoever speaks there has gone.
+    pub fn remove(&self, chardev: &str, mode: MonitorMode, machine: &mut Machine) {
+        let is_it = |port: &Arc<Port>| port.mode == mode && port.endpoint.chardev().id() == chardev;
+        let gone = locked(&self.ports).extract_if(.., |port| is_it(port)).collect::<Vec<_>>();
+        gone.iter().for_each(|port| locked(&port.talk).session.closed(machine));
+    }
+
+    fn ports(&self) -> Vec<Arc<Port>> {
+        locked(&self.ports).clone()
     }
 
     /// Runs what was asked for, and tells every session what happened to the machine. On the main thread.
     pub fn serve(&self, machine: &mut Machine) {
         self.announce(machine);
-        for port in &self.ports {
+        for port in self.ports() {
             if port.due.swap(false, Ordering::AcqRel) && port.step(machine) {
                 self.announce(machine);
                 if !machine.has_requested() {
@@ -252,16 +278,17 @@ fn is_command(name: &str) -> bool {
     /// The last that they hear; no more commands are taken.
     pub fn finish(&self, machine: &mut Machine, ending: Option<&Ending>) {
         self.announce(machine);
-        self.ports.iter().for_each(|port| port.settle());
+        let ports = self.ports();
+        ports.iter().for_each(|port| port.settle());
         if let Some(ending) = ending {
-            self.ports.iter().for_each(|port| port.end(*ending));
+            ports.iter().for_each(|port| port.end(*ending));
         }
     }
 
     fn announce(&self, machine: &mut Machine) {
         for event in machine.take_events() {
             let now = SystemTime::now();
-            self.ports.iter().for_each(|port| port.tell(&event, now, machine));
+            self.ports().iter().for_each(|port| port.tell(&event, now, machine));
         }
     }
 }

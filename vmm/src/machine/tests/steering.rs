@@ -1,9 +1,10 @@
-//! What monitors do beyond looking: what is refused and why.
+//! What monitors do beyond looking: what is refused and why, a gdb server that comes and goes.
 
-use std::io::Write;
+use std::io::{Read, Write};
 
 use serde_json::{Value, json};
 
+use super::gdb::Client;
 use super::monitor::with_person;
 use super::qmp::with_program;
 
@@ -85,6 +86,39 @@ fn the_tree_has_every_chip_and_device() {
         let uart = "  dev: serial, id \"\"\n    mmio 0000000010000000/0000000000000008\n";
         assert!(tree.contains(uart), "{tree}");
         assert_eq!(tree.matches("  dev: virtio-mmio, id \"\"\n").count(), 8);
+        p.0.write_all(b"q\n").unwrap();
+    });
+}
+
+#[test]
+fn a_gdb_server_comes_and_goes() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("gdb");
+    let command = format!("gdbserver unix:{},server=on,wait=off", path.display());
+    with_person(&[], |mut p, _| {
+        assert_eq!(p.ask("gdbserver none"), "Error: there is no gdb server\n");
+        assert!(p.ask("gdbserver carrier:pigeon").starts_with("Error: gdbserver carrier:pigeon: "));
+        assert!(p.ask("gdbserver chardev:x").contains("a device of its own"));
+        for _ in 0..2 {
+            let place = format!("'disconnected:unix:{},server=on'", path.display());
+            assert_eq!(p.ask(&command), format!("Waiting for gdb connection on device {place}\n"));
+            assert_eq!(p.ask("info status"), "VM status: running\n");
+            let mut gdb = Client::at(&path);
+            assert!(gdb.ask("?").starts_with("T05"));
+            assert!(p.ask(&command).contains("there is a gdb server at"));
+            assert!(p.ask("info chardev").contains("gdb: filename=unix:"));
+            assert_eq!(p.ask("gdbserver none"), "");
+            assert_eq!(gdb.0.read(&mut [0; 64]).unwrap_or(0), 0, "the server hangs up");
+            assert!(!path.exists());
+            assert_eq!(p.ask("info status"), "VM status: paused (debug)\n");
+            p.ask("cont");
+        }
+        // gdb itself may end it.
+        p.ask(&command);
+        let mut gdb = Client::at(&path);
+        gdb.packet(format!("qRcmd,{}", super::gdb::hex(b"gdbserver none")).as_bytes());
+        let _ = gdb.0.read_to_end(&mut Vec::new());
+        assert!(!p.ask("info chardev").contains("gdb"));
         p.0.write_all(b"q\n").unwrap();
     });
 }

@@ -21,6 +21,12 @@ pub const COMMANDS: &[Row] = &[
     Row { names: &["quit", "q"], args: "", help: "end the program", run: quit },
     Row { names: &["device_add"], args: "DRIVER", help: "refused: no bus takes devices later", run: devices::add },
     Row { names: &["device_del"], args: "ID", help: "refused likewise", run: devices::del },
+    Row {
+        names: &["gdbserver"],
+        args: "[DEVICE|none]",
+        help: "let gdb attach at a device as of -gdb (tcp::1234), or end that",
+        run: gdbserver,
+    },
     Row { names: &["cpu"], args: "N", help: "hart N is the one that commands mean", run: cpu },
     Row { names: &["x"], args: "/FMT ADDR", help: "memory at a virtual address of the hart", run: memory::virtual_ },
     Row { names: &["xp"], args: "/FMT ADDR", help: "memory at a physical address", run: memory::physical },
@@ -130,6 +136,15 @@ fn reset(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
 fn quit(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
     args.at_most(0)?;
     cx.machine.request(Request::Quit(Cause::Monitor));
+    Ok(())
+}
+
+fn gdbserver(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
+    if args.text == "none" {
+        return cx.machine.end_gdb();
+    }
+    let place = cx.machine.start_gdb(&args.text)?;
+    let _ = writeln!(cx.out, "Waiting for gdb connection on device '{place}'");
     Ok(())
 }
 
