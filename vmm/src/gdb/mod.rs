@@ -345,7 +345,8 @@ impl Gdb {
             return self.answer(INVALID.as_bytes(), out);
         };
         let mut text = String::new();
-        let mut context = hmp::Context { machine, hart: &mut self.hart, shown: &mut self.shown, out: &mut text };
+        let (hart, shown) = (&mut self.hart, &mut self.shown);
+        let mut context = hmp::Context { machine, hart, shown, out: &mut text, waits: None };
         hmp::execute(&String::from_utf8_lossy(&line), &mut context);
         out.push(b'+');
         let mut answer = packet::console(&text);

@@ -201,14 +201,9 @@ impl Machine {
         Ok(())
     }
 
-    /// Waits for the move under way and ends it.
-    ///
-    /// # Errors
-    /// It failed; the machine goes on.
-    pub fn finish_migration(&mut self) -> Result<(), String> {
-        let Some(out) = self.moves.outgoing.take() else { return Ok(()) };
-        let copied = out.copied.wait();
-        self.end_move(out, copied)
+    /// Whether a move is under way.
+    pub fn is_moving(&self) -> bool {
+        self.moves.outgoing.is_some()
     }
 
     fn end_move(&mut self, out: Outgoing, copied: Result<Copied, SnapshotError>) -> Result<(), String> {

@@ -37,6 +37,10 @@ pub(crate) trait Session: Send {
     fn focus(&mut self, _has: bool, _out: &mut Vec<u8>) {}
     /// Takes bytes up to the end of the first command in them: returns how many, at least one.
     fn input(&mut self, bytes: &[u8], machine: &mut Machine, out: &mut Vec<u8>) -> usize;
+    /// Whether the last command is not done yet: what follows waits. Once it is, its end is told.
+    fn waits(&mut self, _machine: &mut Machine, _out: &mut Vec<u8>) -> bool {
+        false
+    }
     /// What the last input caused has happened, and was told.
     fn settle(&mut self, _out: &mut Vec<u8>) {}
     /// Whether [`Session::event`] would say something.
@@ -55,6 +59,8 @@ struct Port {
     control: Arc<Control>,
     /// There may be something to do.
     due: AtomicBool,
+    /// The session's last command is under way.
+    waits: AtomicBool,
     /// What came before the bytes that the device still holds.
     queue: Mutex<VecDeque<Item>>,
     talk: Mutex<Talk>,
@@ -119,6 +125,7 @@ impl Port {
             mode: config.mode,
             control: Arc::clone(control),
             due: AtomicBool::new(false),
+            waits: AtomicBool::new(false),
             queue: Mutex::default(),
             talk: Mutex::new(Talk { session, input: VecDeque::new(), output: Vec::new(), lossy: false }),
         });
@@ -155,7 +162,9 @@ impl Port {
         let talk = &mut *talk;
         // The event loop does what is asked of it before it comes here.
         talk.session.settle(&mut talk.output);
-        if !self.flush(talk) {
+        let waits = talk.session.waits(machine, &mut talk.output);
+        self.waits.store(waits, Ordering::Relaxed);
+        if !self.flush(talk) || waits {
             return false;
         }
         if talk.input.is_empty() {
@@ -264,7 +273,9 @@ impl Monitors {
     pub fn serve(&self, machine: &mut Machine) {
         self.announce(machine);
         for port in self.ports() {
-            if port.due.swap(false, Ordering::AcqRel) && port.step(machine) {
+            // What a session waits for calls for attention, but not for its own.
+            let due = port.due.swap(false, Ordering::AcqRel) || port.waits.load(Ordering::Relaxed);
+            if due && port.step(machine) {
                 self.announce(machine);
                 if !machine.has_requested() {
                     port.settle();

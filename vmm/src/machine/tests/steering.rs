@@ -1,11 +1,15 @@
-//! What monitors do beyond looking: what is refused and why, a gdb server that comes and goes.
+//! What monitors do beyond looking: what is refused and why, moves that are waited for, a gdb server that comes and goes.
 
 use std::io::{Read, Write};
+use std::os::unix::net::UnixListener;
+use std::thread;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::Xorshift;
 use super::gdb::Client;
-use super::monitor::with_person;
+use super::monitor::{Person, with_person};
 use super::qmp::with_program;
 
 const DEVICES: &[&str] = &["-device", "virtio-rng-device,id=r,bus=virtio-mmio-bus.7"];
@@ -86,6 +90,46 @@ fn the_tree_has_every_chip_and_device() {
         let uart = "  dev: serial, id \"\"\n    mmio 0000000010000000/0000000000000008\n";
         assert!(tree.contains(uart), "{tree}");
         assert_eq!(tree.matches("  dev: virtio-mmio, id \"\"\n").count(), 8);
+        p.0.write_all(b"q\n").unwrap();
+    });
+}
+
+/// Who waits for a move keeps nobody else waiting.
+#[test]
+fn a_move_that_is_waited_for_leaves_other_monitors_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let (other, way, initrd) = (dir.path().join("other"), dir.path().join("way"), dir.path().join("initrd"));
+    // More than sockets and buffers take, however it is packed.
+    let mut random = Xorshift(1);
+    let noise: Vec<u8> = (0..1 << 19).flat_map(|_| random.next().to_le_bytes()).collect();
+    std::fs::write(&initrd, noise).unwrap();
+    let (initrd, device) = (initrd.display().to_string(), format!("unix:{},server=on,wait=off", other.display()));
+    let kernel = dir.path().join("kernel");
+    std::fs::write(&kernel, [0x13; 64]).unwrap();
+    let kernel = kernel.display().to_string();
+    let words = ["-m", "64M", "-kernel", &kernel, "-initrd", &initrd, "-monitor", &device];
+    with_person(&words, |mut p, _| {
+        let listener = UnixListener::bind(&way).unwrap();
+        let command = format!("migrate unix:{}\n", way.display());
+        // What is typed meanwhile is done afterwards.
+        p.0.write_all(format!("{command}info status\n").as_bytes()).unwrap();
+        let (stream, _) = listener.accept().unwrap();
+        let mut q = Person::at(&other);
+        while !q.ask("info migrate").contains("Migration status: active") {
+            thread::sleep(Duration::from_millis(1));
+        }
+        assert_eq!(q.ask("info status"), "VM status: running\n");
+        assert!(q.ask("migrate file:/nonexistent/x").contains("is being moved already"));
+        // Nothing was said yet to who waits.
+        p.0.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        let mut said = Vec::new();
+        let _ = p.0.read_to_end(&mut said);
+        assert_eq!(String::from_utf8_lossy(&said), command.replace('\n', "\r\n"));
+        p.0.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        q.ask("migrate_cancel");
+        drop(stream);
+        assert_eq!(p.answer(), "Migration status: cancelled\r\n");
+        assert_eq!(p.answer(), "info status\r\nVM status: running\r\n");
         p.0.write_all(b"q\n").unwrap();
     });
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::{Arguments, Context};
-use crate::machine::{Named, Outcome, Report, Status};
+use crate::machine::{Machine, Named, Outcome, Report, Status};
 use crate::snapshot::Channel;
 
 /// The one capability there is; the name is QEMU's.
@@ -20,11 +20,27 @@ pub fn migrate(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
     }
     let text = text.strip_prefix('"').and_then(|t| t.strip_suffix('"')).unwrap_or(text);
     cx.machine.migrate(Channel::parse(text)?)?;
-    if !detach {
-        cx.machine.finish_migration()?;
-        tell(&cx.machine.migration(), cx.out);
+    if detach {
+        return Ok(());
+    }
+    match &mut cx.waits {
+        _ if !cx.machine.is_moving() => tell(&cx.machine.migration(), cx.out),
+        Some(waits) => **waits = true,
+        None => {
+            let _ = writeln!(cx.out, "nobody can wait here: the move goes on, and 'info migrate' tells of it");
+        }
     }
     Ok(())
+}
+
+/// How a move has ended, for who has waited for it.
+pub fn tell_end(machine: &Machine, out: &mut String) {
+    match machine.migration() {
+        Status::Ended(Outcome::Failed(why)) => {
+            let _ = writeln!(out, "Error: {why}");
+        }
+        status => tell(&status, out),
+    }
 }
 
 pub fn cancel(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {

@@ -29,6 +29,8 @@ pub struct Context<'a> {
     pub shown: &'a mut Format,
     /// Where its text goes; lines end in `\n`.
     pub out: &'a mut String,
+    /// Set by a command that is not done when it returns; `None` where nobody can wait for it.
+    pub waits: Option<&'a mut bool>,
 }
 
 /// A command, or a subject of `info`.
@@ -63,14 +65,14 @@ pub fn find(rows: &'static [Row], name: &str) -> Option<&'static Row> {
     rows.iter().find(|row| row.names.contains(&name))
 }
 
-/// A table of commands.
-pub fn list(rows: &[Row], prefix: &str, out: &mut String) {
 /// Whether there is such a command.
 #[cfg(test)]
 pub fn has(name: &str) -> bool {
     find(commands::COMMANDS, name).is_some()
 }
 
+/// A table of commands.
+pub fn list(rows: &[Row], prefix: &str, out: &mut String) {
     let head = |row: &Row| format!("{prefix}{} {}", row.names.join("|"), row.args).trim_end().to_owned();
     let width = rows.iter().map(|row| head(row).len()).max().unwrap_or(0);
     for row in rows {
@@ -123,12 +125,21 @@ pub struct Hmp {
     /// The terminal is shared with others, and they have it now.
     hidden: bool,
     greeted: bool,
+    /// A move of the machine that was asked for here is under way.
+    waits: bool,
 }
 
 impl Hmp {
     /// `shared`: another user of the device begins.
     pub fn new(shared: bool) -> Self {
-        Self { editor: Editor::default(), hart: 0, shown: Format::default(), hidden: shared, greeted: false }
+        Self {
+            editor: Editor::default(),
+            hart: 0,
+            shown: Format::default(),
+            hidden: shared,
+            greeted: false,
+            waits: false,
+        }
     }
 
     fn show(&mut self, out: &mut Vec<u8>) {
@@ -145,11 +156,16 @@ impl Hmp {
 
     fn execute(&mut self, line: &str, machine: &mut Machine, out: &mut Vec<u8>) {
         let mut text = String::new();
-        let mut context = Context { machine, hart: &mut self.hart, shown: &mut self.shown, out: &mut text };
-        execute(line, &mut context);
+        let (hart, shown, waits) = (&mut self.hart, &mut self.shown, Some(&mut self.waits));
+        execute(line, &mut Context { machine, hart, shown, out: &mut text, waits });
+        self.answer(&text, machine, out);
+    }
+
+    /// Says what a command has said, and asks for the next one.
+    fn answer(&mut self, text: &str, machine: &Machine, out: &mut Vec<u8>) {
         out.extend(text.replace('\n', "\r\n").bytes());
         // Behind `quit` there is nothing to ask.
-        if !machine.is_ending() {
+        if !self.waits && !machine.is_ending() {
             self.show(out);
         }
     }
@@ -201,6 +217,16 @@ impl Session for Hmp {
             out.extend(b"\r\n");
             self.show(out);
         }
+    }
+
+    fn waits(&mut self, machine: &mut Machine, out: &mut Vec<u8>) -> bool {
+        if self.waits && !machine.is_moving() {
+            self.waits = false;
+            let mut text = String::new();
+            migration::tell_end(machine, &mut text);
+            self.answer(&text, machine, out);
+        }
+        self.waits
     }
 
     fn input(&mut self, bytes: &[u8], machine: &mut Machine, out: &mut Vec<u8>) -> usize {

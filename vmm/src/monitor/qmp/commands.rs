@@ -105,7 +105,8 @@ fn human_monitor_command(cx: &mut Context<'_>, args: Arguments) -> Outcome {
     let HumanCommand { command_line, cpu_index } = args.take()?;
     let mut hart = cx.hart(cpu_index)?;
     let (mut text, mut shown) = (String::new(), hmp::Format::default());
-    let mut context = hmp::Context { machine: cx.machine, hart: &mut hart, shown: &mut shown, out: &mut text };
+    let mut context =
+        hmp::Context { machine: cx.machine, hart: &mut hart, shown: &mut shown, out: &mut text, waits: None };
     hmp::execute(&command_line, &mut context);
     Ok(Value::String(text.replace('\n', "\r\n")))
 }
