@@ -10,6 +10,7 @@ pub mod cpio;
 pub mod differential;
 pub mod elf;
 pub mod exits;
+pub mod fuzz;
 pub mod guest;
 pub mod harness;
 pub mod host;

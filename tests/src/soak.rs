@@ -47,6 +47,7 @@ const SUITES: &[Suite] = &[
         seed: LOCKSTEP_SEED,
         count: Some((LOCKSTEP_ROUNDS, 800)),
     },
+    Suite { package: "fuzz", test: "smoke", seed: "VIREO_FUZZ_SEED", count: Some(("VIREO_FUZZ_ROUNDS", 2_000)) },
     Suite { package: "tests", test: "differential_blocks", seed: SEED, count: Some((BLOCKS, 1_500)) },
     Suite { package: "tests", test: "differential_vector", seed: SEED, count: Some((BLOCKS, 4_096)) },
     Suite { package: "tests", test: "differential_hypervisor", seed: SEED, count: Some((PROGRAMS, 16)) },

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
-use tests::{bench, exits, guest, linux, riscv_host, soak, suite, tools, verify};
+use tests::{bench, exits, fuzz, guest, linux, riscv_host, soak, suite, tools, verify};
 
 /// What the project's own commands do: cargo linux, cargo verify, cargo kit.
 #[derive(Parser)]
@@ -29,6 +29,8 @@ enum Command {
     Fetch(Fetch),
     /// Run the random tests for hours, from new seeds all the time
     Soak(Soak),
+    /// Feed a target of tests/fuzz what libFuzzer makes, guided by the code that is reached
+    Fuzz(Fuzz),
     /// Run vireo bench with all it takes: every suite and the Debian guest, on vireo and on the distribution's QEMU
     Bench(Bench),
     /// Boot and run the same guest on vireo and on QEMU by turns, and compare
@@ -142,6 +144,18 @@ struct Soak {
     /// Fetch packages from this address
     #[arg(long, value_name = "URL")]
     mirror: Option<String>,
+}
+
+#[derive(Args)]
+struct Fuzz {
+    /// The target; they are listed if there is none
+    target: Option<String>,
+    /// End after so many minutes
+    #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u64).range(..=1_000_000))]
+    minutes: u64,
+    /// Further options of libFuzzer's
+    #[arg(last = true)]
+    extra: Vec<String>,
 }
 
 #[derive(Args)]
@@ -308,6 +322,7 @@ fn run(command: Command) -> Result<bool> {
             spikes: o.spikes,
             mirror: o.mirror,
         }),
+        Command::Fuzz(o) => fuzz::run(&fuzz::Options { target: o.target, minutes: o.minutes, extra: o.extra }),
         Command::KvmExits(o) => {
             exits::run(&exits::Options { mirror: o.mirror, vireo: o.vireo, aia: o.aia }).map(|()| true)
         }

@@ -2,7 +2,6 @@
 
 mod devices;
 mod gdb;
-mod gdb_hostile;
 mod monitor;
 mod qmp;
 mod shared_images;
