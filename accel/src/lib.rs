@@ -20,6 +20,7 @@ pub mod select;
 pub mod semihost;
 pub mod state;
 pub mod tcg;
+pub mod testing;
 pub mod trace;
 pub mod vm;
 

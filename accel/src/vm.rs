@@ -66,14 +66,6 @@ pub enum RegisterRole {
     Redundant,
 }
 
-/// An error with its cause.
-fn chain(error: &AccelError) -> String {
-    match std::error::Error::source(error) {
-        Some(cause) => format!("{error}: {cause}"),
-        None => error.to_string(),
-    }
-}
-
 /// An engine: what `-accel` names.
 pub trait Accel {
     /// As `-accel` spells it.
@@ -173,20 +165,15 @@ pub trait Vcpu: Send {
     /// # Errors
     /// The host's hypervisor does not take a register; those before it are new.
     fn try_set_state(&mut self, state: &HartState) -> Result<(), AccelError>;
-    /// [`Vcpu::try_state`] for states that are the hart's own. Panics where that fails: the hart is lost.
-    fn state(&mut self) -> HartState {
-        self.try_state().unwrap_or_else(|error| panic!("{}", chain(&error)))
-    }
-    /// [`Vcpu::try_set_state`] likewise.
-    fn set_state(&mut self, state: &HartState) {
-        self.try_set_state(state).unwrap_or_else(|error| panic!("{}", chain(&error)));
-    }
     /// Changes what traps and returns change: the pc, x registers, the mode and status registers. Unlike
-    /// [`Vcpu::set_state`] this keeps all that was made of the guest's memory.
-    fn change(&mut self, change: &mut dyn FnMut(&mut HartState)) {
-        let mut state = self.state();
+    /// [`Vcpu::try_set_state`] this keeps all that was made of the guest's memory.
+    ///
+    /// # Errors
+    /// As of [`Vcpu::try_state`] and [`Vcpu::try_set_state`].
+    fn try_change(&mut self, change: &mut dyn FnMut(&mut HartState)) -> Result<(), AccelError> {
+        let mut state = self.try_state()?;
         change(&mut state);
-        self.set_state(&state);
+        self.try_set_state(&state)
     }
     /// Sets what stops the hart for a debugger, instead of what was set before. No hart runs meanwhile. The answer is
     /// which breakpoints will not: those of an engine that has to put them into memory, where this hart has none mapped.

@@ -4,6 +4,7 @@ mod guest;
 
 use accel::VcpuExit;
 use accel::debug::{DebugConfig, DebugStop, WatchKind, Watchpoint};
+use accel::testing::Registers as _;
 use arch::csr::{self, mstatus};
 use arch::ext::Ext;
 use guest::*;

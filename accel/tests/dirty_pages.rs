@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use accel::tcg::{Tcg, TcgOptions};
+use accel::testing::Registers as _;
 use arch::csr::{envcfg, mstatus};
 use guest::setup::Setup;
 use guest::writes::{self, DATA, PARTS, Part, at};

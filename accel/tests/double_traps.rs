@@ -2,6 +2,7 @@
 
 mod guest;
 
+use accel::testing::Registers as _;
 use accel::{HartState, Mode, MpState, VcpuExit};
 use arch::csr::{MCAUSE, MENVCFG, MEPC, MNCAUSE, MNEPC, MNSTATUS, MSTATUS, MTVAL2, SSTATUS, envcfg, mnstatus, mstatus};
 use arch::ext::{Ext, IsaConfig};

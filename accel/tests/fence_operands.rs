@@ -6,6 +6,7 @@
 
 mod guest;
 
+use accel::testing::Registers as _;
 use accel::{HartState, Mode};
 use arch::csr;
 use arch::pte::{G, N, U};

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use accel::tcg::TcgOptions;
+use accel::testing::Registers as _;
 use accel::{HartSet, RemoteFence, VcpuExit};
 use arch::csr;
 use arch::pte::{A, D, G, R, U, W, X};

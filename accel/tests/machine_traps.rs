@@ -3,6 +3,7 @@
 mod guest;
 
 use accel::tcg::firmware::{enter_event, go_back, leave_event, pass_on};
+use accel::testing::Registers as _;
 use accel::{Mode, VcpuExit};
 use arch::csr::{SCAUSE, SEPC, SSTATUS, envcfg, mip, mstatus, xcause};
 use arch::ext::Ext;

@@ -2,6 +2,7 @@
 
 mod guest;
 
+use accel::testing::Registers as _;
 use accel::{HartSet, RemoteFence, VcpuExit};
 use guest::*;
 

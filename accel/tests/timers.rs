@@ -4,6 +4,7 @@ mod guest;
 
 use std::time::Duration;
 
+use accel::testing::Registers as _;
 use accel::{HartIrq, HartState, VcpuExit};
 use guest::*;
 

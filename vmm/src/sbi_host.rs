@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use accel::tcg::csr::reset_supervisor;
 use accel::tcg::mmu::walk::{Access, PhysMem, Regime, translate};
 use accel::tcg::trap::Trap;
-use accel::{GuestRam, HartSet, HartState, Mode, RemoteFence, Vcpu, Vm};
+use accel::{AccelError, GuestRam, HartSet, HartState, Mode, RemoteFence, Vcpu, Vm};
 use arch::csr::{STIMECMP, hgatp};
 use arch::ext::{Ext, IsaConfig};
 use devices::HartLines;
@@ -63,11 +63,30 @@ pub struct SbiCallHost<'a> {
     machine: &'a SbiMachine,
     hart: u32,
     vcpu: RefCell<&'a mut dyn Vcpu>,
+    /// The engine has lost the hart meanwhile: what the call answers means nothing.
+    lost: RefCell<Option<AccelError>>,
 }
 
 impl<'a> SbiCallHost<'a> {
     pub fn new(machine: &'a SbiMachine, hart: u32, vcpu: &'a mut dyn Vcpu) -> Self {
-        Self { machine, hart, vcpu: RefCell::new(vcpu) }
+        Self { machine, hart, vcpu: RefCell::new(vcpu), lost: RefCell::new(None) }
+    }
+
+    /// The call is over.
+    ///
+    /// # Errors
+    /// The hart's registers could not be reached in it.
+    pub fn finish(self) -> Result<(), AccelError> {
+        self.lost.into_inner().map_or(Ok(()), Err)
+    }
+
+    /// The hart's registers, or zeros if they are lost.
+    fn registers(&self) -> HartState {
+        let state = self.vcpu.borrow_mut().try_state();
+        state.unwrap_or_else(|error| {
+            self.lost.replace(Some(error));
+            HartState::default()
+        })
     }
 }
 
@@ -107,11 +126,12 @@ impl SbiHost for SbiCallHost<'_> {
 
     fn clear_ipi(&self, hart: u32) -> bool {
         debug_assert_eq!(hart, self.hart, "a hart clears its own");
-        let mut vcpu = self.vcpu.borrow_mut();
-        let mut state = vcpu.state();
+        let mut state = self.registers();
         let was = state.csr.mip & SSIP != 0;
         state.csr.mip &= !SSIP;
-        vcpu.set_state(&state);
+        if let Err(error) = self.vcpu.borrow_mut().try_set_state(&state) {
+            self.lost.replace(Some(error));
+        }
         was
     }
 
@@ -121,7 +141,7 @@ impl SbiHost for SbiCallHost<'_> {
             Fence::Address { start, size, asid } => RemoteFence::Address { start, size, asid },
             Fence::GuestStage { vmid } => RemoteFence::GuestStage { vmid },
             Fence::GuestAddress { start, size, asid } => {
-                let vmid = (self.vcpu.borrow_mut().state().csr.hgatp & hgatp::VMID) >> hgatp::VMID_SHIFT;
+                let vmid = (self.registers().csr.hgatp & hgatp::VMID) >> hgatp::VMID_SHIFT;
                 RemoteFence::GuestAddress { start, size, asid, vmid }
             }
         };
@@ -188,7 +208,7 @@ impl SbiHost for SbiCallHost<'_> {
 
     fn read_virtual(&self, hart: u32, address: u64, buf: &mut [u8]) -> Result<(), GuestFault> {
         debug_assert_eq!(hart, self.hart, "a call reads its own hart's memory");
-        let state = self.vcpu.borrow_mut().state();
+        let state = self.registers();
         let regime = Regime::data(&state, &self.machine.isa);
         let tables = PageTables(&self.machine.ram);
         for (i, byte) in buf.iter_mut().enumerate() {

@@ -1,7 +1,7 @@
 //! What firmware in M-mode does to the supervisor above it, where no such firmware runs and the caller of the engine
 //! stands in for it: go back to where a trap came from, pass a trap on, enter and leave the handler of a software event.
 //!
-//! Functions of the plain state, to be used in [`Vcpu::change`](crate::Vcpu::change).
+//! Functions of the plain state, to be used in [`Vcpu::try_change`](crate::Vcpu::try_change).
 //!
 //! SBI spec 3.0, "Software Event Injection" and "Software Event Completion".
 

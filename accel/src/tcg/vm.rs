@@ -321,7 +321,7 @@ impl Vcpu for TcgVcpu {
         Ok(())
     }
 
-    fn change(&mut self, change: &mut dyn FnMut(&mut HartState)) {
+    fn try_change(&mut self, change: &mut dyn FnMut(&mut HartState)) -> Result<(), AccelError> {
         let h = self.hart();
         h.take_soft();
         h.fold_counters();
@@ -335,6 +335,7 @@ impl Vcpu for TcgVcpu {
         h.update_fp();
         h.select_context();
         h.poll_interrupts();
+        Ok(())
     }
 
     fn set_debug(&mut self, config: &DebugConfig) -> Result<Vec<u64>, AccelError> {

@@ -14,6 +14,7 @@ pub mod writes;
 use std::sync::Arc;
 
 use accel::tcg::{HostSimd, Tcg, TcgOptions, csr};
+use accel::testing::Registers as _;
 use accel::{Clock, GuestRam, HartState, Irqchip, Vcpu, VcpuExit, Vm};
 use arch::ext::{Ext, ExtSet, IsaConfig};
 pub use arch::isa::Op;

@@ -5,6 +5,7 @@
 //! another list. Page faults on pages that an action took away bring them back. Whatever else traps ends the program.
 //! It counts the instructions that are its own, so that those of the program are known however often it was interrupted.
 
+use accel::testing::Registers as _;
 use accel::{HartState, Mode};
 use arch::csr as n;
 use arch::pte::{A, D, G, R, U, W, X};

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use accel::dirty::PAGE;
+use accel::testing::Registers as _;
 use vm_memory::{Bytes, GuestAddress};
 
 use super::{Asm, CODE, END, Guest, Op, RAM, finish};

@@ -1,6 +1,7 @@
 //! A hart that a debugger stops: breakpoints, steps, and the guest's own breakpoints beside them.
 
 use accel::debug::{DebugConfig, DebugStop, WatchKind, Watchpoint};
+use accel::testing::Registers as _;
 use accel::{HartState, Mode, Vcpu, VcpuExit};
 use arch::csr;
 use arch::pte::U;

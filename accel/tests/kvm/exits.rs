@@ -1,5 +1,6 @@
 //! What leaves a hart: devices, accesses that nothing answers, CSRs that the kernel hands on, and SBI.
 
+use accel::testing::Registers as _;
 use accel::{HartState, ShutdownReason, VcpuExit};
 use arch::csr;
 use arch::ext::Ext;

@@ -1,5 +1,6 @@
 //! Harts that the kernel starts and stops.
 
+use accel::testing::Registers as _;
 use accel::{HartState, MpState, VcpuExit};
 
 use crate::guest::{Asm, CODE, END, Op};

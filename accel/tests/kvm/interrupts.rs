@@ -3,6 +3,7 @@
 
 use std::sync::atomic::Ordering;
 
+use accel::testing::Registers as _;
 use accel::{HartIrq, HartState, VcpuExit};
 use arch::csr;
 use arch::ext::Ext;

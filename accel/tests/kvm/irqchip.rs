@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use accel::irqchip::{AplicState, InterruptFileState};
+use accel::testing::Registers as _;
 use accel::{Clock, Irqchip, IrqchipConfig, IrqchipState};
 use arch::csr;
 

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 
+use accel::testing::Registers as _;
 use accel::{HartState, Vcpu, VcpuExit};
 use arch::csr;
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use accel::kvm::options::KvmOptions;
 use accel::select::{Choice, select};
+use accel::testing::Registers as _;
 use accel::{Accel, BusFault, Clock, HartState, HostHarts, SbiCall, Vcpu, VcpuExit, VcpuHandle};
 use arch::csr;
 use arch::ext::IsaConfig;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use accel::testing::Registers as _;
 use accel::{HartState, HostRegister, Mode, MpState, RegisterRole, Vcpu};
 use arch::csr::{envcfg, mstatus};
 use arch::ext::{Ext, IsaConfig};

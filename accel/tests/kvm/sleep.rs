@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use accel::testing::Registers as _;
 use accel::{HartIrq, VcpuExit};
 use arch::csr;
 

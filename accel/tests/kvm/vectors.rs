@@ -1,6 +1,7 @@
 //! Floating-point and vector registers survive the way into another machine, where the guest itself looks at them.
 
 use accel::HartState;
+use accel::testing::Registers as _;
 use arch::csr::{self, mstatus};
 use arch::ext::Ext;
 

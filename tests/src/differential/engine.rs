@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use accel::tcg::{Tcg, TcgOptions};
+use accel::testing::Registers as _;
 use accel::{Accel, BusFault, Clock, GuestBus, GuestRam, Mode, VcpuExit, VcpuHandle, VmConfig};
 use anyhow::{Context, bail};
 use arch::ext::IsaConfig;

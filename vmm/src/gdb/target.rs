@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use accel::debug::{self, DebugConfig, Watchpoint, physical_address};
-use accel::{GuestBus, GuestRam, HartSet, HartState, RemoteFence, Vcpu, Vm};
+use accel::{AccelError, GuestBus, GuestRam, HartSet, HartState, RemoteFence, Vcpu, Vm};
 use arch::ext::IsaConfig;
 use gdbstub::common::{Signal, Tid};
 use gdbstub::target::ext::base::BaseOps;
@@ -89,6 +89,12 @@ fn hart_of(tid: Tid) -> u32 {
     u32::try_from(tid.get() - 1).unwrap_or(u32::MAX)
 }
 
+/// The answer where the engine has lost a hart.
+fn lost(error: AccelError) -> TargetError<String> {
+    tracing::warn!("gdb: {}", crate::error_chain(&error));
+    TargetError::Errno(EIO)
+}
+
 pub fn thread_of(hart: u32) -> Tid {
     NonZeroUsize::MIN.saturating_add(hart as usize)
 }
@@ -124,16 +130,16 @@ impl Debuggee {
     }
 
     fn state(&self, tid: Tid) -> Result<Box<HartState>, TargetError<String>> {
-        self.on(tid, |vcpu| Box::new(vcpu.state()))
+        self.on(tid, |vcpu| vcpu.try_state().map(Box::new))?.map_err(lost)
     }
 
     /// Has a hart go on at another address.
     ///
     /// # Errors
-    /// The hart's thread has failed.
+    /// The hart's thread has failed, or the engine does not take its registers.
     pub fn set_pc(&self, hart: u32, pc: u64) -> Result<(), String> {
-        let done = self.parts.harts.on(hart, move |vcpu| vcpu.change(&mut |state| state.pc = pc));
-        done.ok_or_else(|| format!("hart {hart} has failed"))
+        let done = self.parts.harts.on(hart, move |vcpu| vcpu.try_change(&mut |state| state.pc = pc));
+        done.ok_or_else(|| format!("hart {hart} has failed"))?.map_err(|error| crate::error_chain(&error))
     }
 
     pub fn hart_count(&self) -> u32 {
@@ -273,11 +279,12 @@ impl MultiThreadBase for Debuggee {
     fn write_registers(&mut self, regs: &Core, tid: Tid) -> TargetResult<(), Self> {
         let regs = regs.clone();
         self.on(tid, move |vcpu| {
-            vcpu.change(&mut |state| {
+            vcpu.try_change(&mut |state| {
                 (state.x, state.pc) = (regs.x, regs.pc);
                 state.x[0] = 0;
-            });
-        })
+            })
+        })?
+        .map_err(lost)
     }
 
     fn support_single_register_access(&mut self) -> Option<SingleRegisterAccessOps<'_, Tid, Self>> {
@@ -341,21 +348,18 @@ impl SingleRegisterAccess<Tid> for Debuggee {
     fn write_register(&mut self, tid: Tid, register: Register, value: &[u8]) -> TargetResult<(), Self> {
         let (isa, value) = (self.parts.isa.clone(), value.to_vec());
         let done = self.on(tid, move |vcpu| match register {
-            Register::Csr(n) => number(&value).is_some_and(|value| vcpu.set_csr(n, value)),
+            Register::Csr(n) => Ok(number(&value).is_some_and(|value| vcpu.set_csr(n, value))),
             Register::X(_) | Register::Pc | Register::Priv => {
                 let mut done = false;
-                vcpu.change(&mut |state| done = register.write(state, &isa, &value));
-                done
+                vcpu.try_change(&mut |state| done = register.write(state, &isa, &value)).map(|()| done)
             }
             Register::F(_) | Register::V(_) => {
-                let mut state = vcpu.state();
+                let mut state = vcpu.try_state()?;
                 let done = register.write(&mut state, &isa, &value);
-                if done {
-                    vcpu.set_state(&state);
-                }
-                done
+                if done { vcpu.try_set_state(&state).map(|()| true) } else { Ok(false) }
             }
         })?;
+        let done = done.map_err(lost)?;
         if done { Ok(()) } else { Err(TargetError::Errno(EINVAL)) }
     }
 }

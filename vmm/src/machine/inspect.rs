@@ -79,10 +79,10 @@ impl Machine {
     /// The state of a hart at this moment.
     ///
     /// # Errors
-    /// The hart's thread has failed.
+    /// The hart's thread has failed, or the engine does not give its registers.
     pub fn hart_state(&mut self, hart: u32) -> Result<Box<HartState>, String> {
-        let state = self.with_harts_stopped(|m| m.harts.on(hart, |vcpu| Box::new(vcpu.state())));
-        state.ok_or_else(|| format!("hart {hart} has failed"))
+        let state = self.with_harts_stopped(|m| m.harts.on(hart, |vcpu| vcpu.try_state().map(Box::new)));
+        state.ok_or_else(|| format!("hart {hart} has failed"))?.map_err(|error| crate::error_chain(&error))
     }
 
     /// CSRs of a hart as M-mode would read them, in order; `None` where the hart has none.
