@@ -102,6 +102,15 @@ impl Clock {
         nanos != 0
     }
 
+    /// Instructions are counted anew from now on, by another hart; the clock goes on from where it is.
+    pub fn restart_count(&self) {
+        let Some(c) = &self.counted else { return };
+        let now = self.now();
+        c.run.store(0, Ordering::Release);
+        c.slept.store(0, Ordering::Release);
+        self.set(now);
+    }
+
     /// Ticks a second.
     pub fn frequency(&self) -> u64 {
         self.frequency
@@ -201,6 +210,10 @@ mod tests {
         assert_eq!(c.now(), 5);
         c.count(101);
         assert_eq!(c.now(), 6);
+        c.restart_count();
+        assert_eq!(c.now(), 6);
+        c.count(50);
+        assert_eq!(c.now(), 7);
         let hosts = Clock::new(10_000_000);
         assert!(!hosts.is_counting() && !hosts.skip_to(1 << 60));
     }

@@ -14,9 +14,39 @@ pub enum HartIrq {
 }
 
 impl HartIrq {
+    pub const ALL: [Self; 6] = [
+        Self::SupervisorSoftware,
+        Self::MachineSoftware,
+        Self::SupervisorTimer,
+        Self::MachineTimer,
+        Self::SupervisorExternal,
+        Self::MachineExternal,
+    ];
+
     /// The bit of this line in `mip`.
     pub const fn mask(self) -> u64 {
         1 << self as u8
+    }
+}
+
+/// What others have driven into a hart, at one moment: a vCPU that takes another one's place takes this over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HartInputs {
+    /// Levels of the lines, as bits of `mip`.
+    pub lines: u64,
+    /// Levels of the guest external interrupts, as bits of `hgeip`.
+    pub guest_lines: u64,
+    pub nmi: bool,
+    /// SSIP was set from outside and is not in the hart's state yet.
+    pub ssip: bool,
+    /// Deadlines in ticks; `u64::MAX` for never.
+    pub mtimecmp: u64,
+    pub sbi_timer: u64,
+}
+
+impl Default for HartInputs {
+    fn default() -> Self {
+        Self { lines: 0, guest_lines: 0, nmi: false, ssip: false, mtimecmp: u64::MAX, sbi_timer: u64::MAX }
     }
 }
 

@@ -29,7 +29,7 @@ pub use clock::Clock;
 pub use dirty::{DirtyPages, DirtyRegion};
 pub use error::AccelError;
 pub use exit::{SbiCall, ShutdownReason, VcpuExit};
-pub use irq::{HartIrq, Imsic, InterruptFile};
+pub use irq::{HartInputs, HartIrq, Imsic, InterruptFile};
 pub use irqchip::{Irqchip, IrqchipConfig, IrqchipOffer, IrqchipPlace, IrqchipState};
 pub use state::{
     CsrState, CtrEntry, CtrState, HartState, MAX_VLEN, Mode, MpState, PmpState, SbiState, TRIGGERS, TriggerState,

@@ -12,8 +12,9 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
 use crate::debug::DebugConfig;
 use crate::irqchip::{AplicState, InterruptFileState};
 use crate::{
-    Accel, AccelError, BusFault, Clock, DirtyPages, GuestBus, GuestRam, HartIrq, HartSet, HartState, Irqchip,
-    IrqchipConfig, IrqchipOffer, IrqchipState, RemoteFence, SbiCall, Vcpu, VcpuExit, VcpuHandle, Vm, VmConfig,
+    Accel, AccelError, BusFault, Clock, DirtyPages, GuestBus, GuestRam, HartInputs, HartIrq, HartSet, HartState,
+    HostHarts, Irqchip, IrqchipConfig, IrqchipOffer, IrqchipState, RemoteFence, SbiCall, Vcpu, VcpuExit, VcpuHandle,
+    Vm, VmConfig,
 };
 
 /// What a hart does next.
@@ -86,6 +87,23 @@ impl Shared {
     }
 }
 
+/// What an engine does not do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// To make the vCPU of this hart.
+    Vcpu(u32),
+    /// To take a state of this hart.
+    State(u32),
+    /// To take a state of its interrupt controllers.
+    Irqchip,
+}
+
+impl Refusal {
+    fn error(self) -> AccelError {
+        AccelError::Unsupported { name: "mock", what: format!("{self:?}") }
+    }
+}
+
 /// Events that stores cause: by address and value.
 type IoEvents = Mutex<HashMap<(u64, u32), OwnedFd>>;
 
@@ -98,6 +116,9 @@ pub struct Mock {
     shared: Mutex<Vec<Arc<Shared>>>,
     chips: Mutex<Option<Arc<MockIrqchip>>>,
     io_events: bool,
+    starts_harts: bool,
+    host: Option<HostHarts>,
+    refuses: Option<Refusal>,
     /// Stores that became events.
     swallowed: Arc<AtomicU64>,
 }
@@ -123,6 +144,24 @@ impl Mock {
     #[must_use]
     pub fn with_io_events(self) -> Self {
         Self { io_events: true, ..self }
+    }
+
+    /// It starts and stops harts itself.
+    #[must_use]
+    pub fn that_starts_harts(self) -> Self {
+        Self { starts_harts: true, ..self }
+    }
+
+    /// Its harts are a host's.
+    #[must_use]
+    pub fn on_host(self, host: HostHarts) -> Self {
+        Self { host: Some(host), ..self }
+    }
+
+    /// It fails there.
+    #[must_use]
+    pub fn that_refuses(self, refusal: Refusal) -> Self {
+        Self { refuses: Some(refusal), ..self }
     }
 
     /// How many stores became events instead of going to the bus.
@@ -155,15 +194,24 @@ impl Accel for Mock {
         Ok(self.offer)
     }
 
+    fn host_harts(&self) -> Result<Option<HostHarts>, AccelError> {
+        Ok(self.host.clone())
+    }
+
     fn create_vm(&self, config: VmConfig) -> Result<Arc<dyn Vm>, AccelError> {
         let harts: Vec<_> = (0..config.harts).map(|_| Arc::new(Shared::default())).collect();
         *self.shared.lock().unwrap_or_else(PoisonError::into_inner) = harts.clone();
-        let chips = config.irqchip.map(|chips| Arc::new(MockIrqchip::new(chips, config.harts)));
+        let chips = config.irqchip.map(|chips| {
+            let refuses = self.refuses == Some(Refusal::Irqchip);
+            Arc::new(MockIrqchip { refuses, ..MockIrqchip::new(chips, config.harts) })
+        });
         *self.chips.lock().unwrap_or_else(PoisonError::into_inner) = chips.clone();
         let io_events = self.io_events.then(Arc::default);
         let (scripts, swallowed) = (self.scripts.clone(), Arc::clone(&self.swallowed));
         let VmConfig { ram, bus, clock, .. } = config;
-        Ok(Arc::new(MockVm { world: World { ram, bus, clock }, harts, scripts, chips, io_events, swallowed }))
+        let (starts_harts, refuses) = (self.starts_harts, self.refuses);
+        let world = World { ram, bus, clock };
+        Ok(Arc::new(MockVm { world, harts, scripts, chips, io_events, swallowed, starts_harts, refuses }))
     }
 }
 
@@ -198,10 +246,15 @@ struct MockVm {
     chips: Option<Arc<MockIrqchip>>,
     io_events: Option<Arc<IoEvents>>,
     swallowed: Arc<AtomicU64>,
+    starts_harts: bool,
+    refuses: Option<Refusal>,
 }
 
 impl Vm for MockVm {
     fn create_vcpu(&self, hart: u32) -> Result<Box<dyn Vcpu>, AccelError> {
+        if let Some(refusal) = self.refuses.filter(|refusal| *refusal == Refusal::Vcpu(hart)) {
+            return Err(refusal.error());
+        }
         let mut scripts = self.scripts.get(hart as usize).cloned().unwrap_or_default();
         scripts.reverse();
         Ok(Box::new(MockVcpu {
@@ -213,6 +266,7 @@ impl Vm for MockVm {
             steps: Vec::new(),
             state: HartState::default(),
             hart,
+            refuses: self.refuses.filter(|refusal| *refusal == Refusal::State(hart)),
         }))
     }
 
@@ -222,6 +276,10 @@ impl Vm for MockVm {
 
     /// Nothing is cached.
     fn remote_fence(&self, _: &HartSet, _: RemoteFence) {}
+
+    fn starts_harts(&self) -> bool {
+        self.starts_harts
+    }
 
     fn has_io_events(&self) -> bool {
         self.io_events.is_some()
@@ -260,6 +318,7 @@ pub struct MockIrqchip {
     pub config: IrqchipConfig,
     state: Mutex<IrqchipState>,
     msis: Mutex<Vec<(u64, u32)>>,
+    refuses: bool,
 }
 
 impl MockIrqchip {
@@ -271,7 +330,7 @@ impl MockIrqchip {
             AplicState { sourcecfg: by_source.clone(), target: by_source, ..AplicState::default() }
         });
         let state = IrqchipState { aplic, files: vec![file; harts as usize] };
-        Self { config, state: Mutex::new(state), msis: Mutex::default() }
+        Self { config, state: Mutex::new(state), msis: Mutex::default(), refuses: false }
     }
 
     /// Every MSI so far: address and data.
@@ -306,6 +365,9 @@ impl Irqchip for MockIrqchip {
     }
 
     fn set_state(&self, state: &IrqchipState) -> Result<(), AccelError> {
+        if self.refuses {
+            return Err(Refusal::Irqchip.error());
+        }
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state.clone();
         Ok(())
     }
@@ -322,6 +384,7 @@ struct MockVcpu {
     steps: Vec<Step>,
     state: HartState,
     hart: u32,
+    refuses: Option<Refusal>,
 }
 
 impl MockVcpu {
@@ -409,6 +472,9 @@ impl Vcpu for MockVcpu {
     }
 
     fn try_set_state(&mut self, state: &HartState) -> Result<(), AccelError> {
+        if let Some(refusal) = self.refuses {
+            return Err(refusal.error());
+        }
         self.state = state.clone();
         self.steps = self.scripts.pop().unwrap_or_default();
         self.steps.reverse();
@@ -464,6 +530,17 @@ impl VcpuHandle for MockHandle {
     fn clock_changed(&self) {
         self.0.change(|_| ());
     }
+
+    fn inputs(&self) -> HartInputs {
+        let inputs = self.0.inputs();
+        let deadline = |irq| inputs.deadlines.get(&irq).copied().unwrap_or(u64::MAX);
+        HartInputs {
+            lines: inputs.lines.iter().filter(|(_, level)| **level).map(|(irq, _)| irq.mask()).sum(),
+            mtimecmp: deadline(HartIrq::MachineTimer),
+            sbi_timer: deadline(HartIrq::SupervisorTimer),
+            ..HartInputs::default()
+        }
+    }
 }
 
 #[cfg(test)]
@@ -502,6 +579,7 @@ mod tests {
             steps: Vec::new(),
             state: HartState::default(),
             hart: 0,
+            refuses: None,
         };
         // A hart that slept through its deadline would sleep on: the kick makes a failure of it.
         let (done, watched) = (Arc::new(AtomicBool::new(false)), Arc::downgrade(&shared));

@@ -8,8 +8,8 @@ use crate::debug::DebugConfig;
 use crate::profile::ProfileConfig;
 use crate::trace::TraceConfig;
 use crate::{
-    AccelError, Clock, DirtyPages, GuestBus, GuestRam, HartIrq, HartState, Imsic, Irqchip, IrqchipConfig, IrqchipOffer,
-    SbiCall, VcpuExit,
+    AccelError, Clock, DirtyPages, GuestBus, GuestRam, HartInputs, HartIrq, HartState, Imsic, Irqchip, IrqchipConfig,
+    IrqchipOffer, SbiCall, VcpuExit,
 };
 
 /// What an engine needs to know of the machine.
@@ -81,6 +81,12 @@ pub trait Accel {
     /// Which chips of a machine with IMSICs are the engine's.
     fn irqchip(&self) -> Result<IrqchipOffer, AccelError> {
         Ok(IrqchipOffer::default())
+    }
+    /// Why it cannot run harts with this ISA, if it cannot: in words, the first thing that it lacks. Engines whose harts
+    /// are the host's tell by [`Accel::host_harts`].
+    fn lacks(&self, isa: &arch::ext::IsaConfig) -> Option<String> {
+        let _ = isa;
+        None
     }
     fn create_vm(&self, config: VmConfig) -> Result<Arc<dyn Vm>, AccelError>;
 }
@@ -207,6 +213,13 @@ pub trait Vcpu: Send {
         }
         Err(AccelError::Host { doing: "sample a hart".into(), source: ErrorKind::Unsupported.into() })
     }
+    /// What the guest's `time` reads, where the engine has a clock for it beside the machine's.
+    ///
+    /// # Errors
+    /// The host's hypervisor does not tell.
+    fn time(&mut self) -> Result<Option<u64>, AccelError> {
+        Ok(None)
+    }
     /// The registers that a host's hypervisor keeps of the hart, for reports and tests; none with other engines.
     fn host_registers(&mut self) -> Result<Vec<HostRegister>, AccelError> {
         Ok(Vec::new())
@@ -245,4 +258,21 @@ pub trait VcpuHandle: Send + Sync {
     fn set_sbi_timer(&self, ticks: u64);
     /// The clock was set or resumed: deadlines have to be computed again.
     fn clock_changed(&self);
+    /// What was driven into the vCPU so far, as far as the engine leaves it to others. Nobody drives anything meanwhile.
+    fn inputs(&self) -> HartInputs;
+    /// Drives all of this into a vCPU that nobody has driven anything into.
+    fn set_inputs(&self, inputs: &HartInputs) {
+        for irq in HartIrq::ALL {
+            self.set_irq(irq, inputs.lines & irq.mask() != 0);
+        }
+        for file in 1..64 {
+            self.set_guest_irq(file, inputs.guest_lines >> file & 1 != 0);
+        }
+        self.set_nmi(inputs.nmi);
+        if inputs.ssip {
+            self.raise_ssip();
+        }
+        self.set_mtimecmp(inputs.mtimecmp);
+        self.set_sbi_timer(inputs.sbi_timer);
+    }
 }

@@ -31,8 +31,8 @@ use crate::tcg::csr;
 use crate::tcg::mmu::walk::Access;
 use crate::trace::TraceConfig;
 use crate::{
-    AccelError, HartIrq, HartState, HostRegister, MpState, SbiCall, ShutdownReason, Vcpu, VcpuExit, VcpuHandle,
-    VmConfig,
+    AccelError, HartInputs, HartIrq, HartState, HostRegister, MpState, SbiCall, ShutdownReason, Vcpu, VcpuExit,
+    VcpuHandle, VmConfig,
 };
 
 /// A vCPU's registers by the descriptor.
@@ -184,6 +184,13 @@ impl VcpuHandle for Shared {
     fn clock_changed(&self) {
         self.time_is_old.store(true, Ordering::SeqCst);
         self.kick();
+    }
+
+    /// All but the external interrupt is the kernel's: its timers and software interrupts are part of the state.
+    fn inputs(&self) -> HartInputs {
+        let level = *locked(&self.level);
+        let lines = if level { HartIrq::SupervisorExternal.mask() } else { 0 };
+        HartInputs { lines, ..HartInputs::default() }
     }
 }
 
@@ -415,6 +422,8 @@ impl KvmVcpu {
 
     fn store(&mut self, s: &HartState) -> io::Result<()> {
         self.rest = s.clone();
+        // The kernel arms its timer by the guest's time as it is when the deadline comes.
+        self.follow_clock()?;
         // What is to run may have been loaded just now.
         ioctl::flush_instructions();
         state::store(&Registers(&self.fd), &self.config.isa, s)?;
@@ -503,6 +512,11 @@ impl Vcpu for KvmVcpu {
 
     fn set_debug(&mut self, config: &DebugConfig) -> Result<Vec<u64>, AccelError> {
         self.debug(config)
+    }
+
+    fn time(&mut self) -> Result<Option<u64>, AccelError> {
+        let time = self.finish().and_then(|()| self.follow_clock()).and_then(|()| Registers(&self.fd).get(reg::TIME));
+        time.map(Some).map_err(|e| self.error("read the time", e))
     }
 
     fn host_registers(&mut self) -> Result<Vec<HostRegister>, AccelError> {

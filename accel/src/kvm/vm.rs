@@ -107,7 +107,8 @@ impl Accel for Kvm {
             tracing::info!("the host's kernel lacks KVM_CAP_IOEVENTFD: every kick of a virtio device leaves the guest");
         }
         let stage = Stage::new(config.ram.clone(), ioctl::flush_instructions, limits::debugging(&kvm));
-        let (time_is_old, stage) = (Arc::default(), Arc::new(stage));
+        // A new machine's time begins at zero.
+        let (time_is_old, stage) = (Arc::new(AtomicBool::new(true)), Arc::new(stage));
         Ok(Arc::new(KvmVm { fd, irqchip, config, time_is_old, sleepers, stage, io_events }))
     }
 }

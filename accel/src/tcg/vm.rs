@@ -34,8 +34,8 @@ use crate::debug::DebugConfig;
 use crate::profile::ProfileConfig;
 use crate::trace::{TraceConfig, TraceItems};
 use crate::{
-    Accel, AccelError, DirtyPages, HartIrq, HartSet, HartState, RemoteFence, SbiCall, Vcpu, VcpuExit, VcpuHandle, Vm,
-    VmConfig,
+    Accel, AccelError, DirtyPages, HartInputs, HartIrq, HartSet, HartState, RemoteFence, SbiCall, Vcpu, VcpuExit,
+    VcpuHandle, Vm, VmConfig,
 };
 
 /// `-accel tcg` and `-accel interp`.
@@ -61,6 +61,10 @@ impl Accel for Tcg {
 
     fn availability(&self) -> Result<(), AccelError> {
         Ok(())
+    }
+
+    fn lacks(&self, isa: &arch::ext::IsaConfig) -> Option<String> {
+        isa.exts.iter().find(|ext| !ext.is_ready()).map(|ext| format!("extension {}", ext.name()))
     }
 
     fn create_vm(&self, config: VmConfig) -> Result<Arc<dyn Vm>, AccelError> {
@@ -457,5 +461,17 @@ impl VcpuHandle for Handle {
     fn clock_changed(&self) {
         self.vm.timers.clock_changed();
         self.shared().notify(POLL_IRQ);
+    }
+
+    fn inputs(&self) -> HartInputs {
+        let h = self.shared();
+        HartInputs {
+            lines: h.lines.load(Ordering::SeqCst),
+            guest_lines: h.hgeip.load(Ordering::SeqCst),
+            nmi: h.nmi.load(Ordering::SeqCst),
+            ssip: h.ssip.load(Ordering::SeqCst),
+            mtimecmp: h.mtimecmp.load(Ordering::SeqCst),
+            sbi_timer: h.sbi_timer.load(Ordering::SeqCst),
+        }
     }
 }
