@@ -28,7 +28,7 @@ pub trait MmioDevice: Send + Sync {
     /// Takes a saved state over, or leaves all as it is. The harts are stopped and the device stays paused. The levels of
     /// its wires are part of the state of the chips at their other ends: nothing is driven between devices.
     fn restore_state(&self, state: &SavedState) -> Result<(), StateError>;
-    /// The engine can make stores to registers into events. Called at most once, before the guest runs; for devices
+    /// An engine may make stores to registers into events. Called at most once, before the guest runs; for devices
     /// that have a use for it.
     fn connect(&self, _events: Arc<dyn IoEvents>) {}
     /// The nodes that describe it; written beside the device, collected by the board.

@@ -13,6 +13,7 @@ mod named;
 mod observe;
 mod run_state;
 mod snapshot;
+mod switch;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -20,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use accel::tcg::csr::{reset, reset_supervisor};
-use accel::{Accel, AccelError, HartState, MpState, Vm, VmConfig};
+use accel::{Accel, AccelError, HartState, MpState};
 use arch::model::CpuError;
 use devices::chardev::{BackendConfig, ChardevConfig, HostRequest};
 use devices::misc::EventLoopTimers;
@@ -34,13 +35,13 @@ pub use inspect::{Region, RegionKind};
 pub use migrate::{Outcome, Report, Status};
 pub use named::Named;
 pub use run_state::RunState;
+pub use switch::Switched;
 
 use migrate::Moves;
 use observe::Profile;
+use switch::Running;
 
-use build::{
-    build_board, choose_engine, dump_tree, m_mode, plan_boot, random_seed, signature_range, take_harts, take_irqchip,
-};
+use build::{build_board, choose_engine, dump_tree, plan_boot, random_seed, signature_range, take_harts, take_irqchip};
 
 use crate::affinity;
 use crate::board::assembly::{Board, BoardError};
@@ -114,7 +115,6 @@ pub enum Ending {
 pub struct Machine {
     threads: Threads,
     harts: Arc<Harts>,
-    vm: Arc<dyn Vm>,
     board: Board,
     /// What a reset loads. A machine that waits for a guest makes it when it is needed: kernels may be large.
     plan: Option<BootPlan>,
@@ -179,33 +179,19 @@ impl Machine {
         plan.as_ref().map_or(Ok(None), |plan| signature_range(&config, plan))?;
 
         let hart_count = config.topology.harts();
-        let vm = engine
-            .create_vm(VmConfig {
-                ram: (*board.ram).clone(),
-                bus: Arc::clone(&board.bus) as _,
-                clock: Arc::clone(&board.clock),
-                harts: hart_count,
-                isa: config.isa.clone(),
-                builtin_sbi: !m_mode(&config),
-                machine_traps: !m_mode(&config),
-                imsic: board.imsics.clone().map(|imsics| imsics as _),
-                irqchip: board.engine_chips.as_ref().map(|chips| chips.config),
-            })
-            .map_err(MachineError::Accel)?;
-        let vcpus = (0..hart_count).map(|h| vm.create_vcpu(h)).collect::<Result<Vec<_>, _>>();
-        let mut vcpus = vcpus.map_err(MachineError::Accel)?;
+        let Running { vm, mut vcpus, chips } =
+            Running::new(engine, &config, &board, config.board.irqchip).map_err(MachineError::Accel)?;
         observe::trace(&config, &mut vcpus)?;
         board.bus.connect(&vm);
-        if let (Some(chips), Some(engines)) = (&board.engine_chips, vm.start_irqchip().map_err(MachineError::Accel)?) {
-            chips.bind(engines);
+        if let (Some(board), Some((chips, config))) = (&board.engine_chips, chips) {
+            board.bind(chips, config);
         }
         board.wires.bind(vcpus.iter().map(|v| v.handle()).collect());
 
-        let harts = Arc::new(Harts::new(hart_count, &config.isa, Arc::clone(&board.wires)));
+        let harts = Arc::new(Harts::new(hart_count, &config.isa, Arc::clone(&board.wires), vm));
         control.bind(Arc::clone(&harts));
         let sbi = Arc::new(SbiMachine {
             ram: Arc::clone(&board.ram),
-            vm: Arc::clone(&vm),
             wires: Arc::clone(&board.wires),
             harts: Arc::clone(&harts),
             isa: config.isa.clone(),
@@ -237,7 +223,6 @@ impl Machine {
         Ok(Self {
             threads,
             harts,
-            vm,
             board,
             plan,
             control,
@@ -436,6 +421,7 @@ impl Machine {
 
     fn load_harts(&self, plan: &BootPlan) {
         let isa = &self.config.isa;
+        let starts_harts = self.harts.vm().starts_harts();
         self.harts.reset();
         for hart in 0..self.config.topology.harts() {
             let r = plan.registers(hart);
@@ -443,7 +429,7 @@ impl Machine {
                 BootMode::Supervisor if hart == 0 => {
                     self.harts.load(hart, reset_supervisor(isa, u64::from(hart), r.pc, r.a1));
                 }
-                BootMode::Supervisor if self.vm.starts_harts() => {
+                BootMode::Supervisor if starts_harts => {
                     let state = reset_supervisor(isa, u64::from(hart), 0, 0);
                     self.harts.load(hart, HartState { mp: MpState::Stopped, ..state });
                 }

@@ -16,7 +16,7 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
 
 use crate::board::assembly::FirmwareConsole;
 use crate::board::wires::HartWires;
-use crate::harts::Harts;
+use crate::harts::{Harts, Processor};
 
 /// SSIP in `mip`.
 const SSIP: u64 = 1 << 1;
@@ -24,7 +24,6 @@ const SSIP: u64 = 1 << 1;
 /// What all harts' calls have in common.
 pub struct SbiMachine {
     pub ram: Arc<GuestRam>,
-    pub vm: Arc<dyn Vm>,
     pub wires: Arc<HartWires>,
     pub harts: Arc<Harts>,
     pub isa: IsaConfig,
@@ -33,16 +32,14 @@ pub struct SbiMachine {
     pub console: Arc<dyn FirmwareConsole>,
 }
 
-impl SbiMachine {
-    /// Puts a hart to where HSM lets it enter S-mode: the rest of its state stays.
-    pub fn enter_supervisor(&self, state: &mut HartState, hart: u32, entry: Entry) {
-        state.pc = entry.address;
-        state.mode = Mode::Supervisor;
-        state.x[10] = u64::from(hart);
-        state.x[11] = entry.opaque;
-        state.csr.satp = 0;
-        state.csr.mstatus &= !arch::csr::mstatus::SIE;
-    }
+/// Puts a hart to where HSM lets it enter S-mode: the rest of its state stays.
+pub fn enter_supervisor(state: &mut HartState, hart: u32, entry: Entry) {
+    state.pc = entry.address;
+    state.mode = Mode::Supervisor;
+    state.x[10] = u64::from(hart);
+    state.x[11] = entry.opaque;
+    state.csr.satp = 0;
+    state.csr.mstatus &= !arch::csr::mstatus::SIE;
 }
 
 /// Page tables to look at: a call that reads memory for the guest leaves A bits as they are.
@@ -63,13 +60,15 @@ pub struct SbiCallHost<'a> {
     machine: &'a SbiMachine,
     hart: u32,
     vcpu: RefCell<&'a mut dyn Vcpu>,
+    vm: &'a dyn Vm,
     /// The engine has lost the hart meanwhile: what the call answers means nothing.
     lost: RefCell<Option<AccelError>>,
 }
 
 impl<'a> SbiCallHost<'a> {
-    pub fn new(machine: &'a SbiMachine, hart: u32, vcpu: &'a mut dyn Vcpu) -> Self {
-        Self { machine, hart, vcpu: RefCell::new(vcpu), lost: RefCell::new(None) }
+    pub fn new(machine: &'a SbiMachine, hart: u32, processor: &'a mut Processor) -> Self {
+        let Processor { vcpu, vm } = processor;
+        Self { machine, hart, vcpu: RefCell::new(&mut **vcpu), vm: &**vm, lost: RefCell::new(None) }
     }
 
     /// The call is over.
@@ -145,7 +144,7 @@ impl SbiHost for SbiCallHost<'_> {
                 RemoteFence::GuestAddress { start, size, asid, vmid }
             }
         };
-        self.machine.vm.remote_fence(&HartSet(harts.to_vec()), fence);
+        self.vm.remote_fence(&HartSet(harts.to_vec()), fence);
     }
 
     fn set_timer(&self, hart: u32, deadline: u64) {
@@ -158,9 +157,7 @@ impl SbiHost for SbiCallHost<'_> {
     }
 
     fn wake(&self, hart: u32) {
-        if let Some(handle) = self.machine.wires.handles().get(hart as usize) {
-            handle.kick();
-        }
+        self.machine.wires.kick(hart);
     }
 
     fn state(&self) -> &State {

@@ -67,6 +67,20 @@ impl State {
         SavedSbi { pmu: self.pmu.save(), events: self.events.save(), harts }
     }
 
+    /// Extensions whose memory is another one than that of `other`, a state of the same machine. The harts are stopped.
+    pub fn different(&self, other: &Self) -> Vec<&'static str> {
+        let (own, other) = (self.save(), other.save());
+        let any =
+            |differs: fn(&HartData, &HartData) -> bool| own.harts.iter().zip(&other.harts).any(|(a, b)| differs(a, b));
+        let all = [
+            ("PMU", own.pmu != other.pmu),
+            ("SSE", own.events != other.events),
+            ("FWFT", any(|a, b| a.features != b.features)),
+            ("DBTR", any(|a, b| a.triggers != b.triggers)),
+        ];
+        all.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
+    }
+
     /// Takes over what was saved. The harts are stopped.
     ///
     /// # Errors

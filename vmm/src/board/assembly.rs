@@ -87,7 +87,7 @@ pub struct Board {
     pub console: Arc<dyn FirmwareConsole>,
     pub mrom: Arc<Mrom>,
     pub imsics: Option<Arc<Imsics>>,
-    /// The interrupt controllers that are the engine's.
+    /// The interrupt controllers that may be the engine's.
     pub engine_chips: Option<Arc<EngineChips>>,
     /// All of the bus, for resets.
     pub(super) devices: Vec<Arc<dyn MmioDevice>>,

@@ -3,6 +3,7 @@
 pub mod assembly;
 pub mod engine_chips;
 pub mod imsics;
+pub mod io_events;
 pub mod memory;
 pub mod spike;
 pub mod virt;

@@ -1,24 +1,31 @@
 //! What joins devices and engine: the bus as the engine sees it, and the harts as devices see them.
 
-use std::os::fd::BorrowedFd;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use accel::semihost::Semihosting;
 use accel::{BusFault, Clock, GuestBus, HartIrq, VcpuHandle, Vm};
 use devices::misc::Htif;
-use devices::{HartLines, IoEvents, MmioBus, MmioDevice, unlocked};
+use devices::{HartLines, MmioBus, MmioDevice, unlocked};
+
+use super::io_events::Stores;
 
 /// The board's bus behind the engine's loads and stores, and the host interface that may stand in RAM.
 pub struct BoardBus {
     bus: MmioBus,
     pub htif: Option<Arc<Htif>>,
     semihosting: Option<Box<dyn Semihosting>>,
+    stores: Arc<Stores>,
 }
 
 impl BoardBus {
+    /// With the devices' ways to have stores turned into events, for engines that can.
     pub fn new(bus: MmioBus, htif: Option<Arc<Htif>>, semihosting: Option<Box<dyn Semihosting>>) -> Self {
-        Self { bus, htif, semihosting }
+        let stores = Arc::new(Stores::default());
+        for (base, device) in bus.iter() {
+            device.connect(Arc::new(stores.of_device(base)));
+        }
+        Self { bus, htif, semihosting, stores }
     }
 
     /// Every device with its base, in address order.
@@ -26,15 +33,10 @@ impl BoardBus {
         self.bus.iter()
     }
 
-    /// Tells the devices of the engine's way to turn stores into events, if it has one. Once, before the guest runs.
+    /// Stores that devices want to be events are so in this machine from now on, if its engine can, and in no other. No
+    /// hart runs.
     pub fn connect(&self, vm: &Arc<dyn Vm>) {
-        if !vm.has_io_events() {
-            return;
-        }
-        for (base, device) in self.bus.iter() {
-            let (vm, failed) = (Arc::downgrade(vm), AtomicBool::new(false));
-            device.connect(Arc::new(DeviceIoEvents { vm, base, failed }));
-        }
+        self.stores.connect(vm);
     }
 }
 
@@ -78,72 +80,70 @@ impl GuestBus for BoardBus {
     }
 }
 
-/// A device's stores that the engine turns into events.
-struct DeviceIoEvents {
-    /// The machine owns the bus, so the bus must not own the machine.
-    vm: Weak<dyn Vm>,
-    base: u64,
-    /// A failure was reported; more of them would say the same.
-    failed: AtomicBool,
-}
+/// A hart's handle, in a line of its own: harts drive each other's lines all the time.
+#[repr(align(128))]
+struct Wire(RwLock<Arc<dyn VcpuHandle>>);
 
-impl DeviceIoEvents {
-    fn set(&self, offset: u64, value: u32, event: BorrowedFd<'_>, on: bool) -> bool {
-        let Some(vm) = self.vm.upgrade() else { return false };
-        let done = vm.set_io_event(self.base + offset, value, event, on);
-        if let Err(error) = &done
-            && !self.failed.swap(true, Ordering::Relaxed)
-        {
-            tracing::warn!("{}: the guest's kicks are slower", crate::error_chain(error));
-        }
-        done.is_ok()
+impl Wire {
+    /// With the vCPU that is there now; nobody takes it away meanwhile. A leaf: nothing else is locked inside.
+    fn with<R>(&self, f: impl FnOnce(&Arc<dyn VcpuHandle>) -> R) -> R {
+        f(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-impl IoEvents for DeviceIoEvents {
-    fn assign(&self, offset: u64, value: u32, event: BorrowedFd<'_>) -> bool {
-        self.set(offset, value, event, true)
-    }
-
-    fn deassign(&self, offset: u64, value: u32, event: BorrowedFd<'_>) {
-        self.set(offset, value, event, false);
-    }
-}
-
-/// The harts' input side. Chips hold it from the start; the vCPUs are bound when the engine has made them.
+/// The harts' input side. Chips hold it from the start; the vCPUs are bound when the engine has made them, and others may
+/// take their place.
 pub struct HartWires {
     clock: Arc<Clock>,
     /// What the SBI's timers were set to last, by hart: for snapshots.
     sbi_timers: OnceLock<Vec<AtomicU64>>,
-    handles: OnceLock<Vec<Arc<dyn VcpuHandle>>>,
+    wires: OnceLock<Vec<Wire>>,
 }
 
 impl HartWires {
     pub fn new(clock: Arc<Clock>) -> Self {
-        Self { clock, sbi_timers: OnceLock::new(), handles: OnceLock::new() }
+        Self { clock, sbi_timers: OnceLock::new(), wires: OnceLock::new() }
     }
 
     /// By hart id; once.
     pub fn bind(&self, handles: Vec<Arc<dyn VcpuHandle>>) {
         let timers = handles.iter().map(|_| AtomicU64::new(u64::MAX)).collect();
-        let new = self.sbi_timers.set(timers).is_ok() && self.handles.set(handles).is_ok();
+        let wires = handles.into_iter().map(|handle| Wire(RwLock::new(handle))).collect();
+        let new = self.sbi_timers.set(timers).is_ok() && self.wires.set(wires).is_ok();
         assert!(new, "the harts are bound once");
     }
 
+    /// Another vCPU takes the place of a hart's, with all that was driven into that one: no change is between them. The
+    /// harts are stopped, and chips need not be.
+    pub fn rebind(&self, hart: u32, handle: Arc<dyn VcpuHandle>) {
+        let mut bound = self.wires()[hart as usize].0.write().unwrap_or_else(PoisonError::into_inner);
+        handle.set_inputs(&bound.inputs());
+        *bound = handle;
+    }
+
     /// By hart id; empty before [`Self::bind`].
-    pub fn handles(&self) -> &[Arc<dyn VcpuHandle>] {
-        self.handles.get().map_or(&[], Vec::as_slice)
+    fn wires(&self) -> &[Wire] {
+        self.wires.get().map_or(&[], Vec::as_slice)
     }
 
     pub fn clock(&self) -> &Clock {
         &self.clock
     }
 
+    /// Makes every vCPU leave the guest.
+    pub fn kick_all(&self) {
+        self.wires().iter().for_each(|wire| wire.with(|h| h.kick()));
+    }
+
+    pub fn kick(&self, hart: u32) {
+        self.with(hart, |h| h.kick());
+    }
+
     /// The SBI's timer of a hart whose guest has none of its own: when it is due, in ticks; `u64::MAX` for never.
     pub fn set_sbi_timer(&self, hart: u32, deadline: u64) {
-        if let (Some(timers), Some(handle)) = (self.sbi_timers.get(), self.handles().get(hart as usize)) {
-            timers[hart as usize].store(deadline, Ordering::Relaxed);
-            handle.set_sbi_timer(deadline);
+        if let Some(timer) = self.sbi_timers.get().and_then(|timers| timers.get(hart as usize)) {
+            timer.store(deadline, Ordering::Relaxed);
+            self.with(hart, |h| h.set_sbi_timer(deadline));
         }
     }
 
@@ -153,15 +153,21 @@ impl HartWires {
         timer.map_or(u64::MAX, |timer| timer.load(Ordering::Relaxed))
     }
 
+    /// What was driven into a hart.
+    #[cfg(test)]
+    pub fn inputs(&self, hart: u32) -> accel::HartInputs {
+        self.wires()[hart as usize].with(|h| h.inputs())
+    }
+
     /// Every deadline has to be looked at again.
     pub fn clock_changed(&self) {
-        self.handles().iter().for_each(|h| h.clock_changed());
+        self.wires().iter().for_each(|wire| wire.with(|h| h.clock_changed()));
     }
 
     /// A hart that does not exist has no wires: nothing on the board names one.
     fn with(&self, hart: u32, f: impl FnOnce(&Arc<dyn VcpuHandle>)) {
-        if let Some(handle) = self.handles().get(hart as usize) {
-            f(handle);
+        if let Some(wire) = self.wires().get(hart as usize) {
+            wire.with(f);
         }
     }
 }

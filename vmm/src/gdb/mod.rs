@@ -419,7 +419,12 @@ impl Session for Gdb {
             Event::Debug { hart, stop: DebugStop::Step } => Some(signal(hart, Signal::SIGTRAP)),
             // What stopped for a debugger says so itself.
             Event::Stop if machine.run_state() != RunState::Debug => Some(signal(0, why(machine))),
-            Event::Stop | Event::Resume | Event::Reset(_) | Event::Shutdown(_) | Event::NoReboot(_) => None,
+            Event::Stop
+            | Event::Resume
+            | Event::Reset(_)
+            | Event::Shutdown(_)
+            | Event::NoReboot(_)
+            | Event::Switched(_) => None,
         };
         self.talk = Some(match reason {
             Some(reason) => self.halt(talk, reason, out),

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use accel::debug::{self, DebugConfig, Watchpoint, physical_address};
-use accel::{AccelError, GuestBus, GuestRam, HartSet, HartState, RemoteFence, Vcpu, Vm};
+use accel::{AccelError, GuestBus, GuestRam, HartState, Vcpu};
 use arch::ext::IsaConfig;
 use gdbstub::common::{Signal, Tid};
 use gdbstub::target::ext::base::BaseOps;
@@ -43,7 +43,6 @@ pub struct Parts {
     pub isa: IsaConfig,
     pub ram: Arc<GuestRam>,
     pub bus: Arc<dyn GuestBus>,
-    pub vm: Arc<dyn Vm>,
 }
 
 /// Bits of `qqemu.sstep`.
@@ -161,7 +160,7 @@ impl Debuggee {
                 watchpoints: self.watchpoints.clone(),
                 hold_interrupts: single_step && self.sstep.has(Sstep::NOIRQ),
             };
-            let done = self.parts.harts.on(hart, move |vcpu| vcpu.set_debug(&config));
+            let done = self.parts.harts.set_debug(hart, config);
             let missed = done.ok_or_else(|| format!("hart {hart} has failed"))?;
             let missed = missed.map_err(|error| crate::error_chain(&error))?;
             nowhere.retain(|address| missed.contains(address));
@@ -307,7 +306,7 @@ impl MultiThreadBase for Debuggee {
             }
         });
         // It may have been code.
-        parts.vm.remote_fence(&HartSet((0..parts.hart_count).collect()), RemoteFence::Instruction);
+        parts.harts.fence_code();
         done
     }
 

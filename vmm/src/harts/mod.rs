@@ -8,6 +8,7 @@
 //! Locks: `gate` only, never while a guest runs, a device is called or a vCPU does what it was asked for.
 
 mod saved;
+mod switch;
 mod vcpu_thread;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,7 +16,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 
-use accel::{HartState, Vcpu};
+use accel::debug::DebugConfig;
+use accel::{AccelError, HartSet, HartState, RemoteFence, Vcpu, Vm};
 use arch::ext::IsaConfig;
 use firmware::sbi::{HartStates, HartStatus, State};
 use rustix::thread::sched_setaffinity;
@@ -26,10 +28,11 @@ use crate::board::wires::HartWires;
 use crate::control::{Control, Request};
 use crate::sbi_host::SbiMachine;
 pub use saved::SavedHart;
+pub use switch::{Processor, Ready};
 use vcpu_thread::{Asleep, VcpuThread};
 
 /// What a hart's thread does at the gate for somebody else.
-type Job = Box<dyn FnOnce(&mut dyn Vcpu) + Send>;
+type Job = Box<dyn FnOnce(&mut Processor) + Send>;
 
 /// What the threads are to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +60,10 @@ struct Gate {
     held: Vec<bool>,
     /// Harts whose thread has ended.
     gone: Vec<bool>,
+    /// By hart: what a debugger wants of it.
+    debug: Vec<DebugConfig>,
+    /// The machine on the engine that runs it now.
+    vm: Arc<dyn Vm>,
 }
 
 /// What a thread finds at the gate.
@@ -79,12 +86,13 @@ pub struct Harts {
     pub states: HartStates,
     /// What the SBI remembers of the harts.
     pub sbi: State,
+    isa: IsaConfig,
     wires: Arc<HartWires>,
 }
 
 impl Harts {
     /// Stopped, without threads.
-    pub fn new(harts: u32, isa: &IsaConfig, wires: Arc<HartWires>) -> Self {
+    pub fn new(harts: u32, isa: &IsaConfig, wires: Arc<HartWires>, vm: Arc<dyn Vm>) -> Self {
         let gate = Gate {
             order: Order::Stop,
             inside: 0,
@@ -94,6 +102,8 @@ impl Harts {
             threads: vec![None; harts as usize],
             held: vec![false; harts as usize],
             gone: vec![false; harts as usize],
+            debug: vec![DebugConfig::default(); harts as usize],
+            vm,
         };
         Self {
             order: AtomicU8::new(Order::Stop as u8),
@@ -101,6 +111,7 @@ impl Harts {
             changed: Condvar::new(),
             states: HartStates::new(harts),
             sbi: State::new(harts, isa),
+            isa: isa.clone(),
             wires,
         }
     }
@@ -119,7 +130,7 @@ impl Harts {
         drop(gate);
         self.changed.notify_all();
         if order != Order::Run {
-            self.wires.handles().iter().for_each(|h| h.kick());
+            self.wires.kick_all();
         }
     }
 
@@ -170,6 +181,11 @@ impl Harts {
     /// Has a hart's thread do something with its vCPU and waits for the answer; `None` if the thread has failed. The
     /// harts are stopped, and one thread asks at a time.
     pub fn on<R: Send + 'static>(&self, hart: u32, f: impl FnOnce(&mut dyn Vcpu) -> R + Send + 'static) -> Option<R> {
+        self.at(hart, |processor| f(&mut *processor.vcpu))
+    }
+
+    /// The same with all that runs the hart.
+    fn at<R: Send + 'static>(&self, hart: u32, f: impl FnOnce(&mut Processor) -> R + Send + 'static) -> Option<R> {
         let (answer, answered) = mpsc::sync_channel(1);
         {
             let mut gate = self.gate();
@@ -177,14 +193,34 @@ impl Harts {
             if gate.gone[hart as usize] {
                 return None;
             }
-            gate.job[hart as usize] = Some(Box::new(move |vcpu| {
+            gate.job[hart as usize] = Some(Box::new(move |processor| {
                 // Who asked may have given up only by a panic of its own.
-                let _ = answer.send(f(vcpu));
+                let _ = answer.send(f(processor));
             }));
         }
         self.changed.notify_all();
         // A thread that fails in the job drops its end.
         answered.recv().ok()
+    }
+
+    /// The machine on the engine that runs it now.
+    pub fn vm(&self) -> Arc<dyn Vm> {
+        Arc::clone(&self.gate().vm)
+    }
+
+    /// [`Vcpu::set_debug`] of a hart, also for a vCPU that takes the place of this one.
+    pub fn set_debug(&self, hart: u32, config: DebugConfig) -> Option<Result<Vec<u64>, AccelError>> {
+        self.gate().debug[hart as usize] = config.clone();
+        self.on(hart, move |vcpu| vcpu.set_debug(&config))
+    }
+
+    /// All harts see code that was written to memory. The harts are stopped.
+    pub fn fence_code(&self) {
+        let (vm, harts) = {
+            let gate = self.gate();
+            (Arc::clone(&gate.vm), (0..gate.held.len() as u32).collect())
+        };
+        vm.remote_fence(&HartSet(harts), RemoteFence::Instruction);
     }
 
     /// The host's number for the thread of a hart. Waits for a thread that is just being started.
@@ -260,6 +296,7 @@ impl Threads {
     ) -> std::io::Result<Self> {
         let mut threads = Self { harts: Arc::clone(harts), threads: Vec::new() };
         for (hart, vcpu) in (0u32..).zip(vcpus) {
+            let processor = Processor { vcpu, vm: harts.vm() };
             let (harts, sbi, control) = (Arc::clone(harts), Arc::clone(sbi), Arc::clone(control));
             let cpus = cpus.get(&hart).copied();
             let body = move || {
@@ -270,7 +307,7 @@ impl Threads {
                 if let Some(address) = early.filter(|_| hart == 0) {
                     memory::touch(&sbi.ram, address);
                 }
-                let mut thread = VcpuThread::new(hart, vcpu, Arc::clone(&harts), sbi, Arc::clone(&control));
+                let mut thread = VcpuThread::new(hart, processor, Arc::clone(&harts), sbi, Arc::clone(&control));
                 // The panic hook has told the user already; the machine cannot go on without this hart.
                 let failed = catch_unwind(AssertUnwindSafe(|| thread.run())).is_err();
                 harts.leave(hart, thread.is_inside());

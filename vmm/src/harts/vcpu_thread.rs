@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use accel::tcg::firmware as firmware_state;
-use accel::{AccelError, HartState, SbiCall, ShutdownReason, Vcpu, VcpuExit};
+use accel::{AccelError, HartState, SbiCall, ShutdownReason, VcpuExit};
 use arch::cause::Exception;
 use arch::csr::{mip, mstatus, xcause};
 use firmware::sbi::sse::Signal;
 use firmware::sbi::{Entry, HartStatus, ResetKind, ResetReason, SbiOutcome, SbiRequest};
 
-use super::{Harts, Passage};
+use super::{Harts, Passage, Processor};
 use crate::control::{Control, Request};
 use crate::monitor::event::Cause;
-use crate::sbi_host::{SbiCallHost, SbiMachine};
+use crate::sbi_host::{SbiCallHost, SbiMachine, enter_supervisor};
 
 /// A hart that sleeps by its own wish: SBI's suspend.
 pub(super) struct Asleep {
@@ -23,7 +23,7 @@ pub(super) struct Asleep {
 
 pub(super) struct VcpuThread {
     hart: u32,
-    vcpu: Box<dyn Vcpu>,
+    processor: Processor,
     harts: Arc<Harts>,
     sbi: Arc<SbiMachine>,
     control: Arc<Control>,
@@ -40,8 +40,14 @@ enum Next {
 }
 
 impl VcpuThread {
-    pub fn new(hart: u32, vcpu: Box<dyn Vcpu>, harts: Arc<Harts>, sbi: Arc<SbiMachine>, control: Arc<Control>) -> Self {
-        Self { hart, vcpu, harts, sbi, control, asleep: None, inside: false }
+    pub fn new(
+        hart: u32,
+        processor: Processor,
+        harts: Arc<Harts>,
+        sbi: Arc<SbiMachine>,
+        control: Arc<Control>,
+    ) -> Self {
+        Self { hart, processor, harts, sbi, control, asleep: None, inside: false }
     }
 
     /// Whether the thread is past the gate; for one that has failed.
@@ -56,7 +62,7 @@ impl VcpuThread {
                 Passage::End => return,
                 // Who waits for a job that is not done hears of it.
                 Passage::Job(load, job) => match self.load(load) {
-                    Ok(()) => job(&mut *self.vcpu),
+                    Ok(()) => job(&mut self.processor),
                     Err(error) => drop(self.fail(&error)),
                 },
                 Passage::Guest(load, asleep) => {
@@ -84,7 +90,7 @@ impl VcpuThread {
     fn load(&mut self, load: Option<Box<HartState>>) -> Result<(), AccelError> {
         if let Some(state) = load {
             tracing::debug!(hart = self.hart, pc = format_args!("{:#x}", state.pc), "hart starts");
-            self.vcpu.try_set_state(&state)?;
+            self.processor.vcpu.try_set_state(&state)?;
             self.asleep = None;
             self.harts.states.set(self.hart, HartStatus::Started);
         }
@@ -102,7 +108,7 @@ impl VcpuThread {
             return self.sleep(asleep);
         }
         self.take_event()?;
-        let next = match self.vcpu.run()? {
+        let next = match self.processor.vcpu.run()? {
             VcpuExit::Sbi(call) => self.sbi_call(&call)?,
             VcpuExit::Reset => self.ask(Request::Reset(Cause::Guest)),
             VcpuExit::Shutdown(ShutdownReason::Guest) => self.ask(Request::PowerOff(0)),
@@ -126,12 +132,12 @@ impl VcpuThread {
 
     fn sbi_call(&mut self, call: &SbiCall) -> Result<Next, AccelError> {
         let request = SbiRequest { hart: self.hart, eid: call.eid, fid: call.fid, args: call.args };
-        let host = SbiCallHost::new(&self.sbi, self.hart, &mut *self.vcpu);
+        let host = SbiCallHost::new(&self.sbi, self.hart, &mut self.processor);
         let outcome = firmware::sbi::handle(&request, &host);
         host.finish()?;
         tracing::trace!(target: "firmware::sbi", hart = self.hart, ?call, ?outcome);
         match outcome {
-            SbiOutcome::Return { error, value } => self.vcpu.finish_sbi(call, error, value),
+            SbiOutcome::Return { error, value } => self.processor.vcpu.finish_sbi(call, error, value),
             SbiOutcome::HartStop => {
                 self.harts.states.set(self.hart, HartStatus::Stopped);
                 return Ok(Next::Leave);
@@ -146,14 +152,16 @@ impl VcpuThread {
                 }));
             }
             SbiOutcome::EventReturn { interrupted } => {
-                self.vcpu.try_change(&mut |state| firmware_state::leave_event(state, &self.sbi.isa, interrupted))?;
+                self.processor
+                    .vcpu
+                    .try_change(&mut |state| firmware_state::leave_event(state, &self.sbi.isa, interrupted))?;
             }
             SbiOutcome::GuestFault(fault) => {
-                let mut state = self.vcpu.try_state()?;
+                let mut state = self.processor.vcpu.try_state()?;
                 let ecall = state.pc.wrapping_sub(4);
                 let trap = accel::tcg::trap::Trap::new(fault.cause, fault.tval);
                 accel::tcg::trap::take_trap(&mut state, &self.sbi.isa, trap, ecall);
-                self.vcpu.try_set_state(&state)?;
+                self.processor.vcpu.try_set_state(&state)?;
             }
         }
         Ok(Next::Stay)
@@ -163,12 +171,12 @@ impl VcpuThread {
     fn machine_trap(&mut self) -> Result<Next, AccelError> {
         const OVERFLOW: u64 = xcause::INTERRUPT | mip::LCOFIP.trailing_zeros() as u64;
         const DOUBLE_TRAP: u64 = Exception::DoubleTrap.code();
-        let csr = self.vcpu.try_state()?.csr;
+        let csr = self.processor.vcpu.try_state()?.csr;
         let events = &self.harts.sbi.events;
         match csr.mcause {
             OVERFLOW => {
                 events.signal(self.hart, Signal::CounterOverflow);
-                self.vcpu.try_change(&mut |state| {
+                self.processor.vcpu.try_change(&mut |state| {
                     state.csr.mip &= !mip::LCOFIP;
                     firmware_state::go_back(state);
                 })?;
@@ -181,9 +189,9 @@ impl VcpuThread {
                         self.hart, csr.mtval2, csr.mepc
                     ))));
                 }
-                self.vcpu.try_change(&mut firmware_state::go_back)?;
+                self.processor.vcpu.try_change(&mut firmware_state::go_back)?;
             }
-            _ => self.vcpu.try_change(&mut |state| firmware_state::pass_on(state, &self.sbi.isa))?,
+            _ => self.processor.vcpu.try_change(&mut |state| firmware_state::pass_on(state, &self.sbi.isa))?,
         }
         Ok(Next::Stay)
     }
@@ -196,7 +204,7 @@ impl VcpuThread {
             events.deliver(self.hart, |entry, arg| {
                 let mut interrupted = Default::default();
                 let enter = &mut |state: &mut HartState| interrupted = firmware_state::enter_event(state, entry, arg);
-                done = self.vcpu.try_change(enter);
+                done = self.processor.vcpu.try_change(enter);
                 interrupted
             });
         }
@@ -210,7 +218,7 @@ impl VcpuThread {
 
     /// Waits for an interrupt that `sie` enables, or for a software event; a stopped machine's harts go on sleeping when it runs again.
     fn sleep(&mut self, asleep: Asleep) -> Result<Next, AccelError> {
-        let woken = self.vcpu.wait_for_interrupt() || self.harts.sbi.events.is_wanted(self.hart);
+        let woken = self.processor.vcpu.wait_for_interrupt() || self.harts.sbi.events.is_wanted(self.hart);
         if self.harts.is_stopping() {
             self.asleep = Some(asleep);
             return Ok(Next::Leave);
@@ -220,12 +228,12 @@ impl VcpuThread {
             return Ok(Next::Stay);
         }
         match asleep.resume {
-            None => self.vcpu.finish_sbi(&asleep.call, 0, 0),
+            None => self.processor.vcpu.finish_sbi(&asleep.call, 0, 0),
             Some(entry) => {
                 // `sie` and what else the hart had set up for itself stays as it is (HSM, "Hart suspend").
-                let mut state = self.vcpu.try_state()?;
-                self.sbi.enter_supervisor(&mut state, self.hart, entry);
-                self.vcpu.try_set_state(&state)?;
+                let mut state = self.processor.vcpu.try_state()?;
+                enter_supervisor(&mut state, self.hart, entry);
+                self.processor.vcpu.try_set_state(&state)?;
             }
         }
         self.harts.states.set(self.hart, HartStatus::Started);

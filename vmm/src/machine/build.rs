@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use accel::kvm::options::KvmOptions;
 use accel::select::{Choice, select};
 use accel::tcg::TcgOptions;
 use accel::{Accel, AccelError, Clock, GuestRam};
@@ -17,7 +18,7 @@ use firmware::machine_tree::Chosen;
 use super::{Ending, MachineError};
 use crate::board::assembly::{Board, Services};
 use crate::board::{BoardKind, RAM_BASE, memory, virt};
-use crate::config::{AccelChoice, Aia, Bios, MachineConfig, MemoryLock, RamConfig};
+use crate::config::{AccelChoice, Aia, Bios, MachineConfig, MemoryLock, RamConfig, TcgConfig};
 use crate::control::Control;
 use crate::open::{self, Chardevs, Kept};
 use crate::signature::{self, SignatureError};
@@ -97,6 +98,28 @@ pub(super) fn choose_engine(config: &MachineConfig) -> Result<Box<dyn Accel>, Ma
         }
     }
     Ok(selection.engine)
+}
+
+/// The engine called `name`, with what the command line says of it.
+pub(super) fn engine_named(name: &str, config: &MachineConfig) -> Result<Box<dyn Accel>, String> {
+    let wanted = match name {
+        "kvm" => {
+            let given = config.accel.iter().find(|choice| matches!(choice, AccelChoice::Kvm(_)));
+            given.cloned().unwrap_or_else(|| AccelChoice::Kvm(KvmOptions::default()))
+        }
+        "tcg" | "interp" => {
+            let given = config.accel.iter().find_map(|choice| match choice {
+                AccelChoice::Tcg(options) => Some(options.clone()),
+                AccelChoice::Kvm(_) => None,
+            });
+            AccelChoice::Tcg(TcgConfig { jit: name == "tcg", ..given.unwrap_or_default() })
+        }
+        _ => return Err(format!("there is no accelerator '{name}'; there are kvm, tcg and interp")),
+    };
+    match select(&[choice(&wanted)]) {
+        Ok(selection) => Ok(selection.engine),
+        Err(refused) => Err(refused.iter().map(|error| crate::error_chain(error)).collect::<Vec<_>>().join("; ")),
+    }
 }
 
 fn choice(choice: &AccelChoice) -> Choice {

@@ -117,7 +117,6 @@ impl Machine {
             isa: self.isa().clone(),
             ram: Arc::clone(&self.board.ram),
             bus: Arc::clone(&self.board.bus) as _,
-            vm: Arc::clone(&self.vm),
         }
     }
 

@@ -192,9 +192,9 @@ impl Machine {
         let text =
             |error: &SnapshotError| format!("cannot move the machine to '{channel}': {}", crate::error_chain(error));
         let saver = begin().map_err(|error| text(&error))?;
-        self.vm.start_dirty_log().map_err(|error| crate::error_chain(&error))?;
+        self.harts.vm().start_dirty_log().map_err(|error| crate::error_chain(&error))?;
         let progress = Arc::new(Progress::default());
-        let (ram, vm, theirs) = (Arc::clone(&self.board.ram), Arc::clone(&self.vm), Arc::clone(&progress));
+        let (ram, vm, theirs) = (Arc::clone(&self.board.ram), self.harts.vm(), Arc::clone(&progress));
         let work = Work::start("migration", &self.control, move || copy_ram(saver, &ram, &*vm, &theirs));
         let copied = work.map_err(|error| format!("cannot start a thread: {error}"))?;
         self.moves.outgoing = Some(Outgoing { channel, progress, started: Instant::now(), copied });
@@ -220,7 +220,7 @@ impl Machine {
                     }))
                 }
             };
-        if let Err(error) = self.vm.stop_dirty_log() {
+        if let Err(error) = self.harts.vm().stop_dirty_log() {
             tracing::warn!("{}", crate::error_chain(&error));
         }
         match outcome {
@@ -300,7 +300,7 @@ impl Machine {
     /// The last pages and the state; returns when the other side has all of it.
     fn copy_rest(&self, (mut saver, mut left): Copied, running: bool) -> Result<Summary, SnapshotError> {
         let log = |error: accel::AccelError| SnapshotError::Refused(crate::error_chain(&error));
-        left.merge(&self.vm.take_dirty_log().map_err(log)?);
+        left.merge(&self.harts.vm().take_dirty_log().map_err(log)?);
         saver.dirty(&self.board.ram, &left, &|_| false)?;
         let (sink, summary) = saver.finish(&self.machine_state(running)?)?;
         sink.commit()?;

@@ -7,6 +7,8 @@ mod qmp;
 mod shared_images;
 mod snapshot;
 mod steering;
+mod switch;
+mod ticks;
 
 use accel::mock::{Event, Mock, Step};
 use accel::{HartIrq, Irqchip, IrqchipOffer, IrqchipPlace, SbiCall, ShutdownReason, VcpuExit};

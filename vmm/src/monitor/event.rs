@@ -2,6 +2,8 @@
 
 use accel::debug::DebugStop;
 
+use crate::machine::Switched;
+
 /// An event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
@@ -11,6 +13,8 @@ pub enum Event {
     Shutdown(Cause),
     /// The program ends where a reset was asked for.
     NoReboot(Cause),
+    /// The guest goes on under another engine.
+    Switched(Switched),
     /// A hart has stopped for a debugger; the machine has, too.
     Debug {
         hart: u32,
@@ -39,6 +43,7 @@ impl Event {
             Self::Resume => "RESUME",
             Self::Reset(_) => "RESET",
             Self::Shutdown(_) | Self::NoReboot(_) => "SHUTDOWN",
+            Self::Switched(_) => "__ORG.VIREO_ACCEL_CHANGE",
             Self::Debug { .. } => return None,
         })
     }
@@ -46,7 +51,7 @@ impl Event {
     /// Whether the guest wanted it, and QMP's `ShutdownCause`.
     pub fn reason(&self) -> Option<(bool, &'static str)> {
         let (cause, resets) = match self {
-            Self::Stop | Self::Resume | Self::Debug { .. } => return None,
+            Self::Stop | Self::Resume | Self::Switched(_) | Self::Debug { .. } => return None,
             Self::Reset(cause) | Self::NoReboot(cause) => (*cause, true),
             Self::Shutdown(cause) => (*cause, false),
         };

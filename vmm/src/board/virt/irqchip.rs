@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use accel::{GuestRam, HartIrq, IrqchipConfig, IrqchipOffer, IrqchipPlace};
+use accel::{GuestRam, HartIrq, IrqchipOffer};
 use devices::fdt::Placement;
 use devices::intc::aplic::{self, AplicCore, Delivery, MsiBase};
 use devices::intc::{Aplic, Imsic, Plic, PlicContext, imsic};
@@ -16,7 +16,7 @@ use firmware::machine_tree::Phandles;
 
 use super::map::Window;
 use super::{irq, map};
-use crate::board::engine_chips::EngineChips;
+use crate::board::engine_chips::{EngineChips, Shape};
 use crate::board::imsics::Imsics;
 use crate::board::wires::HartWires;
 use crate::config::Aia;
@@ -57,17 +57,11 @@ impl Irqchip {
         match request.aia {
             Aia::None => plic(request, phandles),
             Aia::Aplic => aplic(request, phandles, None),
-            Aia::AplicImsic if request.m_mode || request.offer.place == IrqchipPlace::Board => {
+            Aia::AplicImsic if request.m_mode => {
                 let files = ImsicParts::new(request, phandles);
                 aplic(request, phandles, Some(files))
             }
-            Aia::AplicImsic => {
-                let (chips, files) = ImsicParts::of_engine(request, phandles);
-                match request.offer.place {
-                    IrqchipPlace::Engine => aplic_of_engine(request, phandles, chips, files),
-                    _ => aplic(request, phandles, Some(files)),
-                }
-            }
+            Aia::AplicImsic => movable(request, phandles),
         }
     }
 
@@ -123,9 +117,7 @@ fn plic(r: &Request<'_>, phandles: &mut Phandles) -> Irqchip {
 
 /// The IMSICs with their places.
 struct ImsicParts {
-    /// If they are the board's; else they are the engine's.
-    imsics: Option<Arc<Imsics>>,
-    engine: Option<Arc<EngineChips>>,
+    imsics: Arc<Imsics>,
     /// Takes MSIs to them.
     msis: Arc<dyn MsiSink>,
     chips: Vec<(Arc<dyn MmioDevice>, Placement)>,
@@ -164,37 +156,8 @@ impl ImsicParts {
             machine: machine_phandle,
             supervisor: supervisor_phandle,
             msis: Arc::clone(&imsics) as _,
-            imsics: Some(imsics),
-            engine: None,
+            imsics,
         }
-    }
-
-    /// Of the engine, and its other chips.
-    fn of_engine(r: &Request<'_>, phandles: &mut Phandles) -> (Arc<EngineChips>, Self) {
-        let supervisor = phandles.allocate();
-        let level = imsic::Level::Supervisor { guests: r.guests };
-        let config = IrqchipConfig {
-            aplic: (r.offer.place == IrqchipPlace::Engine).then_some((map::APLIC_S.base, irq::APLIC_SOURCES)),
-            imsic: map::IMSIC_S.base,
-            guest_bits: level.guest_bits(),
-            identities: identities(r.offer.identities),
-        };
-        let chips = EngineChips::new(config, r.harts, r.guests, Arc::clone(r.ram));
-        let at = Placement {
-            phandle: Some(supervisor),
-            interrupts_extended: to_harts(r.harts, phandles, level.irq()),
-            ..place(Window { size: level.window(r.harts), ..map::IMSIC_S })
-        };
-        let files = Self {
-            chips: vec![(Arc::new(chips.imsic()) as Arc<dyn MmioDevice>, at)],
-            base: MsiBase { address: map::IMSIC_S.base, guest_bits: level.guest_bits() },
-            machine: None,
-            supervisor,
-            msis: Arc::clone(&chips) as _,
-            imsics: None,
-            engine: Some(Arc::clone(&chips)),
-        };
-        (chips, files)
     }
 }
 
@@ -208,19 +171,31 @@ fn identities(most: u32) -> u32 {
     identities
 }
 
-/// The APLIC is the engine's, too.
-fn aplic_of_engine(r: &Request<'_>, phandles: &mut Phandles, chips: Arc<EngineChips>, files: ImsicParts) -> Irqchip {
-    let phandle = phandles.allocate();
-    let interrupts_extended = to_harts(r.harts, phandles, HartIrq::SupervisorExternal as u8);
-    let at = Placement { phandle: Some(phandle), interrupts_extended, ..place(map::APLIC_S) };
-    let device: Arc<dyn MmioDevice> = Arc::new(chips.aplic_device(files.supervisor));
+/// APLIC and IMSICs that may be an engine's.
+fn movable(r: &Request<'_>, phandles: &mut Phandles) -> Irqchip {
+    let (supervisor, phandle) = (phandles.allocate(), phandles.allocate());
+    let shape = Shape {
+        harts: r.harts,
+        guests: r.guests,
+        address: map::APLIC_S.base,
+        sources: irq::APLIC_SOURCES,
+        imsic: map::IMSIC_S.base,
+        identities: identities(r.offer.identities),
+    };
+    let chips = EngineChips::new(shape, &(Arc::clone(r.wires) as Arc<dyn HartLines>), r.ram);
+    let interrupts_extended = || to_harts(r.harts, phandles, HartIrq::SupervisorExternal as u8);
+    let imsic = chips.imsic();
+    let window = Window { size: imsic.size(), ..map::IMSIC_S };
+    let files = Placement { phandle: Some(supervisor), interrupts_extended: interrupts_extended(), ..place(window) };
+    let at = Placement { phandle: Some(phandle), interrupts_extended: interrupts_extended(), ..place(map::APLIC_S) };
+    let aplic: Arc<dyn MmioDevice> = Arc::new(chips.aplic_device(supervisor));
     Irqchip {
-        sink: chips as _,
+        sink: Arc::clone(&chips) as _,
         phandle,
         typed: true,
-        chips: [(device, at)].into_iter().chain(files.chips).collect(),
-        imsics: None,
-        engine: files.engine,
+        chips: vec![(aplic, at), (Arc::new(imsic), files)],
+        imsics: Some(chips.imsics()),
+        engine: Some(chips),
     }
 }
 
@@ -257,11 +232,11 @@ fn aplic(r: &Request<'_>, phandles: &mut Phandles, files: Option<ImsicParts>) ->
         placed(aplic::Level::Machine, map::APLIC_M, own, Some(phandle), machine_files, HartIrq::MachineExternal)
     });
     let mut chips: Vec<_> = supervisor.into_iter().chain(machine).collect();
-    let (imsics, engine) = files.map_or((None, None), |f| {
+    let imsics = files.map(|f| {
         chips.extend(f.chips);
-        (f.imsics, f.engine)
+        f.imsics
     });
-    Irqchip { sink: aplic as _, phandle, typed: true, chips, imsics, engine }
+    Irqchip { sink: aplic as _, phandle, typed: true, chips, imsics, engine: None }
 }
 
 /// Where an APLIC that drives lines sends its MSIs.

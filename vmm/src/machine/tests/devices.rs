@@ -1,6 +1,8 @@
 //! The board's devices, each from its registers to the interrupt that a hart claims, and what stands above them: SBI,
 //! timers, stop and go.
 
+use ::devices::HartLines;
+
 use super::*;
 use crate::board::virt::irq;
 
@@ -292,12 +294,12 @@ fn harts_that_are_stopped_go_on_where_they_were() {
             rounds(n - 1);
             harts.stop();
             // What the lines do meanwhile is seen when the harts go on, not before.
-            wires.handles().iter().for_each(|h| h.set_irq(HartIrq::SupervisorSoftware, n % 2 == 1));
+            (0..2).for_each(|hart| wires.set_irq(hart, HartIrq::SupervisorSoftware as u8, n % 2 == 1));
             seen.push((count(0), count(1)));
             harts.run();
         }
         rounds(ROUNDS);
-        wires.handles()[0].set_irq(HartIrq::SupervisorSoftware, true);
+        wires.set_irq(0, HartIrq::SupervisorSoftware as u8, true);
         seen
     });
     assert_eq!(machine.run().map_err(|e| crate::error_chain(&e)), Ok(Ending::Code(3)));

@@ -535,3 +535,26 @@ fn a_machine_moves() {
         assert!(stopped);
     });
 }
+
+#[test]
+fn engines_change_and_programs_hear_of_it() {
+    with_program(&["-S"], |mut p, _| {
+        let engines = p.ask("__org.vireo_query-accel");
+        assert_eq!(engines["accel"], json!("mock"));
+        assert_eq!(engines["accels"][1], json!({ "name": "tcg", "available": true }));
+        let set = |name: &str| json!({ "execute": "__org.vireo_accel-set", "arguments": { "accel": name } });
+        let why = "the guest stays on mock: there is no accelerator 'qemu'; there are kvm, tcg and interp";
+        assert_eq!(p.send(set("qemu")), error("GenericError", why));
+        let data = json!({ "from": "mock", "to": "interp", "downtime": 0.0 });
+        p.say(set("interp").to_string());
+        p.hears([
+            json!({ "event": "__ORG.VIREO_ACCEL_CHANGE", "data": data }),
+            json!({ "return": { "accel": "interp", "downtime": 0.0 } }),
+        ]);
+        assert_eq!(p.send(set("interp")), json!({ "return": { "accel": "interp", "downtime": 0.0 } }));
+        assert_eq!(p.ask("__org.vireo_query-accel")["accel"], json!("interp"));
+        assert_eq!(p.ask("query-kvm")["enabled"], json!(false));
+        assert_eq!(p.ask("query-status")["status"], json!("prelaunch"));
+        p.quit();
+    });
+}

@@ -16,7 +16,7 @@ use super::*;
 use crate::snapshot::{AtomicFile, MachineState, Pages, Saver, save_mapped};
 
 /// A machine that is switched on, and whose harts stand.
-fn machine(words: &[&str]) -> Machine {
+pub fn machine(words: &[&str]) -> Machine {
     let mut config = config(words);
     let mock = Mock::default();
     take_irqchip(&mut config, &mock).unwrap();
@@ -27,7 +27,7 @@ fn machine(words: &[&str]) -> Machine {
 }
 
 /// All but what goes on by itself: the wall clock.
-fn state(machine: &Machine) -> MachineState {
+pub fn state(machine: &Machine) -> MachineState {
     machine.board.stop();
     let mut state = machine.machine_state(true).unwrap();
     state.devices.retain(|name, _| !name.starts_with("goldfish_rtc"));
@@ -57,7 +57,7 @@ fn load(machine: &mut Machine, path: &Path, pages: Pages) -> Result<(), String> 
 }
 
 /// Accesses of all kinds to all chips.
-fn shake(machine: &Machine, seed: u64, accesses: usize) {
+pub fn shake(machine: &Machine, seed: u64, accesses: usize) {
     for step in garbage(seed, accesses) {
         let _ = match step {
             Step::Load { gpa, len } => machine.board.bus.read(gpa, &mut vec![0; len]),

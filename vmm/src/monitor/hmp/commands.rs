@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Arguments, Context, Row, devices, expr, find, info, list, memory, migration, profile, tracing};
+use super::{Arguments, Context, Row, accel, devices, expr, find, info, list, memory, migration, profile, tracing};
 use crate::control::Request;
 use crate::machine::RunState;
 use crate::monitor::event::Cause;
@@ -17,6 +17,12 @@ pub const COMMANDS: &[Row] = &[
     },
     Row { names: &["stop", "s"], args: "", help: "stop the machine", run: stop },
     Row { names: &["cont", "c"], args: "", help: "let the machine go on", run: cont },
+    Row {
+        names: &["accel"],
+        args: "[kvm|tcg|interp]",
+        help: "let the guest go on under another engine; alone: which there are",
+        run: accel::switch,
+    },
     Row { names: &["system_reset"], args: "", help: "start the guest anew, as at power-on", run: reset },
     Row { names: &["quit", "q"], args: "", help: "end the program", run: quit },
     Row { names: &["device_add"], args: "DRIVER", help: "refused: no bus takes devices later", run: devices::add },

@@ -2,10 +2,10 @@
 
 use std::fmt::Write;
 
-use accel::trace;
+use ::accel::trace;
 use arch::csr;
 
-use super::{Arguments, Context, Row, devices, expr, migration};
+use super::{Arguments, Context, Row, accel, devices, expr, migration};
 use crate::config::{CacheMode, NetBackendConfig, VirtioKind};
 use crate::machine::{RegionKind, RunState};
 
@@ -15,6 +15,8 @@ pub const SUBJECTS: &[Row] = &[
     Row { names: &["name"], args: "", help: "the guest's name", run: name },
     Row { names: &["cpus"], args: "", help: "the harts", run: cpus },
     Row { names: &["registers"], args: "[-a|HART]", help: "registers of the hart, of all, or of one", run: registers },
+    Row { names: &["accel"], args: "", help: "which engine runs the guest, and which can", run: accel::info },
+    Row { names: &["kvm"], args: "", help: "whether KVM runs the guest", run: accel::kvm },
     Row { names: &["mtree"], args: "[-f]", help: "what answers at which physical address", run: mtree },
     Row { names: &["qtree"], args: "", help: "buses and devices of the board", run: devices::tree },
     Row { names: &["snapshots"], args: "", help: "saved machines", run: migration::list },

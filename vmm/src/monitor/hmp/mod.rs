@@ -1,6 +1,7 @@
 //! The human monitor: lines of commands, as QEMU's HMP has them. One row a command ([`commands::COMMANDS`]), one a
 //! subject of `info` ([`info::SUBJECTS`]).
 
+mod accel;
 mod commands;
 mod devices;
 mod editor;

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Arguments, Context, Outcome, Row, chardev, devices, memory, migration, query};
+use super::{Arguments, Context, Outcome, Row, accel, chardev, devices, memory, migration, query};
 use crate::control::Request;
 use crate::machine::RunState;
 use crate::monitor::event::Cause;
@@ -14,6 +14,8 @@ pub const NEGOTIATE: &str = "qmp_capabilities";
 
 pub const COMMANDS: &[Row] = &[
     Row { name: NEGOTIATE, run: negotiate },
+    Row { name: "__org.vireo_accel-set", run: accel::set },
+    Row { name: "__org.vireo_query-accel", run: accel::query },
     Row { name: "cont", run: cont },
     Row { name: "device_add", run: devices::add },
     Row { name: "device_del", run: devices::del },

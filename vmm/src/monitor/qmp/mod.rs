@@ -1,6 +1,7 @@
 //! QMP: the monitor for programs. Requests and answers are JSON objects, and events come as they happen. One row a command
 //! ([`commands::COMMANDS`]).
 
+mod accel;
 mod arguments;
 mod chardev;
 mod commands;
@@ -18,7 +19,7 @@ use serde_json::{Map, Value, json};
 
 use super::event::Event;
 use super::{Session, fixed};
-use crate::machine::Machine;
+use crate::machine::{Machine, Switched};
 use arguments::Arguments;
 use stream::{Item, Stream};
 
@@ -224,6 +225,9 @@ impl Session for Qmp {
                 "event": name,
                 "timestamp": { "seconds": at.as_secs(), "microseconds": at.subsec_micros() },
             });
+            if let Event::Switched(Switched { from, to, downtime }) = event {
+                message["data"] = json!({ "from": from, "to": to, "downtime": downtime.as_secs_f64() });
+            }
             if let Some((guest, reason)) = event.reason() {
                 message["data"] = json!({ "guest": guest, "reason": reason });
             }

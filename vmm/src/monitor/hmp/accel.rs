@@ -1,0 +1,37 @@
+//! Commands about the engine that runs the guest.
+
+use std::fmt::Write;
+
+use ::accel::select::engines;
+
+use super::{Arguments, Context};
+
+pub fn switch(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
+    let [name] = args.at_most(1)? else { return info(cx, args) };
+    let _ = match cx.machine.switch_engine(name)? {
+        None => writeln!(cx.out, "the guest is on {name} already"),
+        Some(switched) => {
+            let milliseconds = switched.downtime.as_secs_f64() * 1e3;
+            writeln!(cx.out, "the guest went from {} to {}; downtime: {milliseconds:.1} ms", switched.from, switched.to)
+        }
+    };
+    Ok(())
+}
+
+pub fn info(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
+    args.at_most(0)?;
+    for engine in engines() {
+        let mark = if engine.name == cx.machine.engine() { '*' } else { ' ' };
+        let note = engine.availability.err().map_or_else(String::new, |why| format!(" (not available: {why})"));
+        let _ = writeln!(cx.out, "{mark} {:<8}{}{note}", engine.name, engine.description);
+    }
+    Ok(())
+}
+
+/// In QEMU's words.
+pub fn kvm(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
+    args.at_most(0)?;
+    let state = if cx.machine.engine() == "kvm" { "enabled" } else { "disabled" };
+    let _ = writeln!(cx.out, "kvm support: {state}");
+    Ok(())
+}
