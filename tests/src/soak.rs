@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use crate::differential::{qemu, spike};
-use crate::{host, tools};
+use crate::harness::Env;
+use crate::{cases, guest, host, tools, verify};
 
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -151,4 +152,18 @@ fn table(suites: &[&Suite], scores: &[Score]) {
         println!("| {:<26} | {:>7} | {:>7} | {seeds:>10} |", suite.test, score.rounds, score.failed);
     }
     println!();
+}
+/// `cargo kit switch-engines`: a guest that works while it goes from engine to engine and back.
+pub fn engines(vireo: Option<PathBuf>, mirror: Option<String>, switches: u32, seed: u64) -> Result<()> {
+    let missing = || Err("not needed".to_owned());
+    let wanted = guest::Options { mirror, disk: true, firmware: false, kvm: false, update: false };
+    let env = Env {
+        vireo: vireo.map_or_else(verify::build_vireo, Ok)?,
+        riscv_vireo: missing(),
+        kvm_test: missing(),
+        guest: Ok(guest::prepare(&wanted)?),
+        tools: Err("not needed".to_owned()),
+        gdb: Err("not needed".to_owned()),
+    };
+    cases::engines::works_on(&env, switches, seed)
 }

@@ -31,6 +31,8 @@ enum Command {
     Soak(Soak),
     /// Feed a target of tests/fuzz what libFuzzer makes, guided by the code that is reached
     Fuzz(Fuzz),
+    /// Switch a Linux guest from engine to engine while it works, as often as asked
+    SwitchEngines(SwitchEngines),
     /// Run vireo bench with all it takes: every suite and the Debian guest, on vireo and on the distribution's QEMU
     Bench(Bench),
     /// Boot and run the same guest on vireo and on QEMU by turns, and compare
@@ -156,6 +158,22 @@ struct Fuzz {
     /// Further options of libFuzzer's
     #[arg(last = true)]
     extra: Vec<String>,
+}
+
+#[derive(Args)]
+struct SwitchEngines {
+    /// How often
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    switches: u32,
+    /// Of the moments and of the data
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// Test this program instead of building one
+    #[arg(long, value_name = "FILE")]
+    vireo: Option<PathBuf>,
+    /// Fetch packages from this address
+    #[arg(long, value_name = "URL")]
+    mirror: Option<String>,
 }
 
 #[derive(Args)]
@@ -323,6 +341,10 @@ fn run(command: Command) -> Result<bool> {
             mirror: o.mirror,
         }),
         Command::Fuzz(o) => fuzz::run(&fuzz::Options { target: o.target, minutes: o.minutes, extra: o.extra }),
+        Command::SwitchEngines(o) => {
+            let SwitchEngines { switches, seed, vireo, mirror } = o;
+            soak::engines(vireo, mirror, switches, seed).map(|()| true)
+        }
         Command::KvmExits(o) => {
             exits::run(&exits::Options { mirror: o.mirror, vireo: o.vireo, aia: o.aia }).map(|()| true)
         }

@@ -7,6 +7,7 @@ mod bench;
 mod debugger;
 mod demo;
 mod disk;
+pub(crate) mod engines;
 mod firmware;
 mod hwprobe;
 mod hypervisor;
@@ -52,6 +53,7 @@ pub const STAGES: &[(&str, &[Case])] = &[
     (DEBUGGER, debugger::CASES),
     ("disks", disk::CASES),
     ("snapshots", snapshot::CASES),
+    ("engines", engines::CASES),
     ("network", net::CASES),
     ("firmware", firmware::CASES),
     ("advanced interrupts", aia::CASES),

@@ -1,6 +1,7 @@
 //! Linux in snapshots: it goes on elsewhere as if nothing had been.
 
 use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
@@ -27,7 +28,12 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const PROMPT: &str = "(vireo) ";
 
 /// Somebody at a machine's monitor.
-pub(super) struct Monitor(UnixStream);
+pub(super) struct Monitor(Box<dyn Stream>);
+
+pub(super) trait Stream: Read + Write {}
+
+impl Stream for UnixStream {}
+impl Stream for TcpStream {}
 
 impl Monitor {
     pub(super) fn option(path: &Path) -> [String; 2] {
@@ -44,6 +50,17 @@ impl Monitor {
             }
         };
         stream.set_read_timeout(Some(PATIENCE))?;
+        Self::greeted(Box::new(stream))
+    }
+
+    /// At a port of this machine, of somebody who listens already.
+    pub(super) fn at_port(port: u16) -> Result<Self> {
+        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).context("no monitor")?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        Self::greeted(Box::new(stream))
+    }
+
+    fn greeted(stream: Box<dyn Stream>) -> Result<Self> {
         let mut monitor = Self(stream);
         monitor.answer()?;
         Ok(monitor)

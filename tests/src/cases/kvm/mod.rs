@@ -3,6 +3,7 @@
 //! To add a case, write a function that takes the prompt of a host, and a row that says which host.
 
 mod aia;
+mod engines;
 mod gdb;
 mod guests;
 pub(crate) mod host;
@@ -33,6 +34,11 @@ pub const CASES: &[Case] = &[
     Case { name: "KVM: every suite of vireo bench", run: |env| Host::of_vireo(env).arguments(MAX).run(bench) },
     Case { name: "KVM: RAM of every kind", run: |env| Host::of_vireo(env).run(memory::backends) },
     Case { name: "KVM: Linux at gdb", run: |env| gdb::linux(env, Host::of_vireo(env)) },
+    Case { name: "KVM: Linux goes to tcg and back", run: |env| engines::there_and_back(env, &[], "") },
+    Case {
+        name: "KVM: Linux goes to tcg and back, chips in the kernel",
+        run: |env| engines::there_and_back(env, aia::WITH_FILES, "-M virt,aia=aplic-imsic"),
+    },
     Case { name: "KVM: harts on chosen CPUs", run: |env| Host::of_vireo(env).run(memory::affinity) },
     Case { name: "KVM: APLIC and IMSICs in the kernel", run: aia::in_the_kernel },
     Case { name: "KVM: IMSICs in the kernel", run: aia::split },
