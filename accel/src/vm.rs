@@ -213,6 +213,11 @@ pub trait Vcpu: Send {
         }
         Err(AccelError::Host { doing: "sample a hart".into(), source: ErrorKind::Unsupported.into() })
     }
+    /// What the engine has counted of its own work for the hart, a line each, with an empty one before; `None` where it
+    /// translates nothing.
+    fn counters(&mut self) -> Option<String> {
+        None
+    }
     /// What the guest's `time` reads, where the engine has a clock for it beside the machine's.
     ///
     /// # Errors

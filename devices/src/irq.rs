@@ -1,6 +1,6 @@
 //! Interrupt lines, as devices see them.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::unlocked::Scope;
@@ -33,11 +33,29 @@ pub trait HartLines: Send + Sync {
     fn set_mtime(&self, ticks: u64);
 }
 
+/// What can be seen of a wire.
+#[derive(Debug, Default)]
+pub struct LineState {
+    level: AtomicBool,
+    raised: AtomicU64,
+}
+
+impl LineState {
+    pub fn level(&self) -> bool {
+        self.level.load(Ordering::Acquire)
+    }
+
+    /// How often it went up.
+    pub fn raised(&self) -> u64 {
+        self.raised.load(Ordering::Relaxed)
+    }
+}
+
 /// One device's wire to an interrupt controller. Remembers its level, so that repeated calls cost nothing.
 pub struct IrqLine {
     sink: Arc<dyn IrqSink>,
     source: u32,
-    level: AtomicBool,
+    state: Arc<LineState>,
     /// Orders the callers of [`IrqLine::follow`]. Taken before a device's own lock, never inside it.
     order: Mutex<()>,
 }
@@ -50,13 +68,14 @@ impl std::fmt::Debug for IrqLine {
 
 impl IrqLine {
     pub fn new(sink: Arc<dyn IrqSink>, source: u32) -> Self {
-        Self { sink, source, level: AtomicBool::new(false), order: Mutex::new(()) }
+        Self { sink, source, state: Arc::default(), order: Mutex::new(()) }
     }
 
     /// Drives the wire. Callers that race must order their calls themselves (hold the device's lock
     /// while they decide, drive it after): the last call wins.
     pub fn set(&self, level: bool) {
-        if self.level.swap(level, Ordering::AcqRel) != level {
+        if self.state.level.swap(level, Ordering::AcqRel) != level {
+            self.state.raised.fetch_add(level.into(), Ordering::Relaxed);
             self.sink.set_level(self.source, level);
         }
     }
@@ -71,11 +90,16 @@ impl IrqLine {
     }
 
     pub fn level(&self) -> bool {
-        self.level.load(Ordering::Acquire)
+        self.state.level()
+    }
+
+    /// For those who look on.
+    pub fn state(&self) -> Arc<LineState> {
+        Arc::clone(&self.state)
     }
 
     /// Restores a saved level without making an edge.
     pub fn restore(&self, level: bool) {
-        self.level.store(level, Ordering::Release);
+        self.state.level.store(level, Ordering::Release);
     }
 }

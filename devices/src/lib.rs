@@ -19,7 +19,7 @@ pub mod virtio;
 pub use bus::MmioBus;
 pub use device::MmioDevice;
 pub use ioevent::IoEvents;
-pub use irq::{HartLines, IrqLine, IrqSink, MsiSink};
+pub use irq::{HartLines, IrqLine, IrqSink, LineState, MsiSink};
 pub use state::{SavedState, StateError};
 
 /// Guest RAM as devices see it; writes through it leave their marks.

@@ -31,7 +31,7 @@ use firmware::fdt::FdtError;
 use firmware::sbi::HartStatus;
 
 pub(crate) use inspect::read_physical;
-pub use inspect::{Region, RegionKind};
+pub use inspect::{Region, RegionKind, Rom};
 pub use migrate::{Outcome, Report, Status};
 pub use named::Named;
 pub use run_state::RunState;

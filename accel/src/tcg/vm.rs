@@ -383,6 +383,10 @@ impl Vcpu for TcgVcpu {
         Ok(())
     }
 
+    fn counters(&mut self) -> Option<String> {
+        Some(stats::table(self.hart()))
+    }
+
     fn handle(&self) -> Arc<dyn VcpuHandle> {
         Arc::clone(&self.handle) as Arc<dyn VcpuHandle>
     }

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use accel::semihost::Semihosting;
 use accel::{Clock, GuestRam};
 use arch::ext::{Ext, IsaConfig};
-use devices::MmioDevice;
 use devices::chardev::{Chardev, ChardevError};
 use devices::fdt::{FdtNode, FdtValue, Placement};
 use devices::misc::{FlashImage, Htif, MachineControl, Mrom, TimerService};
 use devices::serial::SerialPort;
 use devices::virtio::VirtioDevice;
+use devices::{LineState, MmioDevice};
 use firmware::boot::Symbols;
 use firmware::fdt::{DeviceTree, Node};
 use firmware::machine_tree::{BoardDescription, Chosen, HartDescription, IsaDescription, Phandles};
@@ -78,6 +78,13 @@ impl FirmwareConsole for Htif {
     }
 }
 
+/// A wire into the interrupt controller, and the device at its other end.
+pub struct Interrupt {
+    pub source: u32,
+    pub device: String,
+    pub line: Arc<LineState>,
+}
+
 /// A board with everything on it.
 pub struct Board {
     pub ram: Arc<GuestRam>,
@@ -89,6 +96,8 @@ pub struct Board {
     pub imsics: Option<Arc<Imsics>>,
     /// The interrupt controllers that may be the engine's.
     pub engine_chips: Option<Arc<EngineChips>>,
+    /// By source.
+    pub interrupts: Vec<Interrupt>,
     /// All of the bus, for resets.
     pub(super) devices: Vec<Arc<dyn MmioDevice>>,
     /// Devices in the root of the device tree whose nodes depend on what is loaded.

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use accel::{GuestBus, GuestRam, HartState};
 use arch::ext::IsaConfig;
 use devices::chardev::Chardev;
+use firmware::reset_vector;
 use firmware::sbi::HartStatus;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryRegion};
 
 use super::Machine;
+use crate::board::assembly::Interrupt;
 use crate::board::virt;
 use crate::config::{MachineConfig, VIRTIO_SLOTS};
 use crate::control::Request;
@@ -27,6 +29,17 @@ pub struct Region {
     pub size: u64,
     pub name: String,
     pub kind: RegionKind,
+}
+
+/// What is put into memory before the guest starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rom {
+    pub name: String,
+    /// Guest physical.
+    pub address: u64,
+    /// Bytes.
+    pub size: u64,
+    pub is_ram: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +96,32 @@ impl Machine {
     pub fn hart_state(&mut self, hart: u32) -> Result<Box<HartState>, String> {
         let state = self.with_harts_stopped(|m| m.harts.on(hart, |vcpu| vcpu.try_state().map(Box::new)));
         state.ok_or_else(|| format!("hart {hart} has failed"))?.map_err(|error| crate::error_chain(&error))
+    }
+
+    /// What the engine has counted of its work for a hart, if it does.
+    ///
+    /// # Errors
+    /// The hart's thread has failed.
+    pub fn hart_counters(&mut self, hart: u32) -> Result<Option<String>, String> {
+        let counters = self.with_harts_stopped(|m| m.harts.on(hart, |vcpu| vcpu.counters()));
+        counters.ok_or_else(|| format!("hart {hart} has failed"))
+    }
+
+    /// Wires of devices into the interrupt controller.
+    pub fn interrupts(&self) -> &[Interrupt] {
+        &self.board.interrupts
+    }
+
+    /// What is put into memory before the guest starts; nothing for a guest that came from elsewhere.
+    pub fn roms(&self) -> Vec<Rom> {
+        let Some(plan) = &self.plan else { return Vec::new() };
+        let rom = |name: &str, address, size, is_ram| Rom { name: name.to_owned(), address, size, is_ram };
+        let writes = plan.writes.iter().map(|w| rom(&w.what, w.address, w.data.len() + w.zeros, true));
+        let tree = rom("device tree", plan.fdt_address, plan.dtb.len() as u64, true);
+        let boot = plan.rom.as_ref().map(|bytes| rom("boot ROM", reset_vector::BASE, bytes.len() as u64, false));
+        let mut all: Vec<_> = writes.chain([tree]).chain(boot).collect();
+        all.sort_by_key(|rom| rom.address);
+        all
     }
 
     /// CSRs of a hart as M-mode would read them, in order; `None` where the hart has none.

@@ -12,7 +12,9 @@ use firmware::machine_tree::{BoardDescription, Chosen, Phandles};
 
 use super::map;
 use crate::board::RAM_BASE;
-use crate::board::assembly::{Backends, Board, BoardError, Services, hart_descriptions, isa_description, node};
+use crate::board::assembly::{
+    Backends, Board, BoardError, Interrupt, Services, hart_descriptions, isa_description, node,
+};
 use crate::board::virt::map::Window;
 use crate::board::wires::{BoardBus, HartWires};
 use crate::config::MachineConfig;
@@ -45,6 +47,7 @@ impl Board {
         let plic = Arc::new(Plic::new(map::PLIC_SOURCES, contexts, map::PLIC.size, Arc::clone(&wires) as _));
         let plic_at = Placement { phandle: Some(plic_phandle), interrupts_extended: lines, ..at(map::PLIC) };
         let line = IrqLine::new(Arc::clone(&plic) as _, map::UART_IRQ);
+        let state = line.state();
         let serial = SerialPort::new(&backends.serial, line).map_err(BoardError::Serial)?;
         let serial_at = Placement { interrupt: vec![map::UART_IRQ], interrupt_parent: plic_phandle, ..at(map::UART) };
         for (chip, at) in [(Arc::clone(&serial) as Arc<dyn MmioDevice>, serial_at), (plic, plic_at)] {
@@ -52,6 +55,8 @@ impl Board {
             bus.insert(at.base, Arc::clone(&chip))?;
             devices.push(chip);
         }
+        let device = serial.name().to_owned();
+        let interrupts = vec![Interrupt { source: map::UART_IRQ, device, line: state }];
         let htif = Htif::new(Arc::clone(&ram), HtifConsole::SharedPort(serial), Arc::clone(&services.control));
         bus.insert(map::HTIF.base, Arc::clone(&htif) as _)?;
         if m_mode {
@@ -91,6 +96,7 @@ impl Board {
             mrom,
             imsics: None,
             engine_chips: None,
+            interrupts,
             devices,
             late_nodes,
             description,

@@ -8,14 +8,16 @@ use devices::intc::{Clint, Mswi, Mtimer, Sswi};
 use devices::misc::{CfiFlash, Finisher, FlashImage, GoldfishRtc, Htif, HtifConsole, Mrom, RtcBase, RtcClock};
 use devices::serial::SerialPort;
 use devices::virtio::{VirtioDevice, VirtioMmio};
-use devices::{IrqLine, MmioBus, MmioDevice};
+use devices::{IrqLine, LineState, MmioBus, MmioDevice};
 use firmware::fdt::Node;
 use firmware::machine_tree::{BoardDescription, Chosen, Phandles};
 
 use super::irqchip::{Irqchip, Request};
 use super::map::Window;
 use super::{irq, map};
-use crate::board::assembly::{Backends, Board, BoardError, Services, hart_descriptions, isa_description, node};
+use crate::board::assembly::{
+    Backends, Board, BoardError, Interrupt, Services, hart_descriptions, isa_description, node,
+};
 use crate::board::wires::{BoardBus, HartWires};
 use crate::config::{self, Aia, BoardOptions, MachineConfig};
 
@@ -25,12 +27,16 @@ struct Wiring {
     devices: Vec<Arc<dyn MmioDevice>>,
     irqchip: Irqchip,
     soc: Vec<Node>,
+    lines: Vec<(u32, Arc<LineState>)>,
+    /// The device at each source.
+    sources: Vec<(u32, String)>,
 }
 
 impl Wiring {
     /// Puts a device at its place and its nodes into `/soc`.
     fn attach(&mut self, device: Arc<dyn MmioDevice>, at: Placement) -> Result<(), BoardError> {
         self.soc.extend(device.fdt(&at).into_iter().map(node));
+        self.sources.extend(at.interrupt.first().map(|source| (*source, device.name().to_owned())));
         self.attach_silently(device, at.base)
     }
 
@@ -46,8 +52,20 @@ impl Wiring {
         self.irqchip.at(window, source)
     }
 
-    fn line(&self, source: u32) -> IrqLine {
-        self.irqchip.line(source)
+    fn line(&mut self, source: u32) -> IrqLine {
+        let line = self.irqchip.line(source);
+        self.lines.push((source, line.state()));
+        line
+    }
+
+    /// What is wired to the interrupt controller, by source.
+    fn interrupts(&self) -> Vec<Interrupt> {
+        let name =
+            |of: u32| self.sources.iter().find(|(source, _)| *source == of).map_or("", |(_, name)| name).to_owned();
+        let lines = self.lines.iter().map(|(source, line)| (*source, Arc::clone(line)));
+        let mut all: Vec<_> = lines.map(|(source, line)| Interrupt { source, device: name(source), line }).collect();
+        all.sort_by_key(|interrupt| interrupt.source);
+        all
     }
 }
 
@@ -68,7 +86,14 @@ impl Board {
         let request = Request { aia, guests, offer, m_mode, harts, wires: &wires, ram: &ram };
         let irqchip = Irqchip::new(&request, &mut phandles);
         let finisher_phandle = phandles.allocate();
-        let mut w = Wiring { bus: MmioBus::new(), devices: Vec::new(), irqchip, soc: Vec::new() };
+        let mut w = Wiring {
+            bus: MmioBus::new(),
+            devices: Vec::new(),
+            irqchip,
+            soc: Vec::new(),
+            lines: Vec::new(),
+            sources: Vec::new(),
+        };
 
         let rtc = GoldfishRtc::new(rtc_base(config.rtc), RtcClock::Host, w.line(irq::RTC), services.timers);
         let rtc = rtc.map_err(BoardError::Rtc)?;
@@ -98,6 +123,7 @@ impl Board {
         if m_mode {
             root_nodes.extend(pmu_node(&config.isa));
         }
+        let interrupts = w.interrupts();
         let description = BoardDescription {
             compatible: "riscv-virtio".into(),
             model: "riscv-virtio,qemu".into(),
@@ -123,6 +149,7 @@ impl Board {
             mrom,
             imsics,
             engine_chips,
+            interrupts,
             devices,
             late_nodes: Vec::new(),
             description,

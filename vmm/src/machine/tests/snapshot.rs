@@ -530,3 +530,32 @@ fn harts_of_any_state_do_no_harm() {
     }
     assert!(taken > 100 && refused > 10, "{taken} taken, {refused} refused");
 }
+
+/// What the guest's console, its boot and the translator have done is there to be seen.
+#[test]
+fn the_machine_shows_its_work() {
+    let dir = tempfile::tempdir().unwrap();
+    with_guest(dir.path(), &["-m", "64M", "-smp", "2"], |console, monitor| {
+        monitor.ask("cont");
+        hear(console, "vireo> ");
+        console.write_all(b"info\n").unwrap();
+        hear(console, "vireo> ");
+        let irqs = monitor.ask("info irq");
+        let serial = irqs.lines().find(|line| line.contains(" serial ")).unwrap_or_else(|| panic!("{irqs}"));
+        let words: Vec<&str> = serial.split_whitespace().collect();
+        assert_eq!(words[..2], ["10", "serial"]);
+        assert!(words[3].parse::<u64>().unwrap() > 0, "{irqs}");
+        assert!(irqs.contains("\n    11  goldfish_rtc          0             0\n"), "{irqs}");
+        let roms = monitor.ask("info roms");
+        assert!(roms.contains("addr=0000000080200000 size=0x") && roms.contains("name=\"device tree\"\n"), "{roms}");
+        let jit = monitor.ask("info jit");
+        assert!(jit.starts_with("hart 0\n  instructions retired") && jit.contains("\nhart 1\n"), "{jit}");
+        if cfg!(target_arch = "x86_64") {
+            let translated = jit.lines().find(|line| line.contains("blocks translated")).unwrap();
+            assert_ne!(translated.split_whitespace().nth(2), Some("0"), "{jit}");
+        }
+        monitor.0.write_all(b"q\n").unwrap();
+    })
+    .0
+    .unwrap();
+}

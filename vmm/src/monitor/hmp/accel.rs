@@ -28,6 +28,16 @@ pub fn info(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
     Ok(())
 }
 
+pub fn jit(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
+    args.at_most(0)?;
+    for hart in 0..cx.machine.hart_count() {
+        // QEMU's words.
+        let table = cx.machine.hart_counters(hart)?.ok_or("JIT information is only available with accel=tcg")?;
+        let _ = writeln!(cx.out, "hart {hart}{table}");
+    }
+    Ok(())
+}
+
 /// In QEMU's words.
 pub fn kvm(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
     args.at_most(0)?;

@@ -6,8 +6,9 @@ use ::accel::trace;
 use arch::csr;
 
 use super::{Arguments, Context, Row, accel, devices, expr, migration};
+use crate::board::assembly::Interrupt;
 use crate::config::{CacheMode, NetBackendConfig, VirtioKind};
-use crate::machine::{RegionKind, RunState};
+use crate::machine::{RegionKind, Rom, RunState};
 
 pub const SUBJECTS: &[Row] = &[
     Row { names: &["status"], args: "", help: "whether the machine runs", run: status },
@@ -17,6 +18,9 @@ pub const SUBJECTS: &[Row] = &[
     Row { names: &["registers"], args: "[-a|HART]", help: "registers of the hart, of all, or of one", run: registers },
     Row { names: &["accel"], args: "", help: "which engine runs the guest, and which can", run: accel::info },
     Row { names: &["kvm"], args: "", help: "whether KVM runs the guest", run: accel::kvm },
+    Row { names: &["jit"], args: "", help: "what the translator has done, hart by hart", run: accel::jit },
+    Row { names: &["irq"], args: "", help: "wires of devices, and how often each went up", run: irq },
+    Row { names: &["roms"], args: "", help: "what was put into memory for the boot", run: roms },
     Row { names: &["mtree"], args: "[-f]", help: "what answers at which physical address", run: mtree },
     Row { names: &["qtree"], args: "", help: "buses and devices of the board", run: devices::tree },
     Row { names: &["snapshots"], args: "", help: "saved machines", run: migration::list },
@@ -145,6 +149,25 @@ fn mtree(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
             region.base + (region.size - 1),
             region.name
         );
+    }
+    Ok(())
+}
+
+fn irq(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
+    args.at_most(0)?;
+    let _ = writeln!(cx.out, "{:>6}  {:<16}  {:>5}  {:>12}", "source", "device", "level", "raised");
+    for Interrupt { source, device, line } in cx.machine.interrupts() {
+        let _ = writeln!(cx.out, "{source:>6}  {device:<16}  {:>5}  {:>12}", u8::from(line.level()), line.raised());
+    }
+    Ok(())
+}
+
+/// In QEMU's words.
+fn roms(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
+    args.at_most(0)?;
+    for Rom { name, address, size, is_ram } in cx.machine.roms() {
+        let kind = if is_ram { "ram" } else { "rom" };
+        let _ = writeln!(cx.out, "addr={address:016x} size=0x{size:06x} mem={kind} name=\"{name}\"");
     }
     Ok(())
 }
