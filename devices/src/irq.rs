@@ -75,7 +75,9 @@ impl IrqLine {
     /// while they decide, drive it after): the last call wins.
     pub fn set(&self, level: bool) {
         if self.state.level.swap(level, Ordering::AcqRel) != level {
-            self.state.raised.fetch_add(level.into(), Ordering::Relaxed);
+            if level {
+                self.state.raised.fetch_add(1, Ordering::Relaxed);
+            }
             self.sink.set_level(self.source, level);
         }
     }
