@@ -125,7 +125,7 @@ impl Debuggee {
         if hart >= self.parts.hart_count {
             return Err(TargetError::Errno(EINVAL));
         }
-        self.parts.harts.on(hart, f).ok_or(TargetError::Errno(EIO))
+        self.parts.harts.on(hart, f).map_err(|_| TargetError::Errno(EIO))
     }
 
     fn state(&self, tid: Tid) -> Result<Box<HartState>, TargetError<String>> {
@@ -138,7 +138,7 @@ impl Debuggee {
     /// The hart's thread has failed, or the engine does not take its registers.
     pub fn set_pc(&self, hart: u32, pc: u64) -> Result<(), String> {
         let done = self.parts.harts.on(hart, move |vcpu| vcpu.try_change(&mut |state| state.pc = pc));
-        done.ok_or_else(|| format!("hart {hart} has failed"))?.map_err(|error| crate::error_chain(&error))
+        done?.map_err(|error| crate::error_chain(&error))
     }
 
     pub fn hart_count(&self) -> u32 {
@@ -161,8 +161,7 @@ impl Debuggee {
                 hold_interrupts: single_step && self.sstep.has(Sstep::NOIRQ),
             };
             let done = self.parts.harts.set_debug(hart, config);
-            let missed = done.ok_or_else(|| format!("hart {hart} has failed"))?;
-            let missed = missed.map_err(|error| crate::error_chain(&error))?;
+            let missed = done?.map_err(|error| crate::error_chain(&error))?;
             nowhere.retain(|address| missed.contains(address));
         }
         if let Some(address) = nowhere.first() {

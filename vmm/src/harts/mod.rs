@@ -178,20 +178,32 @@ impl Harts {
         self.changed.notify_all();
     }
 
-    /// Has a hart's thread do something with its vCPU and waits for the answer; `None` if the thread has failed. The
-    /// harts are stopped, and one thread asks at a time.
-    pub fn on<R: Send + 'static>(&self, hart: u32, f: impl FnOnce(&mut dyn Vcpu) -> R + Send + 'static) -> Option<R> {
+    /// Has a hart's thread do something with its vCPU and waits for the answer. The harts are stopped, and one thread
+    /// asks at a time.
+    ///
+    /// # Errors
+    /// The hart's thread has failed.
+    pub fn on<R: Send + 'static>(
+        &self,
+        hart: u32,
+        f: impl FnOnce(&mut dyn Vcpu) -> R + Send + 'static,
+    ) -> Result<R, String> {
         self.at(hart, |processor| f(&mut *processor.vcpu))
     }
 
     /// The same with all that runs the hart.
-    fn at<R: Send + 'static>(&self, hart: u32, f: impl FnOnce(&mut Processor) -> R + Send + 'static) -> Option<R> {
+    fn at<R: Send + 'static>(
+        &self,
+        hart: u32,
+        f: impl FnOnce(&mut Processor) -> R + Send + 'static,
+    ) -> Result<R, String> {
+        let failed = || format!("hart {hart} has failed");
         let (answer, answered) = mpsc::sync_channel(1);
         {
             let mut gate = self.gate();
             debug_assert_ne!(gate.order, Order::Run, "a vCPU is asked while it may be in the guest");
             if gate.gone[hart as usize] {
-                return None;
+                return Err(failed());
             }
             gate.job[hart as usize] = Some(Box::new(move |processor| {
                 // Who asked may have given up only by a panic of its own.
@@ -200,7 +212,7 @@ impl Harts {
         }
         self.changed.notify_all();
         // A thread that fails in the job drops its end.
-        answered.recv().ok()
+        answered.recv().map_err(|_| failed())
     }
 
     /// The machine on the engine that runs it now.
@@ -209,7 +221,7 @@ impl Harts {
     }
 
     /// [`Vcpu::set_debug`] of a hart, also for a vCPU that takes the place of this one.
-    pub fn set_debug(&self, hart: u32, config: DebugConfig) -> Option<Result<Vec<u64>, AccelError>> {
+    pub fn set_debug(&self, hart: u32, config: DebugConfig) -> Result<Result<Vec<u64>, AccelError>, String> {
         self.gate().debug[hart as usize] = config.clone();
         self.on(hart, move |vcpu| vcpu.set_debug(&config))
     }

@@ -108,7 +108,7 @@ impl Harts {
     pub fn save(&self, hart: u32) -> Result<SavedHart, String> {
         let text = |error: AccelError| crate::error_chain(&error);
         let state = self.on(hart, |vcpu| vcpu.try_state().map(Box::new));
-        let state = state.ok_or_else(|| format!("hart {hart} has failed"))?.map_err(text)?;
+        let state = state?.map_err(text)?;
         let gate = self.gate();
         let i = hart as usize;
         let mut saved = SavedHart {
@@ -135,7 +135,7 @@ impl Harts {
         let SavedHart { state, status, start, asleep, sbi_timer } = saved;
         self.wires.set_sbi_timer(hart, sbi_timer);
         let done = self.on(hart, move |vcpu| vcpu.try_set_state(&state));
-        done.ok_or_else(|| format!("hart {hart} has failed"))?.map_err(|error| crate::error_chain(&error))?;
+        done?.map_err(|error| crate::error_chain(&error))?;
         let mut gate = self.gate();
         gate.load[hart as usize] = start;
         gate.asleep[hart as usize] = asleep.map(Asleep::from);

@@ -44,7 +44,7 @@ impl Harts {
             let missed = processor.vcpu.set_debug(&debug)?;
             Ok((processor, missed))
         };
-        let taken = self.at(hart, move |_| take(processor)).ok_or_else(|| format!("hart {hart} has failed"))?;
+        let taken = self.at(hart, move |_| take(processor))?;
         let (processor, missed) = taken.map_err(|error| crate::error_chain(&error))?;
         Ok(Ready { processor, saved, missed })
     }

@@ -95,7 +95,7 @@ impl Machine {
     /// The hart's thread has failed, or the engine does not give its registers.
     pub fn hart_state(&mut self, hart: u32) -> Result<Box<HartState>, String> {
         let state = self.with_harts_stopped(|m| m.harts.on(hart, |vcpu| vcpu.try_state().map(Box::new)));
-        state.ok_or_else(|| format!("hart {hart} has failed"))?.map_err(|error| crate::error_chain(&error))
+        state?.map_err(|error| crate::error_chain(&error))
     }
 
     /// What the engine has counted of its work for a hart, if it does.
@@ -103,8 +103,7 @@ impl Machine {
     /// # Errors
     /// The hart's thread has failed.
     pub fn hart_counters(&mut self, hart: u32) -> Result<Option<String>, String> {
-        let counters = self.with_harts_stopped(|m| m.harts.on(hart, |vcpu| vcpu.counters()));
-        counters.ok_or_else(|| format!("hart {hart} has failed"))
+        self.with_harts_stopped(|m| m.harts.on(hart, |vcpu| vcpu.counters()))
     }
 
     /// Wires of devices into the interrupt controller.
@@ -130,8 +129,7 @@ impl Machine {
     /// The hart's thread has failed.
     pub fn hart_csrs(&mut self, hart: u32, numbers: Vec<u16>) -> Result<Vec<Option<u64>>, String> {
         let read = move |vcpu: &mut dyn accel::Vcpu| numbers.iter().map(|n| vcpu.csr(*n)).collect();
-        let values = self.with_harts_stopped(|m| m.harts.on(hart, read));
-        values.ok_or_else(|| format!("hart {hart} has failed"))
+        self.with_harts_stopped(|m| m.harts.on(hart, read))
     }
 
     /// The physical address behind a virtual one, as the hart's own data accesses have it at this moment.

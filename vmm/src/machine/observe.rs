@@ -70,8 +70,7 @@ impl Machine {
             for hart in 0..machine.hart_count() {
                 let trace = Arc::clone(&trace);
                 let done = machine.harts.on(hart, move |vcpu| vcpu.set_trace(&trace));
-                done.ok_or_else(|| format!("hart {hart} has failed"))?
-                    .map_err(|error: AccelError| crate::error_chain(&error))?;
+                done?.map_err(|error: AccelError| crate::error_chain(&error))?;
             }
             log::switch(&new)
         })?;
@@ -109,8 +108,7 @@ impl Machine {
         for hart in 0..self.hart_count() {
             let config = recorder.and_then(|recorder| recorder.config(hart));
             let done = self.harts.on(hart, move |vcpu| vcpu.set_profile(config.as_ref()));
-            done.ok_or_else(|| format!("hart {hart} has failed"))?
-                .map_err(|error: AccelError| crate::error_chain(&error))?;
+            done?.map_err(|error: AccelError| crate::error_chain(&error))?;
         }
         Ok(())
     }

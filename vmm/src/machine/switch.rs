@@ -178,7 +178,7 @@ impl Machine {
                 return Err(format!("it uses what cannot be moved of SBI: {}", used.join(", ")));
             }
         }
-        let now = self.harts.on(0, |vcpu| vcpu.time()).ok_or("hart 0 has failed")?.map_err(text)?;
+        let now = self.harts.on(0, |vcpu| vcpu.time())?.map_err(text)?;
         let chips_of = |board: &Board| -> Option<Arc<EngineChips>> { board.engine_chips.clone() };
         let board_chips = chips_of(&self.board);
         let moving = board_chips.as_ref().map(|board| board.prepare(chips)).transpose().map_err(text)?;
