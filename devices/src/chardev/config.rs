@@ -72,6 +72,14 @@ pub enum BackendConfig {
     },
 }
 
+#[cfg(test)]
+impl BackendConfig {
+    /// A socket that waits for nobody, with nothing special about it.
+    pub fn listening(address: SocketAddress) -> Self {
+        Self::Socket { address, server: true, wait: false, reconnect: None, nodelay: false, telnet: false }
+    }
+}
+
 /// Where a socket listens or connects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SocketAddress {

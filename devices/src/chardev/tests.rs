@@ -140,7 +140,7 @@ impl Dir {
 
 fn unix_server(path: PathBuf) -> BackendConfig {
     let address = SocketAddress::Unix(path);
-    BackendConfig::Socket { address, server: true, wait: false, reconnect: None, nodelay: false, telnet: false }
+    BackendConfig::listening(address)
 }
 
 /// A server with a connected client.
@@ -642,14 +642,7 @@ fn telnet_takes_its_commands_out_and_escapes() {
 fn addresses_are_of_the_version_that_was_asked_for() {
     let listen = |host: &str, only| {
         let address = SocketAddress::Tcp { host: host.into(), port: 0, only: Some(only) };
-        let backend = BackendConfig::Socket {
-            address,
-            server: true,
-            wait: false,
-            reconnect: None,
-            nodelay: false,
-            telnet: false,
-        };
+        let backend = BackendConfig::listening(address);
         Chardev::open(&ChardevConfig::new("test", backend)).map(|chardev| chardev.far_end())
     };
     assert!(listen("127.0.0.1", IpVersion::V4).unwrap().starts_with("disconnected:tcp:127.0.0.1:"));

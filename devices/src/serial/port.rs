@@ -228,14 +228,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s");
         let address = SocketAddress::Unix(path.clone());
-        let backend = BackendConfig::Socket {
-            address,
-            server: true,
-            wait: false,
-            reconnect: None,
-            nodelay: false,
-            telnet: false,
-        };
+        let backend = BackendConfig::listening(address);
         let chardev = Chardev::open(&ChardevConfig::new("serial0", backend)).unwrap();
         let wire = Arc::new(Wire::default());
         let port = SerialPort::new(&chardev, IrqLine::new(wire.clone(), 10)).unwrap();

@@ -26,14 +26,7 @@ impl Far {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s");
         let address = SocketAddress::Unix(path.clone());
-        let backend = BackendConfig::Socket {
-            address,
-            server: true,
-            wait: false,
-            reconnect: None,
-            nodelay: false,
-            telnet: false,
-        };
+        let backend = BackendConfig::listening(address);
         let chardev = Chardev::open(&ChardevConfig::new("far", backend)).unwrap();
         let endpoint = chardev.endpoint().unwrap();
         let peer = UnixStream::connect(path).unwrap();
