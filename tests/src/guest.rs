@@ -21,7 +21,8 @@ use crate::{host, kvm, rootfs};
 const LOOK_AGAIN: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// Modules loaded at boot, with what they depend on, in this order. One that the kernel has built in is left out.
-const MODULES: &[&str] = &["virtio_mmio", "virtio_blk", "virtio_net", "virtio_rng", "crc32c_generic", "ext4"];
+const MODULES: &[&str] =
+    &["virtio_mmio", "virtio_blk", "virtio_net", "virtio_rng", "virtio_input", "evdev", "crc32c_generic", "ext4"];
 
 /// Modules that not every kernel has, in either form.
 const OPTIONAL: &[&str] = &["crc32c_generic"];

@@ -21,7 +21,7 @@ use crate::snapshot::Channel;
 pub use memory::{MemoryLock, NUMA_NODES, NumaMode, NumaPolicy, RamBacking, RamConfig, RamFile};
 pub use virtio::{
     Aio, BlockConfig, CacheMode, ConsoleConfig, ConsolePort, DriveConfig, NetBackendConfig, NetConfig, NetdevConfig,
-    RngConfig, TapConfig, VirtioConfig, VirtioKind,
+    OnErrors, RngConfig, TapConfig, VirtioConfig, VirtioKind,
 };
 
 /// The least and the most RAM of a machine, in bytes. The most is what an Sv39 kernel can address with

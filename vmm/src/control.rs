@@ -10,13 +10,15 @@ use devices::misc::MachineControl;
 use vmm_sys_util::eventfd::EventFd;
 
 use crate::harts::Harts;
-use crate::monitor::event::Cause;
+use crate::monitor::event::{Cause, Event};
 
 /// Something that only the event loop may do, because it has to stop the harts first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request {
     /// A hart has stopped for a debugger.
     Debug { hart: u32, stop: DebugStop },
+    /// A disk has a request that its image failed, and the machine is to stop for it.
+    IoError,
     /// The guest, or a monitor, wants to start again.
     Reset(Cause),
     /// The guest is done; the code becomes the program's.
@@ -37,13 +39,14 @@ impl Request {
             Self::Quit(_) | Self::Signal(_) => 1,
             Self::PowerOff(_) => 2,
             Self::Reset(_) => 3,
-            Self::Debug { .. } => 4,
+            Self::IoError => 4,
+            Self::Debug { .. } => 5,
         }
     }
 
     /// Whether it comes from harts, and means nothing to the guest's next life.
     fn is_of_guest(&self) -> bool {
-        matches!(self, Self::Debug { .. } | Self::Reset(Cause::Guest) | Self::PowerOff(_))
+        matches!(self, Self::Debug { .. } | Self::IoError | Self::Reset(Cause::Guest) | Self::PowerOff(_))
     }
 }
 
@@ -55,11 +58,16 @@ pub enum Wake {
     Attention,
 }
 
+/// Events that wait for the main thread at most; those of a time are few, and it is never long away.
+const UNTOLD: usize = 256;
+
 /// Takes requests from any thread, and never blocks.
 pub struct Control {
     /// By rank: the first that was asked.
     pending: Mutex<BTreeMap<u8, Request>>,
     attention: AtomicBool,
+    /// What other threads have to tell the monitors.
+    told: Mutex<Vec<Event>>,
     /// Readable while a request waits.
     event: EventFd,
     /// Stopped at once, so that a guest does not run on behind its own power-off.
@@ -69,7 +77,8 @@ pub struct Control {
 impl Control {
     pub fn new() -> std::io::Result<Self> {
         let event = EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC)?;
-        Ok(Self { pending: Mutex::default(), attention: AtomicBool::new(false), event, harts: OnceLock::new() })
+        let (pending, attention, told) = (Mutex::default(), AtomicBool::new(false), Mutex::default());
+        Ok(Self { pending, attention, told, event, harts: OnceLock::new() })
     }
 
     /// The harts that a request stops; once.
@@ -108,6 +117,27 @@ impl Control {
         let _ = self.event.write(1);
     }
 
+    /// Tells the monitors of something. What they have not heard yet is not told twice.
+    pub fn tell(&self, event: Event) {
+        {
+            let mut told = self.told();
+            if told.len() >= UNTOLD || told.contains(&event) {
+                return;
+            }
+            told.push(event);
+        }
+        self.attend();
+    }
+
+    /// What was to be told, in the order it came.
+    pub fn take_told(&self) -> Vec<Event> {
+        std::mem::take(&mut self.told())
+    }
+
+    fn told(&self) -> MutexGuard<'_, Vec<Event>> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn pending(&self) -> MutexGuard<'_, BTreeMap<u8, Request>> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -134,6 +164,11 @@ impl Control {
     /// Drops waiting requests of the guest: its life is over.
     pub fn forget_guest_requests(&self) {
         self.pending().retain(|_, request| !request.is_of_guest());
+    }
+
+    /// Drops what disks have stopped the machine for: they try it again.
+    pub fn forget_io_errors(&self) {
+        self.pending().retain(|_, request| *request != Request::IoError);
     }
 
     /// Drops what a hart has stopped for: the machine has been stopped otherwise.

@@ -8,6 +8,7 @@ pub mod board;
 pub mod cli;
 pub mod config;
 pub mod control;
+mod disk_errors;
 pub mod event_loop;
 mod gdb;
 pub mod harts;

@@ -8,6 +8,7 @@
 mod build;
 mod gdb_server;
 mod inspect;
+mod keys;
 mod migrate;
 mod named;
 mod observe;
@@ -32,6 +33,7 @@ use firmware::sbi::HartStatus;
 
 pub(crate) use inspect::read_physical;
 pub use inspect::{Region, RegionKind, Rom};
+pub use keys::HOLD;
 pub use migrate::{Outcome, Report, Status};
 pub use named::Named;
 pub use run_state::RunState;
@@ -127,6 +129,8 @@ pub struct Machine {
     /// The gdb server is to end.
     ends_gdb: bool,
     run_state: RunState,
+    /// Drives for which the machine has stopped, and what their images had.
+    io_status: BTreeMap<String, &'static str>,
     /// What the monitors have not been told yet.
     events: Vec<Event>,
     /// A monitor has asked for something that was not done yet.
@@ -232,6 +236,7 @@ impl Machine {
             subscribers,
             ends_gdb: false,
             run_state: RunState::Prelaunch,
+            io_status: BTreeMap::new(),
             events: Vec::new(),
             requested: false,
             moves: Moves::default(),
@@ -289,7 +294,7 @@ impl Machine {
             let chardev = Arc::clone(self.chardevs.find(&id));
             while !chardev.is_connected() {
                 match self.event_loop.turn_while(&|| !chardev.is_connected())? {
-                    None | Some(Wake::Request(Request::Debug { .. })) => {}
+                    None | Some(Wake::Request(Request::Debug { .. } | Request::IoError)) => {}
                     // There is no machine yet that monitors could steer.
                     Some(Wake::Attention) => attention = true,
                     Some(Wake::Request(Request::Signal(signal))) => return Ok(Some(Ending::Signal(signal))),
@@ -337,6 +342,10 @@ impl Machine {
             Request::Debug { hart, stop } => {
                 self.stop(RunState::Debug);
                 self.events.push(Event::Debug { hart, stop });
+            }
+            Request::IoError => {
+                self.hear_disks();
+                self.interrupt(RunState::IoError);
             }
             // There is no guest to start again.
             Request::Reset(_) if self.run_state == RunState::InMigrate => {}

@@ -16,6 +16,7 @@ use devices::misc::{FlashError, FlashImage};
 use devices::netuser::{UserNet, UserNetError};
 use devices::virtio::blk::{BlkConfig, BlkConfigError, VirtioBlk};
 use devices::virtio::console::{ConsoleConfigError, PortConfig, VirtioConsole};
+use devices::virtio::input::{Keys, VirtioKeyboard};
 use devices::virtio::net::{NetConfigError, VirtioNet};
 use devices::virtio::rng::{RngSource, VirtioRng};
 use devices::virtio::{self, VirtioDevice};
@@ -26,6 +27,7 @@ use crate::config::{
     RngConfig, SemihostingConfig, TapConfig, VirtioKind,
 };
 use crate::control::Control;
+use crate::disk_errors::Ears;
 use crate::semihosting;
 
 /// Why something outside of the machine cannot be used.
@@ -49,6 +51,8 @@ pub enum OpenError {
     Net { id: String, source: NetConfigError },
     #[error("device '{id}'")]
     Console { id: String, source: ConsoleConfigError },
+    #[error("device '{id}': cannot make an event descriptor")]
+    Keyboard { id: String, source: std::io::Error },
     #[error("cannot open entropy source '{}'", path.display())]
     Rng { path: PathBuf, source: std::io::Error },
     #[error("device '{id}' is not supported by vireo yet: {what}")]
@@ -101,6 +105,7 @@ impl Chardevs {
 #[derive(Default)]
 pub struct Kept {
     pub down_scripts: Vec<DownScript>,
+    pub keyboards: Vec<Arc<Keys>>,
     /// Bytes of images, by the drive's id: where a name leads to may change.
     pub image_sizes: BTreeMap<String, u64>,
 }
@@ -126,13 +131,20 @@ pub fn backends(
         let id = v.id.clone();
         let device: Box<dyn VirtioDevice> = match &v.kind {
             VirtioKind::Block(b) => {
-                let (disk, size) = disk(&id, b, drive(config, &b.drive), config.topology.harts())?;
+                let (mut disk, size) = disk(&id, b, drive(config, &b.drive), config.topology.harts())?;
+                disk.tell_errors(Arc::new(Ears::new(&b.drive, &id, control)));
                 kept.image_sizes.insert(b.drive.clone(), size);
                 Box::new(disk)
             }
             VirtioKind::Rng(r) => Box::new(rng(&id, r)?),
             VirtioKind::Net(n) => Box::new(card(&id, n, config, &mut kept.down_scripts)?),
             VirtioKind::Console(c) => Box::new(console(&id, c, chardevs)?),
+            VirtioKind::Keyboard => {
+                let keyboard =
+                    VirtioKeyboard::new(&id).map_err(|source| OpenError::Keyboard { id: id.clone(), source })?;
+                kept.keyboards.push(keyboard.keys());
+                Box::new(keyboard)
+            }
         };
         virtio.push((id, v.slot, device));
     }
@@ -199,7 +211,7 @@ impl ImageLocks {
     pub fn new(config: &MachineConfig) -> Self {
         let disks = config.virtio.iter().filter_map(|v| match &v.kind {
             VirtioKind::Block(b) => Some(drive(config, &b.drive)),
-            VirtioKind::Net(_) | VirtioKind::Rng(_) | VirtioKind::Console(_) => None,
+            VirtioKind::Net(_) | VirtioKind::Rng(_) | VirtioKind::Console(_) | VirtioKind::Keyboard => None,
         });
         let banks = config.flash.iter().flatten().map(|id| drive(config, id));
         let image = |d: &DriveConfig| (d.id.clone(), d.file.clone(), !d.readonly && !d.snapshot);
@@ -251,6 +263,7 @@ fn disk(id: &str, b: &BlockConfig, d: &DriveConfig, harts: u32) -> Result<(Virti
         write_cache: b.write_cache.unwrap_or(options.cache.write_cache()),
         discard: b.discard,
         write_zeroes: b.write_zeroes,
+        on_error: b.on_error.policy(d.on_error),
         ..BlkConfig::default()
     };
     let disk = VirtioBlk::new(id, backend, config).map_err(|source| OpenError::Block { id: id.to_owned(), source })?;

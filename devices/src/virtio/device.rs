@@ -19,6 +19,7 @@ pub mod id {
     pub const BLOCK: u32 = 2;
     pub const CONSOLE: u32 = 3;
     pub const RNG: u32 = 4;
+    pub const INPUT: u32 = 18;
 }
 
 /// Feature bits that belong to queues and transports (virtio 1.3, 6). The transport offers them.
@@ -65,10 +66,12 @@ pub enum DeviceState {
     /// Nothing.
     #[default]
     Stateless,
-    /// The driver's choice of cache mode.
-    Block { write_cache: bool },
+    /// The driver's choice of cache mode, and requests to try again.
+    Block { write_cache: bool, parked: Vec<super::blk::Parked> },
     /// The receive filter and the MAC address.
     Net { mac: [u8; 6], filter: super::net::RxFilter },
+    /// What the configuration space shows, and keys (number, down) that the driver has not heard of.
+    Input { select: u8, subsel: u8, strokes: Vec<(u16, bool)> },
     /// What ports are open.
     Console(super::console::ConsoleState),
 }

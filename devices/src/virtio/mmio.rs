@@ -66,6 +66,9 @@ mod reg {
 const INT_USED: u32 = 1;
 const INT_CONFIG: u32 = 2;
 
+/// Of a slot's saved state.
+const STATE_VERSION: u32 = 2;
+
 /// The device's way to the driver: interrupt status, line, and the bit that asks for a reset.
 struct Signals {
     legacy: bool,
@@ -293,12 +296,13 @@ impl MmioDevice for VirtioMmio {
     }
 
     fn save_state(&self) -> Option<SavedState> {
-        self.save().map(|state| SavedState::of(1, &(self.slot.as_ref().map_or(0, |slot| slot.device_type), state)))
+        self.save()
+            .map(|state| SavedState::of(STATE_VERSION, &(self.slot.as_ref().map_or(0, |slot| slot.device_type), state)))
     }
 
     fn restore_state(&self, state: &SavedState) -> Result<(), StateError> {
         let slot = self.slot.as_ref().ok_or(StateError::Stateless)?;
-        let (device_type, state): (u32, MmioState) = state.read(1)?;
+        let (device_type, state): (u32, MmioState) = state.read(STATE_VERSION)?;
         expect("virtio device id", device_type, slot.device_type)?;
         expect("queues", state.regs.legacy_queues.len(), slot.queues as usize)?;
         slot.lock().transport.check(&state.transport, &state.device)?;

@@ -11,6 +11,7 @@
 pub mod blk;
 pub mod console;
 pub mod device;
+pub mod input;
 pub mod mmio;
 pub mod net;
 pub mod queue;

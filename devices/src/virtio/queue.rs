@@ -118,6 +118,17 @@ impl Chain {
     }
 }
 
+/// A chain as plain numbers: for a request that outlives the queue's worker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SavedChain {
+    head: u16,
+    /// Guest physical address and bytes of each buffer.
+    segments: Vec<(u64, u32)>,
+    /// How many of them are device-readable.
+    readable: usize,
+}
+
 /// Copies from guest RAM; the general way, which may cross regions, takes several times as long.
 fn copy_out(mem: &GuestRam, addr: GuestAddress, to: &mut [u8]) -> bool {
     match vm_memory::GuestMemoryBackend::get_slice(mem, addr, to.len()) {
@@ -395,6 +406,56 @@ impl VirtQueue {
         self.queue.go_to_previous_position();
         self.in_flight -= 1;
         self.spare.push(chain);
+    }
+
+    /// Puts a chain away that is not answered yet, until [`Self::take_back`], perhaps of another queue in its place.
+    pub fn set_aside(&mut self, chain: Chain) -> SavedChain {
+        let segments = chain.segments.iter().map(|s| (s.addr.raw_value(), s.len)).collect();
+        let saved = SavedChain { head: chain.head, segments, readable: chain.readable };
+        self.in_flight -= 1;
+        self.spare.push(chain);
+        saved
+    }
+
+    /// Goes on with a chain that was put away. It may come from a file: one that is none breaks the queue.
+    pub fn take_back(&mut self, saved: &SavedChain) -> Option<Chain> {
+        if self.broken {
+            return None;
+        }
+        match self.try_take_back(saved) {
+            Ok(chain) => Some(chain),
+            Err(fault) => {
+                self.fail(fault);
+                None
+            }
+        }
+    }
+
+    fn try_take_back(&mut self, saved: &SavedChain) -> Result<Chain, QueueFault> {
+        let SavedChain { head, ref segments, readable } = *saved;
+        if self.in_flight >= self.queue.size() {
+            return Err(QueueFault::TooMany);
+        }
+        if head >= self.queue.size() || readable > segments.len() {
+            return Err(QueueFault::BadChain(head));
+        }
+        if segments.len() > MAX_SEGMENTS {
+            return Err(QueueFault::TooLong(head));
+        }
+        let mut chain = Chain { head, readable, ..self.spare.pop().unwrap_or_default() };
+        chain.segments.clear();
+        (chain.read_len, chain.write_len) = (0, 0);
+        for (i, &(addr, len)) in segments.iter().enumerate() {
+            let addr = GuestAddress(addr);
+            if len == 0 || !self.mem.check_range(addr, len as usize, Permissions::ReadWrite) {
+                return Err(QueueFault::OutsideRam(head));
+            }
+            let sum = if i < readable { &mut chain.read_len } else { &mut chain.write_len };
+            *sum = sum.checked_add(len).ok_or(QueueFault::BadChain(head))?;
+            chain.segments.push(Segment { addr, len });
+        }
+        self.in_flight += 1;
+        Ok(chain)
     }
 
     /// Gives a chain back with the number of bytes written to it. The driver hears of it at [`Self::announce`].

@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Result, bail};
 
 use super::linux::{PROMPT, power_off, start};
+use super::snapshot::Monitor;
 use super::{Case, contains, equal};
 use crate::harness::vm::Machine;
 use crate::harness::{Env, scratch};
@@ -24,6 +25,9 @@ pub const CASES: &[Case] = &[
     Case { name: "a disk of zero bytes", run: empty_disk },
     Case { name: "a disk that ends within a sector", run: odd_disk },
     Case { name: "eight disks at once", run: eight_disks },
+    Case { name: "the machine waits for room on the host", run: |env| waits_for_room(env, "werror=stop") },
+    Case { name: "the same with threads", run: |env| waits_for_room(env, "werror=stop,aio=threads") },
+    Case { name: "errors of the host are the guest's", run: errors_are_told },
 ];
 
 pub(super) fn blank(path: &Path, megabytes: u64) -> Result<()> {
@@ -146,4 +150,64 @@ fn odd_disk(env: &Env) -> Result<()> {
     let kept = after.len() == before.len() && after[8 * 512..] == before[8 * 512..];
     let written = sectors == 9 && after.len() <= 9 * 512 && after[8 * 512..].iter().all(|b| *b == 0);
     equal("whether the partial sector is as it was or written", kept || written, true)
+}
+
+/// Files of a program may not grow over so many bytes; the program may have more later.
+fn limit(pid: u32, bytes: &str) -> Result<()> {
+    host::run(host::command("prlimit").args([format!("--pid={pid}"), format!("--fsize={bytes}:")]))?;
+    Ok(())
+}
+
+/// Nothing is lost, and the guest notices nothing but that time has passed.
+fn waits_for_room(env: &Env, options: &str) -> Result<()> {
+    let dir = scratch()?;
+    let (image, path) = (dir.path().join("disk.img"), dir.path().join("monitor"));
+    File::create(&image)?.set_len(64 << 20)?;
+    let machine = Machine::virt(&env.vireo, 2).disk(&image, &format!(",{options}")).args(Monitor::option(&path));
+    let mut vm = start(env, machine)?;
+    let mut monitor = Monitor::at(&path)?;
+    vm.console.check("dd if=/dev/urandom of=/tmp/noise bs=1M count=24 2>&1")?;
+    limit(vm.pid(), "8388608")?;
+    vm.console.send("dd if=/tmp/noise of=/dev/vda bs=1M 2>&1; sync; echo dd=$?\n")?;
+    while !monitor.ask("info status")?.contains("paused (io-error)") {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    // Still no room: it stops again.
+    monitor.ask("cont")?;
+    while !monitor.ask("info status")?.contains("paused (io-error)") {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    limit(vm.pid(), "unlimited")?;
+    monitor.ask("cont")?;
+    vm.console.expect("dd=0")?;
+    vm.console.expect(PROMPT)?;
+    let sum = vm.console.check("sha256sum < /tmp/noise")?;
+    vm.console.check("echo 3 > /proc/sys/vm/drop_caches")?;
+    equal("what the guest reads", vm.console.check("head -c 25165824 /dev/vda | sha256sum")?, sum.clone())?;
+    equal("errors in the guest's log", vm.console.check("dmesg | grep -c 'I/O error' || true")?.trim(), "0")?;
+    vm.console.send("poweroff -f\n")?;
+    let end = vm.wait()?;
+    equal("the exit code", end.status.code(), Some(0))?;
+    contains("standard error", &end.errors, "File too large; the machine stops")?;
+    let written = fs::read(&image)?;
+    let part = dir.path().join("part");
+    fs::write(&part, &written[..24 << 20])?;
+    equal("the image's first part", host::sha256(&part)?.as_str(), sum.split_whitespace().next().unwrap_or_default())
+}
+
+fn errors_are_told(env: &Env) -> Result<()> {
+    let dir = scratch()?;
+    let image = dir.path().join("disk.img");
+    File::create(&image)?.set_len(16 << 20)?;
+    let mut vm = start(env, Machine::virt(&env.vireo, 1).disk(&image, ",werror=report"))?;
+    limit(vm.pid(), "1048576")?;
+    let answer = vm.console.run("dd if=/dev/zero of=/dev/vda bs=64k seek=64 count=1 conv=fsync 2>&1")?;
+    if answer.status == 0 {
+        bail!("the guest wrote where the host could not");
+    }
+    contains("the guest's log", &vm.console.check("dmesg | tail -n 5")?, "I/O error")?;
+    vm.console.send("poweroff -f\n")?;
+    let end = vm.wait()?;
+    equal("the exit code", end.status.code(), Some(0))?;
+    contains("standard error", &end.errors, "File too large; the guest sees an I/O error")
 }

@@ -2,9 +2,10 @@
 
 use anyhow::Result;
 
+use super::snapshot::Monitor;
 use super::{Case, contains, equal};
-use crate::harness::Env;
 use crate::harness::vm::{Machine, Vm};
+use crate::harness::{Env, scratch};
 
 pub const CASES: &[Case] = &[
     Case { name: "Linux to a shell, 1 hart", run: |env| shell(env, 1, &[]) },
@@ -15,6 +16,7 @@ pub const CASES: &[Case] = &[
     Case { name: "-no-reboot ends at the first reboot", run: no_reboot },
     Case { name: "a script typed over the serial line", run: typed_script },
     Case { name: "devices under Linux", run: devices },
+    Case { name: "the power button and other keys under Linux", run: keys },
     Case { name: "Linux works on after it has idled", run: idles },
     Case { name: "Linux, one instruction a block", run: |env| shell(env, 2, &["-accel", "tcg,one-insn-per-tb=on"]) },
     Case { name: "Linux, the smallest code cache", run: |env| shell(env, 2, &["-accel", "tcg,tb-size=1"]) },
@@ -112,6 +114,25 @@ fn idles(env: &Env) -> Result<()> {
         let work = "for i in 1 2 3 4 5 6 7 8; do ls -l / | wc -l & done; wait; echo $((6 * 7))";
         contains("the sum", &vm.console.check(work)?, "42")?;
     }
+    power_off(vm)
+}
+
+/// `struct input_event` has 24 bytes: the time, type, code and value.
+fn keys(env: &Env) -> Result<()> {
+    let dir = scratch()?;
+    let path = dir.path().join("monitor");
+    let machine = Machine::virt(&env.vireo, 1).args(["-device", "virtio-keyboard-device"]);
+    let mut vm = start(env, machine.args(Monitor::option(&path)))?;
+    contains("the keyboard's name", &vm.console.check("cat /sys/class/input/input*/name")?, "Vireo Virtio Keyboard")?;
+    vm.console
+        .check("(head -c 192 /dev/input/event0 | hexdump -v -e '16/1 \"\" 2/2 \" %d\" 1/4 \" %d;\"' > /tmp/keys) &")?;
+    let mut monitor = Monitor::at(&path)?;
+    vm.console.check("sleep 1")?;
+    equal("the answer", monitor.ask("sendkey ctrl-c 1")?.contains("Error"), false)?;
+    equal("the answer", monitor.ask("system_powerdown")?.contains("Error"), false)?;
+    let heard = vm.console.check("wait; cat /tmp/keys; echo")?;
+    // Twelve events, of which the first eight are read: ctrl and c go down and up, each with the end of a report.
+    equal("what the guest heard", heard.trim(), "1 29 1; 0 0 0; 1 46 1; 0 0 0; 1 46 0; 0 0 0; 1 29 0; 0 0 0;")?;
     power_off(vm)
 }
 

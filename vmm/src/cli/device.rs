@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use super::drive::check_id;
+use super::drive::{check_id, on_errors};
 use super::error::{CliError, Result, did_you_mean};
 use super::net;
 use super::object::Objects;
 use super::optlist::OptList;
 use crate::config::{
-    BlockConfig, ConsoleConfig, ConsolePort, NetConfig, RngConfig, VIRTIO_SLOTS, VirtioConfig, VirtioKind,
+    BlockConfig, ConsoleConfig, ConsolePort, NetConfig, OnErrors, RngConfig, VIRTIO_SLOTS, VirtioConfig, VirtioKind,
 };
 
 /// A device that `-device` makes.
@@ -33,6 +33,8 @@ pub static TYPES: &[DeviceType] = &[
             ("write-zeroes", "on|off", "offer write-zeroes (default: on)"),
             ("write-cache", "on|off|auto", "show a write cache (default: as the drive's cache=)"),
             ("logical_block_size", "512|1024|2048|4096", "bytes (default: 512)"),
+            ("rerror", "report|ignore|stop|auto", "reads that fail (default: as the drive, or report)"),
+            ("werror", "report|ignore|stop|enospc|auto", "writes that fail (default: as the drive, or enospc)"),
         ],
     },
     DeviceType {
@@ -55,6 +57,11 @@ pub static TYPES: &[DeviceType] = &[
             ("max-bytes", "NUMBER", "most bytes in a period"),
             ("period", "MILLISECONDS", "the period (default: 65536)"),
         ],
+    },
+    DeviceType {
+        name: "virtio-keyboard-device",
+        description: "keyboard for sendkey; its power key is what system_powerdown presses",
+        properties: &[],
     },
     DeviceType {
         name: "virtio-serial-device",
@@ -147,6 +154,7 @@ impl Devices {
             "virtio-blk-device" => VirtioKind::Block(block(&mut o)?),
             "virtio-net-device" => VirtioKind::Net(self.net(&mut o)?),
             "virtio-rng-device" => VirtioKind::Rng(rng(&mut o, objects)?),
+            "virtio-keyboard-device" => VirtioKind::Keyboard,
             "virtio-serial-device" => {
                 let max_ports = o.number("max_ports", 1..=31)?.unwrap_or(31);
                 VirtioKind::Console(ConsoleConfig { max_ports, ports: Vec::new() })
@@ -301,6 +309,7 @@ impl BlockConfig {
             write_zeroes: true,
             write_cache: None,
             logical_block_size: None,
+            on_error: OnErrors::default(),
         }
     }
 }
@@ -320,7 +329,7 @@ impl NetConfig {
 }
 
 fn block(o: &mut OptList) -> Result<BlockConfig> {
-    o.unsupported(&["iothread", "bootindex", "packed", "physical_block_size", "scsi", "share-rw", "rerror", "werror"])?;
+    o.unsupported(&["iothread", "bootindex", "packed", "physical_block_size", "scsi", "share-rw"])?;
     let drive = o.text("drive")?.ok_or_else(|| o.error("needs drive=ID"))?;
     let serial = o.text("serial")?.unwrap_or_default();
     if serial.len() > 20 {
@@ -337,6 +346,7 @@ fn block(o: &mut OptList) -> Result<BlockConfig> {
         write_zeroes: o.flag("write-zeroes")?.unwrap_or(true),
         write_cache: o.choice("write-cache", &cache)?.flatten(),
         logical_block_size: o.choice("logical_block_size", &sizes)?,
+        on_error: on_errors(o, true)?,
     })
 }
 

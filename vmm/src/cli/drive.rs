@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use devices::virtio::blk::OnError;
+
 use super::error::{CliError, Result};
 use super::optlist::OptList;
-use crate::config::{Aio, CacheMode, DriveConfig};
+use crate::config::{Aio, CacheMode, DriveConfig, OnErrors};
 
 /// Where a `-drive` is plugged in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,24 +38,18 @@ const CACHE: &[(&str, CacheMode)] = &[
     ("unsafe", CacheMode::Unsafe),
 ];
 const AIO: &[(&str, Aio)] = &[("threads", Aio::Threads), ("native", Aio::Auto), ("io_uring", Aio::IoUring)];
+const ON_ERROR: &[(&str, OnError)] = &[
+    ("report", OnError::Report),
+    ("ignore", OnError::Ignore),
+    ("stop", OnError::Stop),
+    ("enospc", OnError::StopIfFull),
+];
 const DISCARD: &[(&str, bool)] = &[("ignore", false), ("off", false), ("unmap", true), ("on", true)];
 
 /// One `-drive`; `number` counts them and makes up missing ids.
 pub fn parse_drive(text: &str, number: usize) -> Result<Drive> {
     let mut o = OptList::parse_headless("-drive", text)?;
-    o.unsupported(&[
-        "bps",
-        "iops",
-        "throttling",
-        "rerror",
-        "werror",
-        "copy-on-read",
-        "bus",
-        "addr",
-        "addr",
-        "driver",
-        "locking",
-    ])?;
+    o.unsupported(&["bps", "iops", "throttling", "copy-on-read", "bus", "addr", "addr", "driver", "locking"])?;
     let interface = o
         .choice("if", &[("none", Interface::None), ("virtio", Interface::Virtio), ("pflash", Interface::Flash)])
         .map_err(|e| not_yet(e, &o_text(text, "if"), &["scsi", "ide", "sd", "mtd", "floppy"]))?
@@ -75,6 +71,7 @@ pub fn parse_drive(text: &str, number: usize) -> Result<Drive> {
         cache: o.choice("cache", CACHE)?.unwrap_or_default(),
         aio: o.choice("aio", AIO)?.unwrap_or_default(),
         discard: o.choice("discard", DISCARD)?.unwrap_or(false),
+        on_error: on_errors(&mut o, false)?,
     };
     detect_zeroes(&mut o)?;
     let context = o.context().to_owned();
@@ -102,6 +99,7 @@ pub fn parse_blockdevs(values: &[String]) -> Result<Vec<Drive>> {
                 snapshot: false,
                 cache: CacheMode::WriteBack,
                 discard: false,
+                on_error: OnErrors::default(),
                 aio: o.choice("aio", AIO)?.unwrap_or_default(),
             },
             "raw" => match o.text("file")? {
@@ -123,6 +121,7 @@ pub fn parse_blockdevs(values: &[String]) -> Result<Vec<Drive>> {
                         snapshot: false,
                         cache: CacheMode::WriteBack,
                         discard: false,
+                        on_error: OnErrors::default(),
                         aio: o.choice("file.aio", AIO)?.unwrap_or_default(),
                     }
                 }
@@ -206,6 +205,17 @@ fn check_format(format: &Option<String>, o: &OptList) -> Result<()> {
     }
 }
 
+/// `rerror=` and `werror=`. With `auto` that is a word, too, and leaves it to others.
+pub fn on_errors(o: &mut OptList, auto: bool) -> Result<OnErrors> {
+    let words = |words: &[(&'static str, OnError)]| -> Vec<_> {
+        let own = words.iter().map(|(word, action)| (*word, Some(*action)));
+        own.chain(auto.then_some(("auto", None))).collect()
+    };
+    // Reads fill no disk.
+    let read = o.choice("rerror", &words(&ON_ERROR[..3]))?.flatten();
+    Ok(OnErrors { read, write: o.choice("werror", &words(ON_ERROR))?.flatten() })
+}
+
 fn readonly(o: &mut OptList, keys: &[&'static str]) -> Result<bool> {
     let mut value = false;
     for key in keys {
@@ -250,7 +260,7 @@ mod tests {
     #[test]
     fn drives() {
         let d =
-            parse_drive("file=a,,b.img,if=none,format=raw,id=hd0,readonly=on,cache=none,snapshot=on,discard=unmap", 3)
+            parse_drive("file=a,,b.img,if=none,format=raw,id=hd0,readonly=on,cache=none,snapshot=on,discard=unmap,rerror=ignore,werror=enospc", 3)
                 .unwrap();
         assert_eq!(d.interface, Interface::None);
         assert_eq!(
@@ -263,6 +273,7 @@ mod tests {
                 cache: CacheMode::None,
                 discard: true,
                 aio: Aio::Auto,
+                on_error: OnErrors { read: Some(OnError::Ignore), write: Some(OnError::StopIfFull) },
             }
         );
         let d = parse_drive("file=x", 3).unwrap();
@@ -288,7 +299,8 @@ mod tests {
             ("file=x,media=cdrom", "media=cdrom"),
             ("file=x,index=999", "0 to 255"),
             ("file=x,redonly=on", "did you mean"),
-            ("file=x,werror=stop", "not supported by vireo yet"),
+            ("file=x,werror=never", "must be one of report, ignore, stop, enospc"),
+            ("file=x,rerror=enospc", "must be one of report, ignore, stop"),
         ] {
             let e = parse_drive(text, 0).expect_err(text).to_string();
             assert!(e.starts_with("-drive") && e.contains(what), "{text}: {e}");

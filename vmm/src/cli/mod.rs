@@ -427,7 +427,7 @@ fn check_references(config: &MachineConfig, contexts: &[String], drives: &[Drive
                     used_chardevs.push(&port.chardev);
                 }
             }
-            VirtioKind::Rng(_) => {}
+            VirtioKind::Rng(_) | VirtioKind::Keyboard => {}
         }
     }
     drive::check_all(drives, &used_drives)

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use devices::netuser::UserNetConfig;
+use devices::virtio::blk::{ErrorPolicy, OnError};
 
 /// An image file that devices refer to by `id`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +18,25 @@ pub struct DriveConfig {
     /// Discard requests free space in the image.
     pub discard: bool,
     pub aio: Aio,
+    pub on_error: OnErrors,
+}
+
+/// `rerror=` and `werror=`, where given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct OnErrors {
+    pub read: Option<OnError>,
+    pub write: Option<OnError>,
+}
+
+impl OnErrors {
+    /// What holds for a disk: its own, else the drive's, else the usual.
+    pub fn policy(self, drive: Self) -> ErrorPolicy {
+        let usual = ErrorPolicy::default();
+        ErrorPolicy {
+            read: self.read.or(drive.read).unwrap_or(usual.read),
+            write: self.write.or(drive.write).unwrap_or(usual.write),
+        }
+    }
 }
 
 /// `cache=`: what a write that the guest sees as done has reached.
@@ -87,6 +107,7 @@ pub enum VirtioKind {
     Block(BlockConfig),
     Net(NetConfig),
     Rng(RngConfig),
+    Keyboard,
     Console(ConsoleConfig),
 }
 
@@ -106,6 +127,7 @@ pub struct BlockConfig {
     pub write_cache: Option<bool>,
     /// Bytes; `None`: 512.
     pub logical_block_size: Option<u32>,
+    pub on_error: OnErrors,
 }
 
 /// `-device virtio-net-device`.

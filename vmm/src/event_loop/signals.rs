@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use devices::chardev::{reapply_terminal, restore_terminal};
 use event_manager::{EventOps, EventSet, EventSubscriber, Events};
-use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP};
+use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGXFSZ};
 use signal_hook::low_level::{emulate_default_handler, pipe};
 
 use crate::control::{Control, Request};
@@ -27,6 +27,8 @@ impl Signals {
     pub fn catch(control: Arc<Control>) -> io::Result<Self> {
         let (read, write) = UnixStream::pair()?;
         read.set_nonblocking(true)?;
+        // A file that may not grow fails the write; programs that are started have the usual again.
+        signal_hook::flag::register(SIGXFSZ, Arc::default())?;
         let mut flags = Vec::new();
         for signal in CAUGHT {
             // The flag first: who reads the pipe must find it set.

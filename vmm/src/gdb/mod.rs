@@ -424,7 +424,9 @@ impl Session for Gdb {
             | Event::Reset(_)
             | Event::Shutdown(_)
             | Event::NoReboot(_)
-            | Event::Switched(_) => None,
+            | Event::Switched(_)
+            | Event::Powerdown
+            | Event::BlockIoError(_) => None,
         };
         self.talk = Some(match reason {
             Some(reason) => self.halt(talk, reason, out),

@@ -1,5 +1,7 @@
 //! Whether the machine runs, and why not.
 
+use devices::virtio::blk::Answer;
+
 use super::Machine;
 use crate::monitor::event::Event;
 
@@ -11,6 +13,8 @@ pub enum RunState {
     Running,
     /// A monitor stopped it.
     Paused,
+    /// A disk's image has failed.
+    IoError,
     /// A debugger did.
     Debug,
     /// Waits for a snapshot (`-incoming`).
@@ -27,6 +31,7 @@ impl RunState {
             Self::Prelaunch => "prelaunch",
             Self::Running => "running",
             Self::Paused => "paused",
+            Self::IoError => "io-error",
             Self::Debug => "debug",
             Self::InMigrate => "inmigrate",
             Self::PostMigrate => "postmigrate",
@@ -82,7 +87,7 @@ impl Machine {
             RunState::Running => return Ok(()),
             RunState::Shutdown => return Err("the guest has powered off: the machine has to be reset first".into()),
             RunState::InMigrate => return Err("the guest is not here yet".into()),
-            RunState::Prelaunch | RunState::Paused | RunState::Debug | RunState::PostMigrate => {}
+            RunState::Prelaunch | RunState::Paused | RunState::IoError | RunState::Debug | RunState::PostMigrate => {}
         }
         // It may have been taken elsewhere; then its disks are in use.
         self.locks.take().map_err(|error| crate::error_chain(&error))?;
@@ -98,6 +103,9 @@ impl Machine {
 
     fn start_with(&mut self, time: bool) {
         self.run_state = RunState::Running;
+        // Disks try again what they have stopped for.
+        self.control.forget_io_errors();
+        self.io_status.clear();
         if time {
             self.let_time_pass();
         }
@@ -128,8 +136,27 @@ impl Machine {
         result
     }
 
+    /// What disks have to tell comes before what follows from it.
+    pub(super) fn hear_disks(&mut self) {
+        for event in self.control.take_told() {
+            if let Event::BlockIoError(error) = &event {
+                tracing::warn!("{error}");
+                if error.error.answer == Answer::Stop {
+                    self.io_status.insert(error.drive.clone(), if error.error.full { "nospace" } else { "failed" });
+                }
+            }
+            self.events.push(event);
+        }
+    }
+
+    /// QMP's `BlockDeviceIoStatus` of a drive: that of what the machine has stopped for.
+    pub fn io_status(&self, drive: &str) -> &'static str {
+        self.io_status.get(drive).copied().unwrap_or("ok")
+    }
+
     /// What happened since the last call.
     pub fn take_events(&mut self) -> Vec<Event> {
+        self.hear_disks();
         std::mem::take(&mut self.events)
     }
 }

@@ -2,10 +2,11 @@
 
 use accel::debug::DebugStop;
 
+use crate::disk_errors::DriveError;
 use crate::machine::Switched;
 
 /// An event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     Stop,
     Resume,
@@ -15,6 +16,10 @@ pub enum Event {
     NoReboot(Cause),
     /// The guest goes on under another engine.
     Switched(Switched),
+    /// The power button was pressed.
+    Powerdown,
+    /// A disk's image has failed.
+    BlockIoError(DriveError),
     /// A hart has stopped for a debugger; the machine has, too.
     Debug {
         hart: u32,
@@ -44,6 +49,8 @@ impl Event {
             Self::Reset(_) => "RESET",
             Self::Shutdown(_) | Self::NoReboot(_) => "SHUTDOWN",
             Self::Switched(_) => "__ORG.VIREO_ACCEL_CHANGE",
+            Self::Powerdown => "POWERDOWN",
+            Self::BlockIoError(_) => "BLOCK_IO_ERROR",
             Self::Debug { .. } => return None,
         })
     }
@@ -51,7 +58,12 @@ impl Event {
     /// Whether the guest wanted it, and QMP's `ShutdownCause`.
     pub fn reason(&self) -> Option<(bool, &'static str)> {
         let (cause, resets) = match self {
-            Self::Stop | Self::Resume | Self::Switched(_) | Self::Debug { .. } => return None,
+            Self::Stop
+            | Self::Resume
+            | Self::Powerdown
+            | Self::Switched(_)
+            | Self::BlockIoError(_)
+            | Self::Debug { .. } => return None,
             Self::Reset(cause) | Self::NoReboot(cause) => (*cause, true),
             Self::Shutdown(cause) => (*cause, false),
         };

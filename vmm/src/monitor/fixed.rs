@@ -24,10 +24,6 @@ const REFUSED: &[(&[&str], &str)] = &[
         &["object_add", "object_del", "object-add", "object-del"],
         "objects are made at the start (-object): memory backends and random numbers, which no device here can change",
     ),
-    (
-        &["system_powerdown"],
-        "the machine has no power button that the guest could hear of: 'poweroff' in the guest, or 'quit'",
-    ),
     (&["system_wakeup"], "the guest wakes by interrupts alone"),
     (&["nmi", "inject-nmi"], "the harts have no line that this could drive"),
     (

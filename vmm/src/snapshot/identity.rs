@@ -67,6 +67,7 @@ impl Identity {
             VirtioKind::Net(_) => "virtio-net",
             VirtioKind::Rng(_) => "virtio-rng",
             VirtioKind::Console(_) => "virtio-serial",
+            VirtioKind::Keyboard => "virtio-keyboard",
         };
         let mut slots: Vec<_> = config.virtio.iter().map(|v| format!("{}:{}", v.slot, kind(&v.kind))).collect();
         if config.force_legacy {

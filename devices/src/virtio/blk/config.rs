@@ -1,5 +1,6 @@
 //! What a disk is made of, and its configuration space (virtio 1.3, 5.2.4).
 
+use super::errors::ErrorPolicy;
 use crate::backend::block::SECTOR;
 
 /// Bytes of a disk's serial number.
@@ -29,6 +30,7 @@ pub struct BlkConfig {
     pub config_wce: bool,
     pub discard: bool,
     pub write_zeroes: bool,
+    pub on_error: ErrorPolicy,
 }
 
 impl Default for BlkConfig {
@@ -46,6 +48,7 @@ impl Default for BlkConfig {
             config_wce: true,
             discard: true,
             write_zeroes: true,
+            on_error: ErrorPolicy::default(),
         }
     }
 }

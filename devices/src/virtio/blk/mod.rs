@@ -3,6 +3,7 @@
 //! The device checks requests and answers them; a [`BlockBackend`] moves the bytes. One worker serves all queues.
 
 mod config;
+mod errors;
 mod request;
 mod task;
 #[cfg(test)]
@@ -13,6 +14,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use config::{BlkConfig, BlkConfigError};
+pub use errors::{Answer, DiskError, DiskErrors, ErrorPolicy, OnError};
+pub use task::Parked;
 
 use super::device::{Activation, DeviceState, VirtioDevice, id, read_config_bytes};
 use super::queue::VirtQueue;
@@ -47,6 +50,9 @@ pub struct VirtioBlk {
     capacity: u64,
     /// `writeback` of the configuration space. Written by the driver's register accesses, read by the worker.
     write_cache: Arc<AtomicBool>,
+    errors: Option<Arc<dyn DiskErrors>>,
+    /// Requests that are tried again when the device runs again.
+    parked: Vec<Parked>,
     worker: Option<Worker<BlkTask>>,
 }
 
@@ -59,7 +65,14 @@ impl VirtioBlk {
     ) -> Result<Self, BlkConfigError> {
         config.check()?;
         let (capacity, write_cache) = (backend.len(), Arc::new(AtomicBool::new(config.write_cache)));
-        Ok(Self { name: name.into(), config, backend: Some(backend), capacity, write_cache, worker: None })
+        let (name, backend) = (name.into(), Some(backend));
+        let (errors, parked, worker) = (None, Vec::new(), None);
+        Ok(Self { name, config, backend, capacity, write_cache, errors, parked, worker })
+    }
+
+    /// Who hears of requests that fail. Without anybody a machine cannot stop for them: then they are reported to the driver.
+    pub fn tell_errors(&mut self, errors: Arc<dyn DiskErrors>) {
+        self.errors = Some(errors);
     }
 }
 
@@ -107,29 +120,32 @@ impl VirtioDevice for VirtioBlk {
         let (queues, doorbell) = (activation.queues, activation.doorbell);
         let mask = (0..queues.len()).fold(0, |m, q| m | 1 << q);
         let cache = knows_caches.then(|| Arc::clone(&self.write_cache));
-        let task = BlkTask::new(queues, backend, &self.config, cache);
+        let mut task = BlkTask::new(queues, backend, &self.config, cache);
+        task.on_errors(self.errors.clone(), std::mem::take(&mut self.parked));
         self.worker = Some(Worker::spawn(&self.name, task, mask, doorbell)?);
         Ok(())
     }
 
     fn stop(&mut self) -> Vec<Option<VirtQueue>> {
         let Some(task) = self.worker.take().and_then(Worker::stop) else { return Vec::new() };
-        let (queues, backend) = task.into_parts();
-        self.backend = Some(backend);
+        let (queues, backend, parked) = task.into_parts();
+        (self.backend, self.parked) = (Some(backend), parked);
         queues
     }
 
     fn reset(&mut self) {
+        self.parked.clear();
         self.write_cache.store(self.config.write_cache, Ordering::Relaxed);
     }
 
     fn save(&self) -> DeviceState {
-        DeviceState::Block { write_cache: self.write_cache.load(Ordering::Relaxed) }
+        DeviceState::Block { write_cache: self.write_cache.load(Ordering::Relaxed), parked: self.parked.clone() }
     }
 
     fn restore(&mut self, state: &DeviceState) {
-        if let DeviceState::Block { write_cache } = *state {
-            self.write_cache.store(write_cache, Ordering::Relaxed);
+        if let DeviceState::Block { write_cache, parked } = state {
+            self.write_cache.store(*write_cache, Ordering::Relaxed);
+            self.parked.clone_from(parked);
         }
     }
 }

@@ -5,10 +5,13 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use serde::{Deserialize, Serialize};
+
 use super::config::{BlkConfig, SERIAL_LEN};
+use super::errors::{Answer, DiskErrors, ErrorPolicy};
 use super::request::{Action, Limits, Status, decode};
 use crate::backend::block::{BlockBackend, Completion, Op, Request, Wait};
-use crate::virtio::queue::{Chain, VirtQueue};
+use crate::virtio::queue::{Chain, SavedChain, VirtQueue};
 use crate::virtio::worker::{Poller, Task};
 
 /// Requests taken from a queue before other events have their turn.
@@ -28,6 +31,14 @@ struct Pending {
     op: Op,
 }
 
+/// A request that has failed and is tried again when the machine goes on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Parked {
+    pub(crate) queue: u16,
+    pub(crate) chain: SavedChain,
+}
+
 pub struct BlkTask {
     queues: Vec<Option<VirtQueue>>,
     backend: Box<dyn BlockBackend>,
@@ -40,8 +51,12 @@ pub struct BlkTask {
     /// Queues that wait for the image to have room, a bit each.
     starved: u64,
     finished: Vec<Completion>,
-    /// A failure was reported; more of them would say the same.
-    failed: bool,
+    policy: ErrorPolicy,
+    errors: Option<Arc<dyn DiskErrors>>,
+    /// Requests from before the last stop; the worker begins with them.
+    again: Vec<Parked>,
+    /// Requests that wait for the next stop.
+    parked: Vec<Parked>,
 }
 
 impl BlkTask {
@@ -56,11 +71,44 @@ impl BlkTask {
         let (capacity, block) = (backend.len(), u64::from(config.logical_block_size));
         let limits = Limits { capacity, block, read_only: config.read_only, serial };
         let (pending, free_tokens, finished) = (Vec::new(), Vec::new(), Vec::new());
-        Self { queues, backend, limits, write_cache, pending, free_tokens, starved: 0, finished, failed: false }
+        let (policy, errors, again, parked) = (config.on_error, None, Vec::new(), Vec::new());
+        Self {
+            queues,
+            backend,
+            limits,
+            write_cache,
+            pending,
+            free_tokens,
+            starved: 0,
+            finished,
+            policy,
+            errors,
+            again,
+            parked,
+        }
     }
 
-    pub fn into_parts(self) -> (Vec<Option<VirtQueue>>, Box<dyn BlockBackend>) {
-        (self.queues, self.backend)
+    /// Who hears of failures, and which requests to begin with.
+    pub fn on_errors(&mut self, errors: Option<Arc<dyn DiskErrors>>, again: Vec<Parked>) {
+        (self.errors, self.again) = (errors, again);
+    }
+
+    pub fn into_parts(self) -> (Vec<Option<VirtQueue>>, Box<dyn BlockBackend>, Vec<Parked>) {
+        (self.queues, self.backend, [self.again, self.parked].concat())
+    }
+
+    /// Begins with what is to be tried again, as far as the image has room.
+    fn try_again(&mut self) {
+        while self.backend.room() > 0
+            && let Some(Parked { queue, chain }) = self.again.pop()
+        {
+            let queue = usize::from(queue);
+            // A queue that is gone took its requests along.
+            let Some(q) = self.queues.get_mut(queue).and_then(Option::as_mut) else { continue };
+            if let Some(chain) = q.take_back(&chain) {
+                self.begin(queue, chain, Wait::Briefly);
+            }
+        }
     }
 
     /// Starts on a request. Returns how many bytes have been moved at once; `None`: it is with the image now.
@@ -100,13 +148,20 @@ impl BlkTask {
             let Some(q) = &mut self.queues[done.queue] else { continue };
             let status = match result {
                 Ok(()) => Status::Ok,
-                Err(error) if std::mem::replace(&mut self.failed, true) => {
-                    tracing::debug!(op = ?done.op, %error, "disk request failed");
-                    Status::IoError
-                }
                 Err(error) => {
-                    tracing::warn!(op = ?done.op, %error, "disk request failed; the guest sees I/O errors");
-                    Status::IoError
+                    let failure = self.policy.judge(done.op, &error);
+                    let verdict = self.errors.as_ref().map_or(Answer::Report, |errors| {
+                        errors.failed(&failure);
+                        failure.answer
+                    });
+                    match verdict {
+                        Answer::Report => Status::IoError,
+                        Answer::Ignore => Status::Ok,
+                        Answer::Stop => {
+                            self.parked.push(Parked { queue: done.queue as u16, chain: q.set_aside(done.chain) });
+                            continue;
+                        }
+                    }
                 }
             };
             let data = if done.op == Op::Read { done.chain.write_len() - 1 } else { 0 };
@@ -152,6 +207,9 @@ impl Task for BlkTask {
 
     fn kicked_here(&mut self, queue: u16) -> u64 {
         let (bit, queue) = (1 << queue, usize::from(queue));
+        if !self.again.is_empty() {
+            return bit;
+        }
         let mut left = bit;
         let mut moved = 0;
         for _ in 0..BUDGET_HERE {
@@ -178,6 +236,7 @@ impl Task for BlkTask {
     }
 
     fn round_done(&mut self, _: &Poller) -> u64 {
+        self.try_again();
         self.backend.commit();
         self.collect();
         self.announce();

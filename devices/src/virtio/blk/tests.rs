@@ -13,6 +13,8 @@ use crate::backend::block::{
 };
 use crate::virtio::testing::Driver;
 
+mod errors;
+
 fn image(len: usize) -> NamedTempFile {
     let mut file = NamedTempFile::new().unwrap();
     let bytes: Vec<u8> = (0..len).map(|i| (i / 512) as u8).collect();

@@ -30,12 +30,12 @@ impl Program {
         program
     }
 
-    fn say(&mut self, text: impl AsRef<[u8]>) {
+    pub fn say(&mut self, text: impl AsRef<[u8]>) {
         self.0.get_mut().write_all(text.as_ref()).unwrap();
     }
 
     /// The next line, without the time of an event.
-    fn hear(&mut self) -> Value {
+    pub fn hear(&mut self) -> Value {
         let mut line = String::new();
         assert_ne!(self.0.read_line(&mut line).expect("the monitor answers"), 0, "the monitor hung up");
         assert!(line.ends_with("\r\n"), "{line}");

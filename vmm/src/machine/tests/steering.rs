@@ -23,7 +23,7 @@ fn nothing_is_plugged_in_or_pulled_out() {
         assert_eq!(p.ask("device_add e1000"), "Error: 'e1000' is not a valid device model name\n");
         assert_eq!(p.ask("device_del r"), no(7));
         assert_eq!(p.ask("device_del x"), "Error: Device 'x' not found\n");
-        for command in ["netdev_add user,id=n", "drive_add 0 file=x", "object_add x", "system_powerdown", "eject d"] {
+        for command in ["netdev_add user,id=n", "drive_add 0 file=x", "object_add x", "eject d"] {
             let answer = p.ask(command);
             let name = command.split(' ').next().unwrap();
             assert!(answer.starts_with(&format!("Error: '{name}' is not possible: ")), "{answer}");
@@ -50,12 +50,51 @@ fn programs_are_told_the_same_with_classes() {
         assert_eq!(ask("device_add", json!({ "driver": "virtio-net-device", "netdev": "n", "id": "c" })), no);
         assert_eq!(ask("device_add", json!({ "driver": "x" })), generic("'x' is not a valid device model name"));
         assert_eq!(ask("device_add", json!({})).0, "GenericError");
-        for command in ["blockdev-add", "chardev-add", "object-add", "netdev_del", "system_powerdown"] {
+        for command in ["blockdev-add", "chardev-add", "object-add", "netdev_del"] {
             let (class, desc) = ask(command, json!({ "id": "x" }));
             assert_eq!(class, "GenericError");
             assert!(desc.starts_with(&format!("'{command}' is not possible: ")), "{desc}");
         }
         assert_eq!(ask("frob", json!({})).0, "CommandNotFound");
+        p.quit();
+    });
+}
+
+#[test]
+fn keys_are_pressed_where_there_is_a_keyboard() {
+    let missing = "the machine has no keyboard (-device virtio-keyboard-device), whose power key is the power button";
+    with_person(DEVICES, |mut p, _| {
+        assert_eq!(p.ask("system_powerdown"), format!("Error: {missing}\n"));
+        assert_eq!(p.ask("sendkey a"), format!("Error: {missing}\n"));
+        p.0.write_all(b"q\n").unwrap();
+    });
+    with_person(&["-device", "virtio-keyboard-device"], |mut p, _| {
+        let wrong = "is no key; keys are joined by '-', as ctrl-alt-delete";
+        assert_eq!(p.ask("sendkey"), "Error: sendkey needs keys, as ctrl-alt-delete\n");
+        assert_eq!(p.ask("sendkey ctrl-alt-f99"), format!("Error: 'f99' {wrong}\n"));
+        assert_eq!(p.ask("sendkey ctrl-"), format!("Error: '' {wrong}\n"));
+        assert_eq!(p.ask("sendkey a soon"), "Error: 'soon' is no number of milliseconds\n");
+        assert_eq!(p.ask("sendkey ctrl-alt-delete 1"), "");
+        // Nobody looks at the keyboard here: 6 of 256 strokes wait.
+        for _ in 0..125 {
+            assert_eq!(p.ask("system_powerdown"), "");
+        }
+        let full = "Error: the guest does not look at its keyboard: 256 strokes wait for it\n";
+        assert_eq!(p.ask("system_powerdown"), full);
+        p.0.write_all(b"q\n").unwrap();
+    });
+    with_program(&["-device", "virtio-keyboard-device"], |mut p, _| {
+        let key = |data| json!({ "type": "qcode", "data": data });
+        let press = |keys: Value| json!({ "execute": "send-key", "arguments": { "keys": keys, "hold-time": 5 } });
+        let number = |data: i64| json!({ "type": "number", "data": data });
+        assert_eq!(p.send(press(json!([key("ctrl"), key("c"), number(28)]))), json!({ "return": {} }));
+        for bad in [key("f99"), number(84), number(-1)] {
+            let answer = p.send(press(json!([bad])));
+            assert_eq!(answer["error"]["class"], "GenericError", "{answer}");
+        }
+        p.say(r#"{"execute":"system_powerdown"}"#);
+        assert_eq!(p.hear(), json!({ "event": "POWERDOWN" }));
+        assert_eq!(p.hear(), json!({ "return": {} }));
         p.quit();
     });
 }

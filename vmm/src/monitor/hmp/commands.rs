@@ -2,7 +2,9 @@
 
 use std::fmt::Write;
 
-use super::{Arguments, Context, Row, accel, devices, expr, find, info, list, memory, migration, profile, tracing};
+use super::{
+    Arguments, Context, Row, accel, devices, expr, find, info, keys, list, memory, migration, profile, tracing,
+};
 use crate::control::Request;
 use crate::machine::RunState;
 use crate::monitor::event::Cause;
@@ -24,6 +26,13 @@ pub const COMMANDS: &[Row] = &[
         run: accel::switch,
     },
     Row { names: &["system_reset"], args: "", help: "start the guest anew, as at power-on", run: reset },
+    Row {
+        names: &["system_powerdown"],
+        args: "",
+        help: "press the power button (-device virtio-keyboard-device)",
+        run: keys::powerdown,
+    },
+    Row { names: &["sendkey"], args: "KEYS [MS]", help: "press keys, as ctrl-alt-delete", run: keys::send },
     Row { names: &["quit", "q"], args: "", help: "end the program", run: quit },
     Row { names: &["device_add"], args: "DRIVER", help: "refused: no bus takes devices later", run: devices::add },
     Row { names: &["device_del"], args: "ID", help: "refused likewise", run: devices::del },

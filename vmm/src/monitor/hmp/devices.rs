@@ -39,6 +39,7 @@ fn properties(device: &VirtioConfig) -> Vec<(&'static str, String)> {
             vec![("filename", quoted(&rng.source.as_ref().map_or_else(String::new, |p| p.display().to_string())))]
         }
         VirtioKind::Console(console) => vec![("max_ports", console.max_ports.to_string())],
+        VirtioKind::Keyboard => Vec::new(),
     }
 }
 
@@ -48,6 +49,7 @@ fn driver(kind: &VirtioKind) -> &'static str {
         VirtioKind::Net(_) => "virtio-net-device",
         VirtioKind::Rng(_) => "virtio-rng-device",
         VirtioKind::Console(_) => "virtio-serial-device",
+        VirtioKind::Keyboard => "virtio-keyboard-device",
     }
 }
 

@@ -35,11 +35,15 @@ fn status(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
     args.at_most(0)?;
     let _ = match cx.machine.run_state() {
         RunState::Running => writeln!(cx.out, "VM status: running"),
-        state @ (RunState::Prelaunch | RunState::InMigrate | RunState::PostMigrate | RunState::Shutdown) => {
+        state @ (RunState::Prelaunch
+        | RunState::IoError
+        | RunState::Debug
+        | RunState::InMigrate
+        | RunState::PostMigrate
+        | RunState::Shutdown) => {
             writeln!(cx.out, "VM status: paused ({})", state.name())
         }
         RunState::Paused => writeln!(cx.out, "VM status: paused"),
-        RunState::Debug => writeln!(cx.out, "VM status: paused (debug)"),
     };
     Ok(())
 }

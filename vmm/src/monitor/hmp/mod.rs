@@ -7,6 +7,7 @@ mod devices;
 mod editor;
 mod expr;
 mod info;
+mod keys;
 mod memory;
 mod migration;
 mod profile;

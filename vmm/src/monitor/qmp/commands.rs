@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Arguments, Context, Outcome, Row, accel, chardev, devices, memory, migration, query};
+use super::{Arguments, Context, Outcome, Row, accel, chardev, devices, keys, memory, migration, query};
 use crate::control::Request;
 use crate::machine::RunState;
 use crate::monitor::event::Cause;
@@ -43,7 +43,9 @@ pub const COMMANDS: &[Row] = &[
     Row { name: "query-version", run: query::version },
     Row { name: "quit", run: quit },
     Row { name: "ringbuf-read", run: chardev::ringbuf_read },
+    Row { name: "send-key", run: keys::send },
     Row { name: "stop", run: stop },
+    Row { name: "system_powerdown", run: keys::powerdown },
     Row { name: "system_reset", run: system_reset },
 ];
 

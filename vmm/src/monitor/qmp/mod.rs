@@ -6,6 +6,7 @@ mod arguments;
 mod chardev;
 mod commands;
 mod devices;
+mod keys;
 mod memory;
 mod migration;
 mod query;
@@ -13,12 +14,14 @@ mod stream;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use ::devices::virtio::blk::Answer;
 use serde::Serialize;
 use serde_json::ser::{PrettyFormatter, Serializer};
 use serde_json::{Map, Value, json};
 
 use super::event::Event;
 use super::{Session, fixed};
+use crate::disk_errors::DriveError;
 use crate::machine::{Machine, Switched};
 use arguments::Arguments;
 use stream::{Item, Stream};
@@ -227,6 +230,22 @@ impl Session for Qmp {
             });
             if let Event::Switched(Switched { from, to, downtime }) = event {
                 message["data"] = json!({ "from": from, "to": to, "downtime": downtime.as_secs_f64() });
+            }
+            if let Event::BlockIoError(DriveError { drive, device, error }) = event {
+                message["data"] = json!({
+                    "qom-path": format!("/machine/peripheral/{device}/virtio-backend"),
+                    "device": drive,
+                    // Every drive is one node, by its own name.
+                    "node-name": drive,
+                    "operation": if error.write { "write" } else { "read" },
+                    "action": match error.answer {
+                        Answer::Report => "report",
+                        Answer::Ignore => "ignore",
+                        Answer::Stop => "stop",
+                    },
+                    "nospace": error.full,
+                    "reason": error.reason,
+                });
             }
             if let Some((guest, reason)) = event.reason() {
                 message["data"] = json!({ "guest": guest, "reason": reason });

@@ -123,8 +123,7 @@ fn drive(machine: &Machine, drive: &DriveConfig) -> Value {
     let uses = |v: &&VirtioConfig| matches!(&v.kind, VirtioKind::Block(b) if b.drive == drive.id);
     if let Some(device) = machine.config().virtio.iter().find(uses) {
         info["qdev"] = json!(device.id);
-        // Errors are told to the guest, and stop nothing.
-        info["io-status"] = json!("ok");
+        info["io-status"] = json!(machine.io_status(&drive.id));
     }
     info
 }
