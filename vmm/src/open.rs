@@ -14,7 +14,7 @@ use devices::backend::tap::{Tap, TapError};
 use devices::chardev::{BackendConfig, Chardev, ChardevConfig, ChardevError};
 use devices::misc::{FlashError, FlashImage};
 use devices::netuser::{UserNet, UserNetError};
-use devices::virtio::blk::{BlkConfig, BlkConfigError, VirtioBlk};
+use devices::virtio::blk::{BlkConfig, BlkConfigError, BlkStats, VirtioBlk};
 use devices::virtio::console::{ConsoleConfigError, PortConfig, VirtioConsole};
 use devices::virtio::input::{Keys, VirtioKeyboard};
 use devices::virtio::net::{NetConfigError, VirtioNet};
@@ -106,6 +106,8 @@ impl Chardevs {
 pub struct Kept {
     pub down_scripts: Vec<DownScript>,
     pub keyboards: Vec<Arc<Keys>>,
+    /// By the drive's id.
+    pub disks: BTreeMap<String, Arc<BlkStats>>,
     /// Bytes of images, by the drive's id: where a name leads to may change.
     pub image_sizes: BTreeMap<String, u64>,
 }
@@ -134,6 +136,7 @@ pub fn backends(
                 let (mut disk, size) = disk(&id, b, drive(config, &b.drive), config.topology.harts())?;
                 disk.tell_errors(Arc::new(Ears::new(&b.drive, &id, control)));
                 kept.image_sizes.insert(b.drive.clone(), size);
+                kept.disks.insert(b.drive.clone(), disk.stats());
                 Box::new(disk)
             }
             VirtioKind::Rng(r) => Box::new(rng(&id, r)?),

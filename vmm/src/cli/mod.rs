@@ -66,8 +66,8 @@ pub fn gdb_server(context: &str, text: &str) -> std::result::Result<ChardevConfi
 }
 
 /// What `-device` takes.
-pub fn device_models() -> Vec<&'static str> {
-    device::TYPES.iter().map(|kind| kind.name).collect()
+pub fn device_types() -> &'static [device::DeviceType] {
+    device::TYPES
 }
 
 /// Parses the words after the program's name.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use accel::{GuestBus, GuestRam, HartState};
 use arch::ext::IsaConfig;
 use devices::chardev::Chardev;
+use devices::virtio::blk::BlkStats;
 use firmware::reset_vector;
 use firmware::sbi::HartStatus;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryRegion};
@@ -87,6 +88,11 @@ impl Machine {
     /// Bytes of a drive's image as it was opened.
     pub fn image_size(&self, drive: &str) -> Option<u64> {
         self.kept.image_sizes.get(drive).copied()
+    }
+
+    /// What a drive's disk has done; `None` for a drive that is none's.
+    pub fn disk_stats(&self, drive: &str) -> Option<&BlkStats> {
+        self.kept.disks.get(drive).map(|stats| &**stats)
     }
 
     /// The state of a hart at this moment.

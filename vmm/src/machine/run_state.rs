@@ -3,6 +3,7 @@
 use devices::virtio::blk::Answer;
 
 use super::Machine;
+use crate::config::{OnReboot, OnShutdown};
 use crate::monitor::event::Event;
 
 /// As QMP's `RunState` has it.
@@ -56,6 +57,12 @@ impl Machine {
             self.events.push(Event::Stop);
         }
         self.run_state = state;
+    }
+
+    /// What follows when the guest reboots or powers off, from now on.
+    pub fn set_actions(&mut self, reboot: Option<OnReboot>, shutdown: Option<OnShutdown>) {
+        self.config.on_reboot = reboot.unwrap_or(self.config.on_reboot);
+        self.config.on_shutdown = shutdown.unwrap_or(self.config.on_shutdown);
     }
 
     /// Stops a machine that runs; another one stays what it is.

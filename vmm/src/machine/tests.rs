@@ -4,6 +4,7 @@ mod devices;
 mod gdb;
 mod monitor;
 mod qmp;
+mod qmp_queries;
 mod shared_images;
 mod snapshot;
 mod steering;

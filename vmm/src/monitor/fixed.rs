@@ -41,8 +41,7 @@ pub fn refusal(command: &str) -> Option<String> {
 
 /// Why nothing is plugged in while the machine runs, in QEMU's words: the name of a bus with room, if one has any.
 pub fn no_room(config: &MachineConfig, driver: &str) -> String {
-    let models = crate::cli::device_models();
-    if !models.contains(&driver) {
+    if !crate::cli::device_types().iter().any(|row| row.name == driver) {
         return format!("'{driver}' is not a valid device model name");
     }
     let free = (0..VIRTIO_SLOTS).rev().find(|slot| config.virtio.iter().all(|v| v.slot != *slot));

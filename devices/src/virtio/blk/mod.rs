@@ -5,6 +5,7 @@
 mod config;
 mod errors;
 mod request;
+mod stats;
 mod task;
 #[cfg(test)]
 mod tests;
@@ -15,6 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use config::{BlkConfig, BlkConfigError};
 pub use errors::{Answer, DiskError, DiskErrors, ErrorPolicy, OnError};
+pub use stats::{BlkStats, Count};
 pub use task::Parked;
 
 use super::device::{Activation, DeviceState, VirtioDevice, id, read_config_bytes};
@@ -50,6 +52,7 @@ pub struct VirtioBlk {
     capacity: u64,
     /// `writeback` of the configuration space. Written by the driver's register accesses, read by the worker.
     write_cache: Arc<AtomicBool>,
+    stats: Arc<BlkStats>,
     errors: Option<Arc<dyn DiskErrors>>,
     /// Requests that are tried again when the device runs again.
     parked: Vec<Parked>,
@@ -66,8 +69,12 @@ impl VirtioBlk {
         config.check()?;
         let (capacity, write_cache) = (backend.len(), Arc::new(AtomicBool::new(config.write_cache)));
         let (name, backend) = (name.into(), Some(backend));
-        let (errors, parked, worker) = (None, Vec::new(), None);
-        Ok(Self { name, config, backend, capacity, write_cache, errors, parked, worker })
+        let (stats, errors, parked, worker) = (Arc::default(), None, Vec::new(), None);
+        Ok(Self { name, config, backend, capacity, write_cache, stats, errors, parked, worker })
+    }
+
+    pub fn stats(&self) -> Arc<BlkStats> {
+        Arc::clone(&self.stats)
     }
 
     /// Who hears of requests that fail. Without anybody a machine cannot stop for them: then they are reported to the driver.
@@ -120,7 +127,7 @@ impl VirtioDevice for VirtioBlk {
         let (queues, doorbell) = (activation.queues, activation.doorbell);
         let mask = (0..queues.len()).fold(0, |m, q| m | 1 << q);
         let cache = knows_caches.then(|| Arc::clone(&self.write_cache));
-        let mut task = BlkTask::new(queues, backend, &self.config, cache);
+        let mut task = BlkTask::new(queues, backend, &self.config, cache, Arc::clone(&self.stats));
         task.on_errors(self.errors.clone(), std::mem::take(&mut self.parked));
         self.worker = Some(Worker::spawn(&self.name, task, mask, doorbell)?);
         Ok(())

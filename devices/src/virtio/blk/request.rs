@@ -25,7 +25,7 @@ pub enum Status {
 }
 
 /// Bytes of the header: type, reserved, sector.
-const HEADER: usize = 16;
+pub const HEADER: usize = 16;
 /// Bytes of a range in a discard or write-zeroes request: sector, sectors, flags.
 const RANGE: usize = 16;
 /// The flag of a write-zeroes range that lets the host drop the storage.

@@ -4,12 +4,14 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use super::config::{BlkConfig, SERIAL_LEN};
 use super::errors::{Answer, DiskErrors, ErrorPolicy};
-use super::request::{Action, Limits, Status, decode};
+use super::request::{Action, HEADER, Limits, Status, decode};
+use super::stats::BlkStats;
 use crate::backend::block::{BlockBackend, Completion, Op, Request, Wait};
 use crate::virtio::queue::{Chain, SavedChain, VirtQueue};
 use crate::virtio::worker::{Poller, Task};
@@ -29,6 +31,8 @@ struct Pending {
     queue: usize,
     chain: Chain,
     op: Op,
+    offset: u64,
+    since: Instant,
 }
 
 /// A request that has failed and is tried again when the machine goes on.
@@ -51,6 +55,7 @@ pub struct BlkTask {
     /// Queues that wait for the image to have room, a bit each.
     starved: u64,
     finished: Vec<Completion>,
+    stats: Arc<BlkStats>,
     policy: ErrorPolicy,
     errors: Option<Arc<dyn DiskErrors>>,
     /// Requests from before the last stop; the worker begins with them.
@@ -65,6 +70,7 @@ impl BlkTask {
         backend: Box<dyn BlockBackend>,
         config: &BlkConfig,
         write_cache: Option<Arc<AtomicBool>>,
+        stats: Arc<BlkStats>,
     ) -> Self {
         let mut serial = [0; SERIAL_LEN];
         serial[..config.serial.len()].copy_from_slice(config.serial.as_bytes());
@@ -81,6 +87,7 @@ impl BlkTask {
             free_tokens,
             starved: 0,
             finished,
+            stats,
             policy,
             errors,
             again,
@@ -117,11 +124,12 @@ impl BlkTask {
         let q = self.queues[queue].as_mut()?;
         match decode(&chain, q, &self.limits, durable) {
             Ok(Action::Submit(op, offset, data)) if self.backend.at_once(op, offset, &data, wait) => {
+                self.stats.done(op, offset, data.len(), Duration::ZERO);
                 answer(q, chain, Status::Ok, if op == Op::Read { data.len() } else { 0 });
                 return Some(data.len());
             }
             Ok(Action::Submit(op, offset, data)) => {
-                let pending = Some(Pending { queue, chain, op });
+                let pending = Some(Pending { queue, chain, op, offset, since: Instant::now() });
                 let token = self.free_tokens.pop().unwrap_or(self.pending.len());
                 match self.pending.get_mut(token) {
                     Some(slot) => *slot = pending,
@@ -147,8 +155,14 @@ impl BlkTask {
             self.free_tokens.push(token as usize);
             let Some(q) = &mut self.queues[done.queue] else { continue };
             let status = match result {
-                Ok(()) => Status::Ok,
+                Ok(()) => {
+                    let data =
+                        if done.op == Op::Read { done.chain.write_len() - 1 } else { done.chain.read_len() - HEADER };
+                    self.stats.done(done.op, done.offset, data, done.since.elapsed());
+                    Status::Ok
+                }
                 Err(error) => {
+                    self.stats.failed(done.op);
                     let failure = self.policy.judge(done.op, &error);
                     let verdict = self.errors.as_ref().map_or(Answer::Report, |errors| {
                         errors.failed(&failure);

@@ -60,12 +60,12 @@ impl Program {
     }
 
     /// What a command returns.
-    fn ask(&mut self, command: &str) -> Value {
+    pub fn ask(&mut self, command: &str) -> Value {
         let answer = self.send(json!({ "execute": command }));
         answer.get("return").unwrap_or_else(|| panic!("{command}: {answer}")).clone()
     }
 
-    fn human(&mut self, line: &str) -> String {
+    pub fn human(&mut self, line: &str) -> String {
         let answer = self.send(json!({ "execute": "human-monitor-command", "arguments": { "command-line": line } }));
         answer["return"].as_str().expect("a text").to_owned()
     }
@@ -93,7 +93,7 @@ fn error(class: &str, desc: &str) -> Value {
 }
 
 /// Runs a machine with a program at its QMP socket.
-fn with_path(words: &[&str], mock: Mock, client: impl FnOnce(&Path, &Mock) + Send) -> (Ending, Mock) {
+pub fn with_path(words: &[&str], mock: Mock, client: impl FnOnce(&Path, &Mock) + Send) -> (Ending, Mock) {
     with_socket("-qmp", words, mock, client)
 }
 
@@ -465,7 +465,7 @@ fn a_client_library_is_served() {
         let events: Vec<_> = client.events().collect();
         let [qmp::Event::STOP { .. }, qmp::Event::RESET { data, .. }] = &events[..] else { panic!("{events:?}") };
         assert_eq!((data.guest, data.reason), (false, qmp::ShutdownCause::host_qmp_system_reset));
-        assert!(client.execute(&qmp::query_mice {}).is_err());
+        assert!(client.execute(&qmp::query_vnc {}).is_err());
         client.execute(&qmp::quit {}).unwrap();
     });
 }

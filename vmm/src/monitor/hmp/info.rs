@@ -28,6 +28,7 @@ pub const SUBJECTS: &[Row] = &[
     Row { names: &["migrate_capabilities"], args: "", help: "how machines are moved", run: migration::capabilities },
     Row { names: &["chardev"], args: "", help: "character devices", run: chardev },
     Row { names: &["block"], args: "", help: "disks and flash images", run: block },
+    Row { names: &["blockstats"], args: "", help: "what disks have done", run: blockstats },
     Row { names: &["network"], args: "", help: "network cards and what is behind them", run: network },
 ];
 
@@ -45,6 +46,23 @@ fn status(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
         }
         RunState::Paused => writeln!(cx.out, "VM status: paused"),
     };
+    Ok(())
+}
+
+fn blockstats(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
+    args.at_most(0)?;
+    for drive in &cx.machine.config().drives {
+        let Some(stats) = cx.machine.disk_stats(&drive.id) else { continue };
+        let _ = write!(cx.out, "{}:", drive.id);
+        for (name, count) in stats.kinds() {
+            let (operations, bytes, failed) = (count.operations(), count.bytes(), count.failed());
+            let _ = write!(
+                cx.out,
+                " {name}_operations={operations} {name}_bytes={bytes} failed_{name}_operations={failed}"
+            );
+        }
+        let _ = writeln!(cx.out);
+    }
     Ok(())
 }
 

@@ -3,8 +3,10 @@
 
 mod accel;
 mod arguments;
+mod block;
 mod chardev;
 mod commands;
+mod cpus;
 mod devices;
 mod keys;
 mod memory;
@@ -31,6 +33,7 @@ use stream::{Item, Stream};
 pub enum Class {
     GenericError,
     CommandNotFound,
+    DeviceNotActive,
     DeviceNotFound,
 }
 

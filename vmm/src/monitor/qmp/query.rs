@@ -1,12 +1,12 @@
 //! The commands that only look.
 
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::{Arguments, Context, Outcome};
+use super::{Arguments, Class, Context, Fault, Outcome};
 use crate::board::MACHINES;
-use crate::config::{CacheMode, DriveConfig, HARTS_MAX, VirtioConfig, VirtioKind};
-use crate::machine::{Machine, RunState};
+use crate::config::{HARTS_MAX, NumaMode, OnReboot, OnShutdown, RamBacking};
+use crate::machine::RunState;
 
 pub fn version(_: &mut Context<'_>, args: Arguments) -> Outcome {
     args.none()?;
@@ -36,27 +36,6 @@ pub fn kvm(cx: &mut Context<'_>, args: Arguments) -> Outcome {
     args.none()?;
     let present = accel::select::engines().iter().any(|engine| engine.name == "kvm" && engine.availability.is_ok());
     Ok(json!({ "enabled": cx.machine.engine() == "kvm", "present": present }))
-}
-
-/// Does not disturb the harts.
-pub fn cpus_fast(cx: &mut Context<'_>, args: Arguments) -> Outcome {
-    args.none()?;
-    let model = &cx.machine.isa().model;
-    let topology = cx.machine.config().topology;
-    let cpu = |hart: u32| {
-        let (core, thread) = (hart / topology.threads, hart % topology.threads);
-        let (cluster, core) = (core / topology.cores, core % topology.cores);
-        let (socket, cluster) = (cluster / topology.clusters, cluster % topology.clusters);
-        json!({
-            "cpu-index": hart,
-            "qom-path": format!("/machine/soc0/harts[{hart}]"),
-            "qom-type": format!("{model}-riscv-cpu"),
-            "thread-id": cx.machine.hart_thread(hart),
-            "props": { "socket-id": socket, "cluster-id": cluster, "core-id": core, "thread-id": thread },
-            "target": "riscv64",
-        })
-    };
-    Ok((0..topology.harts()).map(cpu).collect())
 }
 
 #[derive(Deserialize)]
@@ -102,52 +81,98 @@ pub fn memory_size_summary(cx: &mut Context<'_>, args: Arguments) -> Outcome {
     Ok(json!({ "base-memory": cx.machine.config().ram_size }))
 }
 
-/// There are no objects of this kind.
-pub fn iothreads(_: &mut Context<'_>, args: Arguments) -> Outcome {
+/// There is nothing of this kind.
+pub fn nothing(_: &mut Context<'_>, args: Arguments) -> Outcome {
     args.none()?;
     Ok(json!([]))
 }
 
-/// The drives that devices use, and the others.
-pub fn block(cx: &mut Context<'_>, args: Arguments) -> Outcome {
+pub fn balloon(_: &mut Context<'_>, args: Arguments) -> Outcome {
     args.none()?;
-    let machine = &*cx.machine;
-    Ok(machine.config().drives.iter().map(|d| drive(machine, d)).collect())
+    Err(Fault::new(Class::DeviceNotActive, "No balloon device has been activated"))
 }
 
-fn drive(machine: &Machine, drive: &DriveConfig) -> Value {
-    let mut info = json!({ "device": drive.id, "type": "unknown", "removable": false, "locked": false });
-    if let Some(size) = machine.image_size(&drive.id) {
-        info["inserted"] = inserted(drive, size);
-    }
-    let uses = |v: &&VirtioConfig| matches!(&v.kind, VirtioKind::Block(b) if b.drive == drive.id);
-    if let Some(device) = machine.config().virtio.iter().find(uses) {
-        info["qdev"] = json!(device.id);
-        info["io-status"] = json!(machine.io_status(&drive.id));
-    }
-    info
+pub fn uuid(_: &mut Context<'_>, args: Arguments) -> Outcome {
+    args.none()?;
+    // Nobody can give one.
+    Ok(json!({ "UUID": "00000000-0000-0000-0000-000000000000" }))
 }
 
-fn inserted(drive: &DriveConfig, size: u64) -> Value {
-    let path = drive.file.display().to_string();
-    let cache = json!({
-        "writeback": !matches!(drive.cache, CacheMode::WriteThrough | CacheMode::DirectSync),
-        "direct": matches!(drive.cache, CacheMode::None | CacheMode::DirectSync),
-        "no-flush": drive.cache == CacheMode::Unsafe,
+pub fn accelerators(cx: &mut Context<'_>, args: Arguments) -> Outcome {
+    args.none()?;
+    let engines = accel::select::engines();
+    let present: Vec<_> =
+        engines.iter().filter(|engine| engine.availability.is_ok()).map(|engine| engine.name).collect();
+    Ok(json!({ "enabled": cx.machine.engine(), "present": present }))
+}
+
+pub fn replay(_: &mut Context<'_>, args: Arguments) -> Outcome {
+    args.none()?;
+    Ok(json!({ "mode": "none", "icount": 0 }))
+}
+
+/// What RAM is made of, unless that is nothing special.
+pub fn memdev(cx: &mut Context<'_>, args: Arguments) -> Outcome {
+    args.none()?;
+    let (ram, size) = (&cx.machine.config().ram, cx.machine.config().ram_size);
+    if ram.backing == RamBacking::Any {
+        return Ok(json!([]));
+    }
+    let (policy, nodes) = match &ram.numa {
+        None => ("default", Vec::new()),
+        Some(numa) => {
+            let policy = match numa.mode {
+                NumaMode::Preferred => "preferred",
+                NumaMode::Bind => "bind",
+                NumaMode::Interleave => "interleave",
+            };
+            (policy, numa.nodes.clone())
+        }
+    };
+    Ok(json!([{
+        "size": size,
+        "merge": ram.merge,
+        "dump": ram.dump,
+        "prealloc": ram.prealloc,
+        "share": ram.share,
+        "reserve": ram.reserve,
+        "host-nodes": nodes,
+        "policy": policy,
+    }]))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Actions {
+    reboot: Option<Reboot>,
+    shutdown: Option<Shutdown>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Reboot {
+    Reset,
+    Shutdown,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Shutdown {
+    Poweroff,
+    Pause,
+}
+
+/// What follows when the guest reboots or powers off.
+pub fn set_action(cx: &mut Context<'_>, args: Arguments) -> Outcome {
+    let Actions { reboot, shutdown } = args.take()?;
+    let reboot = reboot.map(|action| match action {
+        Reboot::Reset => OnReboot::Reset,
+        Reboot::Shutdown => OnReboot::Exit,
     });
-    json!({
-        "file": path,
-        // Every drive is one node, by its own name.
-        "node-name": drive.id,
-        "drv": "raw",
-        "ro": drive.readonly,
-        "encrypted": false,
-        "detect_zeroes": "off",
-        "backing_file_depth": 0,
-        "bps": 0, "bps_rd": 0, "bps_wr": 0,
-        "iops": 0, "iops_rd": 0, "iops_wr": 0,
-        "write_threshold": 0,
-        "cache": cache,
-        "image": { "filename": path, "format": "raw", "virtual-size": size, "dirty-flag": false },
-    })
+    let shutdown = shutdown.map(|action| match action {
+        Shutdown::Poweroff => OnShutdown::Exit,
+        Shutdown::Pause => OnShutdown::Pause,
+    });
+    cx.machine.set_actions(reboot, shutdown);
+    Ok(json!({}))
 }
