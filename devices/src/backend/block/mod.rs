@@ -9,6 +9,7 @@
 
 mod at_once;
 mod buffers;
+mod contents;
 mod lock;
 mod overlay;
 mod pool;
@@ -21,6 +22,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use buffers::GuestBuffers;
+pub use contents::{Clusters, Extent, Image};
 pub use overlay::Overlay;
 pub use pool::PoolBackend;
 pub use raw::RawImage;
@@ -227,14 +229,28 @@ pub trait BlockBackend: Send {
 
 /// Opens a raw image as a disk needs it.
 pub fn open_raw(path: &std::path::Path, options: &BlockOptions) -> Result<Box<dyn BlockBackend>, BlockError> {
+    Ok(open_image(path, options)?.0)
+}
+
+/// The same, and the image by itself.
+pub fn open_image(
+    path: &std::path::Path,
+    options: &BlockOptions,
+) -> Result<(Box<dyn BlockBackend>, Image), BlockError> {
     if options.snapshot {
         let base = RawImage::open(path, &BlockOptions { read_only: true, ..options.clone() })?;
-        let overlay = Overlay::new(Arc::new(base))?;
-        return Ok(Box::new(PoolBackend::new(Arc::new(overlay)).map_err(|source| BlockError::Threads { source })?));
+        let overlay = Arc::new(Overlay::new(Arc::new(base))?);
+        let image = Image::Overlay(Arc::clone(&overlay));
+        let pool = PoolBackend::new(overlay).map_err(|source| BlockError::Threads { source })?;
+        return Ok((Box::new(pool), image));
     }
     let image = Arc::new(RawImage::open(path, options)?);
+    Ok((backend(Arc::clone(&image), options.aio)?, Image::Raw(image)))
+}
+
+fn backend(image: Arc<RawImage>, aio: AioMode) -> Result<Box<dyn BlockBackend>, BlockError> {
     let pool = |image| PoolBackend::new(image).map_err(|source| BlockError::Threads { source });
-    match options.aio {
+    match aio {
         AioMode::Threads => Ok(Box::new(pool(image)?)),
         AioMode::IoUring => Ok(Box::new(UringBackend::new(image).map_err(|source| BlockError::NoUring { source })?)),
         AioMode::Auto => match UringBackend::new(Arc::clone(&image)) {

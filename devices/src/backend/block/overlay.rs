@@ -1,7 +1,8 @@
 //! `snapshot=on`: an image that is only read, and a temporary file that takes the writes.
 //!
 //! The file is sparse, as large as the image, and has no name, so it is gone however the program ends. A bit a cluster
-//! says which of the two holds the cluster. The bit of a cluster is set once its bytes are in the file, and never cleared.
+//! says which of the two holds the cluster. The bit of a cluster is set once its bytes are in the file, and stays so until
+//! all of them are cleared, while the disk stands still.
 
 use std::fs::File;
 use std::io;
@@ -9,7 +10,7 @@ use std::ops::Range;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{FallocateFlags, fallocate};
@@ -17,10 +18,11 @@ use rustix::rand::{GetRandomFlags, getrandom};
 
 use super::at_once::AtOnce;
 use super::buffers::GuestBuffers;
-use super::{BlockError, BlockImage, Op, Wait};
+use super::contents::{Clusters, Extent};
+use super::{BlockError, BlockImage, Op, Wait, raw};
 
 /// Bytes that move from image to file at once. A bit for each: 2 MiB of bits for a 1 TiB image.
-const CLUSTER: u64 = 64 * 1024;
+pub(super) const CLUSTER: u64 = 64 * 1024;
 
 /// A base image with temporary changes.
 pub struct Overlay {
@@ -29,6 +31,10 @@ pub struct Overlay {
     present: Vec<AtomicU64>,
     /// Held while clusters move into the file. Clusters that are present need no lock.
     filling: Mutex<()>,
+    /// Clusters that were written to since somebody wanted to know, while he does. Set by whoever has written, after the
+    /// bytes are in the file and `present` says so.
+    written: Vec<AtomicU64>,
+    tracking: AtomicBool,
     at_once: AtOnce,
 }
 
@@ -44,16 +50,27 @@ impl Overlay {
         let file = nameless_file(dir).map_err(fail)?;
         file.set_len(base.len()).map_err(fail)?;
         let words = base.len().div_ceil(CLUSTER).div_ceil(64);
-        let present = (0..words).map(|_| AtomicU64::new(0)).collect();
-        Ok(Self { base, file, present, filling: Mutex::new(()), at_once: AtOnce::default() })
+        let bits = || (0..words).map(|_| AtomicU64::new(0)).collect();
+        let (present, written, tracking) = (bits(), bits(), AtomicBool::new(false));
+        Ok(Self { base, file, present, filling: Mutex::new(()), written, tracking, at_once: AtOnce::default() })
     }
 
     fn is_present(&self, cluster: u64) -> bool {
         self.present[(cluster / 64) as usize].load(Ordering::Acquire) >> (cluster % 64) & 1 != 0
     }
 
+    /// In one order with [`Self::track`]: who does not see that somebody tracks is seen by him.
     fn set_present(&self, cluster: u64) {
-        self.present[(cluster / 64) as usize].fetch_or(1 << (cluster % 64), Ordering::Release);
+        self.present[(cluster / 64) as usize].fetch_or(1 << (cluster % 64), Ordering::SeqCst);
+    }
+
+    /// Bytes were written, or a part of them.
+    fn wrote(&self, clusters: Range<u64>) {
+        if self.tracking.load(Ordering::SeqCst) {
+            for c in clusters {
+                self.written[(c / 64) as usize].fetch_or(1 << (c % 64), Ordering::SeqCst);
+            }
+        }
     }
 
     /// Calls `f` with (offset in the image, range in the request, whether it is in the file) for each cluster's part.
@@ -91,7 +108,9 @@ impl Overlay {
         let end = offset + len;
         let clusters = offset / CLUSTER..end.div_ceil(CLUSTER);
         if clusters.clone().all(|c| self.is_present(c)) {
-            return change();
+            let changed = change();
+            self.wrote(clusters);
+            return changed;
         }
         // Two writers that both find a cluster missing: the second must not copy the base over what the first wrote.
         let _filling = self.filling.lock().unwrap_or_else(PoisonError::into_inner);
@@ -102,9 +121,83 @@ impl Overlay {
                 self.set_present(c);
             }
         }
-        change()?;
-        clusters.for_each(|c| self.set_present(c));
-        Ok(())
+        let changed = change();
+        if changed.is_ok() {
+            clusters.clone().for_each(|c| self.set_present(c));
+        }
+        // Those that were filled are new.
+        self.wrote(clusters);
+        changed
+    }
+
+    /// From now on what is written to is remembered, or no longer.
+    pub fn track(&self, on: bool) {
+        self.tracking.store(on, Ordering::SeqCst);
+        if !on {
+            self.written.iter().for_each(|word| word.store(0, Ordering::Relaxed));
+        }
+    }
+
+    /// Bytes of the clusters that were written to since they were taken last.
+    pub fn written(&self) -> u64 {
+        self.written.iter().map(|word| u64::from(word.load(Ordering::Relaxed).count_ones())).sum::<u64>() * CLUSTER
+    }
+
+    /// The clusters that were written to since this was asked last. To be read afterwards.
+    pub fn take_written(&self) -> Clusters {
+        // Most words are as they were, and stay the caches' of all.
+        let take = |word: &AtomicU64| match word.load(Ordering::SeqCst) {
+            0 => 0,
+            _ => word.swap(0, Ordering::SeqCst),
+        };
+        let written = self.written.iter().map(take);
+        // Where a write failed before it had all of a cluster, the base has it still.
+        let present = self.present.iter().map(|word| word.load(Ordering::SeqCst));
+        Clusters(written.zip(present).map(|(written, present)| written & present).collect())
+    }
+
+    /// All that is not the base's.
+    pub fn present(&self) -> Clusters {
+        Clusters(self.present.iter().map(|word| word.load(Ordering::SeqCst)).collect())
+    }
+
+    /// The first part of `clusters` from `from` on that has one kind of contents.
+    pub fn next_extent(&self, clusters: &Clusters, from: u64) -> io::Result<Option<Extent>> {
+        let (first, all) = (from / CLUSTER, self.len().div_ceil(CLUSTER));
+        let Some(Range { start, .. }) = clusters.run(first, first) else { return Ok(None) };
+        let start = (start * CLUSTER).max(from);
+        if start >= self.len() {
+            return Ok(None);
+        }
+        let data = raw::next_data(&self.file, start, self.len())?;
+        // Until the file goes on with something else, or the clusters end.
+        let (zero, limit) = match data {
+            Some(data) if data.start <= start => (false, data.end),
+            Some(data) => (true, data.start),
+            None => (true, self.len()),
+        };
+        let Some(run) = clusters.run(start / CLUSTER, limit.div_ceil(CLUSTER).min(all)) else { return Ok(None) };
+        Ok(Some(Extent { range: start..limit.min(run.end * CLUSTER).min(self.len()), zero }))
+    }
+
+    /// The image below.
+    pub fn base(&self) -> &dyn BlockImage {
+        &*self.base
+    }
+
+    /// Everything is the base's again. The disk stands still.
+    pub fn clear(&self) -> io::Result<()> {
+        if self.present.iter().all(|word| word.load(Ordering::SeqCst) == 0) {
+            return Ok(());
+        }
+        self.present.iter().for_each(|word| word.store(0, Ordering::SeqCst));
+        self.file.set_len(0)?;
+        self.file.set_len(self.len())
+    }
+
+    /// Writes bytes of our own.
+    pub fn write_bytes(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.change(offset, bytes.len() as u64, || self.file.write_all_at(bytes, offset))
     }
 }
 
@@ -156,7 +249,12 @@ impl BlockImage for Overlay {
         match op {
             Op::Read if all => self.at_once.read(self.file.as_fd(), offset, data),
             Op::Read if !clusters.any(|c| self.is_present(c)) => self.base.at_once(op, offset, data, wait),
-            Op::Write { .. } if all => self.at_once.write(self.file.as_fd(), offset, data, wait),
+            Op::Write { .. } if all => {
+                // What is written in part comes again.
+                let whole = self.at_once.write(self.file.as_fd(), offset, data, wait);
+                self.wrote(clusters);
+                whole
+            }
             _ => false,
         }
     }

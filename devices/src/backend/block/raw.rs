@@ -2,11 +2,12 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, FallocateFlags, StatxFlags, fallocate, fdatasync, statx};
+use rustix::fs::{AtFlags, FallocateFlags, SeekFrom, StatxFlags, fallocate, fdatasync, statx};
 
 use super::at_once::AtOnce;
 use super::buffers::GuestBuffers;
@@ -109,11 +110,35 @@ impl RawImage {
         self.volatile
     }
 
+    /// The file through the host's cache, for bytes of our own.
+    fn plain(&self) -> &File {
+        self.cached.as_ref().map_or(&self.file, |c| &c.0)
+    }
+
+    /// The next bytes from `from` on that the file has; the rest of it reads as zero. `None`: there are no more.
+    pub fn next_data(&self, from: u64) -> io::Result<Option<Range<u64>>> {
+        next_data(self.plain(), from, self.len)
+    }
+
+    /// Writes bytes of our own.
+    pub fn write_bytes(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        std::os::unix::fs::FileExt::write_all_at(self.plain(), bytes, offset)
+    }
+
+    /// Zeroes that need no storage, where the file system can.
+    pub fn punch(&self, offset: u64, len: u64) -> io::Result<()> {
+        match fallocate(&self.file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, offset, len) {
+            Ok(()) => Ok(()),
+            // Whatever the reason is: zeroes that cannot be written fail with one of their own.
+            Err(_) => self.write_zero_bytes(offset, len),
+        }
+    }
+
     /// Zeroes by writing them.
     pub fn write_zero_bytes(&self, mut offset: u64, len: u64) -> io::Result<()> {
         let zeros = vec![0; ZERO_CHUNK];
         let end = offset + len;
-        let file = self.cached.as_ref().map_or(&self.file, |c| &c.0);
+        let file = self.plain();
         while offset < end {
             let n = (end - offset).min(ZERO_CHUNK as u64);
             std::os::unix::fs::FileExt::write_all_at(file, &zeros[..n as usize], offset)?;
@@ -145,7 +170,7 @@ impl BlockImage for RawImage {
     }
 
     fn read_bytes(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
-        let file = self.cached.as_ref().map_or(&self.file, |c| &c.0);
+        let file = self.plain();
         let mut done = 0;
         while done < bytes.len() {
             match std::os::unix::fs::FileExt::read_at(file, &mut bytes[done..], offset + done as u64) {
@@ -211,6 +236,26 @@ impl BlockImage for RawImage {
                 _ => false,
             }
     }
+}
+
+/// The next bytes from `from` on, and before `len`, that a file has. A file that cannot tell has all of them.
+pub(super) fn next_data(file: &File, from: u64, len: u64) -> io::Result<Option<Range<u64>>> {
+    if from >= len {
+        return Ok(None);
+    }
+    // Nobody uses the position of an image's descriptor.
+    let start = match rustix::fs::seek(file, SeekFrom::Data(from)) {
+        Ok(start) => start,
+        Err(rustix::io::Errno::NXIO) => return Ok(None),
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::OPNOTSUPP) => return Ok(Some(from..len)),
+        Err(error) => return Err(error.into()),
+    };
+    if start >= len {
+        return Ok(None);
+    }
+    // Data may go away meanwhile, and with it the end of the file's.
+    let end = rustix::fs::seek(file, SeekFrom::Hole(start)).unwrap_or(len);
+    Ok(Some(start..end.clamp(start + 1, len)))
 }
 
 fn open_file(path: &Path, read_only: bool, direct: bool) -> io::Result<File> {
