@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use accel::semihost::Semihosting;
-use devices::backend::block::{self, AioMode, BlockError, BlockOptions, ImageLock};
+use devices::backend::block::{self, AioMode, BlockError, BlockOptions, Image, ImageLock, RawImage};
 use devices::backend::net::NetBackend;
 use devices::backend::tap::{Tap, TapError};
 use devices::chardev::{BackendConfig, Chardev, ChardevConfig, ChardevError};
@@ -29,6 +29,7 @@ use crate::config::{
 use crate::control::Control;
 use crate::disk_errors::Ears;
 use crate::semihosting;
+use crate::snapshot::Disk;
 
 /// Why something outside of the machine cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -107,9 +108,11 @@ pub struct Kept {
     pub down_scripts: Vec<DownScript>,
     pub keyboards: Vec<Arc<Keys>>,
     /// By the drive's id.
-    pub disks: BTreeMap<String, Arc<BlkStats>>,
+    pub disk_stats: BTreeMap<String, Arc<BlkStats>>,
     /// Bytes of images, by the drive's id: where a name leads to may change.
     pub image_sizes: BTreeMap<String, u64>,
+    /// What the guest may write to, and snapshots may have to keep.
+    pub disks: Vec<Disk>,
 }
 
 /// Everything the board is connected to.
@@ -128,15 +131,24 @@ pub fn backends(
         Some(id) => flash_image(drive(config, id)),
         None => Ok(FlashImage::erased()),
     };
+    // What is programmed into other banks is the chips' own state.
+    for d in config.flash.iter().flatten().map(|id| drive(config, id)).filter(|d| !d.readonly && !d.snapshot) {
+        let options = BlockOptions { locking: false, ..BlockOptions::default() };
+        let image =
+            RawImage::open(&d.file, &options).map_err(|source| OpenError::Drive { id: d.id.clone(), source })?;
+        kept.disks.push(Disk { id: d.id.clone(), image: Image::Raw(Arc::new(image)) });
+    }
     let mut virtio = Vec::new();
     for v in &config.virtio {
         let id = v.id.clone();
         let device: Box<dyn VirtioDevice> = match &v.kind {
             VirtioKind::Block(b) => {
-                let (mut disk, size) = disk(&id, b, drive(config, &b.drive), config.topology.harts())?;
+                let drive = drive(config, &b.drive);
+                let (mut disk, image) = disk(&id, b, drive, config.topology.harts())?;
                 disk.tell_errors(Arc::new(Ears::new(&b.drive, &id, control)));
-                kept.image_sizes.insert(b.drive.clone(), size);
-                kept.disks.insert(b.drive.clone(), disk.stats());
+                kept.disk_stats.insert(b.drive.clone(), disk.stats());
+                kept.image_sizes.insert(b.drive.clone(), image.len());
+                kept.disks.extend((!drive.readonly).then(|| Disk { id: drive.id.clone(), image }));
                 Box::new(disk)
             }
             VirtioKind::Rng(r) => Box::new(rng(&id, r)?),
@@ -249,11 +261,11 @@ impl ImageLocks {
     }
 }
 
-/// A disk, and the bytes of its image.
-fn disk(id: &str, b: &BlockConfig, d: &DriveConfig, harts: u32) -> Result<(VirtioBlk, u64), OpenError> {
+/// A disk, and its image.
+fn disk(id: &str, b: &BlockConfig, d: &DriveConfig, harts: u32) -> Result<(VirtioBlk, Image), OpenError> {
     let options = block_options(d);
-    let backend = block::open_raw(&d.file, &options).map_err(|source| OpenError::Drive { id: d.id.clone(), source })?;
-    let size = backend.len();
+    let opened = block::open_image(&d.file, &options);
+    let (backend, image) = opened.map_err(|source| OpenError::Drive { id: d.id.clone(), source })?;
     let block_size = b.logical_block_size.unwrap_or(512);
     let config = BlkConfig {
         serial: b.serial.clone(),
@@ -270,7 +282,7 @@ fn disk(id: &str, b: &BlockConfig, d: &DriveConfig, harts: u32) -> Result<(Virti
         ..BlkConfig::default()
     };
     let disk = VirtioBlk::new(id, backend, config).map_err(|source| OpenError::Block { id: id.to_owned(), source })?;
-    Ok((disk, size))
+    Ok((disk, image))
 }
 
 fn card(id: &str, n: &NetConfig, config: &MachineConfig, down: &mut Vec<DownScript>) -> Result<VirtioNet, OpenError> {

@@ -92,7 +92,7 @@ impl Machine {
 
     /// What a drive's disk has done; `None` for a drive that is none's.
     pub fn disk_stats(&self, drive: &str) -> Option<&BlkStats> {
-        self.kept.disks.get(drive).map(|stats| &**stats)
+        self.kept.disk_stats.get(drive).map(|stats| &**stats)
     }
 
     /// The state of a hart at this moment.

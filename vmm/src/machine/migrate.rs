@@ -4,6 +4,7 @@
 //! main thread stops the machine, copies that and the state, and the guest lives elsewhere. Until the other side has
 //! taken it, whatever fails, the machine goes on here.
 
+use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, TryRecvError};
@@ -16,7 +17,8 @@ use super::{Machine, MachineError, RunState};
 use crate::control::Control;
 use crate::monitor::event::Event;
 use crate::snapshot::{
-    Answer, Channel, Identity, Loaded, Pages, Saver, Sink, SnapshotError, Source, Summary, save_mapped,
+    Answer, Channel, Disk, Identity, Loaded, Pages, Saver, Scope, Sink, SnapshotError, Source, Summary, Tracked,
+    save_mapped,
 };
 
 /// Most rounds over pages that a guest goes on writing to.
@@ -65,7 +67,7 @@ pub enum Status {
     Ended(Outcome),
 }
 
-type Copied = (Saver<Sink>, DirtyPages);
+type Copied = (Saver<Sink>, DirtyPages, Tracked);
 
 struct Outgoing {
     channel: Channel,
@@ -76,7 +78,23 @@ struct Outgoing {
 
 struct Incoming {
     channel: Channel,
-    loaded: Work<(Loaded, Answer)>,
+    stage: Stage,
+}
+
+/// A guest, who waits for an answer, and the file that it comes from if there are contents of images in it.
+type Arrived = (Loaded, Answer, Option<File>);
+
+enum Stage {
+    Coming(Work<Arrived>),
+    /// All but the images of its disks is in place.
+    Placing(Guest, Work<()>),
+}
+
+/// Who came.
+struct Guest {
+    writer: String,
+    engine: String,
+    running: bool,
 }
 
 /// What a thread works on.
@@ -129,28 +147,47 @@ pub(super) struct Moves {
     mapped_ram: bool,
 }
 
-/// Copies RAM of a machine that may run, until what is left fits into [`DOWNTIME`].
-fn copy_ram(mut saver: Saver<Sink>, ram: &GuestRam, vm: &dyn Vm, progress: &Progress) -> Result<Copied, SnapshotError> {
-    let stop = |saver: &Saver<Sink>| {
-        progress.bytes.store(saver.written(), Ordering::Relaxed);
+/// Copies the disks that move and RAM of a machine that may run, until what is left fits into [`DOWNTIME`].
+fn copy_most(
+    mut saver: Saver<Sink>,
+    ram: &GuestRam,
+    disks: Tracked,
+    vm: &dyn Vm,
+    progress: &Progress,
+) -> Result<Copied, SnapshotError> {
+    let stop = |bytes: u64| {
+        progress.bytes.store(bytes, Ordering::Relaxed);
         progress.cancelled.load(Ordering::Relaxed)
     };
     let log = |error: accel::AccelError| SnapshotError::Refused(crate::error_chain(&error));
     let mut begun = Instant::now();
     let mut pages = ram.iter().map(|region| region.len() / accel::dirty::PAGE).sum::<u64>();
+    for (number, disk, clusters) in disks.take(true) {
+        pages += clusters.bytes() / accel::dirty::PAGE;
+        saver.disk(number, disk, Some(&clusters), &stop)?;
+    }
     saver.all(ram, &stop)?;
     loop {
         let rounds = progress.rounds.fetch_add(1, Ordering::Relaxed) + 1;
         let dirty = vm.take_dirty_log().map_err(log)?;
-        let left = dirty.count();
+        let left = dirty.count() + disks.left();
         // At the speed of the last round.
         let expected = begun.elapsed().as_secs_f64() * left as f64 / pages.max(1) as f64;
         if expected <= DOWNTIME.as_secs_f64() || rounds >= u64::from(ROUNDS_MAX) {
-            return Ok((saver, dirty));
+            return Ok((saver, dirty, disks));
         }
         (begun, pages) = (Instant::now(), left);
+        copy_written(&mut saver, &disks, &stop)?;
         saver.dirty(ram, &dirty, &stop)?;
     }
+}
+
+/// What was written to disks since that was copied last.
+fn copy_written(saver: &mut Saver<Sink>, disks: &Tracked, stop: &dyn Fn(u64) -> bool) -> Result<(), SnapshotError> {
+    for (number, disk, clusters) in disks.take(false) {
+        saver.disk(number, disk, Some(&clusters), stop)?;
+    }
+    Ok(())
 }
 
 impl Machine {
@@ -188,14 +225,17 @@ impl Machine {
             let outcome = self.move_mapped(&channel);
             return self.settle_move(&channel, outcome);
         }
-        let begin = || -> Result<Saver<Sink>, SnapshotError> { Saver::new(channel.create()?, &self.identity()) };
+        let disks = Disk::kept(&self.kept.disks, Scope::Temporary);
+        let begin =
+            || -> Result<Saver<Sink>, SnapshotError> { Saver::new(channel.create()?, &self.identity(), &disks) };
         let text =
             |error: &SnapshotError| format!("cannot move the machine to '{channel}': {}", crate::error_chain(error));
         let saver = begin().map_err(|error| text(&error))?;
         self.harts.vm().start_dirty_log().map_err(|error| crate::error_chain(&error))?;
         let progress = Arc::new(Progress::default());
         let (ram, vm, theirs) = (Arc::clone(&self.board.ram), self.harts.vm(), Arc::clone(&progress));
-        let work = Work::start("migration", &self.control, move || copy_ram(saver, &ram, &*vm, &theirs));
+        let disks = Tracked::start(&disks);
+        let work = Work::start("migration", &self.control, move || copy_most(saver, &ram, disks, &*vm, &theirs));
         let copied = work.map_err(|error| format!("cannot start a thread: {error}"))?;
         self.moves.outgoing = Some(Outgoing { channel, progress, started: Instant::now(), copied });
         Ok(())
@@ -298,11 +338,13 @@ impl Machine {
     }
 
     /// The last pages and the state; returns when the other side has all of it.
-    fn copy_rest(&self, (mut saver, mut left): Copied, running: bool) -> Result<Summary, SnapshotError> {
+    fn copy_rest(&self, (mut saver, mut left, disks): Copied, running: bool) -> Result<Summary, SnapshotError> {
         let log = |error: accel::AccelError| SnapshotError::Refused(crate::error_chain(&error));
         left.merge(&self.harts.vm().take_dirty_log().map_err(log)?);
+        copy_written(&mut saver, &disks, &|_| false)?;
         saver.dirty(&self.board.ram, &left, &|_| false)?;
-        let (sink, summary) = saver.finish(&self.machine_state(running)?)?;
+        saver.state(&self.machine_state(running)?)?;
+        let (sink, summary) = saver.finish()?;
         sink.commit()?;
         Ok(summary)
     }
@@ -310,16 +352,23 @@ impl Machine {
     /// To a file whose RAM can be mapped: the machine stands still meanwhile.
     fn move_mapped(&mut self, channel: &Channel) -> Result<Report, SnapshotError> {
         let started = Instant::now();
-        let (summary, downtime) = self.hand_over(|m, running| m.write_mapped(channel, running))?;
+        let write = |m: &mut Self, running| m.write_mapped(channel, running, Scope::Temporary);
+        let (summary, downtime) = self.hand_over(write)?;
         Ok(Report { summary, rounds: 1, total: started.elapsed(), downtime })
     }
 
-    pub(super) fn write_mapped(&self, channel: &Channel, running: bool) -> Result<Summary, SnapshotError> {
+    pub(super) fn write_mapped(
+        &self,
+        channel: &Channel,
+        running: bool,
+        disks: Scope,
+    ) -> Result<Summary, SnapshotError> {
         let mut sink = channel.create()?;
         let Some(file) = sink.file() else {
             return Err(SnapshotError::Refused("RAM can be mapped in files only: mapped-ram is for file:PATH".into()));
         };
-        let summary = save_mapped(file, &self.identity(), &self.machine_state(running)?, &self.board.ram)?;
+        let disks = Disk::kept(&self.kept.disks, disks);
+        let summary = save_mapped(file, &self.identity(), &self.machine_state(running)?, &self.board.ram, &disks)?;
         sink.commit()?;
         Ok(summary)
     }
@@ -331,14 +380,6 @@ impl Machine {
         }
         if self.run_state == RunState::InMigrate {
             return Err("the guest is not here yet".into());
-        }
-        let temporary = |d: &&crate::config::DriveConfig| d.snapshot && !d.readonly;
-        if let Some(drive) = self.config.drives.iter().find(temporary) {
-            let id = &drive.id;
-            return Err(format!(
-                "drive '{id}' has snapshot=on: what the guest wrote to it ends with this program (give the guest a copy of \
-                 the image, or readonly=on)"
-            ));
         }
         Ok(())
     }
@@ -369,13 +410,16 @@ impl Machine {
         let loader = self.loader();
         let work = move || {
             listening.accept().and_then(|(source, answer)| {
-                let loaded = match source {
-                    Source::File(file, true) => loader.file(file, Pages::Map),
-                    Source::File(file, false) => loader.file(file, Pages::Copy),
-                    Source::Stream(stream) => loader.stream(stream),
+                let (loaded, file) = match source {
+                    Source::File(file, true) => (loader.file(&file, Pages::Map), Some(file)),
+                    Source::File(file, false) => (loader.file(&file, Pages::Copy), Some(file)),
+                    Source::Stream(stream) => (loader.stream(stream), None),
                 };
                 match loaded {
-                    Ok(loaded) => Ok((loaded, answer)),
+                    Ok(loaded) => {
+                        let file = file.filter(|_| loaded.has_images);
+                        Ok((loaded, answer, file))
+                    }
                     Err(error) => {
                         answer.give(Err(&error))?;
                         Err(error)
@@ -385,7 +429,7 @@ impl Machine {
         };
         let loaded = Work::start("incoming", &self.control, work);
         let loaded = loaded.map_err(|source| MachineError::Host { what: "start a thread", source })?;
-        self.moves.incoming = Some(Incoming { channel, loaded });
+        self.moves.incoming = Some(Incoming { channel, stage: Stage::Coming(loaded) });
         Ok(())
     }
 
@@ -397,19 +441,29 @@ impl Machine {
         {
             tracing::warn!("{text}");
         }
-        if let Some(loaded) = self.moves.incoming.as_ref().and_then(|incoming| incoming.loaded.poll())
-            && let Some(Incoming { channel, .. }) = self.moves.incoming.take()
-        {
-            let taken = loaded.and_then(|(loaded, answer)| self.take_over(loaded, answer));
-            taken.map_err(|source| MachineError::Incoming { channel: channel.to_string(), source })?;
+        if let Some(Incoming { channel, stage }) = self.moves.incoming.take() {
+            let text = channel.to_string();
+            let next = match stage {
+                Stage::Coming(work) => match work.poll() {
+                    None => Ok(Some(Stage::Coming(work))),
+                    Some(arrived) => arrived.and_then(|arrived| self.take_over(arrived)),
+                },
+                Stage::Placing(guest, work) => match work.poll() {
+                    None => Ok(Some(Stage::Placing(guest, work))),
+                    Some(placed) => placed.map_err(half_placed).map(|()| self.welcome(&guest)),
+                },
+            };
+            let next = next.map_err(|source| MachineError::Incoming { channel: text, source })?;
+            self.moves.incoming = next.map(|stage| Incoming { channel, stage });
         }
         Ok(())
     }
 
-    /// The guest is here.
-    fn take_over(&mut self, loaded: Loaded, answer: Answer) -> Result<(), SnapshotError> {
-        let Loaded { machine: Identity { writer, engine, .. }, state } = loaded;
-        let running = state.run.running;
+    /// The guest is here, but for what is missing of its disks' images.
+    fn take_over(&mut self, (loaded, answer, file): Arrived) -> Result<Option<Stage>, SnapshotError> {
+        let Loaded { machine: Identity { writer, engine, .. }, state, .. } = loaded;
+        let guest = Guest { writer, engine, running: state.run.running };
+        // Before anybody writes to an image.
         let locked = self.locks.take().map_err(|error| SnapshotError::Refused(crate::error_chain(&error)));
         let restored = locked.and_then(|()| self.restore(state));
         match &restored {
@@ -417,13 +471,28 @@ impl Machine {
             Err(error) => answer.give(Err(error))?,
         }
         restored?;
-        tracing::info!(writer, engine, "the guest is here");
-        if running && !self.config.starts_stopped {
+        let Some(file) = file else { return Ok(self.welcome(&guest)) };
+        let loader = self.loader();
+        let work = Work::start("incoming", &self.control, move || loader.images(&file));
+        let thread = |source| SnapshotError::Host { what: "start a thread".to_owned(), source };
+        Ok(Some(Stage::Placing(guest, work.map_err(thread)?)))
+    }
+
+    /// The guest goes on here. Nothing is left to be done.
+    fn welcome(&mut self, guest: &Guest) -> Option<Stage> {
+        tracing::info!(guest.writer, guest.engine, "the guest is here");
+        if guest.running && !self.config.starts_stopped {
             self.start();
             self.events.push(Event::Resume);
         } else {
             self.run_state = RunState::Paused;
         }
-        Ok(())
+        None
     }
+}
+
+/// The images of disks were written to, and are not whole.
+pub(super) fn half_placed(error: SnapshotError) -> SnapshotError {
+    let error = crate::error_chain(&error);
+    SnapshotError::Refused(format!("{error}; its disks are not what they were, and the snapshot is still there"))
 }

@@ -1,7 +1,6 @@
 //! Snapshots with names: files in the folder of `-machine snapshots=`.
 //!
-//! A raw image cannot keep what it held at an earlier time, so a machine that writes to one has no such snapshots: its
-//! memory would not match its disk. Images that are only read do no harm.
+//! A raw image cannot keep what it held at an earlier time, so the snapshot does, and puts it back.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -9,7 +8,7 @@ use std::time::SystemTime;
 
 use super::{Machine, RunState};
 use crate::monitor::event::Event;
-use crate::snapshot::{self, Channel, Pages, Saver, SnapshotError, Summary};
+use crate::snapshot::{self, Channel, Disk, Loaded, Pages, Saver, Scope, SnapshotError, Summary};
 
 /// A snapshot in the folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,19 +32,17 @@ impl Machine {
     pub fn save_snapshot(&mut self, name: &str) -> Result<Summary, String> {
         let path = self.snapshot_file(name)?;
         self.can_move()?;
-        if let Some(drive) = self.config.drives.iter().find(|d| !d.readonly) {
-            let id = &drive.id;
-            return Err(format!(
-                "drive '{id}' is writable, and its raw image keeps no earlier state: readonly=on would do, or 'migrate \
-                 file:PATH' and a copy of the image"
-            ));
-        }
+        // It may have been taken elsewhere; then its disks are in use.
+        self.locks.take().map_err(|error| crate::error_chain(&error))?;
         let channel = Channel::File { path, map: false };
         let state = self.run_state;
         let running = state == RunState::Running;
         self.stop(if running { RunState::Paused } else { state });
-        let saved =
-            if self.mapped_ram() { self.write_mapped(&channel, running) } else { self.write(&channel, running) };
+        let saved = if self.mapped_ram() {
+            self.write_mapped(&channel, running, Scope::All)
+        } else {
+            self.write(&channel, running)
+        };
         if running {
             self.start();
             self.events.push(Event::Resume);
@@ -54,9 +51,14 @@ impl Machine {
     }
 
     fn write(&self, channel: &Channel, running: bool) -> Result<Summary, SnapshotError> {
-        let mut saver = Saver::new(channel.create()?, &self.identity())?;
+        let disks = Disk::kept(&self.kept.disks, Scope::All);
+        let mut saver = Saver::new(channel.create()?, &self.identity(), &disks)?;
+        for (number, disk) in disks.iter().enumerate() {
+            saver.disk(number, disk, None, &|_| false)?;
+        }
         saver.all(&self.board.ram, &|_| false)?;
-        let (sink, summary) = saver.finish(&self.machine_state(running)?)?;
+        saver.state(&self.machine_state(running)?)?;
+        let (sink, summary) = saver.finish()?;
         sink.commit()?;
         Ok(summary)
     }
@@ -64,15 +66,17 @@ impl Machine {
     /// Puts the machine back to where it was saved; it goes on if it runs now.
     ///
     /// # Errors
-    /// The snapshot is not taken, and nothing has changed; but a file that changes while it is read leaves the machine
-    /// stopped.
+    /// The snapshot is not taken, and nothing has changed; but a file that changes while it is read, and a disk that
+    /// cannot be written, leave the machine stopped.
     pub fn load_snapshot(&mut self, name: &str) -> Result<(), String> {
         let path = self.snapshot_file(name)?;
         self.can_move()?;
         let text = |error: &SnapshotError| format!("cannot load '{name}': {}", crate::error_chain(error));
-        let open = || File::open(&path).map_err(|error| format!("cannot load '{name}': {error}"));
+        let file = File::open(&path).map_err(|error| format!("cannot load '{name}': {error}"))?;
         let loader = self.loader();
-        let state = loader.file(open()?, Pages::Check).map_err(|error| text(&error))?.state;
+        let Loaded { state, has_images, .. } = loader.file(&file, Pages::Check).map_err(|error| text(&error))?;
+        // It may have been taken elsewhere; then its disks are in use.
+        self.locks.take().map_err(|error| crate::error_chain(&error))?;
         let before = self.run_state;
         let running = before == RunState::Running;
         self.stop(if running { RunState::Paused } else { before });
@@ -80,12 +84,17 @@ impl Machine {
         let done = match self.restore(state.clone()) {
             Err(error) => Err(text(&error)),
             Ok(()) => {
-                let copied = loader.file(open()?, Pages::Copy).and_then(|_| self.restore(state));
-                match copied {
+                let copied = loader.file(&file, Pages::Copy).and_then(|_| self.restore(state));
+                let placed = copied.and_then(|()| if has_images { loader.images(&file) } else { Ok(()) });
+                match placed {
                     Ok(()) => Ok(()),
                     Err(error) => {
                         self.run_state = RunState::Paused;
-                        return Err(format!("{}; the machine has to be reset", text(&error)));
+                        let disks = if self.kept.disks.is_empty() { "" } else { ", its disks are not what they were" };
+                        let text = text(&error);
+                        return Err(format!(
+                            "{text}; the machine has to be reset{disks}, and the snapshot is still there"
+                        ));
                     }
                 }
             }

@@ -21,7 +21,7 @@ impl Machine {
     /// Reads snapshots of such machines.
     pub(super) fn loader(&self) -> Loader {
         let devices = self.devices_with_state().into_keys().collect();
-        Loader { here: self.identity(), ram: Arc::clone(&self.board.ram), devices }
+        Loader { here: self.identity(), ram: Arc::clone(&self.board.ram), devices, disks: self.kept.disks.clone() }
     }
 
     /// Every device with a state, by the names that their sections have. The machine is stopped.

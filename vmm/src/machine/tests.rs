@@ -1,6 +1,7 @@
 //! Whole machines on the engine without a CPU.
 
 mod devices;
+mod disks;
 mod gdb;
 mod monitor;
 mod qmp;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use devices::GuestRam;
 
+use super::disks::{self, Disk, Place};
 use super::error::SnapshotError;
 use super::format::{HEADER, SectionReader, read_header};
 use super::identity::Identity;
@@ -14,7 +15,7 @@ use super::ram::{self, Unpacker};
 use super::state::{Collected, MachineState};
 use crate::board::memory;
 
-/// What is done with the pages of RAM.
+/// What is done with the pages of RAM. Disks with `snapshot=on` get what was written to them together with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pages {
     /// They are checked; nothing changes.
@@ -30,6 +31,8 @@ pub enum Pages {
 pub struct Loaded {
     pub machine: Identity,
     pub state: MachineState,
+    /// It has contents of images as well, which are not in place yet: [`Loader::images`].
+    pub has_images: bool,
 }
 
 /// Reads snapshots for a machine.
@@ -39,12 +42,16 @@ pub struct Loader {
     pub ram: Arc<GuestRam>,
     /// Names of the devices that have a state.
     pub devices: Vec<String>,
+    /// What the guest may write to. Until this is done nobody else does.
+    pub disks: Vec<Disk>,
 }
 
 impl Loader {
     /// From a file.
-    pub fn file(&self, file: File, pages: Pages) -> Result<Loaded, SnapshotError> {
-        let mut reader = BufReader::with_capacity(1 << 20, &file);
+    pub fn file(&self, file: &File, pages: Pages) -> Result<Loaded, SnapshotError> {
+        let mut from = file;
+        from.rewind().map_err(SnapshotError::Read)?;
+        let mut reader = BufReader::with_capacity(1 << 20, from);
         let sections = read_header(&mut reader)?;
         let len = file.metadata().map_err(SnapshotError::Read)?.len();
         if sections != HEADER as u64 {
@@ -58,7 +65,7 @@ impl Loader {
             let how = "migrate_set_capability mapped-ram on";
             return Err(SnapshotError::Refused(format!("its RAM cannot be mapped: it was saved without '{how}'")));
         }
-        let (loaded, mut reader) = self.sections(reader, Some((&file, sections)), pages)?;
+        let (loaded, mut reader) = self.sections(reader, Some((file, sections)), pages)?;
         let mut byte = [0];
         match reader.read(&mut byte).map_err(SnapshotError::Read)? {
             0 => Ok(loaded),
@@ -86,6 +93,9 @@ impl Loader {
         let machine = Identity::read(&first)?;
         machine.check(&self.here)?;
         let mut unpacker = Unpacker::new(Arc::clone(&self.ram))?;
+        let place = if pages == Pages::Check { Place::Nothing } else { Place::Overlays };
+        let mut disks = disks::Unpacker::new(&self.disks, place)?;
+        disks.begin()?;
         let mut map = None;
         let mut state = Collected::new(self.here.harts(), &self.devices);
         while let Some(section) = reader.next()? {
@@ -94,6 +104,14 @@ impl Loader {
                 (mapped::NAME, Some((_, end))) if map.is_none() => {
                     map = Some(RamMap::read(&section, &self.ram, end)?);
                 }
+                (disks::MANIFEST, _) => {
+                    disks.take_manifest(&section)?;
+                    if file.is_none() && disks.has_images() {
+                        let what = "it has the contents of images, which are taken from files only (file:PATH)";
+                        return Err(SnapshotError::Refused(what.to_owned()));
+                    }
+                }
+                (disks::NAME, _) => disks.take(&section)?,
                 _ => state.take(section)?,
             }
         }
@@ -109,6 +127,27 @@ impl Loader {
             },
             _ => unpacker.finish()?,
         }
-        Ok((Loaded { machine, state }, reader.into_inner()))
+        disks.finish()?;
+        Ok((Loaded { machine, state, has_images: disks.has_images() }, reader.into_inner()))
+    }
+
+    /// Images get the contents that they have in a snapshot which was taken otherwise. Where that fails they are neither
+    /// what they were nor what they should be.
+    pub fn images(&self, file: &File) -> Result<(), SnapshotError> {
+        let mut from = file;
+        from.rewind().map_err(SnapshotError::Read)?;
+        let mut reader = BufReader::with_capacity(1 << 20, from);
+        let sections = read_header(&mut reader)?;
+        reader.seek(SeekFrom::Start(sections)).map_err(SnapshotError::Read)?;
+        let mut reader = SectionReader::new(reader);
+        let mut disks = disks::Unpacker::new(&self.disks, Place::Images)?;
+        while let Some(section) = reader.next()? {
+            match section.name.as_str() {
+                disks::MANIFEST => disks.take_manifest(&section)?,
+                disks::NAME => disks.take(&section)?,
+                _ => {}
+            }
+        }
+        disks.finish()
     }
 }

@@ -1,10 +1,12 @@
 //! Snapshots: a machine as a file, or as a stream to another program.
 //!
 //! One format for all ways there are (`savevm`, `migrate`, `-incoming`, `-loadvm`): [`format`] is the container,
-//! [`identity`] what the machine has to be, [`ram`] and [`mapped`] the two layouts of RAM, [`state`] everything else.
+//! [`identity`] what the machine has to be, [`ram`] and [`mapped`] the two layouts of RAM, [`disks`] what was written to
+//! disks, [`state`] everything else.
 //! [`load`] reads it and [`save`] writes it. Nothing in it depends on the engine.
 
 mod channel;
+mod disks;
 mod error;
 mod format;
 mod identity;
@@ -16,6 +18,7 @@ mod save;
 mod state;
 
 pub use channel::{Answer, Channel, Listening, Sink, Source};
+pub use disks::{Disk, Scope, Tracked};
 pub use error::SnapshotError;
 pub use identity::Identity;
 pub use load::{Loaded, Loader, Pages};

@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 
 use accel::DirtyPages;
 use devices::GuestRam;
+use devices::backend::block::Clusters;
 use tempfile::NamedTempFile;
 
+use super::disks::{self, Disk};
 use super::error::SnapshotError;
 use super::format::{HEADER, SectionWriter, header};
 use super::identity::{self, Identity};
@@ -25,18 +27,21 @@ pub struct Summary {
     pub zeros: u64,
 }
 
-/// A snapshot that is being written: RAM first, as often as it takes, then the state.
+/// A snapshot that is being written: of a machine that runs its RAM and disks first, as often as it takes, then the state.
 pub struct Saver<W: Write> {
     to: SectionWriter<W>,
     packer: Packer,
+    disks: disks::Packer,
 }
 
 impl<W: Write> Saver<W> {
-    pub fn new(mut to: W, machine: &Identity) -> Result<Self, SnapshotError> {
+    /// Of a machine with these disks that are kept.
+    pub fn new(mut to: W, machine: &Identity, disks: &[Disk]) -> Result<Self, SnapshotError> {
         to.write_all(&header(HEADER as u64)).map_err(SnapshotError::Write)?;
         let mut to = SectionWriter::new(to);
         to.write(identity::NAME, identity::VERSION, &machine.body())?;
-        Ok(Self { to, packer: Packer::new()? })
+        disks::write_manifest(&mut to, disks)?;
+        Ok(Self { to, packer: Packer::new()?, disks: disks::Packer::new()? })
     }
 
     /// Bytes so far.
@@ -51,9 +56,9 @@ impl<W: Write> Saver<W> {
     }
 
     /// All of RAM, unless `stop` says that nobody wants it any more.
-    pub fn all(&mut self, ram: &GuestRam, stop: &dyn Fn(&Self) -> bool) -> Result<(), SnapshotError> {
+    pub fn all(&mut self, ram: &GuestRam, stop: &dyn Fn(u64) -> bool) -> Result<(), SnapshotError> {
         for (start, pages) in ram::chunks(ram) {
-            if stop(self) {
+            if stop(self.written()) {
                 return Err(SnapshotError::Refused("it was cancelled".to_owned()));
             }
             self.chunk(ram, start, pages)?;
@@ -66,14 +71,14 @@ impl<W: Write> Saver<W> {
         &mut self,
         ram: &GuestRam,
         pages: &DirtyPages,
-        stop: &dyn Fn(&Self) -> bool,
+        stop: &dyn Fn(u64) -> bool,
     ) -> Result<(), SnapshotError> {
         let mut run: Option<(u64, u64)> = None;
         for at in pages.iter() {
             match &mut run {
                 Some((start, count)) if *count < CHUNK_PAGES && *start + *count * ram::PAGE == at => *count += 1,
                 _ => {
-                    if stop(self) {
+                    if stop(self.written()) {
                         return Err(SnapshotError::Refused("it was cancelled".to_owned()));
                     }
                     if let Some((start, count)) = run.replace((at, 1)) {
@@ -85,21 +90,44 @@ impl<W: Write> Saver<W> {
         run.map_or(Ok(()), |(start, count)| self.chunk(ram, start, count))
     }
 
-    /// The state of the machine, which is stopped, and the end.
-    pub fn finish(mut self, state: &MachineState) -> Result<(W, Summary), SnapshotError> {
-        state.sections(|name, version, body| self.to.write(name, version, body))?;
+    /// A disk by its number among those that are kept, or some of an overlay, unless `stop` says that nobody wants it any
+    /// more.
+    pub fn disk(
+        &mut self,
+        number: usize,
+        disk: &Disk,
+        clusters: Option<&Clusters>,
+        stop: &dyn Fn(u64) -> bool,
+    ) -> Result<(), SnapshotError> {
+        let to = &mut self.to;
+        self.disks.pack(number, disk, clusters, |name, version, body| {
+            if stop(HEADER as u64 + to.written()) {
+                return Err(SnapshotError::Refused("it was cancelled".to_owned()));
+            }
+            to.write(name, version, body)
+        })
+    }
+
+    /// The state of the machine, which is stopped.
+    pub fn state(&mut self, state: &MachineState) -> Result<(), SnapshotError> {
+        state.sections(|name, version, body| self.to.write(name, version, body))
+    }
+
+    /// The end.
+    pub fn finish(self) -> Result<(W, Summary), SnapshotError> {
         let (pages, zeros) = (self.packer.count, self.packer.zeros);
         let bytes = self.written() + super::format::SECTION_HEADER as u64;
         Ok((self.to.finish()?, Summary { bytes, pages, zeros }))
     }
 }
 
-/// Writes a stopped machine with RAM to be mapped.
+/// Writes a stopped machine with RAM to be mapped, and these of its disks.
 pub fn save_mapped(
     file: &mut File,
     machine: &Identity,
     state: &MachineState,
     ram: &GuestRam,
+    disks: &[Disk],
 ) -> Result<Summary, SnapshotError> {
     let mapped::Written { map, sections, pages, zeros } = mapped::write(file, ram)?;
     file.rewind().and_then(|()| file.write_all(&header(sections))).map_err(SnapshotError::Write)?;
@@ -108,6 +136,11 @@ pub fn save_mapped(
     to.write(identity::NAME, identity::VERSION, &machine.body())?;
     let (name, version, body) = map.section();
     to.write(name, version, &body)?;
+    disks::write_manifest(&mut to, disks)?;
+    let mut packer = disks::Packer::new()?;
+    for (number, disk) in disks.iter().enumerate() {
+        packer.pack(number, disk, None, |name, version, body| to.write(name, version, body))?;
+    }
     state.sections(|name, version, body| to.write(name, version, body))?;
     let bytes = sections + to.written() + super::format::SECTION_HEADER as u64;
     to.finish()?;

@@ -13,8 +13,9 @@ use std::thread;
 use std::time::Duration;
 
 use devices::GuestRam;
+use devices::backend::block::{BlockOptions, open_image};
 use vm_memory::{Bytes, GuestAddress};
-use vmm::snapshot::{Identity, Loader, Pages};
+use vmm::snapshot::{Disk, Identity, Loader, Pages, Saver};
 
 use super::{caged, choice, one_line};
 use crate::guest::{self, Guest, Visitor};
@@ -35,6 +36,10 @@ const WORDS: &[&[u8]] = &[
     b"hart.7\0",
     b"ram\0",
     b"ram-map\0",
+    b"disks\0",
+    b"disk\0",
+    b"Contents",
+    b"Changes",
     b"end\0",
     b"serial@10000000\0",
     b"riscv.sifive.plic@c000000\0",
@@ -69,11 +74,49 @@ fn sections(snapshot: &[u8]) -> usize {
     number(snapshot, 16).map_or(0, |at| at as usize)
 }
 
+/// Bytes of each disk of the reader's: no whole number of blocks.
+const DISK: usize = (3 << 20) + 512;
+
+/// One disk that is written to, and one whose changes are temporary.
+fn disks(folder: &Path) -> Vec<Disk> {
+    let disk = |id: &str, snapshot| {
+        let path = folder.join(id);
+        std::fs::write(&path, vec![7; DISK]).expect("room on the disk");
+        let options = BlockOptions { locking: false, snapshot, ..BlockOptions::default() };
+        Disk { id: id.to_owned(), image: open_image(&path, &options).expect("an image").1 }
+    };
+    vec![disk("d", false), disk("t", true)]
+}
+
+/// A snapshot with the contents of disks in front of its state.
+fn with_disks(folder: &Path, saved: &[u8]) -> Vec<u8> {
+    let disks = disks(folder);
+    for disk in &disks {
+        disk.image.zero(8192..DISK as u64 / 2).expect("room on the disk");
+        disk.image.put(4096 * 300, &[9; 5000]).expect("room on the disk");
+    }
+    let (config, mut all) = (guest::config(&guest::words(folder, &[])), Vec::new());
+    let mut saver = Saver::new(&mut all, &Identity::of(&config, "tcg", 10_000_000), &disks).expect("memory");
+    for (number, disk) in disks.iter().enumerate() {
+        saver.disk(number, disk, None, &|_| false).expect("an image that is read");
+    }
+    saver.finish().expect("memory");
+    // Without the end, and the identity of what follows.
+    let (ours, theirs) = (parts(&all), parts(saved));
+    let end = ours.last().map_or(0, |(_, place)| place.start);
+    let rest = theirs.first().map_or(0, |(_, place)| place.end);
+    repaired([&all[..end], &saved[rest..]].concat())
+}
+
 fn seeds() -> Vec<Vec<u8>> {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut all = Vec::new();
     for mapped in [false, true] {
         let saved = Guest::saved(folder.path(), mapped);
+        if !mapped {
+            let disks = with_disks(folder.path(), &saved);
+            all.extend([0, 1, 2, 3, 5, 7].map(|way| [&[way], &disks[..]].concat()));
+        }
         // The pages that are mapped are the target's.
         let collapsed = [&saved[..HEADER], &saved[sections(&saved)..]].concat();
         all.extend([0, 1, 2, 3].map(|way| [&[way], &collapsed[..]].concat()));
@@ -136,27 +179,42 @@ fn reader() -> Run {
     let is_device = |name: &String| !others.contains(&name.as_str()) && !name.starts_with("hart.");
     let devices = parts(&saved).into_iter().map(|(name, _)| name).filter(is_device).collect();
     let config = guest::config(&guest::words(folder.path(), &[]));
-    let loader = Loader { here: Identity::of(&config, "tcg", 10_000_000), ram: Arc::new(ram), devices };
+    let here = Identity::of(&config, "tcg", 10_000_000);
+    let with_disks = with_disks(folder.path(), &saved);
+    let loader = Loader { here, ram: Arc::new(ram), devices, disks: disks(folder.path()) };
     loader.stream(&saved[..]).expect("what was saved is taken");
+    let path = folder.path().join("input");
+    let taken = loader.file(&write(&path, &with_disks), Pages::Copy).expect("what was saved is taken");
+    assert!(taken.has_images, "one disk is an image");
     let contents = move |loader: &Loader| {
         let mut bytes = vec![0; RAM_SIZE];
         loader.ram.read_slice(&mut bytes, GuestAddress(RAM_BASE)).expect("RAM");
-        crc32fast::hash(&bytes)
+        let mut sums = vec![crc32fast::hash(&bytes)];
+        let bytes = &mut bytes[..DISK];
+        for disk in &loader.disks {
+            disk.image.read(0, bytes).expect("an image that is read");
+            sums.push(crc32fast::hash(bytes));
+        }
+        sums
     };
     Box::new(move |input| {
+        let _ = &folder;
         let (way, bytes) = choice(input);
         let bytes = snapshot(way, bytes);
-        let path = folder.path().join("input");
         let before = contents(&loader);
         let read = match way >> 1 & 3 {
             0 => loader.stream(&bytes[..]),
             1 => {
-                let read = loader.file(write(&path, &bytes), Pages::Check);
+                let file = write(&path, &bytes);
+                let read = loader.file(&file, Pages::Check);
                 assert_eq!(contents(&loader), before, "a look changes nothing");
+                if read.is_ok() {
+                    loader.images(&file).expect("what was looked at is taken");
+                }
                 read
             }
-            2 => loader.file(write(&path, &bytes), Pages::Copy),
-            _ => loader.file(write(&path, &bytes), Pages::Map),
+            2 => loader.file(&write(&path, &bytes), Pages::Copy),
+            _ => loader.file(&write(&path, &bytes), Pages::Map),
         };
         if let Err(error) = read {
             one_line(&vmm::error_chain(&error));
