@@ -4,7 +4,7 @@
 
 use std::fs::File;
 use std::path::PathBuf;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::{Machine, RunState};
 use crate::monitor::event::Event;
@@ -17,6 +17,8 @@ pub struct Named {
     /// On the disk.
     pub bytes: u64,
     pub made: SystemTime,
+    /// The guest's time since its start; `None` if the file does not tell.
+    pub time: Option<Duration>,
 }
 
 impl Machine {
@@ -53,11 +55,12 @@ impl Machine {
     fn write(&self, channel: &Channel, running: bool) -> Result<Summary, SnapshotError> {
         let disks = Disk::kept(&self.kept.disks, Scope::All);
         let mut saver = Saver::new(channel.create()?, &self.identity(), &disks)?;
+        // First, for those who only want to know when it was.
+        saver.state(&self.machine_state(running)?)?;
         for (number, disk) in disks.iter().enumerate() {
             saver.disk(number, disk, None, &|_| false)?;
         }
         saver.all(&self.board.ram, &|_| false)?;
-        saver.state(&self.machine_state(running)?)?;
         let (sink, summary) = saver.finish()?;
         sink.commit()?;
         Ok(summary)

@@ -25,7 +25,7 @@
 //! A snapshot ends with the empty section [`END`]. Sections follow each other without gaps. Between header and first
 //! section there may be pages for mapping ([`super::mapped`]), to which a section has the checksums.
 
-use std::io::{Read, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 
 use super::error::SnapshotError;
 
@@ -150,6 +150,15 @@ impl<W: Write> SectionWriter<W> {
     }
 }
 
+/// What stands before a body.
+struct Head {
+    name: String,
+    version: u32,
+    /// Checksum of the body, and its bytes.
+    sum: u32,
+    len: u64,
+}
+
 /// Reads sections one after another.
 pub struct SectionReader<R> {
     from: R,
@@ -164,6 +173,11 @@ impl<R: Read> SectionReader<R> {
 
     /// The next section, whose checksums are right; `None` for the last one.
     pub fn next(&mut self) -> Result<Option<Section>, SnapshotError> {
+        let head = self.head()?;
+        self.body(head)
+    }
+
+    fn head(&mut self) -> Result<Head, SnapshotError> {
         let mut head = [0; SECTION_HEADER];
         let number = self.number;
         self.from.read_exact(&mut head).map_err(SnapshotError::reading(format!("section {number}")))?;
@@ -181,10 +195,15 @@ impl<R: Read> SectionReader<R> {
             let found = word(&head, 80);
             return Err(SnapshotError::Malformed(format!("section '{name}' has number {found} in place of {number}")));
         }
-        let (version, len) = (word(&head, 64), long(&head, 72));
+        let (version, sum, len) = (word(&head, 64), word(&head, 68), long(&head, 72));
         if len > BODY_MAX {
             return Err(SnapshotError::TooLong { name, found: len, most: BODY_MAX });
         }
+        self.number += 1;
+        Ok(Head { name, version, sum, len })
+    }
+
+    fn body(&mut self, Head { name, version, sum, len }: Head) -> Result<Option<Section>, SnapshotError> {
         // Memory grows with what is there, not with what the length says.
         let mut body = Vec::new();
         let read = (&mut self.from).take(len).read_to_end(&mut body).map_err(SnapshotError::Read)?;
@@ -192,10 +211,9 @@ impl<R: Read> SectionReader<R> {
         if read as u64 != len {
             return Err(SnapshotError::Truncated(called()));
         }
-        if crc32fast::hash(&body) != word(&head, 68) {
+        if crc32fast::hash(&body) != sum {
             return Err(SnapshotError::Checksum(called()));
         }
-        self.number += 1;
         if name == END {
             return match (version, body.len()) {
                 (1, 0) => Ok(None),
@@ -203,6 +221,20 @@ impl<R: Read> SectionReader<R> {
             };
         }
         Ok(Some(Section { name, version, body }))
+    }
+
+    /// The next section with this name; what comes before it is passed over.
+    pub fn find(&mut self, name: &str) -> Result<Option<Section>, SnapshotError>
+    where
+        R: Seek,
+    {
+        loop {
+            let head = self.head()?;
+            if head.name == name || head.name == END {
+                return self.body(head);
+            }
+            self.from.seek(SeekFrom::Current(head.len as i64)).map_err(SnapshotError::Read)?;
+        }
     }
 
     /// What it reads from.

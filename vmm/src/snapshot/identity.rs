@@ -101,6 +101,10 @@ impl Identity {
         }
     }
 
+    pub fn timebase(&self) -> u64 {
+        self.timebase
+    }
+
     pub fn harts(&self) -> u32 {
         self.harts
     }

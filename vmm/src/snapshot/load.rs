@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::sync::Arc;
+use std::time::Duration;
 
 use devices::GuestRam;
 
@@ -12,7 +13,7 @@ use super::format::{HEADER, SectionReader, read_header};
 use super::identity::Identity;
 use super::mapped::{self, RamMap};
 use super::ram::{self, Unpacker};
-use super::state::{Collected, MachineState};
+use super::state::{self, Collected, MachineState};
 use crate::board::memory;
 
 /// What is done with the pages of RAM. Disks with `snapshot=on` get what was written to them together with it.
@@ -44,6 +45,18 @@ pub struct Loader {
     pub devices: Vec<String>,
     /// What the guest may write to. Until this is done nobody else does.
     pub disks: Vec<Disk>,
+}
+
+/// The guest's time since its start.
+pub fn time(file: &File) -> Result<Duration, SnapshotError> {
+    let mut reader = BufReader::new(file);
+    let sections = read_header(&mut reader)?;
+    reader.seek(SeekFrom::Start(sections)).map_err(SnapshotError::Read)?;
+    let mut reader = SectionReader::new(reader);
+    let first = reader.next()?.ok_or_else(|| SnapshotError::Missing(super::identity::NAME.to_owned()))?;
+    let timebase = Identity::read(&first)?.timebase();
+    let run = state::run(reader.find(state::RUN)?)?;
+    Ok(Duration::from_nanos((u128::from(run.time) * 1_000_000_000 / u128::from(timebase.max(1))) as u64))
 }
 
 impl Loader {

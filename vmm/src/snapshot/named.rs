@@ -1,8 +1,10 @@
 //! The folder of snapshots with names.
 
+use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use super::load;
 use crate::machine::Named;
 
 /// Of files that hold a snapshot.
@@ -40,7 +42,8 @@ pub fn list(folder: Option<&Path>) -> Result<Vec<Named>, String> {
             && named(Some(folder), name).is_ok()
         {
             let made = meta.modified().map_err(failed)?;
-            all.push(Named { name: name.to_owned(), bytes: meta.blocks() * 512, made });
+            let time = File::open(entry.path()).ok().and_then(|file| load::time(&file).ok());
+            all.push(Named { name: name.to_owned(), bytes: meta.blocks() * 512, made, time });
         }
     }
     all.sort_by(|a, b| a.name.cmp(&b.name));

@@ -137,11 +137,11 @@ pub fn save_mapped(
     let (name, version, body) = map.section();
     to.write(name, version, &body)?;
     disks::write_manifest(&mut to, disks)?;
+    state.sections(|name, version, body| to.write(name, version, body))?;
     let mut packer = disks::Packer::new()?;
     for (number, disk) in disks.iter().enumerate() {
         packer.pack(number, disk, None, |name, version, body| to.write(name, version, body))?;
     }
-    state.sections(|name, version, body| to.write(name, version, body))?;
     let bytes = sections + to.written() + super::format::SECTION_HEADER as u64;
     to.finish()?;
     Ok(Summary { bytes, pages, zeros })

@@ -11,7 +11,7 @@ use super::error::SnapshotError;
 use super::format::Section;
 use crate::harts::SavedHart;
 
-const RUN: &str = "run";
+pub const RUN: &str = "run";
 const SBI: &str = "sbi";
 const VERSION: u32 = 1;
 
@@ -52,6 +52,11 @@ fn decode<T: DeserializeOwned>(name: &str, section: Option<Section>) -> Result<T
     let section = section.ok_or_else(|| SnapshotError::Missing(name.to_owned()))?;
     let saved = SavedState { version: section.version, bytes: section.body };
     saved.read(VERSION).map_err(|error| state_error(name, &error))
+}
+
+/// The section [`RUN`].
+pub fn run(section: Option<Section>) -> Result<Run, SnapshotError> {
+    decode(RUN, section)
 }
 
 /// A device's refusal of a section.
@@ -106,7 +111,7 @@ impl Collected {
         if let Some(name) = self.wanted.iter().find(|name| !self.sections.contains_key(*name)) {
             return Err(SnapshotError::Missing(name.clone()));
         }
-        let run = decode(RUN, self.sections.remove(RUN))?;
+        let run = run(self.sections.remove(RUN))?;
         let sbi = decode(SBI, self.sections.remove(SBI))?;
         let names = (0..self.harts).map(hart_name);
         let harts = names.map(|name| decode(&name, self.sections.remove(&name))).collect::<Result<_, _>>()?;

@@ -291,6 +291,9 @@ fn named_snapshots_have_the_disks() {
     };
     with_person(&words, |mut p, _| {
         assert_eq!(p.ask("savevm one"), "");
+        let listed = p.ask("info snapshots");
+        let line = listed.lines().find(|line| line.contains("one")).unwrap_or_else(|| panic!("{listed}"));
+        assert!(line.contains("iB"), "{listed}");
         assert!(std::fs::metadata(snapshots.join("one.vireo")).unwrap().len() > 10_000);
         write(&disk);
         write(&flash);

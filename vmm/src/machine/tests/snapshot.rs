@@ -286,7 +286,10 @@ fn named_snapshots() {
         assert_eq!(p.ask("info snapshots"), "There is no snapshot available.\n");
         assert_eq!(p.ask("savevm one"), "");
         assert_eq!(p.ask("info status"), "VM status: running\n");
-        assert!(p.ask("info snapshots").contains("\none "));
+        let listed = p.ask("info snapshots");
+        let words: Vec<_> = listed.lines().nth(2).unwrap().split_whitespace().collect();
+        assert_eq!((&words[..2], words[3], words.len()), (&["--", "one"][..], "KiB", 8), "{listed}");
+        assert!(words[6].starts_with("0000:00:0") && words[7] == "--", "{listed}");
         assert_eq!(p.ask("loadvm one"), "");
         assert_eq!(p.ask("info status"), "VM status: running\n");
         assert!(p.ask("loadvm two").contains("Error: cannot load 'two': No such file"));
