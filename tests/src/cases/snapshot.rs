@@ -21,6 +21,9 @@ pub const CASES: &[Case] = &[
     Case { name: "Linux goes on from a file", run: goes_on },
     Case { name: "Linux moves while it works", run: moves },
     Case { name: "ten clones of one Linux", run: clones },
+    Case { name: "Linux goes back to older files", run: goes_back },
+    Case { name: "Linux and clones of it take a temporary disk along", run: temporary_disk },
+    Case { name: "a snapshot that does not fit on the disk leaves Linux alone", run: too_large },
 ];
 
 /// How long a monitor may be busy.
@@ -186,4 +189,142 @@ fn clones(env: &Env) -> Result<()> {
         power_off(clone)?;
     }
     equal("the snapshot's checksum", host::sha256(&file)?, sum)
+}
+
+/// A checksum of all files on the disk, which the guest reads from it.
+const SUMS: &str =
+    "echo 3 > /proc/sys/vm/drop_caches; (cd /mnt && find . -type f | sort | xargs sha256sum) | sha256sum";
+/// Files, small and large, and holes between them; the last ones are not on the disk yet.
+const FILES: &str = "for i in $(seq 300); do echo file $i > /mnt/$i; done; dd if=/dev/urandom of=/mnt/noise bs=64k count=200 \
+                     2>&1; sync; rm /mnt/1??; dd if=/dev/urandom of=/mnt/late bs=64k count=50 2>&1";
+/// Others in their places, one of them in the very blocks of an older one.
+const OTHERS: &str = "rm /mnt/2* /mnt/late; for i in $(seq 1000 1400); do echo other $i > /mnt/$i; done; dd if=/dev/urandom \
+                      of=/mnt/noise bs=64k count=150 conv=notrunc 2>&1; sync";
+
+/// With a disk that it writes to, by `loadvm` and by `-loadvm`.
+fn goes_back(env: &Env) -> Result<()> {
+    host::require(&[host::MKE2FS, host::E2FSCK])?;
+    for options in ["", ",cache=none,discard=unmap"] {
+        let dir = scratch()?;
+        let (image, path) = (dir.path().join("disk.img"), dir.path().join("monitor"));
+        blank(&image, 128)?;
+        let board = format!("virt,snapshots={}", dir.path().display());
+        let machine = || {
+            let machine = Machine::virt(&env.vireo, 2).disk(&image, options).args(["-M", &board]);
+            machine.args(Monitor::option(&path))
+        };
+        let mut vm = start(env, machine())?;
+        vm.console.check("mount -t ext4 /dev/vda /mnt && touch /tmp/ram")?;
+        vm.console.check(FILES)?;
+        let mut monitor = Monitor::at(&path)?;
+        equal("savevm", monitor.ask("savevm one")?.contains("Error"), false)?;
+        let sums = vm.console.check(SUMS)?;
+        contains("the snapshots", &monitor.ask("info snapshots")?, "MiB")?;
+        for _ in 0..2 {
+            vm.console.check(OTHERS)?;
+            equal("whether the files are others", vm.console.check(SUMS)? == sums, false)?;
+            equal("loadvm", monitor.ask("loadvm one")?.contains("Error"), false)?;
+            equal("the older files", vm.console.check(SUMS)?, sums.clone())?;
+        }
+        vm.console.check(OTHERS)?;
+        writeln!(monitor.0, "quit")?;
+        equal("the exit code", vm.wait()?.status.code(), Some(0))?;
+        let mut vm = machine().linux(env.guest()?, "quiet").args(["-loadvm", "one"]).start()?;
+        equal("the older files at the start", vm.console.check(SUMS)?, sums)?;
+        vm.console.check("test -e /tmp/ram && echo more > /mnt/more && umount /mnt && sync")?;
+        let kernel_log = vm.console.check("dmesg -r | grep -E '^<[0-3]>' || true")?;
+        equal("the kernel's errors", kernel_log.as_str(), "")?;
+        power_off(vm)?;
+        host::run(host::command("e2fsck").arg("-fn").arg(&image))?;
+    }
+    Ok(())
+}
+
+/// To another program while it writes to its disk, from there to a file, and into two machines at once.
+fn temporary_disk(env: &Env) -> Result<()> {
+    host::require(&[host::MKE2FS])?;
+    let dir = scratch()?;
+    let (image, way, file) = (dir.path().join("disk.img"), dir.path().join("way"), dir.path().join("snapshot"));
+    let monitors = [dir.path().join("monitor0"), dir.path().join("monitor1")];
+    blank(&image, 256)?;
+    let before = host::sha256(&image)?;
+    let machine =
+        |n: usize| Machine::virt(&env.vireo, 2).disk(&image, ",snapshot=on").args(Monitor::option(&monitors[n]));
+    let mut here = start(env, machine(0))?;
+    here.console.check("mount -t ext4 /dev/vda /mnt && dd if=/dev/urandom of=/tmp/twin bs=1M count=16 2>&1")?;
+    here.console.check(FILES)?;
+    here.console.check("cp /tmp/twin /mnt/twin && sync")?;
+    // The disk has to follow the memory, block by block.
+    here.console.check(
+        ": > /tmp/rounds; (n=0; while [ ! -e /tmp/stop ]; do n=$(((n + 37) % 256)); dd if=/dev/urandom of=/tmp/part bs=64k \
+         count=1; for twin in /tmp /mnt; do dd if=/tmp/part of=$twin/twin bs=64k seek=$n conv=notrunc; done; sync; echo >> \
+         /tmp/rounds; done) 2> /dev/null & true",
+    )?;
+    let rounds = |vm: &mut Vm| -> Result<u64> { Ok(vm.console.check("wc -l < /tmp/rounds")?.trim().parse()?) };
+    while rounds(&mut here)? < 5 {}
+    let place = format!("unix:{}", way.display());
+    let mut there = machine(1).linux(env.guest()?, "quiet").args(["-incoming", &place]).start()?;
+    Monitor::at(&monitors[1])?;
+    Monitor::at(&monitors[0])?.migrate(here, &place)?;
+    let same =
+        "touch /tmp/stop; wait; sync; echo 3 > /proc/sys/vm/drop_caches; cmp /tmp/twin /mnt/twin && rm /tmp/stop";
+    there.console.check(same)?;
+    let sums = there.console.check(SUMS)?;
+
+    let mut monitor = Monitor::at(&monitors[1])?;
+    monitor.ask("migrate_set_capability mapped-ram on")?;
+    monitor.migrate(there, &format!("file:{}", file.display()))?;
+    let incoming = format!("file:{},map=on", file.display());
+    let clone = |n: usize| machine(n).linux(env.guest()?, "quiet").args(["-incoming", &incoming]).start();
+    let mut clones = [clone(0)?, clone(1)?];
+    for (n, clone) in clones.iter_mut().enumerate() {
+        equal("the clone's files", clone.console.check(SUMS)?, sums.clone())?;
+        clone.console.check(&format!("echo {n} > /mnt/own && sync"))?;
+    }
+    for (n, mut clone) in clones.into_iter().enumerate() {
+        equal(
+            "the clone's own",
+            clone.console.check("umount /mnt; mount -t ext4 /dev/vda /mnt; cat /mnt/own")?,
+            n.to_string(),
+        )?;
+        let kernel_log = clone.console.check("dmesg -r | grep -E '^<[0-3]>' || true")?;
+        equal("the kernel's errors", kernel_log.as_str(), "")?;
+        power_off(clone)?;
+    }
+    equal("the image's checksum", host::sha256(&image)?, before)?;
+    // Another image of the same size.
+    let other = dir.path().join("other.img");
+    blank(&other, 256)?;
+    let wrong = Machine::virt(&env.vireo, 2).disk(&other, ",snapshot=on").linux(env.guest()?, "quiet");
+    let end = wrong.args(["-incoming", &incoming]).start()?.wait()?;
+    equal("the exit code", end.status.code(), Some(1))?;
+    contains(
+        "standard error",
+        &end.errors,
+        "drive 'disk0': the image here has other contents than the one it was saved with",
+    )
+}
+
+/// No room: one line, no file, and the guest goes on.
+fn too_large(env: &Env) -> Result<()> {
+    host::require(&[host::MKE2FS])?;
+    let dir = scratch()?;
+    let (image, path, folder) = (dir.path().join("disk.img"), dir.path().join("monitor"), dir.path().join("snapshots"));
+    std::fs::create_dir(&folder)?;
+    blank(&image, 16)?;
+    let board = format!("virt,snapshots={}", folder.display());
+    // A limit on files stands for a disk that is full; its signal is not the one that tells of it.
+    let limited = "trap '' XFSZ; ulimit -f 32768; exec \"$@\"";
+    let machine = Machine::bare(Path::new("/bin/sh")).args(["-c", limited, "sh"]).arg(&env.vireo).arg("-nographic");
+    let machine = machine.args(["-M", &board, "-m", "1G"]).disk(&image, "").args(Monitor::option(&path));
+    let mut vm = start(env, machine)?;
+    vm.console.check("mount -t ext4 /dev/vda /mnt && dd if=/dev/urandom of=/tmp/noise bs=1M count=64 2>&1")?;
+    let mut monitor = Monitor::at(&path)?;
+    for capability in ["off", "on"] {
+        monitor.ask(&format!("migrate_set_capability mapped-ram {capability}"))?;
+        contains("savevm", &monitor.ask("savevm one")?, "Error: cannot save 'one': cannot write it: File too large")?;
+        equal("what is left", std::fs::read_dir(&folder)?.count(), 0)?;
+        vm.console.check("echo goes on > /mnt/file && sync")?;
+    }
+    power_off(vm)
 }
