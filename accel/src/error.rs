@@ -17,3 +17,14 @@ pub enum AccelError {
         source: std::io::Error,
     },
 }
+
+impl AccelError {
+    /// Another engine may do it.
+    pub fn is_unsupported(&self) -> bool {
+        match self {
+            Self::Unsupported { .. } => true,
+            Self::Host { source, .. } => source.kind() == std::io::ErrorKind::Unsupported,
+            Self::Unavailable { .. } => false,
+        }
+    }
+}

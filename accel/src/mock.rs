@@ -96,6 +96,10 @@ pub enum Refusal {
     State(u32),
     /// To take a state of its interrupt controllers.
     Irqchip,
+    /// To stop at accesses to memory.
+    Watchpoints,
+    /// To stop at anything.
+    Stops,
 }
 
 impl Refusal {
@@ -266,7 +270,7 @@ impl Vm for MockVm {
             steps: Vec::new(),
             state: HartState::default(),
             hart,
-            refuses: self.refuses.filter(|refusal| *refusal == Refusal::State(hart)),
+            refuses: self.refuses,
         }))
     }
 
@@ -472,7 +476,7 @@ impl Vcpu for MockVcpu {
     }
 
     fn try_set_state(&mut self, state: &HartState) -> Result<(), AccelError> {
-        if let Some(refusal) = self.refuses {
+        if let Some(refusal) = self.refuses.filter(|refusal| *refusal == Refusal::State(self.hart)) {
             return Err(refusal.error());
         }
         self.state = state.clone();
@@ -484,6 +488,14 @@ impl Vcpu for MockVcpu {
 
     /// Its scripts say when it stops. Nothing is at address 1, and for hart 0 at address 3.
     fn set_debug(&mut self, config: &DebugConfig) -> Result<Vec<u64>, AccelError> {
+        let refused = match self.refuses {
+            Some(Refusal::Watchpoints) => !config.watchpoints.is_empty(),
+            Some(Refusal::Stops) => *config != DebugConfig::default(),
+            _ => false,
+        };
+        if let Some(refusal) = self.refuses.filter(|_| refused) {
+            return Err(refusal.error());
+        }
         if *config != DebugConfig::default() {
             self.shared.log(Event::Debugged(config.clone()));
         }

@@ -6,6 +6,7 @@
 //! again and starts the harts as at power-on: the guest really runs again.
 
 mod build;
+mod debug_switch;
 mod gdb_server;
 mod inspect;
 mod keys;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use accel::tcg::csr::{reset, reset_supervisor};
+use accel::trace::TraceItems;
 use accel::{Accel, AccelError, HartState, MpState};
 use arch::model::CpuError;
 use devices::chardev::{BackendConfig, ChardevConfig, HostRequest};
@@ -31,6 +33,7 @@ use firmware::boot::{BootError, BootMode, BootPlan, LoadError};
 use firmware::fdt::FdtError;
 use firmware::sbi::HartStatus;
 
+pub use debug_switch::{Need, Reason};
 pub(crate) use inspect::read_physical;
 pub use inspect::{Region, RegionKind, Rom};
 pub use keys::HOLD;
@@ -39,6 +42,7 @@ pub use named::Named;
 pub use run_state::RunState;
 pub use switch::Switched;
 
+use debug_switch::Away;
 use migrate::Moves;
 use observe::Profile;
 use switch::Running;
@@ -142,6 +146,7 @@ pub struct Machine {
     config: MachineConfig,
     /// The engine's name.
     engine: &'static str,
+    away: Away,
     kept: Kept,
     _discard: Option<Discard>,
 }
@@ -155,10 +160,14 @@ pub fn run(mut config: MachineConfig) -> Result<Ending, MachineError> {
     if let Some(path) = dumpdtb {
         return dump_tree(config, path);
     }
+    let shown = debug_switch::is_allowed(&config) && engine.host_harts().map_err(MachineError::Accel)?.is_some();
+    // The guest is given the engine's harts, and the translator runs them.
+    let items = if shown { std::mem::take(&mut config.log.items) } else { TraceItems::empty() };
     let mut machine = match Machine::new(config, &*engine) {
         Err(MachineError::Memory(MemoryError::Interrupted(signal))) => return Ok(Ending::Signal(signal)),
         machine => machine?,
     };
+    machine.start_log(items).map_err(MachineError::Failed)?;
     machine.event_loop.catch_signals()?;
     machine.run()
 }
@@ -244,6 +253,7 @@ impl Machine {
             locks,
             config,
             engine: engine.name(),
+            away: Away::default(),
             kept,
             _discard: discard,
         })

@@ -58,4 +58,7 @@ impl fmt::Display for AiaMode {
 pub struct KvmOptions {
     pub irqchip: KernelIrqchip,
     pub aia: AiaMode,
+    /// `debug-switch=`: whoever has the engine takes the translator in its place while something is wanted of it that it
+    /// does not support.
+    pub debug_switch: bool,
 }

@@ -28,8 +28,8 @@ fn word(op: Op, rd: u8, rs1: u8, rs2: u8, imm: i32) -> Result<u32> {
     encode(op, &Operands { rd, rs1, rs2, imm, ..Operands::default() }).context("an instruction of the test")
 }
 
-/// Calls `bump` for ever, which counts at `counter`.
-fn program() -> Result<Vec<u8>> {
+/// Calls `bump` for ever, which counts at `counter`. It begins at `base`.
+pub(super) fn program(base: u64) -> Result<Vec<u8>> {
     let words = [
         word(Op::Auipc, 8, 0, 0, 0)?,
         word(Op::Addi, 8, 8, 0, DATA as i32)?,
@@ -44,14 +44,14 @@ fn program() -> Result<Vec<u8>> {
     ];
     let mut bytes: Vec<u8> = words.iter().flat_map(|w| w.to_le_bytes()).collect();
     bytes.resize(DATA as usize + 8, 0);
-    let symbols = [("_start", BASE), ("again", BASE + 8), ("bump", BASE + 16), ("counter", BASE + DATA)];
-    Ok(elf::program(BASE, &bytes, &symbols))
+    let symbols = [("_start", base), ("again", base + 8), ("bump", base + 16), ("counter", base + DATA)];
+    Ok(elf::program(base, &bytes, &symbols))
 }
 
 /// A machine that waits with that program, and gdb at it.
 fn start_bare(env: &Env, dir: &Path, args: &[&str]) -> Result<(Vm, Session)> {
     let (file, socket) = (dir.join("program"), dir.join("gdb"));
-    fs::write(&file, program()?)?;
+    fs::write(&file, program(BASE)?)?;
     let server = format!("unix:{},server=on,wait=off", socket.display());
     let machine = Machine::new(&env.vireo).args(["-S", "-bios", "none", "-gdb", &server, "-kernel"]).arg(&file);
     let vm = machine.args(args).start()?;

@@ -87,6 +87,7 @@ pub fn accel_properties(names: &str) -> Option<String> {
         ("x-tlb-entries", "N: pages that a hart remembers, 0 or a power of two up to 4096"),
     ];
     const KVM: &[(&str, &str)] = &[
+        ("debug-switch", "on|off: go to tcg and back for watchpoints and logs of the guest's code (default: off)"),
         ("kernel-irqchip", "on|split|off: interrupt controllers in the kernel (default: on)"),
         ("riscv-aia", "auto|emul|hwaccel: how the kernel makes IMSICs (default: auto)"),
     ];

@@ -220,7 +220,8 @@ fn parse_kvm(o: &mut OptList, base: &KvmOptions) -> Result<KvmOptions> {
         let message = "riscv-aia=hwaccel needs the kernel's IMSICs: kernel-irqchip=off must be on or split";
         return Err(o.error(message));
     }
-    Ok(KvmOptions { irqchip, aia })
+    let debug_switch = o.flag("debug-switch")?.unwrap_or(base.debug_switch);
+    Ok(KvmOptions { irqchip, aia, debug_switch })
 }
 
 /// Bytes; `None`: the machine's own size.
@@ -445,7 +446,7 @@ mod tests {
             parse_accel(&["kvm".into(), "tcg".into()], None, false, None).unwrap(),
             [AccelChoice::Kvm(KvmOptions::default()), tcg(true)]
         );
-        let kvm = |irqchip, aia| [AccelChoice::Kvm(KvmOptions { irqchip, aia })];
+        let kvm = |irqchip, aia| [AccelChoice::Kvm(KvmOptions { irqchip, aia, debug_switch: false })];
         let text = "kvm,kernel-irqchip=split,riscv-aia=emul";
         assert_eq!(accel(text).unwrap(), kvm(KernelIrqchip::Split, AiaMode::Emul));
         let machine = |text: &str| parse_accel(&v(text), None, false, Some(KernelIrqchip::Split));

@@ -469,9 +469,10 @@ fn check_contract(config: &MachineConfig) -> Result<()> {
     if only_kvm && config.icount.is_some() {
         return Err(CliError::new("-icount", "KVM does not count instructions; use -accel tcg"));
     }
+    let goes_away = config.accel.iter().any(|a| matches!(a, AccelChoice::Kvm(kvm) if kvm.debug_switch));
     let translates = |a: &AccelChoice| matches!(a, AccelChoice::Tcg(tcg) if tcg.jit);
     if !config.accel.is_empty() && !config.accel.iter().any(translates) {
-        let code = config.log.items.contains(TraceItems::OUT_ASM);
+        let code = config.log.items.contains(TraceItems::OUT_ASM) && !goes_away;
         let engine = if only_kvm { "KVM" } else { "interp" };
         for (option, given) in [("-perfmap", config.perf_map), ("-jitdump", config.jit_dump), ("-d out_asm", code)] {
             if given {
@@ -479,9 +480,10 @@ fn check_contract(config: &MachineConfig) -> Result<()> {
             }
         }
     }
-    if only_kvm && !config.log.items.is_empty() {
+    if only_kvm && !goes_away && !config.log.items.is_empty() {
         let names: Vec<_> = config.log.names.iter().copied().filter(|n| log::is_of_engine(n)).collect();
-        let message = "KVM runs the guest's code itself and shows none of it; use -accel tcg";
+        let message =
+            "KVM runs the guest's code itself and shows none of it; use -accel tcg, or -accel kvm,debug-switch=on";
         return Err(CliError::new(format!("-d {}", names.join(",")), message));
     }
     if config.board.aclint && config.boot.bios == Bios::Default {

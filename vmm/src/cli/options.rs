@@ -20,7 +20,7 @@ pub struct Options {
     /// The machine (-M help). Properties: accel=, aclint=on|off, aia=none|aplic|aplic-imsic, aia-guests=N, timebase=HZ, memory-backend=ID, dumpdtb=FILE, snapshots=FOLDER, pflash0=ID, pflash1=ID
     #[arg(long = "machine", alias = "M", value_name = "NAME[,PROP=VALUE...]", help_heading = "Machine")]
     pub machine: Vec<String>,
-    /// The engine (-accel help): kvm[,kernel-irqchip=on|split|off][,riscv-aia=auto|emul|hwaccel], tcg[,jit=off][,tb-size=MIB], interp; several, or a:b, are tried in order
+    /// The engine (-accel help): kvm[,kernel-irqchip=on|split|off][,riscv-aia=auto|emul|hwaccel][,debug-switch=on], tcg[,jit=off][,tb-size=MIB], interp; several, or a:b, are tried in order
     #[arg(long = "accel", value_name = "NAME[,PROP=VALUE...]", help_heading = "Machine")]
     pub accel: Vec<String>,
     /// Same as -accel kvm

@@ -28,7 +28,7 @@ use crate::monitor::{Session, hmp};
 use check::{Does, Named};
 use packet::{Input, Packets};
 pub use target::Parts;
-use target::{Debuggee, Sstep, thread_of};
+use target::{Debuggee, Sstep, Unarmed, thread_of};
 
 /// The answer to a packet with an argument that cannot be: `EINVAL`, as the stub says it.
 const INVALID: &str = "E16";
@@ -217,6 +217,24 @@ fn qemu(body: &[u8], debuggee: &mut Debuggee) -> Option<String> {
     })
 }
 
+/// Tells the engine what stops the harts. One that does not support that gives way to the translator, if it may, and has the
+/// guest back when it does.
+fn arm(debuggee: &Debuggee, machine: &mut Machine) -> Result<(), String> {
+    let mut armed = debuggee.arm();
+    // For a step gdb takes all else away for a moment; it may be made of a breakpoint behind the instruction.
+    if armed.is_ok() && machine.is_away() && debuggee.goes_on_whole() {
+        let need = debuggee.need(machine.debuggers_need());
+        if machine.debugger_needs(need) {
+            armed = debuggee.arm();
+        }
+    }
+    if let Err(Unarmed::Lacking(need, message)) = armed {
+        machine.go_for(need, message)?;
+        armed = debuggee.arm();
+    }
+    armed.map_err(|(Unarmed::Lacking(_, message) | Unarmed::Failed(message))| message)
+}
+
 impl Gdb {
     fn send(&mut self, answers: Vec<u8>, out: &mut Vec<u8>) {
         if !answers.is_empty() {
@@ -309,6 +327,7 @@ impl Gdb {
             }
             _ => {
                 talk.debuggee.disarm();
+                machine.debugger_needs(None);
                 if let Err(message) = machine.cont() {
                     tracing::debug!("gdb is gone: {message}");
                 }
@@ -320,7 +339,7 @@ impl Gdb {
 
     /// Lets the machine go on, as gdb has said.
     fn resume(&mut self, talk: Talk, machine: &mut Machine, out: &mut Vec<u8>) -> Talk {
-        let gone_on = talk.debuggee.arm().and_then(|()| machine.cont_with(!talk.debuggee.holds_time()));
+        let gone_on = arm(&talk.debuggee, machine).and_then(|()| machine.cont_with(!talk.debuggee.holds_time()));
         match gone_on {
             Ok(()) => talk,
             Err(message) => {
@@ -378,6 +397,7 @@ impl Session for Gdb {
                 // A hart may have come to a breakpoint meanwhile; nobody is there to hear of it.
                 machine.forget_debug_stops();
             });
+            machine.debugger_needs(None);
             machine.let_time_pass();
         }
         *self = Self::default();
@@ -403,7 +423,10 @@ impl Session for Gdb {
     }
 
     fn event(&mut self, event: &Event, _: SystemTime, machine: &mut Machine, out: &mut Vec<u8>) {
-        // Of a machine that goes on again there is nothing to tell.
+        if let Some(news) = event.news().filter(|_| self.tells(event)) {
+            out.extend(packet::console(&format!("{news}\n")));
+        }
+        // Of a machine that goes on again there is nothing else to tell.
         let stands = machine.run_state() != RunState::Running;
         let Some(talk) = self.talk.take_if(|talk| stands && talk.is_running()) else { return };
         let reason = match *event {
@@ -425,6 +448,7 @@ impl Session for Gdb {
             | Event::Shutdown(_)
             | Event::NoReboot(_)
             | Event::Switched(_)
+            | Event::Stays(_)
             | Event::Powerdown
             | Event::BlockIoError(_) => None,
         };

@@ -27,7 +27,7 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
 use super::description::target_xml;
 use super::registers::{Core, Register, Riscv, number};
 use crate::harts::Harts;
-use crate::machine::read_physical;
+use crate::machine::{Need, read_physical};
 
 /// Error numbers, which packets have in hexadecimal.
 const EIO: u8 = 5;
@@ -81,6 +81,13 @@ pub struct Debuggee {
     locked: bool,
     /// gdb has let the machine go on.
     pub goes_on: bool,
+}
+
+/// Why nothing stops the harts.
+pub enum Unarmed {
+    /// The engine does not do that; the translator does.
+    Lacking(Need, String),
+    Failed(String),
 }
 
 /// The hart of a thread.
@@ -149,7 +156,7 @@ impl Debuggee {
     ///
     /// # Errors
     /// The engine cannot do that, or not at one of the addresses.
-    pub fn arm(&self) -> Result<(), String> {
+    pub fn arm(&self) -> Result<(), Unarmed> {
         let addresses: Vec<u64> = self.breakpoints.iter().map(|(_, address)| *address).collect();
         let mut nowhere = addresses.clone();
         for hart in 0..self.parts.hart_count {
@@ -160,16 +167,45 @@ impl Debuggee {
                 watchpoints: self.watchpoints.clone(),
                 hold_interrupts: single_step && self.sstep.has(Sstep::NOIRQ),
             };
-            let done = self.parts.harts.set_debug(hart, config);
-            let missed = done?.map_err(|error| crate::error_chain(&error))?;
+            let done = self.parts.harts.set_debug(hart, config).map_err(Unarmed::Failed)?;
+            let missed = done.map_err(|error| {
+                let message = crate::error_chain(&error);
+                match error.is_unsupported() {
+                    true if self.watchpoints.is_empty() => Unarmed::Lacking(Need::Stops, message),
+                    true => Unarmed::Lacking(Need::Watchpoint, message),
+                    false => Unarmed::Failed(message),
+                }
+            })?;
             nowhere.retain(|address| missed.contains(address));
         }
         if let Some(address) = nowhere.first() {
-            return Err(format!("cannot set the breakpoint at {address:#x}: no hart has memory mapped there now"));
+            let message = format!("cannot set the breakpoint at {address:#x}: no hart has memory mapped there now");
+            return Err(Unarmed::Lacking(Need::Breakpoint, message));
         }
         let runs = |hart| self.stepped.contains(&hart) || self.resumed.contains(&hart);
         self.parts.harts.hold(|hart| self.locked && !runs(hart));
         Ok(())
+    }
+
+    /// Whether all harts go on, and for more than an instruction.
+    pub fn goes_on_whole(&self) -> bool {
+        self.stepped.is_empty() && !self.locked
+    }
+
+    /// What the translator is needed for, which was needed for `before`.
+    pub fn need(&self, before: Option<Need>) -> Option<Need> {
+        if !self.watchpoints.is_empty() {
+            return Some(Need::Watchpoint);
+        }
+        if before == Some(Need::Stops) {
+            return (!self.breakpoints.is_empty()).then_some(Need::Stops);
+        }
+        let mut nowhere: Vec<u64> = self.breakpoints.iter().map(|(_, address)| *address).collect();
+        for hart in 0..self.parts.hart_count {
+            let Ok(state) = self.state(thread_of(hart)) else { continue };
+            nowhere.retain(|at| physical_address(&state, &self.parts.isa, &self.parts.ram, *at).is_none());
+        }
+        (!nowhere.is_empty()).then_some(Need::Breakpoint)
     }
 
     /// Whether time stands still while the machine goes on.

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use accel::trace::{Symbols, TraceConfig};
+use accel::trace::{Symbols, TraceConfig, TraceItems};
 use accel::{AccelError, Vcpu};
 
-use super::{Machine, MachineError};
+use super::{Machine, MachineError, Need};
 use crate::config::{LogConfig, MachineConfig};
 use crate::log;
 use crate::profile::recorder::{Guest, Recorder, Wanted};
@@ -54,6 +54,13 @@ pub(super) fn trace(config: &MachineConfig, vcpus: &mut [Box<dyn Vcpu>]) -> Resu
     vcpus.iter_mut().try_for_each(|vcpu| vcpu.set_trace(&trace)).map_err(MachineError::Accel)
 }
 
+/// Why a log is not shown.
+struct Refused {
+    /// Another engine may show it.
+    lacking: bool,
+    message: String,
+}
+
 impl Machine {
     /// What is logged.
     pub fn log(&self) -> &LogConfig {
@@ -66,16 +73,42 @@ impl Machine {
     /// The engine cannot show it, or a file has no symbols; then all stays as it was.
     pub fn set_log(&mut self, new: LogConfig) -> Result<(), String> {
         let trace = trace_config(&new, &self.config)?;
+        match self.show(&trace, &new) {
+            Err(Refused { lacking: true, message }) => {
+                self.go_for(Need::Log, message)?;
+                if let Err(Refused { message, .. }) = self.show(&trace, &new) {
+                    self.go_back();
+                    return Err(message);
+                }
+            }
+            done => done.map_err(|refused| refused.message)?,
+        }
+        let old = std::mem::replace(&mut self.config.log, new);
+        if !old.items.is_empty() {
+            self.go_back();
+        }
+        Ok(())
+    }
+
+    fn show(&mut self, trace: &Arc<TraceConfig>, new: &LogConfig) -> Result<(), Refused> {
+        let failed = |message| Refused { lacking: false, message };
         self.with_harts_stopped(|machine| {
             for hart in 0..machine.hart_count() {
-                let trace = Arc::clone(&trace);
-                let done = machine.harts.on(hart, move |vcpu| vcpu.set_trace(&trace));
-                done?.map_err(|error: AccelError| crate::error_chain(&error))?;
+                let trace = Arc::clone(trace);
+                let done = machine.harts.on(hart, move |vcpu| vcpu.set_trace(&trace)).map_err(failed)?;
+                done.map_err(|error| Refused { lacking: error.is_unsupported(), message: crate::error_chain(&error) })?;
             }
-            log::switch(&new)
-        })?;
-        self.config.log = new;
-        Ok(())
+            log::switch(new).map_err(failed)
+        })
+    }
+
+    /// The engine's part of the log, which the command line has asked for, of a machine that was not switched on yet.
+    ///
+    /// # Errors
+    /// The guest cannot go where that can be shown.
+    pub(super) fn start_log(&mut self, items: TraceItems) -> Result<(), String> {
+        self.config.log.items = items;
+        if items.is_empty() { Ok(()) } else { self.go_for(Need::Log, format!("{} does not log code", self.engine)) }
     }
 
     /// Samples harts from now on.

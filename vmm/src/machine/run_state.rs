@@ -161,6 +161,11 @@ impl Machine {
         self.io_status.get(drive).copied().unwrap_or("ok")
     }
 
+    /// What happened since the last call of [`Machine::take_events`].
+    pub fn untold(&self) -> &[Event] {
+        &self.events
+    }
+
     /// What happened since the last call.
     pub fn take_events(&mut self) -> Vec<Event> {
         self.hear_disks();

@@ -11,7 +11,8 @@ use accel::{Accel, AccelError, HostHarts, Irqchip, IrqchipConfig, IrqchipOffer, 
 use arch::ext::{Ext, IsaConfig};
 use firmware::sbi::State;
 
-use super::build::{engine_named, m_mode};
+use super::build::m_mode;
+use super::debug_switch::Reason;
 use super::observe::{self, Profile};
 use super::{Machine, RunState};
 use crate::board::assembly::Board;
@@ -25,6 +26,7 @@ use crate::monitor::event::Event;
 pub struct Switched {
     pub from: &'static str,
     pub to: &'static str,
+    pub reason: Reason,
     /// How long no hart ran; nothing if none did before.
     pub downtime: Duration,
 }
@@ -95,10 +97,11 @@ impl Machine {
     /// What is in the way. The guest goes on where it is, and as it was.
     pub fn switch_engine(&mut self, name: &str) -> Result<Option<Switched>, String> {
         if name == self.engine {
+            self.settle();
             return Ok(None);
         }
         let stays = |why: String| format!("the guest stays on {}: {why}", self.engine);
-        let engine = engine_named(name, &self.config).map_err(stays)?;
+        let engine = (self.away.engines)(name, &self.config).map_err(stays)?;
         self.switch_to(&*engine).map(Some)
     }
 
@@ -107,6 +110,16 @@ impl Machine {
     /// # Errors
     /// As of [`Machine::switch_engine`].
     pub(super) fn switch_to(&mut self, engine: &dyn Accel) -> Result<Switched, String> {
+        let switched = self.switch_for(engine, Reason::Request)?;
+        self.settle();
+        Ok(switched)
+    }
+
+    /// The same for a reason.
+    ///
+    /// # Errors
+    /// As of [`Machine::switch_engine`].
+    pub(super) fn switch_for(&mut self, engine: &dyn Accel, reason: Reason) -> Result<Switched, String> {
         let (from, to) = (self.engine, engine.name());
         let stays = |why: String| format!("the guest stays on {from}: {why}");
         let text = |error: AccelError| stays(crate::error_chain(&error));
@@ -124,8 +137,8 @@ impl Machine {
         // Its memory takes a while to be given back.
         drop(old);
         self.engine = to;
-        let switched = Switched { from, to, downtime };
-        tracing::info!(?downtime, "the guest went from {from} to {to}");
+        let switched = Switched { from, to, reason, downtime };
+        tracing::info!("{switched}");
         self.events.push(Event::Switched(switched));
         Ok(switched)
     }

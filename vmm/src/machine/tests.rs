@@ -1,5 +1,6 @@
 //! Whole machines on the engine without a CPU.
 
+mod debug_switch;
 mod devices;
 mod disks;
 mod gdb;

@@ -3,7 +3,7 @@
 use accel::debug::DebugStop;
 
 use crate::disk_errors::DriveError;
-use crate::machine::Switched;
+use crate::machine::{Reason, Switched};
 
 /// An event.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub enum Event {
     Powerdown,
     /// A disk's image has failed.
     BlockIoError(DriveError),
+    /// It should have gone back to one by itself, and why it did not.
+    Stays(String),
     /// A hart has stopped for a debugger; the machine has, too.
     Debug {
         hart: u32,
@@ -51,8 +53,17 @@ impl Event {
             Self::Switched(_) => "__ORG.VIREO_ACCEL_CHANGE",
             Self::Powerdown => "POWERDOWN",
             Self::BlockIoError(_) => "BLOCK_IO_ERROR",
-            Self::Debug { .. } => return None,
+            Self::Stays(_) | Self::Debug { .. } => return None,
         })
+    }
+
+    /// A line for people, of what nobody has asked for in so many words.
+    pub fn news(&self) -> Option<String> {
+        match self {
+            Self::Switched(switched) if switched.reason != Reason::Request => Some(switched.to_string()),
+            Self::Stays(why) => Some(why.clone()),
+            _ => None,
+        }
     }
 
     /// Whether the guest wanted it, and QMP's `ShutdownCause`.
@@ -62,6 +73,7 @@ impl Event {
             | Self::Resume
             | Self::Powerdown
             | Self::Switched(_)
+            | Self::Stays(_)
             | Self::BlockIoError(_)
             | Self::Debug { .. } => return None,
             Self::Reset(cause) | Self::NoReboot(cause) => (*cause, true),

@@ -3,6 +3,7 @@
 //! To add a case, write a function that takes the prompt of a host, and a row that says which host.
 
 mod aia;
+mod debug_switch;
 mod engines;
 mod gdb;
 mod guests;
@@ -34,6 +35,8 @@ pub const CASES: &[Case] = &[
     Case { name: "KVM: every suite of vireo bench", run: |env| Host::of_vireo(env).arguments(MAX).run(bench) },
     Case { name: "KVM: RAM of every kind", run: |env| Host::of_vireo(env).run(memory::backends) },
     Case { name: "KVM: Linux at gdb", run: |env| gdb::linux(env, Host::of_vireo(env)) },
+    Case { name: "KVM: a watchpoint and a log by way of tcg", run: debug_switch::bare },
+    Case { name: "KVM: Linux is watched by way of tcg", run: debug_switch::linux },
     Case { name: "KVM: Linux goes to tcg and back", run: |env| engines::there_and_back(env, &[], "") },
     Case {
         name: "KVM: Linux goes to tcg and back, chips in the kernel",

@@ -76,11 +76,23 @@ pub fn with_socket(
     mock: Mock,
     somebody: impl FnOnce(&Path, &Mock) + Send,
 ) -> (Ending, Mock) {
+    with_prepared(option, words, mock, |_| {}, somebody)
+}
+
+/// The same, of a machine that something is done to before.
+pub fn with_prepared(
+    option: &str,
+    words: &[&str],
+    mock: Mock,
+    prepare: impl FnOnce(&mut Machine),
+    somebody: impl FnOnce(&Path, &Mock) + Send,
+) -> (Ending, Mock) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("socket");
     let device = format!("unix:{},server=on,wait=off", path.display());
     let words = [&["-nodefaults", option, &device], words].concat();
-    let machine = Machine::new(config(&words), &mock).unwrap();
+    let mut machine = Machine::new(config(&words), &mock).unwrap();
+    prepare(&mut machine);
     let ending = thread::scope(|s| {
         let (path, mock, control) = (&path, &mock, Arc::clone(&machine.control));
         s.spawn(move || {

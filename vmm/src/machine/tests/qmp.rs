@@ -545,7 +545,7 @@ fn engines_change_and_programs_hear_of_it() {
         let set = |name: &str| json!({ "execute": "__org.vireo_accel-set", "arguments": { "accel": name } });
         let why = "the guest stays on mock: there is no accelerator 'qemu'; there are kvm, tcg and interp";
         assert_eq!(p.send(set("qemu")), error("GenericError", why));
-        let data = json!({ "from": "mock", "to": "interp", "downtime": 0.0 });
+        let data = json!({ "from": "mock", "to": "interp", "reason": "request", "downtime": 0.0 });
         p.say(set("interp").to_string());
         p.hears([
             json!({ "event": "__ORG.VIREO_ACCEL_CHANGE", "data": data }),

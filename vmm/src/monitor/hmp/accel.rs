@@ -10,10 +10,7 @@ pub fn switch(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
     let [name] = args.at_most(1)? else { return info(cx, args) };
     let _ = match cx.machine.switch_engine(name)? {
         None => writeln!(cx.out, "the guest is on {name} already"),
-        Some(switched) => {
-            let milliseconds = switched.downtime.as_secs_f64() * 1e3;
-            writeln!(cx.out, "the guest went from {} to {}; downtime: {milliseconds:.1} ms", switched.from, switched.to)
-        }
+        Some(switched) => writeln!(cx.out, "{switched}"),
     };
     Ok(())
 }

@@ -14,7 +14,9 @@ mod profile;
 mod tracing;
 
 use std::fmt::Write;
+use std::time::SystemTime;
 
+use super::event::Event;
 use super::{Session, fixed};
 use crate::machine::Machine;
 use editor::{Edit, Editor};
@@ -82,8 +84,18 @@ pub fn list(rows: &[Row], prefix: &str, out: &mut String) {
     }
 }
 
-/// Runs one line.
-pub fn execute(line: &str, context: &mut Context<'_>) {
+/// Runs one line. What happens to the machine by the way is told with the answer: how many such lines there are.
+pub fn execute(line: &str, context: &mut Context<'_>) -> usize {
+    let before = context.machine.untold().len();
+    run(line, context);
+    let news: Vec<_> = context.machine.untold().iter().skip(before).filter_map(Event::news).collect();
+    news.iter().for_each(|line| {
+        let _ = writeln!(context.out, "{line}");
+    });
+    news.len()
+}
+
+fn run(line: &str, context: &mut Context<'_>) {
     let line = line.trim();
     if line.is_empty() || line.starts_with('#') {
         return;
@@ -129,6 +141,8 @@ pub struct Hmp {
     greeted: bool,
     /// A move of the machine that was asked for here is under way.
     waits: bool,
+    /// Events that an answer has told already.
+    told: usize,
 }
 
 impl Hmp {
@@ -141,6 +155,7 @@ impl Hmp {
             hidden: shared,
             greeted: false,
             waits: false,
+            told: 0,
         }
     }
 
@@ -159,7 +174,7 @@ impl Hmp {
     fn execute(&mut self, line: &str, machine: &mut Machine, out: &mut Vec<u8>) {
         let mut text = String::new();
         let (hart, shown, waits) = (&mut self.hart, &mut self.shown, Some(&mut self.waits));
-        execute(line, &mut Context { machine, hart, shown, out: &mut text, waits });
+        self.told += execute(line, &mut Context { machine, hart, shown, out: &mut text, waits });
         self.answer(&text, machine, out);
     }
 
@@ -229,6 +244,20 @@ impl Session for Hmp {
             self.answer(&text, machine, out);
         }
         self.waits
+    }
+
+    fn tells(&self, event: &Event) -> bool {
+        !self.hidden && event.news().is_some()
+    }
+
+    fn event(&mut self, event: &Event, _: SystemTime, _: &mut Machine, out: &mut Vec<u8>) {
+        let Some(news) = event.news() else { return };
+        if self.told > 0 {
+            self.told -= 1;
+        } else if !self.hidden {
+            out.extend(format!("\r\n{news}\r\n").bytes());
+            self.show(out);
+        }
     }
 
     fn input(&mut self, bytes: &[u8], machine: &mut Machine, out: &mut Vec<u8>) -> usize {

@@ -231,8 +231,9 @@ impl Session for Qmp {
                 "event": name,
                 "timestamp": { "seconds": at.as_secs(), "microseconds": at.subsec_micros() },
             });
-            if let Event::Switched(Switched { from, to, downtime }) = event {
-                message["data"] = json!({ "from": from, "to": to, "downtime": downtime.as_secs_f64() });
+            if let Event::Switched(Switched { from, to, reason, downtime }) = event {
+                let (reason, downtime) = (reason.name(), downtime.as_secs_f64());
+                message["data"] = json!({ "from": from, "to": to, "reason": reason, "downtime": downtime });
             }
             if let Event::BlockIoError(DriveError { drive, device, error }) = event {
                 message["data"] = json!({
