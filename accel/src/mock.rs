@@ -96,6 +96,8 @@ pub enum Refusal {
     State(u32),
     /// To take a state of its interrupt controllers.
     Irqchip,
+    /// To take the answer to an SBI call of this hart.
+    Sbi(u32),
     /// To stop at accesses to memory.
     Watchpoints,
     /// To stop at anything.
@@ -459,8 +461,12 @@ impl Vcpu for MockVcpu {
         self.sleep(|i, now| i.lines.keys().chain(i.deadlines.keys()).any(|irq| i.level(*irq, now)))
     }
 
-    fn finish_sbi(&mut self, _: &SbiCall, error: i64, value: u64) {
+    fn finish_sbi(&mut self, _: &SbiCall, error: i64, value: u64) -> Result<(), AccelError> {
+        if let Some(refusal) = self.refuses.filter(|refusal| *refusal == Refusal::Sbi(self.hart)) {
+            return Err(refusal.error());
+        }
         self.shared.log(Event::Sbi { error, value });
+        Ok(())
     }
 
     fn csr(&mut self, _: u16) -> Option<u64> {

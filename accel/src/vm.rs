@@ -155,7 +155,10 @@ pub trait Vcpu: Send {
     /// `false` after a kick. For SBI's suspend calls.
     fn wait_for_interrupt(&mut self) -> bool;
     /// Writes the answer to the last [`VcpuExit::Sbi`] into a0 and a1; legacy calls (`eid` < 0x10) write a0 only.
-    fn finish_sbi(&mut self, call: &SbiCall, error: i64, value: u64);
+    ///
+    /// # Errors
+    /// The host's hypervisor does not take them.
+    fn finish_sbi(&mut self, call: &SbiCall, error: i64, value: u64) -> Result<(), AccelError>;
     /// Reads CSR `n` as M-mode would with all units on, whatever the hart's mode and `mstatus` say; `None` if it has no such
     /// register.
     fn csr(&mut self, n: u16) -> Option<u64>;

@@ -90,7 +90,7 @@ fn a_step_is_one_instruction() {
         // A call that is answered outside is the instruction.
         hart.set_debug(&STEP).unwrap();
         let VcpuExit::Sbi(call) = hart.run().unwrap() else { panic!("{name}: no call") };
-        hart.finish_sbi(&call, 0, 0);
+        hart.finish_sbi(&call, 0, 0).unwrap();
         assert_eq!(hart.run().unwrap(), VcpuExit::Debug(DebugStop::Step), "{name}");
         assert_eq!(hart.state().pc, CODE + 16, "{name}");
     }

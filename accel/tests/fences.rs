@@ -307,7 +307,7 @@ fn harts_that_fence_each_other_do_not_hang() {
                         _ => RemoteFence::Address { start: n << 12, size: 8, asid: None },
                     };
                     vm.remote_fence(&all, fence);
-                    hart.finish_sbi(&call, 0, 0);
+                    hart.finish_sbi(&call, 0, 0).unwrap();
                 }
             });
         }
@@ -360,7 +360,7 @@ fn an_interrupt_is_passed_on_through_a_storm_of_fences() {
                                     handles.iter().for_each(|h| h.kick());
                                 }
                                 fence(n);
-                                hart.finish_sbi(&call, 0, 0);
+                                hart.finish_sbi(&call, 0, 0).unwrap();
                                 if n + 1 < HOPS {
                                     handles[1 - id].raise_ssip();
                                 }

@@ -480,17 +480,18 @@ impl Vcpu for KvmVcpu {
         })
     }
 
-    fn finish_sbi(&mut self, call: &SbiCall, error: i64, value: u64) {
+    fn finish_sbi(&mut self, call: &SbiCall, error: i64, value: u64) -> Result<(), AccelError> {
         // The kernel writes both registers; the second of a legacy call stays what it was.
         let (error, value) = (error as u64, if call.eid < 0x10 { call.args[1] } else { value });
         if self.unfinished {
-            return ioctl::answer_sbi(self.fd.get_kvm_run(), error, value);
+            ioctl::answer_sbi(self.fd.get_kvm_run(), error, value);
+            return Ok(());
         }
         // Somebody looked at the registers meanwhile, for which the kernel had to finish the call without an answer.
         let regs = Registers(&self.fd);
         regs.set(reg::x(10), error)
             .and_then(|()| regs.set(reg::x(11), value))
-            .unwrap_or_else(|e| panic!("cannot write the registers of hart {} to KVM: {e}", self.hart));
+            .map_err(|e| self.error("answer an SBI call", e))
     }
 
     /// M-mode's registers are the host's.

@@ -280,12 +280,13 @@ impl Vcpu for TcgVcpu {
         exec::wait_for_interrupt(self.hart())
     }
 
-    fn finish_sbi(&mut self, call: &SbiCall, error: i64, value: u64) {
+    fn finish_sbi(&mut self, call: &SbiCall, error: i64, value: u64) -> Result<(), AccelError> {
         let x = &mut self.hart().s.x;
         x[10] = error as u64;
         if call.eid >= 0x10 {
             x[11] = value;
         }
+        Ok(())
     }
 
     fn csr(&mut self, n: u16) -> Option<u64> {

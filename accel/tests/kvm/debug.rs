@@ -222,7 +222,7 @@ fn steps_go_from_mode_to_mode() {
     assert_eq!(step(v), HANDLER + 4);
     set(v, &stepping());
     let VcpuExit::Sbi(call) = v.run().expect("the engine runs") else { panic!("no call") };
-    v.finish_sbi(&call, -3, 42);
+    v.finish_sbi(&call, -3, 42).unwrap();
     assert_eq!(v.run().expect("the engine runs"), STEP);
     let s = v.state();
     assert_eq!((s.pc, s.x[10] as i64, s.x[11]), (HANDLER + 8, -3, 42));

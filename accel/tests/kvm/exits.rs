@@ -211,7 +211,7 @@ fn the_registers_may_be_read_before_a_call_is_answered() {
     let s = v.state();
     assert_eq!(s.pc, CODE + 5 * 32 + 4, "behind the call");
     v.set_state(&s);
-    v.finish_sbi(&c, -3, 42);
+    v.finish_sbi(&c, -3, 42).unwrap();
     let s = finish(v);
     assert_eq!((s.x[10] as i64, s.x[11]), (-3, 42));
 }

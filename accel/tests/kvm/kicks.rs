@@ -80,7 +80,7 @@ fn each_comes_back(name: &str, kicks: u32, body: fn(&mut Asm)) {
                 }
                 VcpuExit::Sbi(call) => {
                     calls += 1;
-                    v.finish_sbi(&call, 0, call.args[0] + 1);
+                    v.finish_sbi(&call, 0, call.args[0] + 1).unwrap();
                 }
                 other => panic!("unexpected exit {other:?}"),
             }
@@ -127,7 +127,7 @@ fn storm(name: &str, body: fn(&mut Asm)) -> (Machine, HartState) {
                         let s = v.state();
                         v.set_state(&s);
                     }
-                    v.finish_sbi(&call, 0, call.args[0] + 1);
+                    v.finish_sbi(&call, 0, call.args[0] + 1).unwrap();
                 }
                 other => panic!("unexpected exit {other:?}"),
             }

@@ -142,7 +142,7 @@ pub fn finish_with(v: &mut Box<dyn Vcpu>, mut sbi: impl FnMut(&SbiCall) -> (i64,
             VcpuExit::Kicked => return v.state(),
             VcpuExit::Sbi(call) => {
                 let (error, value) = sbi(&call);
-                v.finish_sbi(&call, error, value);
+                v.finish_sbi(&call, error, value).unwrap();
             }
             other => panic!("unexpected exit {other:?}"),
         }

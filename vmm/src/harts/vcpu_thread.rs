@@ -137,7 +137,7 @@ impl VcpuThread {
         host.finish()?;
         tracing::trace!(target: "firmware::sbi", hart = self.hart, ?call, ?outcome);
         match outcome {
-            SbiOutcome::Return { error, value } => self.processor.vcpu.finish_sbi(call, error, value),
+            SbiOutcome::Return { error, value } => self.processor.vcpu.finish_sbi(call, error, value)?,
             SbiOutcome::HartStop => {
                 self.harts.states.set(self.hart, HartStatus::Stopped);
                 return Ok(Next::Leave);
@@ -228,7 +228,7 @@ impl VcpuThread {
             return Ok(Next::Stay);
         }
         match asleep.resume {
-            None => self.processor.vcpu.finish_sbi(&asleep.call, 0, 0),
+            None => self.processor.vcpu.finish_sbi(&asleep.call, 0, 0)?,
             Some(entry) => {
                 // `sie` and what else the hart had set up for itself stays as it is (HSM, "Hart suspend").
                 let mut state = self.processor.vcpu.try_state()?;

@@ -488,6 +488,15 @@ fn engines_failures_end_the_machine() {
 }
 
 #[test]
+fn an_answer_that_an_engine_does_not_take_ends_the_machine() {
+    let script = vec![vec![vec![sbi(0x10, 0, &[])]]];
+    let mock = Mock::new(script).that_refuses(accel::mock::Refusal::Sbi(0));
+    let ending = Machine::new(config(&["-nodefaults"]), &mock).unwrap().run();
+    let why = "hart 0 cannot go on: accelerator 'mock' does not support Sbi(0)";
+    assert_eq!(ending.unwrap_err().to_string(), why);
+}
+
+#[test]
 fn a_panic_of_a_hart_ends_the_machine() {
     let (ending, _) = run_on(&["-nodefaults", "-smp", "2"], vec![vec![vec![Step::Panic]]]);
     assert_eq!(ending, Err("the thread of hart 0 failed".to_owned()));
