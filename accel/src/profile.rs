@@ -11,9 +11,11 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use crate::Mode;
 
 mod frames;
+mod guest;
 mod ticker;
 
 pub use frames::{Memory, Registers, unwind};
+pub(crate) use guest::{Pages, look};
 pub(crate) use ticker::Ticker;
 
 /// The most return addresses of a sample.

@@ -5,11 +5,12 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use kvm_bindings::{
-    KVM_GUESTDBG_ENABLE, KVM_INTERRUPT_SET, KVM_INTERRUPT_UNSET, KVM_IRQFD_FLAG_DEASSIGN, KVMIO, kvm_guest_debug,
-    kvm_ioeventfd, kvm_ioeventfd_flag_nr_datamatch, kvm_ioeventfd_flag_nr_deassign, kvm_irqfd, kvm_reg_list, kvm_run,
+    KVM_GUESTDBG_ENABLE, KVM_INTERRUPT_SET, KVM_INTERRUPT_UNSET, KVM_IRQFD_FLAG_DEASSIGN, KVM_MP_STATE_STOPPED, KVMIO,
+    kvm_guest_debug, kvm_ioeventfd, kvm_ioeventfd_flag_nr_datamatch, kvm_ioeventfd_flag_nr_deassign, kvm_irqfd,
+    kvm_mp_state, kvm_one_reg, kvm_reg_list, kvm_run,
 };
-use vmm_sys_util::ioctl::{ioctl_with_mut_ptr, ioctl_with_ref};
-use vmm_sys_util::{ioctl_iow_nr, ioctl_iowr_nr};
+use vmm_sys_util::ioctl::{ioctl_with_mut_ptr, ioctl_with_mut_ref, ioctl_with_ref};
+use vmm_sys_util::{ioctl_ior_nr, ioctl_iow_nr, ioctl_iowr_nr};
 
 use crate::SbiCall;
 
@@ -22,6 +23,8 @@ ioctl_iow_nr!(KVM_IOEVENTFD, KVMIO, 0x79, kvm_ioeventfd);
 ioctl_iowr_nr!(KVM_GET_REG_LIST, KVMIO, 0xb0, kvm_reg_list);
 ioctl_iow_nr!(KVM_IRQFD, KVMIO, 0x76, kvm_irqfd);
 ioctl_iow_nr!(KVM_SET_GUEST_DEBUG, KVMIO, 0x9b, kvm_guest_debug);
+ioctl_iow_nr!(KVM_GET_ONE_REG, KVMIO, 0xab, kvm_one_reg);
+ioctl_ior_nr!(KVM_GET_MP_STATE, KVMIO, 0x98, kvm_mp_state);
 
 /// The SBI call of an exit with [`EXIT_SBI`].
 pub fn sbi_call(run: &kvm_run) -> SbiCall {
@@ -89,6 +92,30 @@ pub fn register_list(fd: &impl AsRawFd) -> io::Result<Vec<u64>> {
     }
 }
 
+/// Another descriptor of the same thing.
+pub fn copy(fd: &impl AsRawFd) -> io::Result<OwnedFd> {
+    // SAFETY: the descriptor is open as long as its owner is borrowed.
+    let fd = unsafe { BorrowedFd::borrow_raw(fd.as_raw_fd()) };
+    Ok(rustix::io::fcntl_dupfd_cloexec(fd, 0)?)
+}
+
+/// A register of 64 bits of a vCPU; also for signal handlers.
+pub fn register(vcpu: &impl AsRawFd, id: u64) -> io::Result<u64> {
+    let mut value = 0u64;
+    let register = kvm_one_reg { id, addr: (&raw mut value).expose_provenance() as u64 };
+    // SAFETY: the kernel reads the structure, and writes the register's eight bytes to the value.
+    let done = unsafe { ioctl_with_ref(vcpu, KVM_GET_ONE_REG(), &register) };
+    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(value) }
+}
+
+/// Whether a vCPU waits to be started; also for signal handlers.
+pub fn is_stopped(vcpu: &impl AsRawFd) -> io::Result<bool> {
+    let mut state = kvm_mp_state::default();
+    // SAFETY: the kernel writes one structure of this size to the reference.
+    let done = unsafe { ioctl_with_mut_ref(vcpu, KVM_GET_MP_STATE(), &mut state) };
+    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(state.mp_state == KVM_MP_STATE_STOPPED) }
+}
+
 /// Makes every breakpoint exception of the vCPU an exit, or none.
 pub fn debug_guest(vcpu: &impl AsRawFd, on: bool) -> io::Result<()> {
     let control = if on { KVM_GUESTDBG_ENABLE } else { 0 };
@@ -113,10 +140,7 @@ pub struct InterruptLine(OwnedFd);
 impl InterruptLine {
     /// Of the vCPU behind `fd`.
     pub fn of(fd: &impl AsRawFd) -> io::Result<Self> {
-        // SAFETY: the descriptor is open as long as its owner is borrowed.
-        let fd = unsafe { BorrowedFd::borrow_raw(fd.as_raw_fd()) };
-        let copy = rustix::io::fcntl_dupfd_cloexec(fd, 0)?;
-        Ok(Self(copy))
+        copy(fd).map(Self)
     }
 
     pub fn set(&self, level: bool) -> io::Result<()> {

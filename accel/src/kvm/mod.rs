@@ -24,6 +24,7 @@
 //! | `vm`      | the engine and the machine: capabilities |
 //! | `vcpu`    | a hart: the run loop, kicks and lines |
 //! | `debug`   | a hart that a debugger stops |
+//! | `sampler` | where a hart is, many times a second |
 //!
 //! The first twelve build and are tested on any host.
 
@@ -60,6 +61,8 @@ mod ioctl;
 mod irqchip;
 #[cfg(target_arch = "riscv64")]
 mod memory;
+#[cfg(target_arch = "riscv64")]
+mod sampler;
 #[cfg(target_arch = "riscv64")]
 mod vcpu;
 #[cfg(target_arch = "riscv64")]

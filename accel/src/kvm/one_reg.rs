@@ -61,6 +61,10 @@ pub const fn csr(index: u64) -> RegId {
 
 /// `sie`.
 pub const SIE: RegId = csr(1);
+/// `sscratch`.
+pub const SSCRATCH: RegId = csr(3);
+/// `satp`.
+pub const SATP: RegId = csr(8);
 
 /// A CSR of Ssaia: siselect, iprio1, iprio2, then the upper halves that only 32-bit harts have: sieh, siph, iprio1h,
 /// iprio2h.

@@ -22,6 +22,7 @@ use kvm_ioctls::{VcpuExit as KvmExit, VcpuFd};
 
 use super::irqchip::KvmIrqchip;
 use super::one_reg::{self as reg, OneReg, RegId};
+use super::sampler::{Place, Sampler};
 use super::sleep::{self, Look, Sleepers};
 use super::stage::Stage;
 use super::{aia, debug, fault, ioctl, roles, state};
@@ -216,6 +217,9 @@ fn install_handler() {
 
 /// A hart.
 pub struct KvmVcpu {
+    sampler: Option<Sampler>,
+    /// What the thread does: a [`Place`].
+    thread_is: Arc<AtomicU8>,
     pub(super) hart: u32,
     pub(super) fd: VcpuFd,
     pub(super) config: Arc<VmConfig>,
@@ -257,7 +261,8 @@ impl KvmVcpu {
         let interrupted = Arc::clone(&shared);
         stage.join(hart, Arc::new(move || interrupted.interrupt()));
         let (rest, debugged) = (HartState::default(), debug::Debugged::new(stage));
-        Ok(Self { hart, fd, config, irqchip, shared, rest, unfinished: false, debugged })
+        let (sampler, thread_is) = (None, Arc::default());
+        Ok(Self { sampler, thread_is, hart, fd, config, irqchip, shared, rest, unfinished: false, debugged })
     }
 
     pub(super) fn error(&self, doing: &str, source: io::Error) -> AccelError {
@@ -465,19 +470,24 @@ impl Vcpu for KvmVcpu {
         // SAFETY: always succeeds.
         let thread = unsafe { libc::pthread_self() };
         locked(&self.shared.target).thread = Some(thread);
+        self.thread_is.store(Place::Inside as u8, Ordering::Relaxed);
         let exit = self.run_in_turn();
+        self.thread_is.store(Place::Outside as u8, Ordering::Relaxed);
         locked(&self.shared.target).thread = None;
         exit
     }
 
     fn wait_for_interrupt(&mut self) -> bool {
         let sleepers = Arc::clone(&self.shared.sleepers);
-        sleepers.sleep(|| {
+        self.thread_is.store(Place::Asleep as u8, Ordering::Relaxed);
+        let woken = sleepers.sleep(|| {
             self.look().unwrap_or_else(|e| {
                 tracing::error!("cannot ask KVM for the interrupts of hart {}, so it wakes: {e}", self.hart);
                 Look::Over(true)
             })
-        })
+        });
+        self.thread_is.store(Place::Outside as u8, Ordering::Relaxed);
+        woken
     }
 
     fn finish_sbi(&mut self, call: &SbiCall, error: i64, value: u64) -> Result<(), AccelError> {
@@ -542,10 +552,11 @@ impl Vcpu for KvmVcpu {
     }
 
     fn set_profile(&mut self, config: Option<&ProfileConfig>) -> Result<(), AccelError> {
-        match config {
-            None => Ok(()),
-            Some(_) => Err(AccelError::Unsupported { name: "kvm", what: "profiles yet (use -accel tcg)".into() }),
-        }
+        self.sampler = None;
+        let Some(config) = config else { return Ok(()) };
+        let copy = ioctl::copy(&self.fd).map_err(|e| self.error("copy the descriptor", e))?;
+        self.sampler = Some(Sampler::start(self.hart, copy, &self.thread_is, &self.config, config)?);
+        Ok(())
     }
 
     fn handle(&self) -> Arc<dyn VcpuHandle> {

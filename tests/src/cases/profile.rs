@@ -36,11 +36,11 @@ fn word(op: Op, rd: u8, rs1: u8, rs2: u8, imm: i32) -> Result<u32> {
 }
 
 /// `main` calls `outer` for ever, which calls `hot`, `warm` and `many`; all have frames as C compilers make them. The loops of
-/// `hot` and `warm` are the same, and that of `many` calls a leaf without a frame.
-fn program() -> Result<Vec<u8>> {
+/// `hot` and `warm` are the same, and that of `many` calls a leaf without a frame. It begins at `base`.
+pub(super) fn program(base: u64) -> Result<Vec<u8>> {
     let mut words = Vec::new();
-    let mut symbols = vec![("main", BASE)];
-    let address = |words: &Vec<u32>| BASE + 4 * words.len() as u64;
+    let mut symbols = vec![("main", base)];
+    let address = |words: &Vec<u32>| base + 4 * words.len() as u64;
     // The stack, and no frame above.
     words.extend([word(Op::Auipc, 2, 0, 0, 0)?, word(Op::Addi, 2, 2, 0, 2032)?, word(Op::Addi, 8, 0, 0, 0)?]);
     let calls = words.len();
@@ -57,7 +57,7 @@ fn program() -> Result<Vec<u8>> {
         word(Op::Addi, 2, 2, 0, 16)?,
         word(Op::Jalr, 0, 1, 0, 0)?,
     ];
-    let call = |from: usize, to: u64| word(Op::Jal, 1, 0, 0, to.wrapping_sub(BASE + 4 * from as u64) as i32);
+    let call = |from: usize, to: u64| word(Op::Jal, 1, 0, 0, to.wrapping_sub(base + 4 * from as u64) as i32);
 
     let leaf = address(&words);
     symbols.push(("leaf", leaf));
@@ -86,7 +86,7 @@ fn program() -> Result<Vec<u8>> {
     words[calls] = call(calls, outer)?;
     let mut bytes: Vec<u8> = words.iter().flat_map(|w| w.to_le_bytes()).collect();
     bytes.resize(2048, 0);
-    Ok(elf::program(BASE, &bytes, &symbols))
+    Ok(elf::program(base, &bytes, &symbols))
 }
 
 fn profile(env: &Env, args: &[&str]) -> Result<Output> {
@@ -103,13 +103,13 @@ fn reported(env: &Env, args: &[&str]) -> Result<String> {
 }
 
 /// Counts of folded stacks.
-fn folded(text: &str) -> Result<BTreeMap<&str, u64>> {
+pub(super) fn folded(text: &str) -> Result<BTreeMap<&str, u64>> {
     let line = |line: &str| -> Result<u64> { line.parse().context("a count") };
     text.lines().map(|l| l.rsplit_once(' ').context("no count").and_then(|(s, n)| Ok((s, line(n)?)))).collect()
 }
 
 /// Waits until a machine has so many samples.
-fn wait_for_samples(monitor: &mut Monitor, count: u64) -> Result<()> {
+pub(super) fn wait_for_samples(monitor: &mut Monitor, count: u64) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let status = monitor.ask("profile status")?;
@@ -125,7 +125,7 @@ fn wait_for_samples(monitor: &mut Monitor, count: u64) -> Result<()> {
 }
 
 fn start_bare(env: &Env, dir: &Path, args: &[&str]) -> Result<Vm> {
-    fs::write(dir.join("program"), program()?)?;
+    fs::write(dir.join("program"), program(BASE)?)?;
     Machine::new(&env.vireo).args(["-bios", "none", "-kernel"]).arg(dir.join("program")).args(args).start()
 }
 

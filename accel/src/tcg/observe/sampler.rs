@@ -22,13 +22,11 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use vm_memory::{Bytes, GuestAddress};
-
+use crate::GuestRam;
 use crate::debug::physical_address;
-use crate::profile::{Activity, Memory, ProfileConfig, Registers, Sample, Ticker, unwind};
+use crate::profile::{Activity, Pages, ProfileConfig, Registers, Sample, Ticker, look};
 use crate::tcg::code_cache::places::{Home, Placed};
 use crate::tcg::hart::{Hart, HartBox, called_from};
-use crate::{GuestRam, HartState, Mode};
 
 /// A hart that is sampled. Fields drop in order: the ticker first.
 pub struct Sampler {
@@ -159,25 +157,8 @@ impl View {
                 None => (Activity::Engine, s.pc),
             },
         };
-        sample.task = if s.mode == Mode::User { s.csr.sscratch } else { registers.tp };
-        sample.name = [0; _];
-        (sample.depth, sample.ra) = (0, 0);
-        if s.virt {
-            // Two stages and another kernel: what is there is not known.
-            sample.task = 0;
-            return;
-        }
-        let mut memory = Pages { state: s, isa: &hart.vm.isa, ram: &self.ram, page: None };
-        let offset = self.config.name_offset.load(Ordering::Relaxed);
-        if offset != 0 && sample.task & 7 == 0 && sample.task != 0 {
-            for (n, part) in sample.name.chunks_exact_mut(8).enumerate() {
-                let at = sample.task.wrapping_add(u64::from(offset) + 8 * n as u64);
-                part.copy_from_slice(&memory.read(at).unwrap_or(0).to_le_bytes());
-            }
-        }
-        if sample.activity != Activity::Idle {
-            unwind(sample, &registers, &mut memory);
-        }
+        let mut memory = Pages::of(s, &hart.vm.isa, &self.ram);
+        look(sample, &registers, s.csr.sscratch, &self.config, &mut memory);
     }
 
     /// Where the guest is in its code; `None` in the run loop.
@@ -215,27 +196,4 @@ struct Found<'h> {
     pc: u64,
     /// The code that has the guest's registers, if they are not in the state.
     placed: Option<&'h Placed>,
-}
-
-/// Memory as the hart's data accesses have it, without faults. The last page is remembered.
-struct Pages<'a> {
-    state: &'a HartState,
-    isa: &'a arch::ext::IsaConfig,
-    ram: &'a GuestRam,
-    page: Option<(u64, u64)>,
-}
-
-impl Memory for Pages<'_> {
-    fn read(&mut self, va: u64) -> Option<u64> {
-        let page = va & !0xfff;
-        let pa = match self.page {
-            Some((known, pa)) if known == page => pa,
-            _ => {
-                let pa = physical_address(self.state, self.isa, self.ram, page)?;
-                self.page = Some((page, pa));
-                pa
-            }
-        };
-        self.ram.load(GuestAddress(pa | va & 0xff8), Ordering::Relaxed).ok()
-    }
 }

@@ -9,6 +9,7 @@ mod gdb;
 mod guests;
 pub(crate) mod host;
 mod memory;
+mod profile;
 
 use anyhow::Result;
 
@@ -42,6 +43,8 @@ pub const CASES: &[Case] = &[
         name: "KVM: Linux goes to tcg and back, chips in the kernel",
         run: |env| engines::there_and_back(env, aia::WITH_FILES, "-M virt,aia=aplic-imsic"),
     },
+    Case { name: "KVM: a profile of a bare program", run: |env| profile::bare(Host::of_vireo(env)) },
+    Case { name: "KVM: a profile of Linux by its own symbols", run: profile::linux },
     Case { name: "KVM: harts on chosen CPUs", run: |env| Host::of_vireo(env).run(memory::affinity) },
     Case { name: "KVM: APLIC and IMSICs in the kernel", run: aia::in_the_kernel },
     Case { name: "KVM: IMSICs in the kernel", run: aia::split },
