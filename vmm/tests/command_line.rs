@@ -190,3 +190,34 @@ fn a_program_speaks_qmp_on_standard_input_and_output() {
     assert_eq!(lines[1..4], answers.map(|answer| format!("{{\"return\":{answer}}}")));
     assert_eq!(lines[5..], ["{\"return\":{}}"]);
 }
+
+/// The files that perf reads have the code of every engine that the guest has been on.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn perf_hears_of_the_next_engine() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_vireo"))
+        .args(["-S", "-perfmap", "-jitdump", "-serial", "null", "-monitor", "stdio", "-display", "none"])
+        .args(["-append", "selftest"])
+        .current_dir(dir.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let pid = child.id();
+    child.stdin.as_mut().unwrap().write_all(b"accel interp\naccel tcg\ncont\n").unwrap();
+    let out = child.wait_with_output().unwrap();
+    let map = format!("/tmp/perf-{pid}.map");
+    let names = std::fs::read_to_string(&map).unwrap();
+    std::fs::remove_file(map).unwrap();
+    let said = String::from_utf8_lossy(&out.stdout);
+    assert!(said.contains("the guest went from interp to tcg"), "{said}");
+    assert_eq!(out.status.code(), Some(0));
+    // What both have made before the first block of the second.
+    let first = names.lines().next().and_then(|line| line.split_once(' ')?.1.split_once(' ')).unwrap().1;
+    assert_eq!(names.lines().filter(|line| line.ends_with(first)).count(), 2, "{first}");
+    assert!(names.contains(" guest-0x80"), "{first}");
+    let dump = std::fs::read(dir.path().join(format!("jit-{pid}.dump"))).unwrap();
+    let blocks = dump.windows(10).filter(|bytes| bytes.starts_with(b"guest-0x80")).count();
+    assert!(blocks > 100, "{blocks}");
+}

@@ -76,11 +76,7 @@ pub(super) fn choose_engine(config: &MachineConfig) -> Result<Box<dyn Accel>, Ma
         // Only the translator has an M-mode, counts instructions, and has code to show.
         choices.push(Choice::Tcg(TcgOptions::default()));
     }
-    for choice in &mut choices {
-        if let Choice::Tcg(options) = choice {
-            (options.perf_map, options.jit_dump) = (config.perf_map, config.jit_dump);
-        }
-    }
+    choices.iter_mut().for_each(|choice| show_to_perf(choice, config));
     let selection = select(&choices).map_err(|mut refused| match (refused.len(), refused.pop()) {
         (1, Some(only)) => MachineError::Accel(only),
         (_, last) => {
@@ -116,9 +112,17 @@ pub(super) fn engine_named(name: &str, config: &MachineConfig) -> Result<Box<dyn
         }
         _ => return Err(format!("there is no accelerator '{name}'; there are kvm, tcg and interp")),
     };
-    match select(&[choice(&wanted)]) {
+    let mut wanted = choice(&wanted);
+    show_to_perf(&mut wanted, config);
+    match select(&[wanted]) {
         Ok(selection) => Ok(selection.engine),
         Err(refused) => Err(refused.iter().map(|error| crate::error_chain(error)).collect::<Vec<_>>().join("; ")),
+    }
+}
+
+fn show_to_perf(choice: &mut Choice, config: &MachineConfig) {
+    if let Choice::Tcg(options) = choice {
+        (options.perf_map, options.jit_dump) = (config.perf_map, config.jit_dump);
     }
 }
 

@@ -136,6 +136,24 @@ impl Machine {
         self.with_harts_stopped(|machine| machine.tell_harts(recorder))
     }
 
+    /// Has the harts change what runs them: whoever samples them begins anew with that, or with what was there before. The harts
+    /// are stopped.
+    pub(super) fn without_samples<R>(&mut self, f: impl FnOnce(&mut Self) -> R) -> R {
+        if !matches!(self.profile, Profile::Taking(_)) {
+            return f(self);
+        }
+        if let Err(message) = self.tell_harts(None) {
+            tracing::warn!("profile: {message}");
+        }
+        let result = f(self);
+        if let Profile::Taking(recorder) = &self.profile
+            && let Err(message) = self.tell_harts(Some(recorder))
+        {
+            tracing::warn!("profile: {message}; there are no more samples of some harts");
+        }
+        result
+    }
+
     /// Has the harts, which are stopped, be sampled or not.
     fn tell_harts(&self, recorder: Option<&Recorder>) -> Result<(), String> {
         for hart in 0..self.hart_count() {

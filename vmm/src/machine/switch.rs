@@ -13,7 +13,7 @@ use firmware::sbi::State;
 
 use super::build::m_mode;
 use super::debug_switch::Reason;
-use super::observe::{self, Profile};
+use super::observe;
 use super::{Machine, RunState};
 use crate::board::assembly::Board;
 use crate::board::engine_chips::EngineChips;
@@ -132,7 +132,7 @@ impl Machine {
         observe::trace(&self.config, &mut running.vcpus).map_err(|error| stays(crate::error_chain(&error)))?;
         let runs = self.run_state == RunState::Running;
         let stopped = Instant::now();
-        let old = self.with_harts_stopped(|m| m.take_places(running)).map_err(stays)?;
+        let old = self.with_harts_stopped(|m| m.without_samples(|m| m.take_places(running))).map_err(stays)?;
         let downtime = if runs { stopped.elapsed() } else { Duration::ZERO };
         // Its memory takes a while to be given back.
         drop(old);
@@ -151,12 +151,6 @@ impl Machine {
         }
         if self.run_state == RunState::InMigrate {
             return Err("there is no guest yet".into());
-        }
-        if matches!(self.profile, Profile::Taking(_)) {
-            return Err("its harts are being sampled; profile stop ends that".into());
-        }
-        if self.config.perf_map || self.config.jit_dump {
-            return Err("-perfmap and -jitdump tell of one engine's code".into());
         }
         let host = engine.host_harts().map_err(|error| crate::error_chain(&error))?;
         if host.is_some() && m_mode(&self.config) {

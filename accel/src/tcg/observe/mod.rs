@@ -12,7 +12,7 @@ pub mod stats;
 pub mod trace;
 
 use std::io;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use arch::isa::{Decoder, disasm, insn_len};
 
@@ -117,17 +117,30 @@ impl<W> UntilError<W> {
     }
 }
 
+/// What `perf` reads, which it finds by the program's number: machines that take each other's place write to the same files.
+static PERF_MAP: Mutex<Option<Arc<PerfMap>>> = Mutex::new(None);
+static JIT_DUMP: Mutex<Option<Arc<JitDump>>> = Mutex::new(None);
+
+/// What is there, or is made now.
+fn only<T>(place: &Mutex<Option<Arc<T>>>, make: fn() -> Result<T, AccelError>) -> Result<Arc<T>, AccelError> {
+    let mut place = place.lock().unwrap_or_else(|e| e.into_inner());
+    match &*place {
+        Some(there) => Ok(Arc::clone(there)),
+        None => Ok(Arc::clone(place.insert(Arc::new(make()?)))),
+    }
+}
+
 /// Whoever asked to see blocks. Shared by all harts.
 pub struct Observer {
-    perf_map: Option<PerfMap>,
-    jit_dump: Option<JitDump>,
+    perf_map: Option<Arc<PerfMap>>,
+    jit_dump: Option<Arc<JitDump>>,
 }
 
 impl Observer {
     /// `None` if nobody asked.
     pub fn new(options: &TcgOptions) -> Result<Option<Self>, AccelError> {
-        let perf_map = options.perf_map.then(PerfMap::create).transpose()?;
-        let jit_dump = options.jit_dump.then(JitDump::create).transpose()?;
+        let perf_map = options.perf_map.then(|| only(&PERF_MAP, PerfMap::create)).transpose()?;
+        let jit_dump = options.jit_dump.then(|| only(&JIT_DUMP, JitDump::create)).transpose()?;
         let any = perf_map.is_some() || jit_dump.is_some();
         Ok(any.then_some(Self { perf_map, jit_dump }))
     }

@@ -11,6 +11,7 @@ use arch::ext::{Ext, ExtSet};
 use super::monitor::{Person, with_socket};
 use super::snapshot::{machine, shake, state};
 use super::*;
+use crate::profile::recorder::Wanted;
 use crate::snapshot::MachineState;
 
 /// A state with something in it, by hart.
@@ -253,4 +254,35 @@ fn the_monitor_switches_engines() {
     assert_eq!(ending, Ending::Code(0));
     let said = std::fs::read_to_string(dir.path().join("out")).unwrap();
     assert!(said.contains(" passed, 0 failed"), "{said}");
+}
+
+/// Samples are taken on wherever the guest goes.
+#[test]
+fn a_profile_goes_along() {
+    let dir = tempfile::tempdir().unwrap();
+    let kernel = dir.path().join("kernel");
+    // It jumps to itself.
+    std::fs::write(&kernel, 0x0000_006fu32.to_le_bytes().repeat(16)).unwrap();
+    let words = ["-nodefaults", "-m", "16M", "-accel", "tcg", "-kernel", kernel.to_str().unwrap()];
+    let config = config(&words);
+    let engine = choose_engine(&config).unwrap();
+    let mut machine = Machine::new(config, &*engine).unwrap();
+    machine.power_on().unwrap();
+    machine.start();
+    machine.start_profile(Wanted { hz: 997, harts: vec![0], file: None }).unwrap();
+    let samples = |machine: &Machine| -> u64 {
+        let status = machine.profile_status();
+        status.strip_prefix("running: ").and_then(|s| s.split(' ').next()?.parse().ok()).expect("a number")
+    };
+    for engine in ["interp", "tcg", "interp"] {
+        machine.switch_engine(engine).unwrap().unwrap();
+        let before = samples(&machine);
+        let watchdog = std::time::Instant::now() + Duration::from_secs(120);
+        while samples(&machine) < before + 20 {
+            assert!(std::time::Instant::now() < watchdog, "no samples under {engine}: {}", machine.profile_status());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+    machine.stop(RunState::Paused);
+    assert!(machine.stop_profile(None).unwrap().contains("samples of 1 hart(s)"));
 }
