@@ -47,7 +47,17 @@ pub(super) fn take_harts(config: &mut MachineConfig, engine: &dyn Accel) -> Resu
                 return Err(unsupported(format!("-machine {}: its console is in RAM", config.machine.name)));
             }
         }
-        None if config.cpu.as_deref().is_some_and(crate::cli::names_host) => return Err(cpu(CpuError::NoHost)),
+        // What the host's harts have is also a model for harts that are made of nothing, where it can be told.
+        None if config.cpu.as_deref().is_some_and(crate::cli::names_host) => {
+            let host = engine_named("kvm", config).ok().and_then(|kvm| kvm.host_harts().ok().flatten());
+            let host = host.ok_or_else(|| cpu(CpuError::NoHost))?;
+            config.isa = arch::model::on_host(config.cpu.as_deref(), &host.isa, &host.known).map_err(cpu)?;
+            config.board.timebase = config.board.timebase.or(u32::try_from(host.timebase).ok());
+            if let Some(lacking) = engine.lacks(&config.isa) {
+                let what = format!("-cpu host: it lacks {lacking}, which this host has");
+                return Err(MachineError::Accel(AccelError::Unsupported { name: engine.name(), what }));
+            }
+        }
         None => {}
     }
     Ok(())

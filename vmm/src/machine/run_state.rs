@@ -52,6 +52,9 @@ impl Machine {
             self.harts.stop();
             // Who else has come to a breakpoint by then comes to it again.
             self.forget_debug_stops();
+            if let Err(error) = self.keep_time() {
+                tracing::warn!("the guest's time is not known: {error}");
+            }
             self.board.stop();
             self.board.clock.pause();
             self.events.push(Event::Stop);
@@ -63,6 +66,23 @@ impl Machine {
     pub fn set_actions(&mut self, reboot: Option<OnReboot>, shutdown: Option<OnShutdown>) {
         self.config.on_reboot = reboot.unwrap_or(self.config.on_reboot);
         self.config.on_shutdown = shutdown.unwrap_or(self.config.on_shutdown);
+    }
+
+    /// The guest's time may be another one than the machine's, if it is the host's hardware that tells it. What the guest has
+    /// seen does not come again. The harts are stopped.
+    ///
+    /// # Errors
+    /// A hart has failed, or does not tell.
+    pub(super) fn keep_time(&self) -> Result<(), String> {
+        let clock = &self.board.clock;
+        if clock.is_paused() {
+            return Ok(());
+        }
+        let now = self.harts.on(0, |vcpu| vcpu.time())?.map_err(|error| crate::error_chain(&error))?;
+        if let Some(now) = now.filter(|now| *now > clock.now()) {
+            clock.set(now);
+        }
+        Ok(())
     }
 
     /// Stops a machine that runs; another one stays what it is.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use devices::{MmioDevice, SavedState, StateError};
+use firmware::sbi::State;
 
 use super::Machine;
 use crate::snapshot::{Identity, Loader, MachineState, Run, SnapshotError, device_name, state_error};
@@ -71,6 +72,16 @@ impl Machine {
         for (hart, saved) in state.harts.iter().enumerate() {
             let bad = |what| SnapshotError::State { name: format!("hart.{hart}"), what };
             saved.check(&self.config.isa).map_err(bad)?;
+        }
+        if self.harts.vm().starts_harts() {
+            // Such an engine answers these calls itself, and there is no way to tell it what was called before.
+            let states = [(); 2].map(|()| State::new(self.hart_count(), &self.config.isa));
+            let bad = |what| SnapshotError::State { name: "sbi".to_owned(), what };
+            states[1].restore(state.sbi.clone()).map_err(|error| bad(error.to_string()))?;
+            let used = states[1].different(&states[0]);
+            if !used.is_empty() {
+                return Err(bad(format!("{} does not take what was used of it: {}", self.engine, used.join(", "))));
+            }
         }
         let before = self.machine_state(false)?;
         self.put(state).inspect_err(|_| {

@@ -185,7 +185,6 @@ impl Machine {
                 return Err(format!("it uses what cannot be moved of SBI: {}", used.join(", ")));
             }
         }
-        let now = self.harts.on(0, |vcpu| vcpu.time())?.map_err(text)?;
         let chips_of = |board: &Board| -> Option<Arc<EngineChips>> { board.engine_chips.clone() };
         let board_chips = chips_of(&self.board);
         let moving = board_chips.as_ref().map(|board| board.prepare(chips)).transpose().map_err(text)?;
@@ -193,10 +192,7 @@ impl Machine {
         let ready = (0..).zip(vcpus).map(prepare).collect::<Result<Vec<_>, _>>()?;
         if self.run_state == RunState::Running {
             breakpoints_are_there(&ready)?;
-            // The guest's time may have been another one than the machine's, if it was the host's hardware that told it.
-            if let Some(now) = now.filter(|now| *now > self.board.clock.now()) {
-                self.board.clock.set(now);
-            }
+            self.keep_time()?;
         }
         self.board.clock.restart_count();
         if let Some(moving) = &moving {

@@ -256,6 +256,24 @@ fn the_monitor_switches_engines() {
     assert!(said.contains(" passed, 0 failed"), "{said}");
 }
 
+/// What the built-in SBI of a snapshot remembers is refused where another one answers.
+#[test]
+fn a_snapshot_is_refused_that_uses_what_an_engine_has_not() {
+    let from = busy(&[], 5);
+    let plain = from.machine_state(true).unwrap();
+    from.harts.sbi.hart(1).features = serde_json::from_str(r#"{"keeps_misaligned":true,"locked":1}"#).unwrap();
+    let uses = from.machine_state(true).unwrap();
+    let mut to = machine(&["-nodefaults", "-smp", "2", "-m", "16M"]);
+    to.restore(uses.clone()).unwrap();
+    let mut to = machine(&["-nodefaults", "-smp", "2", "-m", "16M"]);
+    to.switch_to(&Mock::default().that_starts_harts()).unwrap();
+    let before = state(&to);
+    let refused = crate::error_chain(&to.restore(uses).unwrap_err());
+    assert!(refused.contains("mock does not take what was used of it: FWFT"), "{refused}");
+    assert!(state(&to) == before);
+    to.restore(plain).unwrap();
+}
+
 /// Samples are taken on wherever the guest goes.
 #[test]
 fn a_profile_goes_along() {
