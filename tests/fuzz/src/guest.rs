@@ -99,7 +99,8 @@ impl Guest {
         let side = connect(&folder.join("side"));
         side.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         let mut guest = Self { folder: folder.to_owned(), thread: Some(thread), side };
-        guest.answer().expect("the monitor greets");
+        let greeting = guest.answer();
+        greeting.unwrap_or_else(|| panic!("the machine ended before it began: {:?}", guest.end()));
         guest
     }
 
@@ -196,12 +197,13 @@ impl Guest {
     /// What a machine leaves in a file that it is moved to.
     pub fn saved(folder: &Path, mapped: bool) -> Vec<u8> {
         let mut guest = Self::start(folder);
-        assert!(guest.counts());
+        assert!(guest.counts(), "the machine ended: {:?}", guest.end());
         let path = folder.join("saved");
         if mapped {
             guest.ask("migrate_set_capability mapped-ram on");
         }
-        let answer = guest.ask(&format!("migrate file:{}", path.display())).expect("it goes on");
+        let answer = guest.ask(&format!("migrate file:{}", path.display()));
+        let answer = answer.unwrap_or_else(|| panic!("the machine ended: {:?}", guest.end()));
         assert!(answer.contains("completed"), "{answer}");
         std::fs::read(path).expect("it was saved")
     }
