@@ -70,8 +70,8 @@ pub enum DeviceState {
     Block { write_cache: bool, parked: Vec<super::blk::Parked> },
     /// The receive filter and the MAC address.
     Net { mac: [u8; 6], filter: super::net::RxFilter },
-    /// What the configuration space shows, and keys (number, down) that the driver has not heard of.
-    Input { select: u8, subsel: u8, strokes: Vec<(u16, bool)> },
+    /// What the configuration space shows, and events (type, code, value) that the driver has not heard of.
+    Input { select: u8, subsel: u8, events: Vec<(u16, u16, u32)> },
     /// What ports are open.
     Console(super::console::ConsoleState),
 }

@@ -281,7 +281,7 @@ impl Transport {
         match device {
             DeviceState::Console(console) => console.check(),
             DeviceState::Net { filter, .. } => filter.check(),
-            DeviceState::Input { strokes, .. } => super::input::check(strokes),
+            DeviceState::Input { events, .. } => super::input::check(events),
             DeviceState::Stateless | DeviceState::Block { .. } => Ok(()),
         }
     }

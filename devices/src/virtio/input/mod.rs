@@ -7,6 +7,7 @@ mod tests;
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -23,8 +24,12 @@ const QUEUE_SIZE: u16 = 64;
 /// Queues: what happens goes to the driver by the first; the second is for lamps, and there are none.
 const EVENTS: usize = 0;
 const STATUS: usize = 1;
-/// Presses and releases that wait for the driver at most.
-const WAITING_MAX: usize = 256;
+/// Events that wait for the driver at most; a key has four.
+const WAITING_MAX: usize = 512;
+/// Lamps looked at before other events have their turn.
+const BUDGET: usize = 64;
+/// The longest that keys are held.
+pub const HOLD_MAX: Duration = Duration::from_secs(60);
 /// Token of the bell.
 const PRESSED: u64 = 0;
 
@@ -50,45 +55,69 @@ const SHOWN: usize = 8;
 /// `struct virtio_input_devids`: bus (`BUS_VIRTUAL`), vendor, product, version.
 const IDS: [u16; 4] = [6, 0x0627, 1, 1];
 
-/// A key that goes down or up at a time.
+/// What the driver hears of: type, code and value.
+type Event = (u16, u16, u32);
+
+/// Ends a report: a key that has gone down or up.
+const SYN: Event = (kind::SYN, 0, 0);
+
+/// An event at its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stroke {
+struct Due {
     at: Instant,
-    code: u16,
-    down: bool,
+    event: Event,
 }
 
 /// The keys, for those who press them. Any thread.
 pub struct Keys {
     /// In the order that the driver is to hear of them.
-    waiting: Mutex<VecDeque<Stroke>>,
+    waiting: Mutex<VecDeque<Due>>,
+    /// A driver has the keyboard.
+    driven: AtomicBool,
     bell: OwnedFd,
 }
 
 /// Why keys are not pressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the guest does not look at its keyboard: {WAITING_MAX} strokes wait for it")]
-pub struct NobodyLooks;
+pub enum NotPressed {
+    #[error("the guest has no driver for its keyboard, or not yet")]
+    NoDriver,
+    #[error("{waiting} keys wait for the guest already, and {keys} more are above the {} that may", WAITING_MAX / 4)]
+    Full { waiting: usize, keys: usize },
+    #[error("keys are held for {} seconds at most", HOLD_MAX.as_secs())]
+    TooLong,
+}
 
 impl Keys {
     fn new() -> io::Result<Self> {
-        Ok(Self { waiting: Mutex::default(), bell: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)? })
+        let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        Ok(Self { waiting: Mutex::default(), driven: AtomicBool::new(false), bell })
     }
 
-    fn waiting(&self) -> MutexGuard<'_, VecDeque<Stroke>> {
+    fn waiting(&self) -> MutexGuard<'_, VecDeque<Due>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Presses keys, one after the other, and lets them go after a time, the last one first. `codes` are those of [`KEYS`].
-    pub fn press(&self, codes: &[u16], hold: Duration) -> Result<(), NobodyLooks> {
+    ///
+    /// # Errors
+    /// Nobody would hear of it, or the time is above [`HOLD_MAX`].
+    pub fn press(&self, codes: &[u16], hold: Duration) -> Result<(), NotPressed> {
+        if hold > HOLD_MAX {
+            return Err(NotPressed::TooLong);
+        }
+        if !self.driven.load(Ordering::Relaxed) {
+            return Err(NotPressed::NoDriver);
+        }
         let mut waiting = self.waiting();
-        if waiting.len() + 2 * codes.len() > WAITING_MAX {
-            return Err(NobodyLooks);
+        if waiting.len() + 4 * codes.len() > WAITING_MAX {
+            return Err(NotPressed::Full { waiting: waiting.len() / 4, keys: codes.len() });
         }
         // Behind keys that are still held.
         let now = waiting.back().map_or_else(Instant::now, |last| last.at.max(Instant::now()));
-        waiting.extend(codes.iter().map(|code| Stroke { at: now, code: *code, down: true }));
-        waiting.extend(codes.iter().rev().map(|code| Stroke { at: now + hold, code: *code, down: false }));
+        let down = codes.iter().map(|code| (now, (kind::KEY, *code, 1)));
+        let up = codes.iter().rev().map(|code| (now + hold, (kind::KEY, *code, 0)));
+        waiting.extend(down.chain(up).flat_map(|(at, event)| [event, SYN].map(|event| Due { at, event })));
         drop(waiting);
         // Can only fail when the counter is full, and then the descriptor is readable anyway.
         let _ = rustix::io::write(&self.bell, &1u64.to_ne_bytes());
@@ -168,7 +197,8 @@ impl VirtioDevice for VirtioKeyboard {
     }
 
     fn activate(&mut self, activation: Activation) -> io::Result<()> {
-        let task = InputTask { queues: activation.queues, keys: Arc::clone(&self.keys) };
+        self.keys.driven.store(true, Ordering::Relaxed);
+        let task = InputTask { queues: activation.queues, keys: Arc::clone(&self.keys), full: false };
         self.worker = Some(Worker::spawn(&self.name, task, 0b11, activation.doorbell)?);
         Ok(())
     }
@@ -179,60 +209,67 @@ impl VirtioDevice for VirtioKeyboard {
 
     fn reset(&mut self) {
         (self.select, self.subsel) = (0, 0);
+        self.keys.driven.store(false, Ordering::Relaxed);
         self.keys.waiting().clear();
     }
 
     fn save(&self) -> DeviceState {
         // What is held is let go at once by those that take the guest over.
-        let strokes = self.keys.waiting().iter().map(|stroke| (stroke.code, stroke.down)).collect();
-        DeviceState::Input { select: self.select, subsel: self.subsel, strokes }
+        let events = self.keys.waiting().iter().map(|due| due.event).collect();
+        DeviceState::Input { select: self.select, subsel: self.subsel, events }
     }
 
     fn restore(&mut self, state: &DeviceState) {
-        if let DeviceState::Input { select, subsel, strokes } = state {
+        if let DeviceState::Input { select, subsel, events } = state {
             (self.select, self.subsel) = (*select, *subsel);
             let at = Instant::now();
-            *self.keys.waiting() = strokes.iter().map(|&(code, down)| Stroke { at, code, down }).collect();
+            *self.keys.waiting() = events.iter().map(|event| Due { at, event: *event }).collect();
         }
     }
 }
 
-/// Whether strokes from a snapshot may be a keyboard's.
-pub(super) fn check(strokes: &[(u16, bool)]) -> Result<(), StateError> {
+/// Whether events from a snapshot may be a keyboard's.
+pub(super) fn check(events: &[Event]) -> Result<(), StateError> {
     let known = |code: u16| KEYS.iter().any(|(_, key)| *key == code);
-    match strokes.len() <= WAITING_MAX && strokes.iter().all(|(code, _)| known(*code)) {
+    let right = |&(kind, code, value): &Event| match kind {
+        kind::KEY => known(code) && value <= 1,
+        _ => (kind, code, value) == SYN,
+    };
+    match events.len() <= WAITING_MAX && events.iter().all(right) {
         true => Ok(()),
-        false => Err(StateError::Unfit("its strokes are no keyboard's".to_owned())),
+        false => Err(StateError::Unfit("its events are no keyboard's".to_owned())),
     }
 }
 
 struct InputTask {
     queues: Vec<Option<VirtQueue>>,
     keys: Arc<Keys>,
+    /// What is due waits for buffers: the driver's next one comes with a kick.
+    full: bool,
 }
 
 impl InputTask {
     /// Tells the driver of what is due, as far as it has room.
     fn tell(&mut self) {
+        self.full = false;
         let Some(queue) = &mut self.queues[EVENTS] else { return };
         let mut waiting = self.keys.waiting();
         let now = Instant::now();
-        while let Some(stroke) = waiting.front().filter(|stroke| stroke.at <= now) {
-            // A stroke and the event that ends a report go together.
-            let Some(first) = queue.pop() else { break };
-            let Some(second) = queue.pop() else {
-                queue.unpop(first);
+        while let Some(Due { event, .. }) = waiting.front().filter(|due| due.at <= now) {
+            let Some(chain) = queue.pop() else {
+                if queue.enable_kicks() {
+                    continue;
+                }
+                self.full = true;
                 break;
             };
-            let events = [(kind::KEY, stroke.code, u32::from(stroke.down)), (kind::SYN, 0, 0)];
-            for (chain, (kind, code, value)) in [first, second].into_iter().zip(events) {
-                let mut event = [0; 8];
-                event[..2].copy_from_slice(&kind.to_le_bytes());
-                event[2..4].copy_from_slice(&code.to_le_bytes());
-                event[4..].copy_from_slice(&value.to_le_bytes());
-                let written = chain.writer(queue.mem()).write(&event);
-                queue.push(chain, written as u32);
-            }
+            let (kind, code, value) = *event;
+            let mut bytes = [0; 8];
+            bytes[..2].copy_from_slice(&kind.to_le_bytes());
+            bytes[2..4].copy_from_slice(&code.to_le_bytes());
+            bytes[4..].copy_from_slice(&value.to_le_bytes());
+            let written = chain.writer(queue.mem()).write(&bytes);
+            queue.push(chain, written as u32);
             waiting.pop_front();
         }
         queue.announce();
@@ -247,14 +284,20 @@ impl Task for InputTask {
     fn kicked(&mut self, queue: u16, _: &Poller) -> bool {
         let number = usize::from(queue);
         let Some(queue) = self.queues.get_mut(number).and_then(Option::as_mut) else { return false };
-        if number == STATUS {
-            // Lamps that are not there go on and off.
-            while let Some(chain) = queue.pop() {
-                queue.push(chain, 0);
-            }
-            queue.announce();
+        if number != STATUS {
+            // The round's end looks at the driver's buffers. That they are there is no work.
+            return false;
         }
-        queue.enable_kicks()
+        // Lamps that are not there go on and off.
+        for _ in 0..BUDGET {
+            let Some(chain) = queue.pop() else {
+                queue.announce();
+                return queue.enable_kicks();
+            };
+            queue.push(chain, 0);
+        }
+        queue.announce();
+        true
     }
 
     fn ready(&mut self, _token: u64, _: &Poller) -> bool {
@@ -268,8 +311,6 @@ impl Task for InputTask {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        let at = self.keys.waiting().front()?.at;
-        // What is due already waits for the driver's buffers, which it kicks for.
-        (at > Instant::now()).then_some(at)
+        self.keys.waiting().front().map(|due| due.at).filter(|_| !self.full)
     }
 }
