@@ -9,6 +9,7 @@ mod build;
 mod debug_switch;
 mod gdb_server;
 mod inspect;
+mod jobs;
 mod keys;
 mod migrate;
 mod named;
@@ -36,6 +37,7 @@ use firmware::sbi::HartStatus;
 pub use debug_switch::{Need, Reason};
 pub(crate) use inspect::read_physical;
 pub use inspect::{Region, RegionKind, Rom};
+pub use jobs::Job;
 pub use keys::HOLD;
 pub use migrate::{Outcome, Report, Status};
 pub use named::Named;
@@ -135,6 +137,8 @@ pub struct Machine {
     run_state: RunState,
     /// Drives for which the machine has stopped, and what their images had.
     io_status: BTreeMap<String, &'static str>,
+    /// Done, and not dismissed.
+    jobs: Vec<Job>,
     /// What the monitors have not been told yet.
     events: Vec<Event>,
     /// A monitor has asked for something that was not done yet.
@@ -246,6 +250,7 @@ impl Machine {
             ends_gdb: false,
             run_state: RunState::Prelaunch,
             io_status: BTreeMap::new(),
+            jobs: Vec::new(),
             events: Vec::new(),
             requested: false,
             moves: Moves::default(),

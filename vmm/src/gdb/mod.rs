@@ -450,6 +450,7 @@ impl Session for Gdb {
             | Event::Switched(_)
             | Event::Stays(_)
             | Event::Powerdown
+            | Event::JobStatus { .. }
             | Event::BlockIoError(_) => None,
         };
         self.talk = Some(match reason {

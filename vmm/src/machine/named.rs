@@ -27,6 +27,11 @@ impl Machine {
         snapshot::named(self.config.board.snapshots.as_deref(), name)
     }
 
+    /// Drives that the guest writes to, of which a snapshot with a name has the contents.
+    pub fn written_drives(&self) -> impl Iterator<Item = &str> {
+        self.kept.disks.iter().map(|disk| &*disk.id)
+    }
+
     /// Saves the machine under a name; it goes on as it was. What had that name is replaced.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! What happens to a machine, as monitors tell of it.
 
 use accel::debug::DebugStop;
+use devices::virtio::blk::Answer;
 
 use crate::disk_errors::DriveError;
 use crate::machine::{Reason, Switched};
@@ -20,6 +21,11 @@ pub enum Event {
     Powerdown,
     /// A disk's image has failed.
     BlockIoError(DriveError),
+    /// What becomes of a job ([`crate::machine::Job`]).
+    JobStatus {
+        id: String,
+        status: &'static str,
+    },
     /// It should have gone back to one by itself, and why it did not.
     Stays(String),
     /// A hart has stopped for a debugger; the machine has, too.
@@ -53,6 +59,7 @@ impl Event {
             Self::Switched(_) => "__ORG.VIREO_ACCEL_CHANGE",
             Self::Powerdown => "POWERDOWN",
             Self::BlockIoError(_) => "BLOCK_IO_ERROR",
+            Self::JobStatus { .. } => "JOB_STATUS_CHANGE",
             Self::Stays(_) | Self::Debug { .. } => return None,
         })
     }
@@ -62,6 +69,7 @@ impl Event {
         match self {
             Self::Switched(switched) if switched.reason != Reason::Request => Some(switched.to_string()),
             Self::Stays(why) => Some(why.clone()),
+            Self::BlockIoError(error) if error.error.answer == Answer::Stop => Some(error.to_string()),
             _ => None,
         }
     }
@@ -75,6 +83,7 @@ impl Event {
             | Self::Switched(_)
             | Self::Stays(_)
             | Self::BlockIoError(_)
+            | Self::JobStatus { .. }
             | Self::Debug { .. } => return None,
             Self::Reset(cause) | Self::NoReboot(cause) => (*cause, true),
             Self::Shutdown(cause) => (*cause, false),

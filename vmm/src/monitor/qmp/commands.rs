@@ -3,7 +3,9 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Arguments, Context, Outcome, Row, accel, block, chardev, cpus, devices, keys, memory, migration, query};
+use super::{
+    Arguments, Context, Outcome, Row, accel, block, chardev, cpus, devices, jobs, keys, memory, migration, query,
+};
 use crate::control::Request;
 use crate::machine::RunState;
 use crate::monitor::event::Cause;
@@ -21,6 +23,8 @@ pub const COMMANDS: &[Row] = &[
     Row { name: "device_add", run: devices::add },
     Row { name: "device_del", run: devices::del },
     Row { name: "human-monitor-command", run: human_monitor_command },
+    Row { name: "job-cancel", run: jobs::cancel },
+    Row { name: "job-dismiss", run: jobs::dismiss },
     Row { name: "memsave", run: memory::memsave },
     Row { name: "migrate", run: migration::migrate },
     Row { name: "migrate-incoming", run: migration::incoming },
@@ -42,7 +46,7 @@ pub const COMMANDS: &[Row] = &[
     Row { name: "query-fdsets", run: query::nothing },
     Row { name: "query-hotpluggable-cpus", run: cpus::hotpluggable },
     Row { name: "query-iothreads", run: query::nothing },
-    Row { name: "query-jobs", run: query::nothing },
+    Row { name: "query-jobs", run: jobs::query },
     Row { name: "query-kvm", run: query::kvm },
     Row { name: "query-machines", run: query::machines },
     Row { name: "query-memdev", run: query::memdev },
@@ -63,6 +67,9 @@ pub const COMMANDS: &[Row] = &[
     Row { name: "ringbuf-read", run: chardev::ringbuf_read },
     Row { name: "send-key", run: keys::send },
     Row { name: "set-action", run: query::set_action },
+    Row { name: "snapshot-delete", run: jobs::delete },
+    Row { name: "snapshot-load", run: jobs::load },
+    Row { name: "snapshot-save", run: jobs::save },
     Row { name: "stop", run: stop },
     Row { name: "system_powerdown", run: keys::powerdown },
     Row { name: "system_reset", run: system_reset },

@@ -8,6 +8,7 @@ mod chardev;
 mod commands;
 mod cpus;
 mod devices;
+mod jobs;
 mod keys;
 mod memory;
 mod migration;
@@ -234,6 +235,9 @@ impl Session for Qmp {
             if let Event::Switched(Switched { from, to, reason, downtime }) = event {
                 let (reason, downtime) = (reason.name(), downtime.as_secs_f64());
                 message["data"] = json!({ "from": from, "to": to, "reason": reason, "downtime": downtime });
+            }
+            if let Event::JobStatus { id, status } = event {
+                message["data"] = json!({ "id": id, "status": status });
             }
             if let Event::BlockIoError(DriveError { drive, device, error }) = event {
                 message["data"] = json!({

@@ -1,0 +1,125 @@
+//! Snapshots with names, as programs have them made: by jobs.
+
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{Arguments, Context, Outcome};
+use crate::machine::Machine;
+
+fn done() -> Outcome {
+    Ok(json!({}))
+}
+
+/// What to save or load. All drives that the guest writes to are part of it: `devices` has to name them.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Snapshot {
+    job_id: String,
+    tag: String,
+    /// The node that QEMU keeps the machine's state in. Here a file has all.
+    vmstate: String,
+    devices: Vec<String>,
+}
+
+impl Snapshot {
+    fn check(&self, machine: &Machine) -> Result<(), String> {
+        let nodes = std::iter::once(&self.vmstate).chain(&self.devices);
+        check_nodes(machine, nodes)?;
+        let missing = machine.written_drives().find(|id| !self.devices.iter().any(|name| name == id));
+        match missing {
+            None => Ok(()),
+            Some(id) => Err(format!("Device '{id}' is writable, and the snapshot would be without it")),
+        }
+    }
+}
+
+fn check_nodes<'a>(machine: &Machine, mut nodes: impl Iterator<Item = &'a String>) -> Result<(), String> {
+    let drives = &machine.config().drives;
+    match nodes.find(|name| !drives.iter().any(|drive| drive.id == **name)) {
+        None => Ok(()),
+        Some(name) => Err(format!("No block device node '{name}'")),
+    }
+}
+
+fn exists(machine: &Machine, tag: &str) -> Result<bool, String> {
+    Ok(machine.snapshots()?.iter().any(|snapshot| snapshot.name == tag))
+}
+
+pub fn save(cx: &mut Context<'_>, args: Arguments) -> Outcome {
+    let snapshot: Snapshot = args.take()?;
+    cx.machine.do_job(snapshot.job_id.clone(), "snapshot-save", |machine| {
+        snapshot.check(machine)?;
+        let tag = &snapshot.tag;
+        if exists(machine, tag)? {
+            return Err(format!("Snapshot '{tag}' already exists"));
+        }
+        machine.save_snapshot(tag).map(|_| ())
+    })?;
+    done()
+}
+
+pub fn load(cx: &mut Context<'_>, args: Arguments) -> Outcome {
+    let snapshot: Snapshot = args.take()?;
+    cx.machine.do_job(snapshot.job_id.clone(), "snapshot-load", |machine| {
+        snapshot.check(machine)?;
+        machine.load_snapshot(&snapshot.tag)
+    })?;
+    done()
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Delete {
+    job_id: String,
+    tag: String,
+    devices: Vec<String>,
+}
+
+pub fn delete(cx: &mut Context<'_>, args: Arguments) -> Outcome {
+    let Delete { job_id, tag, devices } = args.take()?;
+    cx.machine.do_job(job_id, "snapshot-delete", |machine| {
+        check_nodes(machine, devices.iter())?;
+        // As QEMU has it: what is not there need not be deleted.
+        if exists(machine, &tag)? { machine.delete_snapshot(&tag) } else { Ok(()) }
+    })?;
+    done()
+}
+
+pub fn query(cx: &mut Context<'_>, args: Arguments) -> Outcome {
+    args.none()?;
+    let info = |job: &crate::machine::Job| {
+        let mut info = json!({
+            "id": job.id,
+            "type": job.kind,
+            "status": "concluded",
+            "current-progress": 1,
+            "total-progress": 1,
+        });
+        if let Some(error) = &job.error {
+            info["error"] = json!(error);
+        }
+        info
+    };
+    Ok(cx.machine.jobs().iter().map(info).collect())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Id {
+    id: String,
+}
+
+pub fn dismiss(cx: &mut Context<'_>, args: Arguments) -> Outcome {
+    let Id { id } = args.take()?;
+    cx.machine.dismiss_job(&id)?;
+    done()
+}
+
+/// Too late for every job that can be seen.
+pub fn cancel(cx: &mut Context<'_>, args: Arguments) -> Outcome {
+    let Id { id } = args.take()?;
+    Err(match cx.machine.jobs().iter().any(|job| job.id == id) {
+        true => format!("Job '{id}' in state 'concluded' cannot accept command verb 'cancel'").into(),
+        false => "Job not found".to_owned().into(),
+    })
+}
