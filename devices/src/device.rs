@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::backend::net::Sockets;
 use crate::fdt::{FdtNode, Placement};
 use crate::{IoEvents, SavedState, StateError};
 
@@ -28,6 +29,9 @@ pub trait MmioDevice: Send + Sync {
     /// Takes a saved state over, or leaves all as it is. The harts are stopped and the device stays paused. The levels of
     /// its wires are part of the state of the chips at their other ends: nothing is driven between devices.
     fn restore_state(&self, state: &SavedState) -> Result<(), StateError>;
+    /// Calls `f` with what may go along with the guest to another program on this host, if there is such. The harts are
+    /// stopped and the device is paused.
+    fn with_sockets(&self, _f: &mut dyn FnMut(&mut dyn Sockets)) {}
     /// An engine may make stores to registers into events. Called at most once, before the guest runs; for devices
     /// that have a use for it.
     fn connect(&self, _events: Arc<dyn IoEvents>) {}

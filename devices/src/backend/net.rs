@@ -8,10 +8,13 @@
 //! TCP segment of up to 64 KiB travels in one piece, described by its [`NetHdr`] (virtio 1.3, 5.1.6).
 //! Queues inside a back end are bounded: what does not fit is refused ([`SendResult::Full`]) or dropped, as a wire does.
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Instant;
 
 use vm_memory::ByteValued;
+
+use crate::state::{SavedState, StateError};
 
 /// Largest frame that crosses this interface: an Ethernet header with a VLAN tag and an IP packet of 65,535 bytes.
 pub const MAX_FRAME: usize = 65_535 + 18;
@@ -95,6 +98,25 @@ pub enum SendResult {
     Full,
 }
 
+/// Something of the host's on its way to another program with the guest: what is known of it, and perhaps its descriptor.
+#[derive(Debug, Clone)]
+pub struct Handed {
+    pub state: SavedState,
+    pub socket: Option<Arc<OwnedFd>>,
+}
+
+/// A back end whose open sockets can go to another program on the same host. Only called while the card is paused.
+pub trait Sockets {
+    /// All that there is. Nothing changes: only [`Sockets::let_go`] says that it is elsewhere.
+    fn hand_over(&mut self) -> Vec<Handed>;
+    /// Whether these are of such a back end, and make sense. Changes nothing, and does not touch the sockets.
+    fn check(&self, parts: &[Handed]) -> Result<(), StateError>;
+    /// Goes on with what was checked. What cannot be here is broken, and both its ends learn it.
+    fn adopt(&mut self, parts: Vec<Handed>);
+    /// The guest lives elsewhere. All is closed: without a word if another program has `taken` the descriptors.
+    fn let_go(&mut self, taken: bool);
+}
+
 /// What carries a card's frames. All calls come from one thread; none may block.
 pub trait NetBackend: Send {
     /// For `info network` and errors, e.g. `tap,ifname=tap0`.
@@ -133,6 +155,11 @@ pub trait NetBackend: Send {
     /// Does what is due without a look at sockets. Called after `deadline` and once after each batch of `send`. The caller
     /// receives until nothing waits, or pauses rx: so `event_fd` need not become readable for what this makes.
     fn settle(&mut self, _now: Instant) {}
+
+    /// Its sockets, if they can go along with the guest.
+    fn sockets(&mut self) -> Option<&mut dyn Sockets> {
+        None
+    }
 
     /// Whether a cable is plugged in; the card tells the driver when it changes.
     fn link_up(&self) -> bool {

@@ -33,6 +33,22 @@ pub struct DhcpServer {
 }
 
 impl DhcpServer {
+    pub fn leases(&self) -> &[(Ipv4Addr, Mac)] {
+        &self.leases
+    }
+
+    /// Leases of another program's, as far as there may be such here.
+    pub fn set_leases(&mut self, leases: Vec<(Ipv4Addr, Mac)>, config: &UserNetConfig) {
+        let first = config.dhcp_start.to_bits();
+        self.leases.clear();
+        for (ip, mac) in leases {
+            let taken = self.leases.iter().any(|lease| lease.0 == ip || lease.1 == mac);
+            if (first..first.saturating_add(LEASES)).contains(&ip.to_bits()) && !taken {
+                self.leases.push((ip, mac));
+            }
+        }
+    }
+
     /// Answers a client's message; `None` for what is none or wants no answer.
     pub fn answer(&mut self, config: &UserNetConfig, message: &[u8]) -> Option<Reply> {
         let request = Message::decode(&mut Decoder::new(message)).ok()?;

@@ -107,6 +107,11 @@ impl Lan {
         self.neighbours.insert(ip, mac) != Some(mac)
     }
 
+    /// Everybody that was heard of.
+    pub fn neighbours(&self) -> Vec<(Ipv4Addr, Mac)> {
+        self.neighbours.iter().map(|(ip, mac)| (*ip, *mac)).collect()
+    }
+
     /// Whether a guest may have this address.
     pub fn is_guest(&self, ip: Ipv4Addr) -> bool {
         let net = self.config.net;

@@ -7,6 +7,7 @@
 //! - `lan`: the guest's side: frames, ARP, addresses; `fragment`: reassembly.
 //! - `tcp`, `udp`, `ping`, `dns`: a table each of flows, with the host's sockets in them; every table is bounded.
 //! - `dhcp`: leases; `tftp`: files to boot from.
+//! - `handover`: all of it on its way to another program, with the guest.
 //!
 //! One thread, the card's, owns it all (see [`crate::backend::net`]): no locks. All sockets sit behind one epoll descriptor.
 
@@ -15,6 +16,7 @@ pub mod config;
 mod dhcp;
 mod dns;
 mod fragment;
+mod handover;
 mod lan;
 mod ping;
 mod poller;
@@ -26,6 +28,7 @@ mod udp;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
@@ -42,12 +45,34 @@ use self::poller::{Poller, Source};
 use self::tcp::{Listener, Tcp};
 use self::tftp::Tftp;
 use self::udp::Udp;
-use crate::backend::net::{NetBackend, NetCaps, NetHdr, Offloads, SendResult};
+use crate::backend::net::{NetBackend, NetCaps, NetHdr, Offloads, SendResult, Sockets};
 
 /// How often idle datagram flows are looked for, while there are any.
 const SWEEP: Duration = Duration::from_secs(10);
 /// Waiting connections of a forwarded port; the host may allow fewer.
 const BACKLOG: i32 = 128;
+/// A forwarded port that another program still has: how long it is tried again soon and without a word, and how often.
+const SOON: Duration = Duration::from_secs(2);
+const AGAIN_SOON: Duration = Duration::from_millis(50);
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// A forwarding rule.
+#[derive(Debug)]
+struct Forward {
+    rule: HostFwd,
+    /// Where in the guest it leads.
+    guest: SocketAddrV4,
+    /// Where it listens, if it does.
+    address: Option<SocketAddrV4>,
+}
+
+/// Ports are missing, and tried again.
+#[derive(Debug, Clone, Copy)]
+struct Missing {
+    since: Instant,
+    next: Instant,
+    told: bool,
+}
 
 /// A running user network.
 #[derive(Debug)]
@@ -60,7 +85,8 @@ pub struct UserNet {
     dhcp: DhcpServer,
     tftp: Tftp,
     fragments: Reassembler,
-    forwarded: Vec<SocketAddrV4>,
+    forwards: Vec<Forward>,
+    missing: Option<Missing>,
     paused: bool,
     next_sweep: Option<Instant>,
 }
@@ -68,41 +94,98 @@ pub struct UserNet {
 impl UserNet {
     /// Checks the configuration and opens the forwarded ports.
     pub fn start(config: UserNetConfig) -> Result<Self, UserNetError> {
+        Self::open(config, false)
+    }
+
+    /// The same for a machine whose guest is still elsewhere, perhaps with ports that are forwarded to it there: one that is
+    /// in use is no error. It comes along with the guest ([`Sockets::adopt`]), or is opened when the card starts.
+    pub fn start_waiting(config: UserNetConfig) -> Result<Self, UserNetError> {
+        Self::open(config, true)
+    }
+
+    fn open(config: UserNetConfig, waiting: bool) -> Result<Self, UserNetError> {
         config.validate()?;
         let setup = |what| move |error: Errno| UserNetError::Setup { what, source: error.into() };
         let now = Instant::now();
         let poller = Poller::new().map_err(setup("no epoll descriptor"))?;
-        let (mut listeners, mut datagrams, mut forwarded) = (Vec::new(), Vec::new(), Vec::new());
-        for rule in &config.host_fwd {
-            let refused = |error: Errno| UserNetError::Listen { rule: rule.to_string(), source: error.into() };
-            let (socket, address) = open_forward(rule).map_err(refused)?;
-            let guest = SocketAddrV4::new(config.guest_of(rule), rule.guest_port);
-            forwarded.push(address);
-            match rule.transport {
-                Transport::Tcp => listeners.push(Listener { socket, guest }),
-                Transport::Udp => datagrams.push((socket, guest)),
-            }
-        }
-        let lan = Lan::new(config, poller);
-        let watch = "cannot watch a forwarded port";
-        Ok(Self {
-            tcp: Tcp::new(listeners, &lan, now).map_err(setup(watch))?,
-            udp: Udp::new(datagrams, &lan, now).map_err(setup(watch))?,
+        let forward = |rule: &HostFwd| Forward {
+            rule: rule.clone(),
+            guest: SocketAddrV4::new(config.guest_of(rule), rule.guest_port),
+            address: None,
+        };
+        let forwards = config.host_fwd.iter().map(forward).collect();
+        let mut net = Self {
+            tcp: Tcp::new(now),
+            udp: Udp::new(),
             dns: Dns::default(),
             ping: Ping::default(),
             dhcp: DhcpServer::default(),
             tftp: Tftp::default(),
             fragments: Reassembler::default(),
-            forwarded,
+            forwards,
+            missing: None,
             paused: false,
             next_sweep: None,
-            lan,
-        })
+            lan: Lan::new(config, poller),
+        };
+        match net.open_ports(now) {
+            Err((_, Errno::ADDRINUSE)) if waiting => Ok(net),
+            Err((rule, error)) => Err(UserNetError::Listen { rule, source: error.into() }),
+            Ok(()) => Ok(net),
+        }
+    }
+
+    /// Opens all forwarded ports that are not open; or says which one cannot be.
+    fn open_ports(&mut self, now: Instant) -> Result<(), (String, Errno)> {
+        let mut refused = None;
+        for forward in self.forwards.iter_mut().filter(|forward| forward.address.is_none()) {
+            let opened = open_forward(&forward.rule).and_then(|(socket, address)| {
+                let socket = Arc::new(socket);
+                match forward.rule.transport {
+                    Transport::Tcp => self.tcp.listen(Listener { socket, guest: forward.guest }, &self.lan)?,
+                    Transport::Udp => {
+                        self.udp.forward(socket, forward.guest, udp::Peers::default(), &self.lan, now)?;
+                    }
+                }
+                Ok(address)
+            });
+            match opened {
+                Ok(address) => forward.address = Some(address),
+                // One in use may be for others; anything else is worse.
+                Err(error) if refused.as_ref().is_none_or(|(_, worst)| *worst == Errno::ADDRINUSE) => {
+                    refused = Some((forward.rule.to_string(), error));
+                }
+                Err(_) => {}
+            }
+        }
+        refused.map_or(Ok(()), Err)
+    }
+
+    /// Tries again to open what is missing. One line tells if that goes on, and one when it is over.
+    fn open_missing(&mut self, now: Instant) {
+        let Some(missing) = self.missing.filter(|missing| missing.next <= now) else { return };
+        let soon = now.saturating_duration_since(missing.since) < SOON;
+        let next = now + if soon { AGAIN_SOON } else { AGAIN };
+        self.missing = match self.open_ports(now) {
+            Ok(()) => {
+                if missing.told {
+                    tracing::warn!("network '{}': all of its host ports are forwarded now", self.lan.config.id);
+                }
+                None
+            }
+            Err((rule, error)) => {
+                if !soon && !missing.told {
+                    let id = &self.lan.config.id;
+                    tracing::warn!("network '{id}': hostfwd={rule} waits for its host port: {error}");
+                }
+                Some(Missing { next, told: missing.told || !soon, ..missing })
+            }
+        };
     }
 
     /// Where each `hostfwd` rule listens, in the configuration's order; tells the port a rule with port 0 got.
-    pub fn forwarded(&self) -> &[SocketAddrV4] {
-        &self.forwarded
+    pub fn forwarded(&self) -> Vec<SocketAddrV4> {
+        self.forwards.iter().map(|forward| forward.address.unwrap_or(forward.rule.host)).collect()
     }
 
     /// Open flows: TCP, UDP, name server, echo.
@@ -213,6 +296,10 @@ impl NetBackend for UserNet {
         }
         self.lan.offloads = offloads;
         self.paused = false;
+        if self.missing.is_none() && self.forwards.iter().any(|forward| forward.address.is_none()) {
+            let now = Instant::now();
+            self.missing = Some(Missing { since: now, next: now, told: false });
+        }
         self.update_wake();
     }
 
@@ -261,7 +348,8 @@ impl NetBackend for UserNet {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        [self.tcp.deadline(), self.tftp.deadline(), self.next_sweep].into_iter().flatten().min()
+        let missing = self.missing.map(|missing| missing.next);
+        [self.tcp.deadline(), self.tftp.deadline(), self.next_sweep, missing].into_iter().flatten().min()
     }
 
     fn service(&mut self, now: Instant) {
@@ -279,7 +367,12 @@ impl NetBackend for UserNet {
         self.update_wake();
     }
 
+    fn sockets(&mut self) -> Option<&mut dyn Sockets> {
+        Some(self)
+    }
+
     fn settle(&mut self, now: Instant) {
+        self.open_missing(now);
         self.tcp.on_timers(self.paused, now);
         self.tftp.on_timers(&mut self.lan, now);
         if self.next_sweep.is_some_and(|at| at <= now) {

@@ -52,7 +52,7 @@ const EVENTS: usize = 64;
 
 pub type Ready = epoll::EventFlags;
 
-/// An epoll instance with an eventfd in it. A socket leaves it by being closed.
+/// An epoll instance with an eventfd in it. A socket leaves it by being closed, unless another program has it, too.
 #[derive(Debug)]
 pub struct Poller {
     epoll: OwnedFd,
@@ -85,6 +85,12 @@ impl Poller {
 
     fn add(&self, fd: impl AsFd, source: Source, interest: Ready) -> Result<(), Errno> {
         epoll::add(&self.epoll, fd, epoll::EventData::new_u64(source.to_token()), interest)
+    }
+
+    /// Ends the watch of a socket that lives on elsewhere.
+    pub fn remove(&self, fd: impl AsFd) {
+        // Fails only if it is not there.
+        let _ = epoll::delete(&self.epoll, fd);
     }
 
     /// Makes the descriptor readable, or not, on its own account.

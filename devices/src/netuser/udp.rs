@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::io::IoSliceMut;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
@@ -12,6 +13,7 @@ use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvFlags, SendFlags, SocketFlags, SocketType, recvfrom, recvmsg, sendto,
     socket_with, sockopt,
 };
+use serde::{Deserialize, Serialize};
 
 use super::lan::{Lan, Mac, PROTO_UDP, Unreachable};
 use super::poller::{Ready, Source};
@@ -29,15 +31,38 @@ struct Flow {
     guest: SocketAddrV4,
     /// The guest's card; unknown until a forwarded port's guest spoke.
     mac: Option<Mac>,
-    socket: OwnedFd,
+    socket: Arc<OwnedFd>,
     last_used: Instant,
     /// Forwarded ports only.
     forward: Option<Peers>,
 }
 
 /// Who spoke to a forwarded port: as the guest sees it, and really. The newest last.
-#[derive(Debug, Default)]
-struct Peers(Vec<(SocketAddrV4, SocketAddrV4)>);
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Peers(Vec<(SocketAddrV4, SocketAddrV4)>);
+
+/// A socket's state on its way to another program.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Carried {
+    guest: SocketAddrV4,
+    mac: Option<Mac>,
+    idle: Duration,
+    /// Of forwarded ports, and of no others.
+    pub peers: Option<Peers>,
+}
+
+impl Carried {
+    /// What of it makes no sense.
+    pub fn check(&self) -> Result<(), &'static str> {
+        match &self.peers {
+            _ if self.guest.port() == 0 => Err("its port is 0"),
+            None if self.mac.is_none_or(|mac| mac[0] & 1 != 0) => Err("its guest has no address"),
+            Some(peers) if peers.0.len() > PEERS => Err("it has more peers than it can"),
+            _ => Ok(()),
+        }
+    }
+}
 
 impl Peers {
     fn heard(&mut self, seen: SocketAddrV4, real: SocketAddrV4) {
@@ -65,17 +90,61 @@ pub struct Udp {
 }
 
 impl Udp {
-    /// `forwards`: bound sockets and where in the guest they lead.
-    pub fn new(forwards: Vec<(OwnedFd, SocketAddrV4)>, lan: &Lan, now: Instant) -> Result<Self, Errno> {
-        let mut udp =
-            Self { flows: Slab::default(), by_guest: HashMap::new(), forwards: Vec::new(), scratch: vec![0; 65_536] };
-        for (socket, guest) in forwards {
-            let forward = Some(Peers::default());
-            let key = udp.flows.insert(Flow { guest, mac: None, socket, last_used: now, forward });
-            lan.poller.add_readable(&udp.flows[key].socket, Source::Udp(key))?;
-            udp.forwards.push(key);
+    pub fn new() -> Self {
+        Self { flows: Slab::default(), by_guest: HashMap::new(), forwards: Vec::new(), scratch: vec![0; 65_536] }
+    }
+
+    /// Forwards one more port: a bound socket, where in the guest it leads, and who spoke to it before.
+    pub fn forward(
+        &mut self,
+        socket: Arc<OwnedFd>,
+        guest: SocketAddrV4,
+        peers: Peers,
+        lan: &Lan,
+        now: Instant,
+    ) -> Result<(), Errno> {
+        let forward = Some(peers);
+        let key = self.flows.insert(Flow { guest, mac: None, socket, last_used: now, forward });
+        let added = lan.poller.add_readable(&self.flows[key].socket, Source::Udp(key));
+        added.inspect_err(|_| drop(self.flows.remove(key)))?;
+        self.forwards.push(key);
+        Ok(())
+    }
+
+    /// All that is open, with its socket.
+    pub fn carry(&self, now: Instant) -> impl Iterator<Item = (Carried, Arc<OwnedFd>)> {
+        let carried = move |flow: &Flow| Carried {
+            guest: flow.guest,
+            mac: flow.mac,
+            idle: now.saturating_duration_since(flow.last_used),
+            peers: flow.forward.clone(),
+        };
+        self.flows.iter().map(move |(_, flow)| (carried(flow), Arc::clone(&flow.socket)))
+    }
+
+    /// Goes on with a mapping of another program's, whose state was checked.
+    pub fn adopt(&mut self, carried: Carried, socket: Arc<OwnedFd>, lan: &Lan, now: Instant) {
+        let Carried { guest, mac, idle, .. } = carried;
+        if !lan.is_guest(*guest.ip()) || self.by_guest.contains_key(&guest) {
+            return;
         }
-        Ok(udp)
+        if self.by_guest.len() >= lan.config.limits.udp_flows {
+            self.evict();
+        }
+        let last_used = now.checked_sub(idle).unwrap_or(now);
+        let key = self.flows.insert(Flow { guest, mac, socket, last_used, forward: None });
+        match lan.poller.add_readable(&self.flows[key].socket, Source::Udp(key)) {
+            Ok(()) => drop(self.by_guest.insert(guest, key)),
+            Err(_) => drop(self.flows.remove(key)),
+        }
+    }
+
+    /// Closes everything, or leaves it to another program that has it, too.
+    pub fn let_go(&mut self, lan: &Lan) {
+        for (_, flow) in self.flows.iter() {
+            lan.poller.remove(&flow.socket);
+        }
+        *self = Self::new();
     }
 
     /// Mappings that can expire.
@@ -129,7 +198,8 @@ impl Udp {
             Err(Errno::MFILE | Errno::NFILE) if self.evict() => new_socket(),
             other => other,
         }?;
-        let key = self.flows.insert(Flow { guest, mac: Some(mac), socket, last_used: now, forward: None });
+        let key =
+            self.flows.insert(Flow { guest, mac: Some(mac), socket: Arc::new(socket), last_used: now, forward: None });
         self.by_guest.insert(guest, key);
         let added = lan.poller.add_readable(&self.flows[key].socket, Source::Udp(key));
         added.inspect_err(|_| self.close(key))?;

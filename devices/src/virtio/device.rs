@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::queue::VirtQueue;
 use super::worker::Doorbell;
 use crate::GuestRam;
+use crate::backend::net::Sockets;
 
 /// Device ids (virtio 1.3, 5).
 pub mod id {
@@ -103,6 +104,10 @@ pub trait VirtioDevice: Send {
     }
     /// Called while stopped. A state of another kind is ignored.
     fn restore(&mut self, _state: &DeviceState) {}
+    /// What may go along with the guest to another program. Called while stopped.
+    fn sockets(&mut self) -> Option<&mut dyn Sockets> {
+        None
+    }
 }
 
 /// Copies the part of a configuration space that an access covers; zero outside.

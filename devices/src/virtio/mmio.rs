@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::device::{DeviceEvents, DeviceState, VirtioDevice};
 use super::transport::{Transport, TransportState, status};
 use super::worker::Doorbell;
+use crate::backend::net::Sockets;
 use crate::fdt::{FdtNode, FdtValue, Placement};
 use crate::state::expect;
 use crate::unlocked::Scope;
@@ -308,6 +309,14 @@ impl MmioDevice for VirtioMmio {
         slot.lock().transport.check(&state.transport, &state.device)?;
         self.restore(&state);
         Ok(())
+    }
+
+    fn with_sockets(&self, f: &mut dyn FnMut(&mut dyn Sockets)) {
+        if let Some(slot) = &self.slot
+            && let Some(sockets) = slot.lock().transport.device_mut().sockets()
+        {
+            f(sockets);
+        }
     }
 
     fn name(&self) -> &str {

@@ -7,13 +7,18 @@
 //! Data acknowledged to the guest is in the host's socket or in `rx`; data read from the host stays in `tx` until the
 //! guest acknowledges it. Both have a fixed limit: a side that does not read stops the other.
 
+mod carried;
+
 use std::net::SocketAddrV4;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown, sockopt};
+use serde::{Deserialize, Serialize};
 
+pub use self::carried::Carried;
 use super::super::lan::{Lan, Mac};
 use super::super::poller::Ready;
 use super::super::ring::Ring;
@@ -48,7 +53,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(75);
 /// Retransmissions of the same data before the connection counts as dead; about ten minutes.
 const RETRIES: u32 = 15;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Phase {
     /// The guest's SYN waits for the host's `connect`.
     Connecting,
@@ -78,7 +83,8 @@ pub struct Flow {
     pub queued: bool,
     /// The earliest entry of this flow in the table's timer heap.
     pub timer_at: Option<Instant>,
-    socket: OwnedFd,
+    /// Shared only while the flow is on its way to another program.
+    socket: Arc<OwnedFd>,
     created: Instant,
 
     // Guest to host.
@@ -125,7 +131,14 @@ pub struct Flow {
 }
 
 impl Flow {
-    fn new(guest: SocketAddrV4, remote: SocketAddrV4, socket: OwnedFd, iss: u32, phase: Phase, now: Instant) -> Self {
+    fn new(
+        guest: SocketAddrV4,
+        remote: SocketAddrV4,
+        socket: Arc<OwnedFd>,
+        iss: u32,
+        phase: Phase,
+        now: Instant,
+    ) -> Self {
         Self {
             guest,
             remote,
@@ -179,7 +192,7 @@ impl Flow {
         lan: &Lan,
         now: Instant,
     ) -> Self {
-        let mut flow = Self::new(guest, remote, socket, iss, Phase::Connecting, now);
+        let mut flow = Self::new(guest, remote, Arc::new(socket), iss, Phase::Connecting, now);
         flow.mac = Some(mac);
         flow.take_syn(syn, lan);
         flow
@@ -187,13 +200,18 @@ impl Flow {
 
     /// A connection to a forwarded port; `socket` is connected.
     pub fn to_guest(guest: SocketAddrV4, remote: SocketAddrV4, socket: OwnedFd, iss: u32, now: Instant) -> Self {
-        let mut flow = Self::new(guest, remote, socket, iss, Phase::SynSent, now);
+        let mut flow = Self::new(guest, remote, Arc::new(socket), iss, Phase::SynSent, now);
         flow.syn_now = true;
         flow
     }
 
-    pub fn socket(&self) -> &OwnedFd {
+    pub fn socket(&self) -> &Arc<OwnedFd> {
         &self.socket
+    }
+
+    #[cfg(test)]
+    pub fn waiting_for_host(&self) -> usize {
+        self.rx.len()
     }
 
     /// Bytes of memory in its buffers.

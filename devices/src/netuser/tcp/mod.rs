@@ -8,11 +8,13 @@ use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::Instant;
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, acceptfrom_with, connect, socket_with, sockopt};
 
+pub use self::flow::Carried;
 use self::flow::{Flow, Phase};
 use self::segment::{Flags, HEADER, Header, Segment};
 use super::checksum::Sum;
@@ -27,7 +29,7 @@ const FIRST_PORT: u16 = 49_152;
 /// A host port that leads into the guest.
 #[derive(Debug)]
 pub struct Listener {
-    pub socket: OwnedFd,
+    pub socket: Arc<OwnedFd>,
     /// Where in the guest it leads.
     pub guest: SocketAddrV4,
 }
@@ -47,21 +49,24 @@ pub struct Tcp {
 }
 
 impl Tcp {
-    /// `listeners` are non-blocking; their events carry their index.
-    pub fn new(listeners: Vec<Listener>, lan: &Lan, now: Instant) -> Result<Self, Errno> {
-        for (index, listener) in listeners.iter().enumerate() {
-            lan.poller.add_stream(&listener.socket, Source::Listener(index))?;
-        }
-        Ok(Self {
+    pub fn new(now: Instant) -> Self {
+        Self {
             flows: Slab::default(),
             by_ends: HashMap::new(),
-            listeners,
+            listeners: Vec::new(),
             ready: VecDeque::new(),
             timers: BinaryHeap::new(),
             next_port: FIRST_PORT,
             started: now,
             secret: RandomState::new(),
-        })
+        }
+    }
+
+    /// Forwards one more port, whose socket is non-blocking. Its events carry its index.
+    pub fn listen(&mut self, listener: Listener, lan: &Lan) -> Result<(), Errno> {
+        lan.poller.add_stream(&listener.socket, Source::Listener(self.listeners.len()))?;
+        self.listeners.push(listener);
+        Ok(())
     }
 
     pub fn len(&self) -> usize {
@@ -208,7 +213,8 @@ impl Tcp {
     pub fn on_listener(&mut self, lan: &mut Lan, index: usize, now: Instant) {
         loop {
             let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-            match acceptfrom_with(&self.listeners[index].socket, flags) {
+            let Some(listener) = self.listeners.get(index) else { return };
+            match acceptfrom_with(&listener.socket, flags) {
                 Ok((socket, peer)) => {
                     let peer = peer.and_then(|peer| SocketAddrV4::try_from(peer).ok());
                     self.forward(lan, self.listeners[index].guest, socket, peer, now);
@@ -268,6 +274,75 @@ impl Tcp {
             self.flows[key].retry_syn();
             self.touch(key);
         }
+    }
+
+    // ---- to another program ----
+
+    /// All connections as they stand, with their sockets.
+    pub fn carry(&self, now: Instant) -> impl Iterator<Item = (Carried, Arc<OwnedFd>)> {
+        let alive = self.flows.iter().filter(|(_, flow)| flow.phase != Phase::Dead);
+        alive.map(move |(_, flow)| (flow.carry(now), Arc::clone(flow.socket())))
+    }
+
+    pub fn listeners(&self) -> impl Iterator<Item = Arc<OwnedFd>> {
+        self.listeners.iter().map(|listener| Arc::clone(&listener.socket))
+    }
+
+    /// Goes on with a connection of another program; its state was checked. One that cannot be here is broken, and the
+    /// guest learns it with its next segment.
+    pub fn adopt(&mut self, carried: Carried, socket: Arc<OwnedFd>, lan: &mut Lan, now: Instant) {
+        self.make_room(lan);
+        let ends = (carried.guest, carried.remote);
+        let flow = carried.flow(socket, lan, now);
+        let known = lan.is_guest(*ends.0.ip()) && !self.by_ends.contains_key(&ends);
+        let key = self.flows.insert(flow);
+        // What is ready already is told once more.
+        let watched = if known {
+            lan.poller.add_stream(self.flows[key].socket(), Source::Tcp(key))
+        } else {
+            Err(Errno::ADDRNOTAVAIL)
+        };
+        if let Err(error) = watched {
+            tracing::warn!("user network: connection {} to {} ends here: {error}", ends.0, ends.1);
+            if let Some(flow) = self.flows.remove(key) {
+                flow.abort_host();
+                lan.tcp_buffered -= flow.buffered();
+            }
+            return;
+        }
+        self.by_ends.insert(ends, key);
+        self.touch(key);
+    }
+
+    /// Bytes that were acknowledged to the guest and that no host has taken yet.
+    #[cfg(test)]
+    pub fn waiting_for_host(&self) -> usize {
+        self.flows.iter().map(|(_, flow)| flow.waiting_for_host()).sum()
+    }
+
+    pub fn next_port(&self) -> u16 {
+        self.next_port
+    }
+
+    pub fn set_next_port(&mut self, port: u16) {
+        self.next_port = port.max(FIRST_PORT);
+    }
+
+    /// Forgets all connections and listeners. What another program has `taken` lives on there; the rest is broken.
+    pub fn let_go(&mut self, taken: bool, lan: &mut Lan) {
+        for (_, flow) in self.flows.iter() {
+            if !taken {
+                flow.abort_host();
+            }
+            lan.poller.remove(flow.socket());
+            lan.tcp_buffered -= flow.buffered();
+        }
+        for listener in self.listeners.drain(..) {
+            lan.poller.remove(&listener.socket);
+        }
+        (self.flows, self.by_ends) = (Slab::default(), HashMap::new());
+        self.ready.clear();
+        self.timers.clear();
     }
 
     // ---- bounds ----

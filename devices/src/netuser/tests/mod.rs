@@ -1,6 +1,7 @@
 //! The network end to end: a second stack (smoltcp) plays the guest, sockets on the host's loopback play the world.
 
 mod datagram;
+mod handover;
 mod hostile;
 mod tcp;
 
@@ -17,7 +18,7 @@ use smoltcp::wire::{EthernetAddress, IpCidr, IpEndpoint};
 use super::checksum::Sum;
 use super::lan::{ETHERNET, PROTO_TCP, PROTO_UDP, TRANSPORT};
 use super::*;
-use crate::backend::net::MAX_FRAME;
+use crate::backend::net::{Handed, MAX_FRAME};
 
 pub const GUEST: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 15);
 pub const HOST: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
@@ -112,6 +113,18 @@ impl World {
         iface.update_ip_addrs(|ips| ips.push(IpCidr::new(GUEST.into(), 24)).unwrap());
         iface.routes_mut().add_default_ipv4_route(HOST).unwrap();
         Self { net, wire, iface, sockets: SocketSet::new(Vec::new()), started, buf: vec![0; MAX_FRAME] }
+    }
+
+    /// The network goes to another program, as far as that can be played in one: descriptors are copies, as the kernel makes
+    /// them, and the stack that gave them stays, without a say. Returns it.
+    pub fn move_to(&mut self, config: UserNetConfig) -> UserNet {
+        let parts = copies(&self.net.hand_over());
+        let mut there = UserNet::start_waiting(config).unwrap();
+        there.check(&parts).unwrap();
+        there.adopt(parts);
+        self.net.let_go(true);
+        there.start(self.wire.offloads);
+        std::mem::replace(&mut self.net, there)
     }
 
     fn time(&self) -> smoltcp::time::Instant {
@@ -246,6 +259,12 @@ impl World {
         }
         frames
     }
+}
+
+/// The same parts with descriptors of their own.
+pub fn copies(parts: &[Handed]) -> Vec<Handed> {
+    let copy = |socket: &Arc<OwnedFd>| Arc::new(socket.try_clone().unwrap());
+    parts.iter().map(|h| Handed { state: h.state.clone(), socket: h.socket.as_ref().map(copy) }).collect()
 }
 
 /// Checks that a frame keeps to what the guest agreed to, and finishes its checksum.

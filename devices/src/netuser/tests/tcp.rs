@@ -10,11 +10,11 @@ use smoltcp::socket::tcp::State;
 
 use super::*;
 
-const ALL: Offloads = Offloads::CSUM.union(Offloads::TSO4);
+pub const ALL: Offloads = Offloads::CSUM.union(Offloads::TSO4);
 const BIG: usize = 64 << 20;
 
 /// A service on the loopback that gives each connection to `serve`.
-fn service(
+pub fn service(
     serve: impl Fn(TcpStream) + Send + Sync + Clone + 'static,
     connections: usize,
 ) -> (SocketAddr, JoinHandle<()>) {
@@ -34,7 +34,7 @@ fn service(
 }
 
 /// Sends everything back until the client's end.
-fn echo(mut stream: TcpStream) {
+pub fn echo(mut stream: TcpStream) {
     let mut buf = vec![0; 1 << 16];
     loop {
         match stream.read(&mut buf).unwrap() {
@@ -45,13 +45,24 @@ fn echo(mut stream: TcpStream) {
 }
 
 /// Lets the service take what is still on its way.
-fn finish(w: &mut World, thread: JoinHandle<()>) {
+pub fn finish(w: &mut World, thread: JoinHandle<()>) {
     w.until(|_| thread.is_finished());
     thread.join().unwrap();
 }
 
 /// The guest writes `total` pattern bytes and closes, and reads `expected` pattern bytes and the end.
 fn run_guest(w: &mut World, handle: SocketHandle, total: usize, expected: usize) {
+    run_guest_while(w, handle, total, expected, |_, _| {});
+}
+
+/// The same; `each` is called over and over, with the bytes that have gone either way.
+pub fn run_guest_while(
+    w: &mut World,
+    handle: SocketHandle,
+    total: usize,
+    expected: usize,
+    mut each: impl FnMut(&mut World, usize),
+) {
     let (mut sent, mut received, mut closed) = (0, 0, false);
     let chunk = pattern(0, 1 << 20);
     // The pattern's period is longer than what is compared in one piece.
@@ -59,6 +70,7 @@ fn run_guest(w: &mut World, handle: SocketHandle, total: usize, expected: usize)
         if offset + len <= chunk.len() { chunk[offset..offset + len].to_vec() } else { pattern(offset, len) }
     };
     w.until(|w| {
+        each(w, sent + received);
         let socket = w.tcp(handle);
         while sent < total && socket.can_send() {
             sent += socket.send_slice(&bytes_at(sent, (total - sent).min(1 << 16))).unwrap();
@@ -193,7 +205,7 @@ fn losses_both_ways_are_repaired() {
     }
 }
 
-fn forwarded(rules: &[&str]) -> UserNetConfig {
+pub fn forwarded(rules: &[&str]) -> UserNetConfig {
     let host_fwd = rules.iter().map(|rule| rule.parse().unwrap()).collect();
     UserNetConfig { host_fwd, ..Default::default() }
 }

@@ -17,7 +17,7 @@ pub use filter::RxFilter;
 use super::device::{Activation, DeviceState, VirtioDevice, id, read_config_bytes};
 use super::queue::VirtQueue;
 use super::worker::Worker;
-use crate::backend::net::{NetBackend, Offloads};
+use crate::backend::net::{NetBackend, Offloads, Sockets};
 use task::NetTask;
 
 /// Feature bits (virtio 1.3, 5.1.3).
@@ -255,5 +255,9 @@ impl VirtioDevice for VirtioNet {
             self.shared.set_mac(*mac);
             self.filter = filter.clone();
         }
+    }
+
+    fn sockets(&mut self) -> Option<&mut dyn Sockets> {
+        self.backend.as_mut()?.sockets()
     }
 }
