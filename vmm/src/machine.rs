@@ -15,6 +15,7 @@ mod migrate;
 mod named;
 mod observe;
 mod run_state;
+mod shared;
 mod snapshot;
 mod switch;
 
@@ -339,6 +340,11 @@ impl Machine {
                 }
             }
             self.look_after_moves()?;
+            for request in self.take_deferred() {
+                if let Some(ending) = self.answer(request)? {
+                    return Ok(ending);
+                }
+            }
             self.attend();
         }
     }
@@ -354,6 +360,11 @@ impl Machine {
         // Another one may wait behind this.
         self.requested &= self.control.is_asked();
         match request {
+            Request::Debug { .. } | Request::IoError | Request::Reset(_) | Request::PowerOff(_)
+                if self.is_leaving() =>
+            {
+                self.defer(request)
+            }
             Request::Debug { hart, stop } => {
                 self.stop(RunState::Debug);
                 self.events.push(Event::Debug { hart, stop });

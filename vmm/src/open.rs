@@ -23,13 +23,13 @@ use devices::virtio::{self, VirtioDevice};
 
 use crate::board::assembly::Backends;
 use crate::config::{
-    Aio, BlockConfig, CacheMode, ConsoleConfig, ConsolePort, DriveConfig, MachineConfig, NetBackendConfig, NetConfig,
-    RngConfig, SemihostingConfig, TapConfig, VirtioKind,
+    Aio, BlockConfig, CacheMode, ConsoleConfig, ConsolePort, DriveConfig, Incoming, MachineConfig, NetBackendConfig,
+    NetConfig, RngConfig, SemihostingConfig, TapConfig, VirtioKind,
 };
 use crate::control::Control;
 use crate::disk_errors::Ears;
 use crate::semihosting;
-use crate::snapshot::Disk;
+use crate::snapshot::{Channel, Disk};
 
 /// Why something outside of the machine cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -289,8 +289,14 @@ fn card(id: &str, n: &NetConfig, config: &MachineConfig, down: &mut Vec<DownScri
     let netdev = config.netdevs.iter().find(|d| d.id == n.netdev).expect("networks that devices name exist");
     let backend: Box<dyn NetBackend> = match &netdev.backend {
         NetBackendConfig::User(user) => {
-            let net = UserNet::start((**user).clone())
-                .map_err(|source| OpenError::UserNet { id: netdev.id.clone(), source })?;
+            // A file's or a program's guest is nowhere else; another's may have the ports still.
+            let elsewhere = match &config.incoming {
+                Some(Incoming::Deferred) => true,
+                Some(Incoming::From(channel)) => matches!(channel, Channel::Unix(_) | Channel::Tcp(_)),
+                None => false,
+            };
+            let start = if elsewhere { UserNet::start_waiting } else { UserNet::start };
+            let net = start((**user).clone()).map_err(|source| OpenError::UserNet { id: netdev.id.clone(), source })?;
             for (rule, address) in user.host_fwd.iter().zip(net.forwarded()) {
                 if rule.host.port() == 0 {
                     eprintln!("vireo: network '{}' forwards {address} to guest port {}", netdev.id, rule.guest_port);

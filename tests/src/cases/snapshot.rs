@@ -1,11 +1,13 @@
 //! Linux in snapshots: it goes on elsewhere as if nothing had been.
 
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
-use std::thread::sleep;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -20,6 +22,7 @@ use crate::host;
 pub const CASES: &[Case] = &[
     Case { name: "Linux goes on from a file", run: goes_on },
     Case { name: "Linux moves while it works", run: moves },
+    Case { name: "connections move with Linux", run: connections },
     Case { name: "ten clones of one Linux", run: clones },
     Case { name: "Linux goes back to older files", run: goes_back },
     Case { name: "Linux and clones of it take a temporary disk along", run: temporary_disk },
@@ -165,6 +168,159 @@ fn moves(env: &Env) -> Result<()> {
     power_off(there)?;
     host::run(host::command("e2fsck").arg("-fn").arg(&image))?;
     Ok(())
+}
+
+/// Connections of all kinds that nobody interrupts until `moved`.
+#[derive(Default)]
+struct Talk {
+    moved: AtomicBool,
+    /// Bytes that came back, and answers to what was typed.
+    echoed: AtomicUsize,
+    answers: AtomicUsize,
+    served: AtomicUsize,
+}
+
+impl Talk {
+    /// Sends noise into `to` and a copy, not too fast, until it is time to end.
+    fn pour(&self, mut to: impl Write, copy: &Path, count: &AtomicUsize) -> Result<()> {
+        let (noise, mut copy) = (http::noise(1 << 20), File::create(copy)?);
+        for chunk in noise.chunks(32_768).cycle() {
+            to.write_all(chunk)?;
+            copy.write_all(chunk)?;
+            count.fetch_add(chunk.len(), Ordering::Relaxed);
+            if self.moved.load(Ordering::Relaxed) {
+                break;
+            }
+            sleep(Duration::from_millis(2));
+        }
+        Ok(copy.flush()?)
+    }
+
+    /// Up and down through a forwarded port.
+    fn echo(&self, port: u16, dir: &Path) -> Result<()> {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+        let (sent, back) = (dir.join("sent"), dir.join("back"));
+        let result = thread::scope(|scope| {
+            let writing = scope.spawn(|| -> Result<()> {
+                self.pour(&stream, &sent, &AtomicUsize::new(0))?;
+                Ok(stream.shutdown(Shutdown::Write)?)
+            });
+            let reading = || -> Result<()> {
+                let (mut reader, mut copy, mut bytes) = (&stream, File::create(&back)?, vec![0; 65_536]);
+                while let n @ 1.. = reader.read(&mut bytes)? {
+                    copy.write_all(&bytes[..n])?;
+                    self.echoed.fetch_add(n, Ordering::Relaxed);
+                }
+                Ok(())
+            };
+            let read = reading();
+            read.and(writing.join().unwrap_or_else(|_| bail!("the writer panicked")))
+        });
+        result.context("the echo")?;
+        equal("what came back", host::sha256(&back)?, host::sha256(&sent)?)?;
+        // The connection is over on both sides.
+        equal("what is behind the end", stream.read(&mut [0])?, 0)
+    }
+
+    /// Somebody at a shell of the guest's.
+    fn type_on(&self, port: u16) -> Result<()> {
+        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+        let mut lines = BufReader::new(&stream).lines();
+        for n in 0.. {
+            writeln!(&stream, "echo $(({n} + 1))").context("the shell")?;
+            let line = lines.next().context("the shell hung up")?.context("the shell")?;
+            equal("what the shell says", line, (n + 1).to_string())?;
+            self.answers.fetch_add(1, Ordering::Relaxed);
+            if self.moved.load(Ordering::Relaxed) {
+                break;
+            }
+            sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+
+    /// A file that the guest fetches.
+    fn serve(&self, listener: &TcpListener, copy: &Path) -> Result<()> {
+        let (mut stream, _) = listener.accept()?;
+        let mut lines = BufReader::new(stream.try_clone()?).lines();
+        while !lines.next().transpose()?.unwrap_or_default().is_empty() {}
+        write!(stream, "HTTP/1.0 200 OK\r\nConnection: close\r\n\r\n")?;
+        self.pour(stream, copy, &self.served).context("what the guest fetches")
+    }
+
+    /// Waits until everything has gone on a while.
+    fn goes_on(&self) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        let counts = [(&self.echoed, 1 << 20), (&self.answers, 20), (&self.served, 1 << 20)];
+        let wanted = counts.map(|(count, more)| count.load(Ordering::Relaxed) + more);
+        while counts.iter().zip(wanted).any(|((count, _), wanted)| count.load(Ordering::Relaxed) < wanted) {
+            if Instant::now() > deadline {
+                let now = counts.map(|(count, _)| count.load(Ordering::Relaxed));
+                bail!("connections stand still at {now:?}, and {wanted:?} was expected");
+            }
+            sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+}
+
+/// Twice, with bytes on their way in both directions, and somebody at a shell.
+fn connections(env: &Env) -> Result<()> {
+    let dir = scratch()?;
+    let (way, fetched) = (dir.path().join("way"), dir.path().join("fetched"));
+    let monitors: Vec<_> = (0..3).map(|n| dir.path().join(format!("monitor{n}"))).collect();
+    let (echo, shell) = (http::free_port()?, http::free_port()?);
+    let net = format!(",hostfwd=tcp:127.0.0.1:{echo}-:7,hostfwd=tcp:127.0.0.1:{shell}-:23");
+    let machine = |n: usize| Machine::virt(&env.vireo, 2).user_net(&net).args(Monitor::option(&monitors[n]));
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let server = listener.local_addr()?.port();
+    let mut vm = start(env, machine(0))?;
+    vm.console.check("(nc -ll -p 7 -e cat & nc -ll -p 23 -e sh &) > /dev/null 2>&1; sleep 1")?;
+    vm.console.check(&format!(
+        "(wget -q -O - http://10.0.2.2:{server}/ | sha256sum > /tmp/sum; echo > /tmp/done) > /dev/null 2>&1 & true"
+    ))?;
+    let talk = Talk::default();
+    thread::scope(|scope| -> Result<()> {
+        let talking = [
+            scope.spawn(|| talk.echo(echo, dir.path())),
+            scope.spawn(|| talk.type_on(shell)),
+            scope.spawn(|| talk.serve(&listener, &fetched)),
+        ];
+        let moves = || -> Result<Vm> {
+            for n in 1..3 {
+                talk.goes_on()?;
+                let place = format!("unix:{}", way.display());
+                let there = machine(n).linux(env.guest()?, "quiet").args(["-incoming", &place]).start()?;
+                Monitor::at(&monitors[n])?;
+                Monitor::at(&monitors[n - 1])?.migrate(std::mem::replace(&mut vm, there), &place)?;
+                talk.goes_on()?;
+                // The ports are the guest's still.
+                let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, echo))?;
+                stream.set_read_timeout(Some(PATIENCE))?;
+                stream.write_all(b"new")?;
+                let mut back = [0; 3];
+                stream.read_exact(&mut back).context("a new connection")?;
+                equal("what a new connection brings", &back, b"new")?;
+            }
+            Ok(vm)
+        };
+        let moved = moves();
+        talk.moved.store(true, Ordering::Relaxed);
+        if moved.is_err() {
+            // The reason is the guest's, which has ended; nobody waits for its call.
+            let _ = TcpStream::connect((Ipv4Addr::LOCALHOST, server));
+            return moved.map(drop);
+        }
+        for talking in talking {
+            talking.join().unwrap_or_else(|_| bail!("somebody who talked panicked"))?;
+        }
+        let mut vm = moved?;
+        vm.console.check("while [ ! -e /tmp/done ]; do usleep 100000; done")?;
+        contains("the checksum in the guest", &vm.console.check("cat /tmp/sum")?, &host::sha256(&fetched)?)?;
+        let kernel_log = vm.console.check("dmesg -r | grep -E '^<[0-3]>' || true")?;
+        equal("the kernel's errors", kernel_log.as_str(), "")?;
+        power_off(vm)
+    })
 }
 
 /// All at once, from a file whose RAM they map.

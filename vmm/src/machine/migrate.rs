@@ -1,12 +1,13 @@
 //! Moves a machine: out of this program while it runs (pre-copy), and into it.
 //!
 //! A thread of its own copies RAM, then again what was written to meanwhile, until what is left is soon copied. Then the
-//! main thread stops the machine, copies that and the state, and the guest lives elsewhere. Until the other side has
-//! taken it, whatever fails, the machine goes on here.
+//! main thread stops the machine, and the thread copies that and the state, with what devices have of the host's if the
+//! other program is on this host, and agrees with it who goes on ([`crate::snapshot::Decision`]). Nobody else waits for
+//! that: monitors are served, and may give up. Until the other side has taken it, whatever fails, the machine goes on here.
 
 use std::fs::File;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
@@ -14,11 +15,11 @@ use accel::{DirtyPages, GuestRam, Vm};
 use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
 
 use super::{Machine, MachineError, RunState};
-use crate::control::Control;
+use crate::control::{Control, Request};
 use crate::monitor::event::Event;
 use crate::snapshot::{
-    Answer, Channel, Disk, Identity, Loaded, Pages, Saver, Scope, Sink, SnapshotError, Source, Summary, Tracked,
-    save_mapped,
+    Answer, Channel, Decision, Disk, Identity, MachineState, Pages, Saver, Scope, Shared, Sink, SnapshotError, Source,
+    Stream, Summary, Tracked, save_mapped,
 };
 
 /// Most rounds over pages that a guest goes on writing to.
@@ -27,11 +28,11 @@ const ROUNDS_MAX: u32 = 30;
 const DOWNTIME: Duration = Duration::from_millis(300);
 
 /// What others may look at while RAM is copied.
-#[derive(Debug, Default)]
-pub struct Progress {
+#[derive(Debug)]
+struct Progress {
     bytes: AtomicU64,
     rounds: AtomicU64,
-    cancelled: AtomicBool,
+    decision: Arc<Decision>,
 }
 
 /// How a move has ended.
@@ -63,31 +64,58 @@ pub enum Status {
         bytes: u64,
         rounds: u64,
         total: Duration,
+        /// How long the guest has stood still for the end of the move.
+        still: Option<Duration>,
     },
     Ended(Outcome),
 }
 
 type Copied = (Saver<Sink>, DirtyPages, Tracked);
+/// Whether the other side has the descriptors, too.
+type Taken = (Summary, bool);
 
 struct Outgoing {
     channel: Channel,
     progress: Arc<Progress>,
     started: Instant,
-    copied: Work<Copied>,
+    stage: Leaving,
+}
+
+enum Leaving {
+    /// While the guest runs.
+    Copying(Work<Copied>),
+    /// While it stands still.
+    Ending(Ending),
+}
+
+struct Ending {
+    taken: Work<Taken>,
+    since: Instant,
+    /// What becomes of the guest if it stays.
+    otherwise: RunState,
 }
 
 struct Incoming {
     channel: Channel,
-    stage: Stage,
+    stage: Arriving,
 }
 
-/// A guest, who waits for an answer, and the file that it comes from if there are contents of images in it.
-type Arrived = (Loaded, Answer, Option<File>);
-
-enum Stage {
-    Coming(Work<Arrived>),
+enum Arriving {
+    Loading(Work<(Arrival, MachineState)>),
+    /// All of it is here, and the other side is asked whether it should go on.
+    Agreeing(Work<Arrival>),
     /// All but the images of its disks is in place.
     Placing(Guest, Work<()>),
+}
+
+/// A guest with what comes along, who waits for an answer.
+struct Arrival {
+    guest: Guest,
+    shared: Option<Shared>,
+    stream: Option<Stream>,
+    /// The file that it comes from if there are contents of images in it.
+    images: Option<File>,
+    answer: Answer,
 }
 
 /// Who came.
@@ -143,6 +171,8 @@ pub(super) struct Moves {
     outgoing: Option<Outgoing>,
     incoming: Option<Incoming>,
     last: Option<Outcome>,
+    /// What was asked for while a move came to its end.
+    deferred: Vec<Request>,
     /// Files get RAM that can be mapped.
     mapped_ram: bool,
 }
@@ -157,7 +187,7 @@ fn copy_most(
 ) -> Result<Copied, SnapshotError> {
     let stop = |bytes: u64| {
         progress.bytes.store(bytes, Ordering::Relaxed);
-        progress.cancelled.load(Ordering::Relaxed)
+        progress.decision.is_cancelled()
     };
     let log = |error: accel::AccelError| SnapshotError::Refused(crate::error_chain(&error));
     let mut begun = Instant::now();
@@ -190,6 +220,23 @@ fn copy_written(saver: &mut Saver<Sink>, disks: &Tracked, stop: &dyn Fn(u64) -> 
     Ok(())
 }
 
+/// The last of the disks and RAM, and the state; returns when the other side has all of it.
+fn copy_rest(
+    (mut saver, left, disks): Copied,
+    ram: &GuestRam,
+    state: &MachineState,
+    shared: &Shared,
+    decision: &Decision,
+) -> Result<Taken, SnapshotError> {
+    let stop = |_| decision.is_cancelled();
+    copy_written(&mut saver, &disks, &stop)?;
+    saver.dirty(ram, &left, &stop)?;
+    saver.shared(shared)?;
+    saver.state(state)?;
+    let (sink, summary) = saver.finish()?;
+    Ok((summary, sink.commit()?))
+}
+
 impl Machine {
     /// How the last move stands.
     pub fn migration(&self) -> Status {
@@ -198,6 +245,10 @@ impl Machine {
                 bytes: out.progress.bytes.load(Ordering::Relaxed),
                 rounds: out.progress.rounds.load(Ordering::Relaxed),
                 total: out.started.elapsed(),
+                still: match &out.stage {
+                    Leaving::Copying(_) => None,
+                    Leaving::Ending(ending) => Some(ending.since.elapsed()),
+                },
             },
             (None, Some(_), _) => Status::Setup,
             (None, None, Some(outcome)) => Status::Ended(outcome.clone()),
@@ -230,14 +281,16 @@ impl Machine {
             || -> Result<Saver<Sink>, SnapshotError> { Saver::new(channel.create()?, &self.identity(), &disks) };
         let text =
             |error: &SnapshotError| format!("cannot move the machine to '{channel}': {}", crate::error_chain(error));
-        let saver = begin().map_err(|error| text(&error))?;
+        let mut saver = begin().map_err(|error| text(&error))?;
+        let decision = saver.sink().decision();
         self.harts.vm().start_dirty_log().map_err(|error| crate::error_chain(&error))?;
-        let progress = Arc::new(Progress::default());
+        let progress = Arc::new(Progress { bytes: AtomicU64::new(0), rounds: AtomicU64::new(0), decision });
         let (ram, vm, theirs) = (Arc::clone(&self.board.ram), self.harts.vm(), Arc::clone(&progress));
         let disks = Tracked::start(&disks);
         let work = Work::start("migration", &self.control, move || copy_most(saver, &ram, disks, &*vm, &theirs));
         let copied = work.map_err(|error| format!("cannot start a thread: {error}"))?;
-        self.moves.outgoing = Some(Outgoing { channel, progress, started: Instant::now(), copied });
+        let stage = Leaving::Copying(copied);
+        self.moves.outgoing = Some(Outgoing { channel, progress, started: Instant::now(), stage });
         Ok(())
     }
 
@@ -246,24 +299,136 @@ impl Machine {
         self.moves.outgoing.is_some()
     }
 
-    fn end_move(&mut self, out: Outgoing, copied: Result<Copied, SnapshotError>) -> Result<(), String> {
-        let Outgoing { channel, progress, started, .. } = out;
-        let cancelled = progress.cancelled.load(Ordering::Relaxed);
-        let outcome =
-            match (cancelled, copied) {
-                (true, _) => None,
-                (false, copied) => {
-                    Some(copied.and_then(|copied| {
-                        let rounds = progress.rounds.load(Ordering::Relaxed);
-                        self.hand_over(move |m, running| m.copy_rest(copied, running))
-                            .map(|(summary, downtime)| Report { summary, rounds, total: started.elapsed(), downtime })
-                    }))
+    /// Whether the guest stands still because a move comes to its end.
+    pub(super) fn is_leaving(&self) -> bool {
+        matches!(&self.moves.outgoing, Some(Outgoing { stage: Leaving::Ending(_), .. }))
+    }
+
+    /// Something is asked for that can only be done when it is known who has the guest.
+    pub(super) fn defer(&mut self, request: Request) {
+        self.moves.deferred.push(request);
+    }
+
+    /// What was deferred, once that is known.
+    pub(super) fn take_deferred(&mut self) -> Vec<Request> {
+        if self.is_leaving() { Vec::new() } else { std::mem::take(&mut self.moves.deferred) }
+    }
+
+    /// A guest that stays here after all is to be in `state` then.
+    pub(super) fn stop_afterwards(&mut self, state: RunState) {
+        if let Some(Outgoing { stage: Leaving::Ending(ending), .. }) = &mut self.moves.outgoing
+            && ending.otherwise == RunState::Running
+        {
+            ending.otherwise = state;
+        }
+    }
+
+    /// Goes on with a move whose thread has done something.
+    fn look_after_leaving(&mut self) -> Result<(), String> {
+        let Some(out) = &mut self.moves.outgoing else { return Ok(()) };
+        match &mut out.stage {
+            Leaving::Copying(copied) => match copied.poll() {
+                None => Ok(()),
+                Some(copied) => match copied.and_then(|copied| self.begin_end(copied)) {
+                    Ok(()) => Ok(()),
+                    Err(error) => self.end_move(Err(error)),
+                },
+            },
+            Leaving::Ending(ending) => match ending.taken.poll() {
+                None => Ok(()),
+                Some(taken) => self.end_move(taken),
+            },
+        }
+    }
+
+    /// All but little is copied: stops the machine and has that and the state copied.
+    fn begin_end(&mut self, (saver, mut left, disks): Copied) -> Result<(), SnapshotError> {
+        let Some(Outgoing { progress, channel, .. }) = &self.moves.outgoing else { return Ok(()) };
+        let decision = Arc::clone(&progress.decision);
+        if decision.is_cancelled() {
+            return Err(SnapshotError::Refused("it was cancelled".to_owned()));
+        }
+        let here = matches!(channel, Channel::Unix(_));
+        let (before, since) = (self.run_state, Instant::now());
+        self.stop(RunState::FinishMigrate);
+        // Before the other side may start.
+        self.locks.release();
+        let begin = || {
+            let log = |error: accel::AccelError| SnapshotError::Refused(crate::error_chain(&error));
+            left.merge(&self.harts.vm().take_dirty_log().map_err(log)?);
+            let state = self.machine_state(before == RunState::Running)?;
+            let shared = if here { self.share() } else { Shared::new() };
+            let ram = Arc::clone(&self.board.ram);
+            let work = move || copy_rest((saver, left, disks), &ram, &state, &shared, &decision);
+            let host = |source| SnapshotError::Host { what: "start a thread".to_owned(), source };
+            Work::start("migration", &self.control, work).map_err(host)
+        };
+        match begin() {
+            Ok(taken) => {
+                if let Some(out) = &mut self.moves.outgoing {
+                    out.stage = Leaving::Ending(Ending { taken, since, otherwise: before });
                 }
-            };
+                Ok(())
+            }
+            Err(error) => {
+                self.stay(before, &error)?;
+                Err(error)
+            }
+        }
+    }
+
+    /// The guest stays here, for this reason.
+    ///
+    /// # Errors
+    /// It cannot go on.
+    fn stay(&mut self, otherwise: RunState, why: &SnapshotError) -> Result<(), SnapshotError> {
+        let running = otherwise == RunState::Running;
+        self.run_state = if running { RunState::Paused } else { otherwise };
+        self.locks.take().map_err(|lost| {
+            let (why, lost) = (crate::error_chain(why), crate::error_chain(&lost));
+            SnapshotError::Refused(format!("{why}; and the guest cannot go on: {lost}"))
+        })?;
+        if running {
+            self.start();
+            self.events.push(Event::Resume);
+        }
+        Ok(())
+    }
+
+    /// It is known what became of a move.
+    fn end_move(&mut self, taken: Result<Taken, SnapshotError>) -> Result<(), String> {
+        let Some(Outgoing { channel, progress, started, stage }) = self.moves.outgoing.take() else { return Ok(()) };
+        let cancelled = progress.decision.is_cancelled();
+        let rounds = progress.rounds.load(Ordering::Relaxed);
+        let outcome = match (taken, stage) {
+            (Ok((summary, with)), stage) => {
+                self.run_state = RunState::PostMigrate;
+                if matches!(channel, Channel::Unix(_) | Channel::Tcp(_)) {
+                    self.let_go(with);
+                }
+                let downtime = match stage {
+                    Leaving::Ending(ending) => ending.since.elapsed(),
+                    Leaving::Copying(_) => Duration::ZERO,
+                };
+                Ok(Some(Report { summary, rounds, total: started.elapsed(), downtime }))
+            }
+            (Err(error @ SnapshotError::Undecided(_)), _) => {
+                self.run_state = RunState::PostMigrate;
+                Err(error)
+            }
+            (Err(error), Leaving::Ending(ending)) => match self.stay(ending.otherwise, &error) {
+                Ok(()) if cancelled => Ok(None),
+                Ok(()) => Err(error),
+                // That is worth more words than that somebody gave up.
+                Err(lost) => Err(lost),
+            },
+            (Err(_), Leaving::Copying(_)) if cancelled => Ok(None),
+            (Err(error), Leaving::Copying(_)) => Err(error),
+        };
         if let Err(error) = self.harts.vm().stop_dirty_log() {
             tracing::warn!("{}", crate::error_chain(&error));
         }
-        match outcome {
+        match outcome.transpose() {
             Some(outcome) => self.settle_move(&channel, outcome),
             None => {
                 self.moves.last = Some(Outcome::Cancelled);
@@ -273,18 +438,28 @@ impl Machine {
     }
 
     /// Gives the move under way up.
-    pub fn cancel_migration(&mut self) {
-        if let Some(out) = &self.moves.outgoing {
-            out.progress.cancelled.store(true, Ordering::Relaxed);
+    ///
+    /// # Errors
+    /// The other side has been told to go on with the guest.
+    pub fn cancel_migration(&mut self) -> Result<(), String> {
+        match &self.moves.outgoing {
+            Some(out) if !out.progress.decision.cancel() => {
+                Err(format!("it is too late: '{}' may go on with the guest already", out.channel))
+            }
+            _ => Ok(()),
         }
     }
 
     /// The program ends: half a file is removed, and so is a socket that nobody came to.
     pub(super) fn abandon_moves(&mut self) {
-        self.cancel_migration();
-        if let Some(Outgoing { channel: Channel::File { .. }, copied, .. }) = self.moves.outgoing.take() {
+        // One that is decided comes to its end.
+        let _ = self.cancel_migration();
+        if let Some(Outgoing { channel: Channel::File { .. }, stage, .. }) = self.moves.outgoing.take() {
             // Soon: it looks at the wish behind every chunk.
-            drop(copied.wait());
+            match stage {
+                Leaving::Copying(copied) => drop(copied.wait()),
+                Leaving::Ending(ending) => drop(ending.taken.wait()),
+            }
         }
         if let Some(Incoming { channel: Channel::Unix(path), .. }) = self.moves.incoming.take() {
             let _ = std::fs::remove_file(path);
@@ -306,55 +481,22 @@ impl Machine {
         result
     }
 
-    /// Stops the machine and has `write` write it, or what is left of it. It stays stopped if it was taken.
-    pub(super) fn hand_over(
-        &mut self,
-        write: impl FnOnce(&mut Self, bool) -> Result<Summary, SnapshotError>,
-    ) -> Result<(Summary, Duration), SnapshotError> {
-        let running = self.run_state == RunState::Running;
-        let before = self.run_state;
-        let stopped = Instant::now();
-        self.stop(if running { RunState::Paused } else { before });
+    /// To a file whose RAM can be mapped: the machine stands still meanwhile.
+    fn move_mapped(&mut self, channel: &Channel) -> Result<Report, SnapshotError> {
+        let (started, before) = (Instant::now(), self.run_state);
+        self.stop(RunState::FinishMigrate);
         // Before the other side may start.
         self.locks.release();
-        match write(self, running) {
+        match self.write_mapped(channel, before == RunState::Running, Scope::Temporary) {
             Ok(summary) => {
                 self.run_state = RunState::PostMigrate;
-                Ok((summary, stopped.elapsed()))
+                Ok(Report { summary, rounds: 1, total: started.elapsed(), downtime: started.elapsed() })
             }
             Err(error) => {
-                if let Err(lost) = self.locks.take() {
-                    let lost = crate::error_chain(&lost);
-                    let error = crate::error_chain(&error);
-                    return Err(SnapshotError::Refused(format!("{error}; and the guest cannot go on: {lost}")));
-                }
-                if running {
-                    self.start();
-                    self.events.push(Event::Resume);
-                }
+                self.stay(before, &error)?;
                 Err(error)
             }
         }
-    }
-
-    /// The last pages and the state; returns when the other side has all of it.
-    fn copy_rest(&self, (mut saver, mut left, disks): Copied, running: bool) -> Result<Summary, SnapshotError> {
-        let log = |error: accel::AccelError| SnapshotError::Refused(crate::error_chain(&error));
-        left.merge(&self.harts.vm().take_dirty_log().map_err(log)?);
-        copy_written(&mut saver, &disks, &|_| false)?;
-        saver.dirty(&self.board.ram, &left, &|_| false)?;
-        saver.state(&self.machine_state(running)?)?;
-        let (sink, summary) = saver.finish()?;
-        sink.commit()?;
-        Ok(summary)
-    }
-
-    /// To a file whose RAM can be mapped: the machine stands still meanwhile.
-    fn move_mapped(&mut self, channel: &Channel) -> Result<Report, SnapshotError> {
-        let started = Instant::now();
-        let write = |m: &mut Self, running| m.write_mapped(channel, running, Scope::Temporary);
-        let (summary, downtime) = self.hand_over(write)?;
-        Ok(Report { summary, rounds: 1, total: started.elapsed(), downtime })
     }
 
     pub(super) fn write_mapped(
@@ -409,47 +551,53 @@ impl Machine {
         let listening = channel.listen().map_err(|error| failed(&channel, error))?;
         let loader = self.loader();
         let work = move || {
-            listening.accept().and_then(|(source, answer)| {
-                let (loaded, file) = match source {
-                    Source::File(file, true) => (loader.file(&file, Pages::Map), Some(file)),
-                    Source::File(file, false) => (loader.file(&file, Pages::Copy), Some(file)),
-                    Source::Stream(stream) => (loader.stream(stream), None),
-                };
-                match loaded {
-                    Ok(loaded) => {
-                        let file = file.filter(|_| loaded.has_images);
-                        Ok((loaded, answer, file))
-                    }
-                    Err(error) => {
-                        answer.give(Err(&error))?;
-                        Err(error)
-                    }
+            let (source, answer) = listening.accept()?;
+            let (loaded, stream, file) = match source {
+                Source::File(file, true) => (loader.file(&file, Pages::Map), None, Some(file)),
+                Source::File(file, false) => (loader.file(&file, Pages::Copy), None, Some(file)),
+                Source::Stream(mut stream) => (loader.stream(&mut stream), Some(stream), None),
+            };
+            let whole = loaded.and_then(|loaded| {
+                let descriptors = stream.as_ref().map(Stream::descriptors).unwrap_or_default();
+                let shared = loaded.arrived.with(descriptors)?;
+                Ok((loaded.machine, loaded.state, loaded.has_images, shared))
+            });
+            match whole {
+                Ok((Identity { writer, engine, .. }, state, has_images, shared)) => {
+                    let guest = Guest { writer, engine, running: state.run.running };
+                    let images = file.filter(|_| has_images);
+                    Ok((Arrival { guest, shared, stream, images, answer }, state))
                 }
-            })
+                Err(error) => {
+                    answer.give(Err(&error))?;
+                    Err(error)
+                }
+            }
         };
         let loaded = Work::start("incoming", &self.control, work);
         let loaded = loaded.map_err(|source| MachineError::Host { what: "start a thread", source })?;
-        self.moves.incoming = Some(Incoming { channel, stage: Stage::Coming(loaded) });
+        self.moves.incoming = Some(Incoming { channel, stage: Arriving::Loading(loaded) });
         Ok(())
     }
 
     /// Goes on with what a thread has done. Called whenever somebody wants attention.
     pub(super) fn look_after_moves(&mut self) -> Result<(), MachineError> {
-        if let Some(copied) = self.moves.outgoing.as_ref().and_then(|out| out.copied.poll())
-            && let Some(out) = self.moves.outgoing.take()
-            && let Err(text) = self.end_move(out, copied)
-        {
+        if let Err(text) = self.look_after_leaving() {
             tracing::warn!("{text}");
         }
         if let Some(Incoming { channel, stage }) = self.moves.incoming.take() {
             let text = channel.to_string();
             let next = match stage {
-                Stage::Coming(work) => match work.poll() {
-                    None => Ok(Some(Stage::Coming(work))),
-                    Some(arrived) => arrived.and_then(|arrived| self.take_over(arrived)),
+                Arriving::Loading(work) => match work.poll() {
+                    None => Ok(Some(Arriving::Loading(work))),
+                    Some(loaded) => loaded.and_then(|(arrival, state)| self.check_arrival(arrival, state)),
                 },
-                Stage::Placing(guest, work) => match work.poll() {
-                    None => Ok(Some(Stage::Placing(guest, work))),
+                Arriving::Agreeing(work) => match work.poll() {
+                    None => Ok(Some(Arriving::Agreeing(work))),
+                    Some(agreed) => agreed.and_then(|arrival| self.take_over(arrival)),
+                },
+                Arriving::Placing(guest, work) => match work.poll() {
+                    None => Ok(Some(Arriving::Placing(guest, work))),
                     Some(placed) => placed.map_err(half_placed).map(|()| self.welcome(&guest)),
                 },
             };
@@ -459,27 +607,58 @@ impl Machine {
         Ok(())
     }
 
-    /// The guest is here, but for what is missing of its disks' images.
-    fn take_over(&mut self, (loaded, answer, file): Arrived) -> Result<Option<Stage>, SnapshotError> {
-        let Loaded { machine: Identity { writer, engine, .. }, state, .. } = loaded;
-        let guest = Guest { writer, engine, running: state.run.running };
-        // Before anybody writes to an image.
-        let locked = self.locks.take().map_err(|error| SnapshotError::Refused(crate::error_chain(&error)));
-        let restored = locked.and_then(|()| self.restore(state));
-        match &restored {
-            Ok(()) => answer.give(Ok(()))?,
-            Err(error) => answer.give(Err(error))?,
+    /// Starts a thread of a guest's that comes in.
+    fn start_incoming<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, SnapshotError> + Send + 'static,
+    ) -> Result<Work<T>, SnapshotError> {
+        let host = |source| SnapshotError::Host { what: "start a thread".to_owned(), source };
+        Work::start("incoming", &self.control, work).map_err(host)
+    }
+
+    /// The guest is here, if it is one for this machine; and it goes on here, if the other side agrees.
+    fn check_arrival(&mut self, mut arrival: Arrival, state: MachineState) -> Result<Option<Arriving>, SnapshotError> {
+        let nothing = Shared::new();
+        let fits = self.check_shared(arrival.shared.as_ref().unwrap_or(&nothing)).and_then(|()| self.restore(state));
+        if let Err(error) = fits {
+            arrival.answer.give(Err(&error))?;
+            return Err(error);
         }
-        restored?;
-        let Some(file) = file else { return Ok(self.welcome(&guest)) };
+        if matches!(arrival.answer, Answer::Nobody) {
+            return self.take_over(arrival);
+        }
+        let with = arrival.shared.as_ref().is_some_and(|shared| !shared.is_empty());
+        let agreed = self.start_incoming(move || {
+            let Arrival { stream, answer, .. } = &mut arrival;
+            match answer.confirm(stream.as_mut(), with) {
+                Ok(()) => Ok(arrival),
+                Err(error) => {
+                    arrival.answer.give(Err(&error))?;
+                    Err(error)
+                }
+            }
+        })?;
+        Ok(Some(Arriving::Agreeing(agreed)))
+    }
+
+    /// The guest is nowhere else any more. It is here, but for what is missing of its disks' images.
+    fn take_over(&mut self, arrival: Arrival) -> Result<Option<Arriving>, SnapshotError> {
+        let Arrival { guest, shared, images, answer, .. } = arrival;
+        // Before anybody writes to an image.
+        if let Err(error) = self.locks.take() {
+            let error = SnapshotError::Refused(crate::error_chain(&error));
+            answer.give(Err(&error))?;
+            return Err(error);
+        }
+        self.adopt(shared.unwrap_or_default());
+        answer.give(Ok(()))?;
+        let Some(file) = images else { return Ok(self.welcome(&guest)) };
         let loader = self.loader();
-        let work = Work::start("incoming", &self.control, move || loader.images(&file));
-        let thread = |source| SnapshotError::Host { what: "start a thread".to_owned(), source };
-        Ok(Some(Stage::Placing(guest, work.map_err(thread)?)))
+        Ok(Some(Arriving::Placing(guest, self.start_incoming(move || loader.images(&file))?)))
     }
 
     /// The guest goes on here. Nothing is left to be done.
-    fn welcome(&mut self, guest: &Guest) -> Option<Stage> {
+    fn welcome(&mut self, guest: &Guest) -> Option<Arriving> {
         tracing::info!(guest.writer, guest.engine, "the guest is here");
         if guest.running && !self.config.starts_stopped {
             self.start();

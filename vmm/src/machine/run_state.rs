@@ -20,6 +20,8 @@ pub enum RunState {
     Debug,
     /// Waits for a snapshot (`-incoming`).
     InMigrate,
+    /// Stands still while it is decided who goes on with the guest.
+    FinishMigrate,
     /// It went to another program, which may be running it.
     PostMigrate,
     /// The guest has powered off, and the program stays (`-no-shutdown`).
@@ -35,6 +37,7 @@ impl RunState {
             Self::IoError => "io-error",
             Self::Debug => "debug",
             Self::InMigrate => "inmigrate",
+            Self::FinishMigrate => "finish-migrate",
             Self::PostMigrate => "postmigrate",
             Self::Shutdown => "shutdown",
         }
@@ -85,8 +88,9 @@ impl Machine {
         Ok(())
     }
 
-    /// Stops a machine that runs; another one stays what it is.
+    /// Stops a machine that runs; another one stays what it is. One that is moved stands, and stays so if it stays here.
     pub fn interrupt(&mut self, state: RunState) {
+        self.stop_afterwards(state);
         if self.run_state == RunState::Running {
             self.stop(state);
         }
@@ -114,6 +118,9 @@ impl Machine {
             RunState::Running => return Ok(()),
             RunState::Shutdown => return Err("the guest has powered off: the machine has to be reset first".into()),
             RunState::InMigrate => return Err("the guest is not here yet".into()),
+            RunState::FinishMigrate => {
+                return Err("the guest is being moved; migrate_cancel gives that up, if it is not too late".into());
+            }
             RunState::Prelaunch | RunState::Paused | RunState::IoError | RunState::Debug | RunState::PostMigrate => {}
         }
         // It may have been taken elsewhere; then its disks are in use.

@@ -5,6 +5,7 @@ mod devices;
 mod disks;
 mod gdb;
 mod monitor;
+mod moves;
 mod qmp;
 mod qmp_queries;
 mod shared_images;

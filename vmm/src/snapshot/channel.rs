@@ -1,26 +1,40 @@
 //! Where a snapshot goes to or comes from: `file:`, `exec:`, `unix:`, `tcp:`.
 //!
-//! Over a socket the reader answers, so that the writer knows whether its guest lives on elsewhere: [`TAKEN`], or the
-//! reason why not. A program's exit status answers for `exec:`.
+//! Over a socket the reader answers, and both agree who goes on with the guest ([`super::decision`]). A program's exit
+//! status answers for `exec:`. Descriptors go over Unix sockets, with any bytes before the last section.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufReader, BufWriter, IoSlice, IoSliceMut, Read, Write};
+use std::mem::MaybeUninit;
 use std::net::{TcpListener, TcpStream, ToSocketAddrs};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
+use rustix::event::PollFlags;
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::io::Errno;
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, recvmsg, sendmsg,
+};
+
+use super::decision::{Decision, GO, PATIENCE, READY, TAKEN};
 use super::error::SnapshotError;
 use super::save::AtomicFile;
 
-/// The reader's answer; anything else is a message.
-const TAKEN: &[u8] = b"taken";
-/// How long the other side of a socket may be silent.
-const PATIENCE: Duration = Duration::from_secs(30);
-const ANSWER_MAX: u64 = 1024;
+const ANSWER_MAX: usize = 1024;
 const BUFFER: usize = 1 << 20;
+/// Descriptors in one message; the kernel allows 253 (`SCM_MAX_FD`).
+const BATCH: usize = 250;
+/// Descriptors in all that a reader takes.
+const DESCRIPTORS_MAX: usize = 1 << 14;
 
 /// One end of the way.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,10 +124,10 @@ impl Channel {
                 To::Socket(Socket::Tcp(TcpStream::connect(address).map_err(self.host("connect to"))?))
             }
         };
-        if let To::Socket(socket) = &kind {
-            socket.set_patience().map_err(self.host("prepare"))?;
-        }
-        Ok(Sink { to: BufWriter::with_capacity(BUFFER, kind), name: self.to_string() })
+        kind.prepare().map_err(self.host("prepare"))?;
+        let decision = Arc::new(Decision::new().map_err(self.host("prepare"))?);
+        let way = Way { to: kind, decision: Arc::clone(&decision), descriptors: VecDeque::new() };
+        Ok(Sink { to: BufWriter::with_capacity(BUFFER, way), decision, name: self.to_string() })
     }
 
     /// To wait at, for whoever has a guest to bring. Files are opened; programs are started.
@@ -174,6 +188,7 @@ pub enum Socket {
 }
 
 impl Socket {
+    /// A reader's: it waits no longer than that in a call.
     fn set_patience(&self) -> io::Result<()> {
         let patience = Some(PATIENCE);
         match self {
@@ -184,11 +199,13 @@ impl Socket {
             }
         }
     }
+}
 
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
-            Self::Unix(s) => s.write(bytes),
-            Self::Tcp(s) => s.write(bytes),
+            Self::Unix(s) => s.as_fd(),
+            Self::Tcp(s) => s.as_fd(),
         }
     }
 }
@@ -202,18 +219,90 @@ impl Read for Socket {
     }
 }
 
+impl Write for Socket {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Unix(s) => s.write(bytes),
+            Self::Tcp(s) => s.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 enum To {
     File(AtomicFile),
-    Exec(Running, std::process::ChildStdin),
+    Exec(Running, ChildStdin),
     Socket(Socket),
 }
 
-impl Write for To {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+impl To {
+    /// Nothing waits in a call of the kernel's: whoever gives up is heard meanwhile.
+    fn prepare(&self) -> io::Result<()> {
         match self {
-            Self::File(file) => file.write(bytes),
-            Self::Exec(_, stdin) => stdin.write(bytes),
-            Self::Socket(socket) => socket.write(bytes),
+            Self::File(_) => Ok(()),
+            Self::Exec(_, stdin) => Ok(fcntl_setfl(stdin, fcntl_getfl(stdin)? | OFlags::NONBLOCK)?),
+            Self::Socket(Socket::Unix(s)) => s.set_nonblocking(true),
+            Self::Socket(Socket::Tcp(s)) => s.set_nodelay(true).and_then(|()| s.set_nonblocking(true)),
+        }
+    }
+}
+
+/// Where bytes go, with the descriptors that go along.
+struct Way {
+    to: To,
+    decision: Arc<Decision>,
+    descriptors: VecDeque<Arc<OwnedFd>>,
+}
+
+impl Way {
+    /// Writes what can be written at once.
+    fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let socket = match &mut self.to {
+            To::File(file) => return file.write(bytes),
+            To::Exec(_, stdin) => return stdin.write(bytes),
+            To::Socket(socket) if self.descriptors.is_empty() => return socket.write(bytes),
+            To::Socket(socket) => socket,
+        };
+        let batch = self.descriptors.len().min(BATCH);
+        let fds: Vec<_> = self.descriptors.iter().take(batch).map(|fd| fd.as_fd()).collect();
+        // Each batch wants a byte of its own.
+        let bytes = if batch < self.descriptors.len() { &bytes[..bytes.len().min(1)] } else { bytes };
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(BATCH))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        control.push(SendAncillaryMessage::ScmRights(&fds));
+        let sent = sendmsg(&*socket, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL)?;
+        self.descriptors.drain(..batch);
+        Ok(sent)
+    }
+}
+
+impl Write for Way {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let begun = Instant::now();
+        loop {
+            let error = match self.try_write(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => error,
+                // Too many descriptors on their way: the reader takes some.
+                Err(error)
+                    if Errno::from_io_error(&error) == Some(Errno::TOOMANYREFS) && begun.elapsed() < PATIENCE =>
+                {
+                    sleep(Duration::from_millis(1));
+                    if self.decision.is_cancelled() {
+                        return Err(error);
+                    }
+                    continue;
+                }
+                done => return done,
+            };
+            match &self.to {
+                To::File(_) => return Err(error),
+                // A program may take as long as it wants.
+                To::Exec(_, stdin) => self.decision.wait(stdin, PollFlags::OUT, None)?,
+                To::Socket(socket) => self.decision.wait(socket, PollFlags::OUT, Some(PATIENCE))?,
+            }
         }
     }
 
@@ -224,7 +313,8 @@ impl Write for To {
 
 /// Takes a snapshot; dropping it before [`Sink::commit`] leaves nothing.
 pub struct Sink {
-    to: BufWriter<To>,
+    to: BufWriter<Way>,
+    decision: Arc<Decision>,
     name: String,
 }
 
@@ -238,38 +328,118 @@ impl Write for Sink {
     }
 }
 
+/// What the reader of a socket has said.
+enum Said {
+    Ready(bool),
+    Taken,
+    Text(String),
+    /// It has hung up.
+    Nothing,
+}
+
+/// All that the other side says, until it waits or hangs up.
+fn hear(socket: &mut Socket, decision: &Decision) -> io::Result<Said> {
+    let mut answer = Vec::new();
+    let mut bytes = [0; ANSWER_MAX];
+    loop {
+        match socket.read(&mut bytes[answer.len()..]) {
+            Ok(0) => break,
+            Ok(n) => answer.extend_from_slice(&bytes[answer.len()..answer.len() + n]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                decision.wait(&*socket, PollFlags::IN, Some(PATIENCE))?;
+            }
+            // What was said before counts.
+            Err(_) if !answer.is_empty() && !TAKEN.starts_with(&answer) => break,
+            Err(error) => return Err(error),
+        }
+        if let Some(with) = READY.iter().position(|ready| answer == **ready) {
+            return Ok(Said::Ready(with == 1));
+        }
+        if answer == TAKEN {
+            return Ok(Said::Taken);
+        }
+        if answer.len() == ANSWER_MAX {
+            break;
+        }
+    }
+    let text: String = String::from_utf8_lossy(&answer).chars().filter(|c| !c.is_control()).collect();
+    Ok(if text.is_empty() { Said::Nothing } else { Said::Text(text) })
+}
+
 impl Sink {
     /// The file behind it, for layouts that need one.
     pub fn file(&mut self) -> Option<&mut File> {
-        match self.to.get_mut() {
+        match &mut self.to.get_mut().to {
             To::File(file) => Some(file.file()),
             To::Exec(..) | To::Socket(_) => None,
         }
     }
 
-    /// All is written: returns when it is where it should be.
-    pub fn commit(self) -> Result<(), SnapshotError> {
-        let Self { to, name } = self;
-        match to.into_inner().map_err(|error| SnapshotError::Write(error.into_error()))? {
-            To::File(file) => file.commit(),
-            To::Exec(mut child, stdin) => {
-                drop(stdin);
-                child.finish(name.strip_prefix("exec:").unwrap_or(&name))
-            }
-            To::Socket(socket) => {
-                let mut answer = Vec::new();
-                let read = socket.take(ANSWER_MAX).read_to_end(&mut answer);
-                if answer == TAKEN {
-                    return Ok(());
-                }
-                let text: String = String::from_utf8_lossy(&answer).chars().filter(|c| !c.is_control()).collect();
-                Err(SnapshotError::Refused(match read {
-                    _ if !answer.is_empty() => format!("'{name}' does not take it: {text}"),
-                    Err(error) => format!("'{name}' does not answer: {error}"),
-                    Ok(_) => format!("'{name}' has hung up"),
-                }))
-            }
+    /// Where somebody may give up.
+    pub fn decision(&self) -> Arc<Decision> {
+        Arc::clone(&self.decision)
+    }
+
+    /// These go along, where they can: to be called before the last section is written.
+    pub fn attach(&mut self, descriptors: impl IntoIterator<Item = Arc<OwnedFd>>) {
+        let way = self.to.get_mut();
+        if matches!(way.to, To::Socket(Socket::Unix(_))) {
+            way.descriptors.extend(descriptors);
         }
+    }
+
+    /// All is written: returns when it is where it should be. Whether the reader has the descriptors, too.
+    pub fn commit(self) -> Result<bool, SnapshotError> {
+        let Self { to, decision, name } = self;
+        let way = to.into_inner().map_err(|error| SnapshotError::Write(error.into_error()))?;
+        let cancelled = || SnapshotError::Refused("it was cancelled".to_owned());
+        match way.to {
+            To::File(file) => {
+                if !decision.give() {
+                    return Err(cancelled());
+                }
+                file.commit().map(|()| false)
+            }
+            To::Exec(mut child, stdin) => {
+                if !decision.give() {
+                    return Err(cancelled());
+                }
+                drop(stdin);
+                child.finish(name.strip_prefix("exec:").unwrap_or(&name)).map(|()| false)
+            }
+            To::Socket(socket) => agree(socket, &decision, &name),
+        }
+    }
+}
+
+/// The writer's side of the table in [`super::decision`].
+fn agree(mut socket: Socket, decision: &Decision, name: &str) -> Result<bool, SnapshotError> {
+    let refused = |text: String| Err(SnapshotError::Refused(text));
+    let with = match hear(&mut socket, decision) {
+        Ok(Said::Ready(with)) => with,
+        Ok(Said::Text(text)) => return refused(format!("'{name}' does not take it: {text}")),
+        Ok(Said::Taken | Said::Nothing) => return refused(format!("'{name}' has hung up")),
+        Err(error) => return refused(format!("'{name}' does not answer: {error}")),
+    };
+    if !decision.give() {
+        return refused("it was cancelled".to_owned());
+    }
+    // It is sent, or it is not: then the reader does not go on.
+    if let Err(error) = socket.write_all(GO) {
+        return refused(format!("'{name}' has hung up: {error}"));
+    }
+    match hear(&mut socket, decision) {
+        Ok(Said::Taken) => Ok(with),
+        Ok(Said::Text(text)) => refused(format!("'{name}' does not take it: {text}")),
+        Ok(Said::Ready(_) | Said::Nothing) => refused(format!("'{name}' has hung up")),
+        // On this host that means the same.
+        Err(error) if matches!(socket, Socket::Unix(_)) && error.kind() == io::ErrorKind::ConnectionReset => {
+            refused(format!("'{name}' has hung up"))
+        }
+        Err(error) => Err(SnapshotError::Undecided(format!(
+            "'{name}' was told to go on and does not answer ({error}): if the guest is not there, 'cont' goes on here"
+        ))),
     }
 }
 
@@ -291,7 +461,70 @@ pub enum Answer {
 /// A snapshot to read.
 pub enum Source {
     File(File, bool),
-    Stream(Box<dyn Read + Send>),
+    Stream(Stream),
+}
+
+/// Bytes as they come, and the descriptors that came with them.
+pub struct Stream {
+    read: Box<dyn Read + Send>,
+    descriptors: Descriptors,
+}
+
+type Descriptors = Arc<Mutex<Vec<OwnedFd>>>;
+
+impl Read for Stream {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        self.read.read(bytes)
+    }
+}
+
+impl Stream {
+    fn new(read: impl Read + Send + 'static) -> Self {
+        Self { read: Box::new(read), descriptors: Descriptors::default() }
+    }
+
+    /// From a socket.
+    fn over(socket: Socket) -> Self {
+        let descriptors = Descriptors::default();
+        let theirs = Arc::clone(&descriptors);
+        let read: Box<dyn Read + Send> = match socket {
+            Socket::Unix(stream) => {
+                Box::new(BufReader::with_capacity(BUFFER, WithDescriptors { stream, descriptors: theirs }))
+            }
+            Socket::Tcp(stream) => Box::new(BufReader::with_capacity(BUFFER, stream)),
+        };
+        Self { read, descriptors }
+    }
+
+    /// The descriptors so far, in their order.
+    pub fn descriptors(&self) -> Vec<OwnedFd> {
+        std::mem::take(&mut *self.descriptors.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// A Unix socket; whoever reads plainly loses what comes along.
+struct WithDescriptors {
+    stream: UnixStream,
+    descriptors: Descriptors,
+}
+
+impl Read for WithDescriptors {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(BATCH))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let mut slices = [IoSliceMut::new(bytes)];
+        let received = recvmsg(&self.stream, &mut slices, &mut control, RecvFlags::CMSG_CLOEXEC)?;
+        let mut all = self.descriptors.lock().unwrap_or_else(PoisonError::into_inner);
+        for message in control.drain() {
+            if let RecvAncillaryMessage::ScmRights(fds) = message {
+                all.extend(fds);
+            }
+        }
+        if received.flags.contains(ReturnFlags::CTRUNC) || all.len() > DESCRIPTORS_MAX {
+            return Err(io::Error::other("more open files come along than this program may have (ulimit -n)"));
+        }
+        Ok(received.bytes)
+    }
 }
 
 impl Listening {
@@ -309,12 +542,11 @@ impl Listening {
         let two = |socket: io::Result<(Socket, Socket)>| {
             let (read, answer) = socket.map_err(host)?;
             answer.set_patience().map_err(host)?;
-            let read: Box<dyn Read + Send> = Box::new(BufReader::with_capacity(BUFFER, read));
-            Ok((Source::Stream(read), Answer::Socket(answer)))
+            Ok((Source::Stream(Stream::over(read)), Answer::Socket(answer)))
         };
         match self {
             Self::File(file, map) => Ok((Source::File(file, map), Answer::Nobody)),
-            Self::Stream(read, answer) => Ok((Source::Stream(read), answer)),
+            Self::Stream(read, answer) => Ok((Source::Stream(Stream::new(read)), answer)),
             Self::Unix(listener, path) => {
                 let stream = listener.accept();
                 let _ = std::fs::remove_file(path);
@@ -328,25 +560,46 @@ impl Listening {
 }
 
 impl Answer {
-    /// The guest is here; or not, for this reason. The answer is the writer's business, and an error here nobody's.
+    /// Everything is here, perhaps with the descriptors: returns when the writer does not go on with the guest.
+    pub fn confirm(&mut self, stream: Option<&mut Stream>, with: bool) -> Result<(), SnapshotError> {
+        let Self::Socket(socket) = self else {
+            return match self {
+                Self::Exec(child, command) => child.finish(command),
+                Self::Nobody | Self::Socket(_) => Ok(()),
+            };
+        };
+        let goes_on = |why: &str| SnapshotError::Refused(format!("the guest stays where it is: {why}"));
+        let stream = stream.ok_or_else(|| goes_on("there is no way to ask for it"))?;
+        socket.write_all(READY[usize::from(with)]).map_err(|error| goes_on(&error.to_string()))?;
+        let mut byte = [0];
+        match stream.read_exact(&mut byte) {
+            Ok(()) if byte == *GO => Ok(()),
+            Ok(()) => Err(goes_on("the other side does not say that it should go")),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                Err(goes_on(&format!("silence for {} s", PATIENCE.as_secs())))
+            }
+            Err(_) => Err(goes_on("the other side has hung up")),
+        }
+    }
+
+    /// The guest is here, and about to run; or not, for this reason. Where the writer has to hear that, an error means that
+    /// it may not have.
     pub fn give(self, outcome: Result<(), &SnapshotError>) -> Result<(), SnapshotError> {
         match self {
-            Self::Nobody => Ok(()),
-            Self::Exec(mut child, command) => outcome.map_or(Ok(()), |()| child.finish(&command)),
+            Self::Nobody | Self::Exec(..) => Ok(()),
             Self::Socket(mut socket) => {
                 let text = match outcome {
-                    Ok(()) => TAKEN.to_vec(),
+                    Ok(()) => return socket.write_all(TAKEN).map_err(SnapshotError::Write),
                     Err(error) => crate::error_chain(error).into_bytes(),
                 };
+                // The answer is the writer's business, and an error here nobody's.
                 let _ = socket.write(&text);
                 // What the writer sends still would break the connection before it has read that.
-                if outcome.is_err() {
-                    let _ = match &socket {
-                        Socket::Unix(s) => s.shutdown(std::net::Shutdown::Write),
-                        Socket::Tcp(s) => s.shutdown(std::net::Shutdown::Write),
-                    };
-                    let _ = io::copy(&mut socket, &mut io::sink());
-                }
+                let _ = match &socket {
+                    Socket::Unix(s) => s.shutdown(std::net::Shutdown::Write),
+                    Socket::Tcp(s) => s.shutdown(std::net::Shutdown::Write),
+                };
+                let _ = io::copy(&mut socket, &mut io::sink());
                 Ok(())
             }
         }
@@ -384,39 +637,105 @@ mod tests {
         assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 1);
     }
 
-    fn transfer(to: Channel, listening: Listening, outcome: Result<(), &SnapshotError>) -> Result<(), SnapshotError> {
+    type Reader = fn(Stream, Answer);
+
+    /// Sends five bytes, with a descriptor, to somebody who does `read` with them. `None`: nobody gives up.
+    fn transfer(to: Channel, listening: Listening, read: Reader, cancel: bool) -> Result<bool, SnapshotError> {
         std::thread::scope(|scope| {
             let reader = scope.spawn(move || {
                 let (source, answer) = listening.accept().unwrap();
-                let Source::Stream(mut read) = source else { panic!("a socket is a stream") };
+                let Source::Stream(mut stream) = source else { panic!("a socket is a stream") };
                 let mut bytes = [0; 5];
-                read.read_exact(&mut bytes).unwrap();
+                stream.read_exact(&mut bytes).unwrap();
                 assert_eq!(&bytes, b"guest");
-                answer.give(outcome).unwrap();
+                read(stream, answer);
             });
             let mut sink = to.create()?;
+            sink.attach([Arc::new(File::open("/dev/null").unwrap().into())]);
             sink.write_all(b"guest").unwrap();
-            let done = sink.commit();
+            let decision = sink.decision();
+            let committing = scope.spawn(|| sink.commit());
+            if cancel {
+                assert!(decision.cancel());
+            }
+            let done = committing.join().unwrap();
             reader.join().unwrap();
             done
         })
     }
 
-    #[test]
-    fn sockets_answer() {
+    /// Both kinds of sockets, with what came of them.
+    fn both(read: Reader, cancel: bool) -> [Result<bool, SnapshotError>; 2] {
         let dir = tempfile::tempdir().unwrap();
-        let no = SnapshotError::Unknown("x".into());
-        for outcome in [Ok(()), Err(&no)] {
-            let listening = Channel::parse("tcp::0").unwrap().listen().unwrap();
-            let tcp = Channel::Tcp(format!(":{}", listening.port().unwrap()));
-            let unix = Channel::Unix(dir.path().join("socket"));
-            let there = unix.listen().unwrap();
-            for done in [transfer(tcp, listening, outcome), transfer(unix, there, outcome)] {
-                match outcome {
-                    Ok(()) => done.unwrap(),
-                    Err(error) => assert!(done.unwrap_err().to_string().contains(&error.to_string())),
-                }
+        let listening = Channel::parse("tcp::0").unwrap().listen().unwrap();
+        let tcp = Channel::Tcp(format!(":{}", listening.port().unwrap()));
+        let unix = Channel::Unix(dir.path().join("socket"));
+        let there = unix.listen().unwrap();
+        [transfer(tcp, listening, read, cancel), transfer(unix, there, read, cancel)]
+    }
+
+    fn confirm(stream: &mut Stream, answer: &mut Answer) -> Result<(), SnapshotError> {
+        let with = !stream.descriptors().is_empty();
+        answer.confirm(Some(stream), with)
+    }
+
+    #[test]
+    fn sockets_agree() {
+        let [tcp, unix] = both(
+            |mut stream, mut answer| {
+                confirm(&mut stream, &mut answer).unwrap();
+                answer.give(Ok(())).unwrap();
+            },
+            false,
+        );
+        assert!(!tcp.unwrap(), "descriptors do not go over TCP");
+        assert!(unix.unwrap());
+    }
+
+    /// Whatever the reader does short of saying that it goes on, the guest does not.
+    #[test]
+    fn who_does_not_go_on_is_not_believed_to() {
+        let no = || SnapshotError::Unknown("x".into());
+        let early: Reader = |_, answer| answer.give(Err(&SnapshotError::Unknown("x".into()))).unwrap();
+        let late: Reader = |mut stream, mut answer| {
+            confirm(&mut stream, &mut answer).unwrap();
+            answer.give(Err(&SnapshotError::Unknown("x".into()))).unwrap();
+        };
+        for read in [early, late] {
+            for done in both(read, false) {
+                assert!(done.unwrap_err().to_string().contains(&no().to_string()));
             }
+        }
+        let gone: Reader = |_, _| {};
+        let gone_late: Reader = |mut stream, mut answer| confirm(&mut stream, &mut answer).unwrap();
+        // Without a look at the word that it should go.
+        let deaf: Reader = |mut stream, mut answer| {
+            let Answer::Socket(socket) = &mut answer else { panic!("a socket") };
+            socket.write_all(READY[0]).unwrap();
+            stream.read_exact(&mut []).unwrap();
+        };
+        for read in [gone, gone_late, deaf] {
+            let [tcp, unix] = both(read, false);
+            assert!(matches!(unix, Err(SnapshotError::Refused(_))), "{unix:?}");
+            // A connection that breaks says less.
+            assert!(matches!(tcp, Err(SnapshotError::Refused(_) | SnapshotError::Undecided(_))), "{tcp:?}");
+        }
+    }
+
+    /// A writer that gives up while nobody answers is free at once, and the reader is told to go by nobody.
+    #[test]
+    fn a_writer_gives_up() {
+        let waits: Reader = |mut stream, _answer| assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+        for done in both(waits, true) {
+            assert!(done.unwrap_err().to_string().contains("cancelled"));
+        }
+        let asks: Reader = |mut stream, mut answer| {
+            // Not before the writer has hung up.
+            assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+            assert!(confirm(&mut stream, &mut answer).is_err());
+        };
+        for done in both(asks, true) {
+            assert!(done.is_err());
         }
     }
 

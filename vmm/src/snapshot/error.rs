@@ -37,6 +37,9 @@ pub enum SnapshotError {
     Host { what: String, source: io::Error },
     #[error("{0}")]
     Refused(String),
+    /// The guest may live elsewhere: it does not go on here by itself.
+    #[error("{0}")]
+    Undecided(String),
 }
 
 impl SnapshotError {

@@ -123,6 +123,11 @@ impl<W: Write> SectionWriter<W> {
         self.written
     }
 
+    /// What it writes to.
+    pub fn inner(&mut self) -> &mut W {
+        &mut self.to
+    }
+
     pub fn write(&mut self, name: &str, version: u32, body: &[u8]) -> Result<(), SnapshotError> {
         let most = BODY_MAX;
         if name.len() > NAME || body.len() as u64 > most {

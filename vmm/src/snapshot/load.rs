@@ -10,6 +10,7 @@ use devices::GuestRam;
 use super::disks::{self, Disk, Place};
 use super::error::SnapshotError;
 use super::format::{HEADER, SectionReader, read_header};
+use super::handed::Arrived;
 use super::identity::Identity;
 use super::mapped::{self, RamMap};
 use super::ram::{self, Unpacker};
@@ -34,6 +35,8 @@ pub struct Loaded {
     pub state: MachineState,
     /// It has contents of images as well, which are not in place yet: [`Loader::images`].
     pub has_images: bool,
+    /// What has come along over a stream.
+    pub arrived: Arrived,
 }
 
 /// Reads snapshots for a machine.
@@ -110,6 +113,7 @@ impl Loader {
         let mut disks = disks::Unpacker::new(&self.disks, place)?;
         disks.begin()?;
         let mut map = None;
+        let mut arrived = Arrived::default();
         let mut state = Collected::new(self.here.harts(), &self.devices);
         while let Some(section) = reader.next()? {
             match (section.name.as_str(), file) {
@@ -125,7 +129,12 @@ impl Loader {
                     }
                 }
                 (disks::NAME, _) => disks.take(&section)?,
-                _ => state.take(section)?,
+                (_, Some(_)) => state.take(section)?,
+                (_, None) => {
+                    if let Some(section) = arrived.take(section, &self.devices)? {
+                        state.take(section)?;
+                    }
+                }
             }
         }
         let state = state.finish()?;
@@ -141,7 +150,7 @@ impl Loader {
             _ => unpacker.finish()?,
         }
         disks.finish()?;
-        Ok((Loaded { machine, state, has_images: disks.has_images() }, reader.into_inner()))
+        Ok((Loaded { machine, state, has_images: disks.has_images(), arrived }, reader.into_inner()))
     }
 
     /// Images get the contents that they have in a snapshot which was taken otherwise. Where that fails they are neither

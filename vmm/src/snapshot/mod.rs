@@ -6,9 +6,11 @@
 //! [`load`] reads it and [`save`] writes it. Nothing in it depends on the engine.
 
 mod channel;
+mod decision;
 mod disks;
 mod error;
 mod format;
+mod handed;
 mod identity;
 mod load;
 mod mapped;
@@ -17,9 +19,11 @@ mod ram;
 mod save;
 mod state;
 
-pub use channel::{Answer, Channel, Listening, Sink, Source};
+pub use channel::{Answer, Channel, Listening, Sink, Source, Stream};
+pub use decision::{Decision, GO, PATIENCE};
 pub use disks::{Disk, Scope, Tracked};
 pub use error::SnapshotError;
+pub use handed::{Arrived, Shared};
 pub use identity::Identity;
 pub use load::{Loaded, Loader, Pages};
 pub use named::{list, named};

@@ -9,9 +9,11 @@ use devices::GuestRam;
 use devices::backend::block::Clusters;
 use tempfile::NamedTempFile;
 
+use super::channel::Sink;
 use super::disks::{self, Disk};
 use super::error::SnapshotError;
 use super::format::{HEADER, SectionWriter, header};
+use super::handed::{self, Shared};
 use super::identity::{self, Identity};
 use super::mapped;
 use super::ram::{self, CHUNK_PAGES, Packer};
@@ -118,6 +120,24 @@ impl<W: Write> Saver<W> {
         let (pages, zeros) = (self.packer.count, self.packer.zeros);
         let bytes = self.written() + super::format::SECTION_HEADER as u64;
         Ok((self.to.finish()?, Summary { bytes, pages, zeros }))
+    }
+}
+
+impl Saver<Sink> {
+    /// Where it goes.
+    pub fn sink(&mut self) -> &mut Sink {
+        self.to.inner()
+    }
+
+    /// What goes along over this way and no other, with its descriptors.
+    pub fn shared(&mut self, shared: &Shared) -> Result<(), SnapshotError> {
+        for (device, parts) in shared {
+            for part in parts {
+                self.to.write(&handed::section_name(device, part), part.state.version, &part.state.bytes)?;
+            }
+            self.to.inner().attach(parts.iter().filter_map(|part| part.socket.clone()));
+        }
+        Ok(())
     }
 }
 

@@ -15,7 +15,7 @@ use std::time::Duration;
 use devices::GuestRam;
 use devices::backend::block::{BlockOptions, open_image};
 use vm_memory::{Bytes, GuestAddress};
-use vmm::snapshot::{Disk, Identity, Loader, Pages, Saver};
+use vmm::snapshot::{Disk, GO, Identity, Loader, Pages, Saver};
 
 use super::{caged, choice, one_line};
 use crate::guest::{self, Guest, Visitor};
@@ -278,8 +278,8 @@ fn incoming() -> Run {
                     Err(_) => thread::sleep(Duration::from_millis(1)),
                 }
             };
-            // A reader that has seen enough hangs up.
-            let _ = to.write_all(&bytes).and_then(|()| to.shutdown(Shutdown::Write));
+            // A reader that has seen enough hangs up. One that takes it finds that it may go on.
+            let _ = to.write_all(&bytes).and_then(|()| to.write_all(GO)).and_then(|()| to.shutdown(Shutdown::Write));
             let _ = to.read_to_end(&mut Vec::new());
         }
         if let Some(visitor) = Visitor::at(&folder.path().join("side"), &machine) {

@@ -522,7 +522,7 @@ fn a_machine_moves() {
                     None => break heard,
                 }
             };
-            if heard["return"]["status"] != "active" {
+            if !matches!(heard["return"]["status"].as_str(), Some("active" | "device")) {
                 break heard["return"].clone();
             }
         };

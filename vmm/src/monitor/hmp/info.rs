@@ -40,6 +40,7 @@ fn status(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
         | RunState::IoError
         | RunState::Debug
         | RunState::InMigrate
+        | RunState::FinishMigrate
         | RunState::PostMigrate
         | RunState::Shutdown) => {
             writeln!(cx.out, "VM status: paused ({})", state.name())

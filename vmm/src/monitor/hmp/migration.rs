@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::{Arguments, Context};
 use crate::machine::{Machine, Named, Outcome, Report, Status};
-use crate::snapshot::Channel;
+use crate::snapshot::{Channel, PATIENCE};
 
 /// The one capability there is; the name is QEMU's.
 const MAPPED_RAM: &str = "mapped-ram";
@@ -45,8 +45,7 @@ pub fn tell_end(machine: &Machine, out: &mut String) {
 
 pub fn cancel(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
     args.at_most(0)?;
-    cx.machine.cancel_migration();
-    Ok(())
+    cx.machine.cancel_migration()
 }
 
 pub fn incoming(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
@@ -145,9 +144,13 @@ fn tell(status: &Status, out: &mut String) {
     let _ = match status {
         Status::None => Ok(()),
         Status::Setup => writeln!(out, "Migration status: setup"),
-        Status::Active { bytes, rounds, total } => {
-            let _ = writeln!(out, "Migration status: active");
+        Status::Active { bytes, rounds, total, still } => {
+            let _ = writeln!(out, "Migration status: {}", if still.is_some() { "device" } else { "active" });
             let _ = writeln!(out, "total time: {} ms", total.as_millis());
+            if let Some(still) = still {
+                let (still, patience) = (still.as_millis(), PATIENCE.as_secs());
+                let _ = writeln!(out, "standing still: {still} ms; a socket's reader may be silent for {patience} s");
+            }
             writeln!(out, "transferred ram: {} kbytes\nrounds: {rounds}", bytes / 1024)
         }
         Status::Ended(Outcome::Cancelled) => writeln!(out, "Migration status: cancelled"),

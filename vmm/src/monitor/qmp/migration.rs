@@ -43,7 +43,7 @@ pub fn incoming(cx: &mut Context<'_>, args: Arguments) -> Outcome {
 
 pub fn cancel(cx: &mut Context<'_>, args: Arguments) -> Outcome {
     args.none()?;
-    cx.machine.cancel_migration();
+    cx.machine.cancel_migration()?;
     done()
 }
 
@@ -82,9 +82,10 @@ pub fn query(cx: &mut Context<'_>, args: Arguments) -> Outcome {
     Ok(match cx.machine.migration() {
         Status::None => json!({}),
         Status::Setup => json!({ "status": "setup" }),
-        Status::Active { bytes, rounds, total } => {
+        Status::Active { bytes, rounds, total, still } => {
             let total_time = total.as_millis() as u64;
-            json!({ "status": "active", "total-time": total_time, "ram": ram(bytes, rounds) })
+            let status = if still.is_some() { "device" } else { "active" };
+            json!({ "status": status, "total-time": total_time, "ram": ram(bytes, rounds) })
         }
         Status::Ended(machine::Outcome::Cancelled) => json!({ "status": "cancelled" }),
         Status::Ended(machine::Outcome::Failed(why)) => json!({ "status": "failed", "error-desc": why }),

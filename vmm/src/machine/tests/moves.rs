@@ -1,0 +1,204 @@
+//! The end of a move: who goes on with the guest, and what of the host's goes along.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use super::monitor::{Person, with_person};
+use super::*;
+use crate::snapshot::{Channel, GO};
+
+/// A free port, for two machines to have one after the other.
+fn forwarding() -> (SocketAddr, [String; 4]) {
+    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+    let net = format!("user,id=n,hostfwd=tcp:{port}-:22");
+    (port, ["-netdev".to_owned(), net, "-device".to_owned(), "virtio-net-device,netdev=n".to_owned()])
+}
+
+fn words<'a>(more: &'a [String], last: &[&'a str]) -> Vec<&'a str> {
+    ["-m", "6M"].into_iter().chain(more.iter().map(String::as_str)).chain(last.iter().copied()).collect()
+}
+
+/// All that a writer sends until it waits, without its descriptors.
+fn read_all(stream: &mut UnixStream) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    // The last section is empty and has this name.
+    let end = |bytes: &[u8]| bytes.len() > 92 && bytes[bytes.len() - 92..].starts_with(b"end\0");
+    while !end(&bytes) {
+        let mut some = [0; 1 << 16];
+        let n = stream.read(&mut some).unwrap();
+        assert_ne!(n, 0, "the writer waits");
+        bytes.extend_from_slice(&some[..n]);
+    }
+    bytes
+}
+
+fn until(p: &mut Person, command: &str, text: &str) -> String {
+    loop {
+        let answer = p.ask(command);
+        if answer.contains(text) {
+            return answer;
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Somebody reads everything and says nothing: monitors are served meanwhile, and may give up at once.
+#[test]
+fn a_silent_reader_keeps_nobody_waiting() {
+    let dir = tempfile::tempdir().unwrap();
+    let way = dir.path().join("way");
+    with_person(&["-m", "6M"], |mut p, _| {
+        let listener = UnixListener::bind(&way).unwrap();
+        for stops in [false, true] {
+            p.ask(&format!("migrate -d unix:{}", way.display()));
+            let (mut stream, _) = listener.accept().unwrap();
+            read_all(&mut stream);
+            let status = until(&mut p, "info migrate", "standing still");
+            assert!(status.contains("Migration status: device") && status.contains("silent for 30 s"), "{status}");
+            assert_eq!(p.ask("info status"), "VM status: paused (finish-migrate)\n");
+            assert!(p.ask("cont").contains("Error: the guest is being moved"));
+            assert!(p.ask("migrate file:/nonexistent/x").contains("is being moved already"));
+            if stops {
+                p.ask("stop");
+            }
+            assert_eq!(p.ask("migrate_cancel"), "");
+            until(&mut p, "info migrate", "Migration status: cancelled");
+            // Nobody was told to go on.
+            assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+            assert_eq!(p.ask("info status"), if stops { "VM status: paused\n" } else { "VM status: running\n" });
+        }
+        p.ask("cont");
+        // What the guest and others ask for is done when it is known who has the guest.
+        p.ask(&format!("migrate -d unix:{}", way.display()));
+        let (mut stream, _) = listener.accept().unwrap();
+        read_all(&mut stream);
+        until(&mut p, "info migrate", "standing still");
+        p.0.write_all(b"system_reset\n").unwrap();
+        p.answer();
+        drop(stream);
+        until(&mut p, "info migrate", "failed");
+        assert_eq!(p.ask("info status"), "VM status: running\n");
+        p.0.write_all(b"q\n").unwrap();
+    });
+}
+
+/// Behind the word that the other side should go on, nobody can give up; and the guest goes on here only if it certainly
+/// does not there.
+#[test]
+fn it_is_decided_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let way = dir.path().join("way");
+    with_person(&["-m", "6M"], |mut p, _| {
+        let listener = UnixListener::bind(&way).unwrap();
+        let told = |p: &mut Person| {
+            p.ask(&format!("migrate -d unix:{}", way.display()));
+            let (mut stream, _) = listener.accept().unwrap();
+            read_all(&mut stream);
+            stream.write_all(b"ready-").unwrap();
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            assert_eq!(byte, *GO);
+            stream
+        };
+        let silent = told(&mut p);
+        assert!(p.ask("migrate_cancel").contains("Error: it is too late"));
+        assert_eq!(p.ask("info status"), "VM status: paused (finish-migrate)\n");
+        drop(silent);
+        until(&mut p, "info migrate", "has hung up");
+        assert_eq!(p.ask("info status"), "VM status: running\n");
+        let mut refuses = told(&mut p);
+        refuses.write_all(b"there is no room").unwrap();
+        drop(refuses);
+        until(&mut p, "info migrate", "does not take it: there is no room");
+        assert_eq!(p.ask("info status"), "VM status: running\n");
+        let mut takes = told(&mut p);
+        takes.write_all(b"taken").unwrap();
+        until(&mut p, "info migrate", "completed");
+        assert_eq!(p.ask("info status"), "VM status: paused (postmigrate)\n");
+        p.0.write_all(b"q\n").unwrap();
+    });
+}
+
+/// Whether somebody can connect to a socket, without doing it. It has its name before.
+fn listens(way: &Path) -> bool {
+    let (way, all) = (way.to_str().unwrap(), std::fs::read_to_string("/proc/net/unix").unwrap());
+    // `SO_ACCEPTCON`
+    all.lines().any(|line| line.ends_with(way) && line.split_whitespace().nth(3) == Some("00010000"))
+}
+
+/// A machine waits for a guest at `way`; `f` brings it, and tells whether it is taken. What the machine ends with.
+fn incoming(more: &[String], way: &Path, f: impl FnOnce() -> bool) -> Option<String> {
+    let _ = std::fs::remove_file(way);
+    let from = format!("unix:{}", way.display());
+    thread::scope(|s| {
+        let words = [&["-nodefaults", "-S"][..], &words(more, &["-incoming", &from])].concat();
+        let mut config = config(&words);
+        let machine = s.spawn(move || {
+            let mock = Mock::default();
+            take_irqchip(&mut config, &mock).unwrap();
+            let machine = Machine::new(config, &mock).unwrap();
+            let control = Arc::clone(&machine.control);
+            (thread::spawn(move || machine.run().map_err(|e| crate::error_chain(&e))), control)
+        });
+        let (machine, control) = machine.join().unwrap();
+        while !listens(way) {
+            thread::sleep(Duration::from_millis(1));
+        }
+        if f() {
+            control.request(Request::Quit(Cause::User));
+        }
+        machine.join().unwrap().err()
+    })
+}
+
+/// The port's queue goes along: who came while the guest was here is served where it is then. Other descriptors are refused.
+#[test]
+fn ports_go_along_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let (way, other) = (dir.path().join("way"), dir.path().join("other"));
+    let (port, net) = forwarding();
+    with_person(&words(&net, &[]), |mut p, _| {
+        let mut early = TcpStream::connect(port).unwrap();
+        // Not to a program that has lost the descriptors, or that gets others.
+        let listener = UnixListener::bind(&other).unwrap();
+        p.ask(&format!("migrate -d unix:{}", other.display()));
+        let (mut stream, _) = listener.accept().unwrap();
+        let bytes = read_all(&mut stream);
+        drop(stream);
+        until(&mut p, "info migrate", "failed");
+        let send = |descriptors: usize| {
+            let mut result = None;
+            let ended = incoming(&net, &way, || {
+                let mut sink = Channel::Unix(way.clone()).create().unwrap();
+                sink.attach((0..descriptors).map(|_| Arc::new(File::open("/dev/null").unwrap().into())));
+                sink.write_all(&bytes).unwrap();
+                let done = result.insert(sink.commit().map_err(|error| error.to_string()));
+                done.is_ok()
+            });
+            (result.unwrap(), ended)
+        };
+        assert_eq!(send(0), (Ok(false), None));
+        for (descriptors, why) in [(1, "a descriptor is no TCP socket that listens"), (700, "700 descriptors came")] {
+            let (result, ended) = send(descriptors);
+            let (result, ended) = (result.unwrap_err(), ended.unwrap());
+            assert!(result.contains(why) && ended.contains(why) && !ended.contains('\n'), "{result}; {ended}");
+        }
+        // And now really.
+        let answer = incoming(&net, &way, || {
+            let answer = p.ask(&format!("migrate unix:{}", way.display()));
+            assert!(answer.contains("completed"), "{answer}");
+            p.0.write_all(b"q\n").unwrap();
+            early.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+            assert_eq!(early.read(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+            drop(TcpStream::connect(port).unwrap());
+            true
+        });
+        assert_eq!(answer, None);
+    });
+}
