@@ -1,6 +1,6 @@
 //! A machine whose guest counts, with somebody at its monitors who sees whether it goes on counting.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
@@ -110,7 +110,13 @@ impl Guest {
         while !text.ends_with(PROMPT.as_bytes()) {
             let mut part = [0; 4096];
             match self.side.read(&mut part) {
-                Ok(0) | Err(_) => return None,
+                Ok(0) => return None,
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => return None,
+                // A thread that has had to do with io_uring is interrupted for what the kernel has to finish in its name.
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => {
+                    panic!("the monitor does not answer: {error}; it said {}", String::from_utf8_lossy(&text))
+                }
                 Ok(n) => text.extend(&part[..n]),
             }
         }
