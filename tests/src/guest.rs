@@ -56,7 +56,8 @@ pub struct Options {
 /// Makes the guest, or finds it made.
 pub fn prepare(options: &Options) -> Result<Guest> {
     let cache = host::cache_dir()?;
-    let recipe = host::fingerprint([INIT, rootfs::RECIPE, kvm::RECIPE, options.mirror.as_deref().unwrap_or_default()]);
+    let recipes = [INIT, rootfs::RECIPE, kvm::RECIPE, options.mirror.as_deref().unwrap_or_default()];
+    let recipe = host::fingerprint(recipes.into_iter().chain(MODULES.iter().copied()));
     let stamp = cache.join(format!("guest-{recipe}"));
     if !options.update
         && let Some(guest) = recent(&stamp, options)
