@@ -10,6 +10,7 @@ pub mod config;
 pub mod control;
 mod disk_errors;
 pub mod event_loop;
+mod files;
 mod gdb;
 pub mod harts;
 pub mod log;

@@ -2,7 +2,6 @@
 //!
 //! A raw image cannot keep what it held at an earlier time, so the snapshot does, and puts it back.
 
-use std::fs::File;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
@@ -80,7 +79,7 @@ impl Machine {
         let path = self.snapshot_file(name)?;
         self.can_move()?;
         let text = |error: &SnapshotError| format!("cannot load '{name}': {}", crate::error_chain(error));
-        let file = File::open(&path).map_err(|error| format!("cannot load '{name}': {error}"))?;
+        let file = crate::files::open(&path).map_err(|error| format!("cannot load '{name}': {error}"))?;
         let loader = self.loader();
         let Loaded { state, has_images, .. } = loader.file(&file, Pages::Check).map_err(|error| text(&error))?;
         // It may have been taken elsewhere; then its disks are in use.

@@ -188,10 +188,16 @@ impl Machine {
                 (recorder.finish(), file)
             }
         };
-        let written = file.as_ref().map(|path| recording.write(path).map(|()| path)).transpose();
+        let written = match &file {
+            None => Ok(()),
+            Some(path) => crate::files::refuse_pipe(path)
+                .map_err(|error| format!("cannot write '{}': {error}", path.display()))
+                .and_then(|()| recording.write(path)),
+        };
         let mut text = report::summary(&recording);
         self.profile = Profile::Taken(recording);
-        text.push_str(&match written? {
+        written?;
+        text.push_str(&match file {
             Some(path) => format!("written to '{}'; vireo profile reads it\n", path.display()),
             None => "profile stop file=PATH writes it, vireo profile reads that\n".to_owned(),
         });

@@ -133,7 +133,7 @@ impl Channel {
     /// To wait at, for whoever has a guest to bring. Files are opened; programs are started.
     pub fn listen(&self) -> Result<Listening, SnapshotError> {
         Ok(match self {
-            Self::File { path, map } => Listening::File(File::open(path).map_err(self.host("open"))?, *map),
+            Self::File { path, map } => Listening::File(crate::files::open(path).map_err(self.host("open"))?, *map),
             Self::Exec(command) => {
                 let mut shell = Self::shell(command);
                 shell.stdin(Stdio::null()).stdout(Stdio::piped());
@@ -143,9 +143,7 @@ impl Channel {
             }
             Self::Unix(path) => {
                 // What an earlier run left.
-                if UnixStream::connect(path).is_err() {
-                    let _ = std::fs::remove_file(path);
-                }
+                crate::files::remove_socket(path).map_err(self.host("listen at"))?;
                 Listening::Unix(UnixListener::bind(path).map_err(self.host("listen at"))?, path.clone())
             }
             Self::Tcp(address) => Listening::Tcp(TcpListener::bind(target(address)).map_err(self.host("listen at"))?),

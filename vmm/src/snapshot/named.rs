@@ -1,6 +1,5 @@
 //! The folder of snapshots with names.
 
-use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -42,7 +41,7 @@ pub fn list(folder: Option<&Path>) -> Result<Vec<Named>, String> {
             && named(Some(folder), name).is_ok()
         {
             let made = meta.modified().map_err(failed)?;
-            let time = File::open(entry.path()).ok().and_then(|file| load::time(&file).ok());
+            let time = crate::files::open(&entry.path()).ok().and_then(|file| load::time(&file).ok());
             all.push(Named { name: name.to_owned(), bytes: meta.blocks() * 512, made, time });
         }
     }

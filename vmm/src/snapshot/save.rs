@@ -178,6 +178,8 @@ impl AtomicFile {
         let host = |source| SnapshotError::Host { what: format!("make a file beside '{}'", path.display()), source };
         // A link is followed: what it names is replaced.
         let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let refused = |source| SnapshotError::Host { what: format!("write '{}'", path.display()), source };
+        crate::files::refuse_special(&path).map_err(refused)?;
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let file = tempfile::Builder::new().prefix(".vireo-").suffix(".part").tempfile_in(folder).map_err(host)?;
         Ok(Self { file, path })

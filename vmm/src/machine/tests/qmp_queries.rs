@@ -218,9 +218,8 @@ fn a_client_library_understands() {
         assert_eq!(client.execute(&types).unwrap().len(), crate::cli::device_types().len());
         let properties = qmp::device_list_properties { typename: "virtio-blk-device".into() };
         assert!(client.execute(&properties).unwrap().iter().any(|property| property.name == "drive"));
-        client.execute(&qmp::system_powerdown {}).unwrap();
-        let events: Vec<_> = client.events().collect();
-        assert!(matches!(events[..], [qmp::Event::POWERDOWN { .. }]), "{events:?}");
+        // No driver has the keyboard.
+        assert!(client.execute(&qmp::system_powerdown {}).is_err());
         client.execute(&qmp::quit {}).unwrap();
     });
 }

@@ -75,7 +75,7 @@ fn type_name(expected: &str) -> &str {
     match expected {
         "a string" | "string or map" | "path string" => "string",
         "a boolean" => "boolean",
-        "i64" | "usize" => "integer",
+        "i64" | "usize" | "u32" => "integer",
         "a sequence" => "array",
         _ if expected.starts_with("struct ") || expected == "a map" => "object",
         _ if expected.starts_with("variant ") || expected.starts_with("enum ") => "string",

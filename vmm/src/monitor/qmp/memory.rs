@@ -56,6 +56,7 @@ fn save(machine: &Machine, state: Option<&HartState>, from: u64, size: u64, path
     for part in pages(from, end) {
         machine.answers_page(state, part.start)?;
     }
+    crate::files::refuse_pipe(path).map_err(failed)?;
     let mut file = BufWriter::new(File::create(path).map_err(failed)?);
     let mut page = [0; PAGE as usize];
     for part in pages(from, end) {
