@@ -235,7 +235,7 @@ fn linux(env: &Env) -> Result<()> {
     let mut monitor = Monitor::at(&socket)?;
     let recording = dir.path().join("recording");
     monitor.ask(&format!("profile start file={}", recording.display()))?;
-    vm.console.check("dd if=/dev/zero of=/dev/null bs=1 count=300000 2>/dev/null; sleep 1")?;
+    vm.console.check("dd if=/dev/zero of=/dev/null bs=1 count=1500000 2>/dev/null; sleep 1")?;
     wait_for_samples(&mut monitor, 500)?;
     // A machine that ends writes what it has been told to keep.
     vm.console.send("poweroff -f\n")?;
