@@ -18,6 +18,7 @@ mod run_state;
 mod shared;
 mod snapshot;
 mod switch;
+mod work;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -1,0 +1,360 @@
+//! Out of this program, while the machine runs (pre-copy).
+//!
+//! A thread copies RAM, then again what was written to meanwhile, until what is left is soon copied. Then the main thread
+//! stops the machine, and a thread copies that and the state, with what devices have of the host's if the other program is
+//! on this host, and agrees with it who goes on ([`crate::snapshot::Decision`]). Nobody else waits for that: monitors are
+//! served, and may give up. Until the other side has taken it, whatever fails, the machine goes on here.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use accel::{DirtyPages, GuestRam, Vm};
+use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
+
+use super::{Outcome, Report, Status};
+use crate::machine::work::Work;
+use crate::machine::{Machine, RunState};
+use crate::monitor::event::Event;
+use crate::snapshot::{
+    Channel, Decision, Disk, MachineState, Saver, Scope, Shared, Sink, SnapshotError, Summary, Tracked, save_mapped,
+};
+
+/// Most rounds over pages that a guest goes on writing to.
+const ROUNDS_MAX: u32 = 30;
+/// How long the guest may stand still, as far as that can be told beforehand.
+const DOWNTIME: Duration = Duration::from_millis(300);
+
+/// What others may look at while RAM is copied.
+#[derive(Debug)]
+struct Progress {
+    bytes: AtomicU64,
+    rounds: AtomicU64,
+    decision: Arc<Decision>,
+}
+
+type Copied = (Saver<Sink>, DirtyPages, Tracked);
+/// Whether the other side has the descriptors, too.
+type Taken = (Summary, bool);
+
+pub(super) struct Outgoing {
+    channel: Channel,
+    progress: Arc<Progress>,
+    started: Instant,
+    stage: Leaving,
+}
+
+/// How far it is.
+enum Leaving {
+    /// While the guest runs.
+    Copying(Work<Copied>),
+    /// While it stands still.
+    Ending(Ending),
+}
+
+struct Ending {
+    taken: Work<Taken>,
+    since: Instant,
+    /// What becomes of the guest if it stays.
+    otherwise: RunState,
+}
+
+impl Outgoing {
+    pub(super) fn channel(&self) -> &Channel {
+        &self.channel
+    }
+
+    pub(super) fn status(&self) -> Status {
+        Status::Active {
+            bytes: self.progress.bytes.load(Ordering::Relaxed),
+            rounds: self.progress.rounds.load(Ordering::Relaxed),
+            total: self.started.elapsed(),
+            still: match &self.stage {
+                Leaving::Copying(_) => None,
+                Leaving::Ending(ending) => Some(ending.since.elapsed()),
+            },
+        }
+    }
+
+    /// Whether the guest stands still for it.
+    pub(super) fn is_ending(&self) -> bool {
+        matches!(self.stage, Leaving::Ending(_))
+    }
+
+    /// A guest that stays here after all is to be in `state` then.
+    pub(super) fn stop_afterwards(&mut self, state: RunState) {
+        if let Leaving::Ending(ending) = &mut self.stage
+            && ending.otherwise == RunState::Running
+        {
+            ending.otherwise = state;
+        }
+    }
+
+    /// Gives up, unless it is too late.
+    pub(super) fn cancel(&self) -> bool {
+        self.progress.decision.cancel()
+    }
+
+    /// The program ends: half a file is removed.
+    pub(super) fn abandon(self) {
+        if let Channel::File { .. } = self.channel {
+            // Soon: it looks at the wish behind every chunk.
+            match self.stage {
+                Leaving::Copying(copied) => drop(copied.wait()),
+                Leaving::Ending(ending) => drop(ending.taken.wait()),
+            }
+        }
+    }
+}
+
+/// Copies the disks that move and RAM of a machine that may run, until what is left fits into [`DOWNTIME`].
+fn copy_most(
+    mut saver: Saver<Sink>,
+    ram: &GuestRam,
+    disks: Tracked,
+    vm: &dyn Vm,
+    progress: &Progress,
+) -> Result<Copied, SnapshotError> {
+    let stop = |bytes: u64| {
+        progress.bytes.store(bytes, Ordering::Relaxed);
+        progress.decision.is_cancelled()
+    };
+    let log = |error: accel::AccelError| SnapshotError::Refused(crate::error_chain(&error));
+    let mut begun = Instant::now();
+    let mut pages = ram.iter().map(|region| region.len() / accel::dirty::PAGE).sum::<u64>();
+    for (number, disk, clusters) in disks.take(true) {
+        pages += clusters.bytes() / accel::dirty::PAGE;
+        saver.disk(number, disk, Some(&clusters), &stop)?;
+    }
+    saver.all(ram, &stop)?;
+    loop {
+        let rounds = progress.rounds.fetch_add(1, Ordering::Relaxed) + 1;
+        let dirty = vm.take_dirty_log().map_err(log)?;
+        let left = dirty.count() + disks.left();
+        // At the speed of the last round.
+        let expected = begun.elapsed().as_secs_f64() * left as f64 / pages.max(1) as f64;
+        if expected <= DOWNTIME.as_secs_f64() || rounds >= u64::from(ROUNDS_MAX) {
+            return Ok((saver, dirty, disks));
+        }
+        (begun, pages) = (Instant::now(), left);
+        copy_written(&mut saver, &disks, &stop)?;
+        saver.dirty(ram, &dirty, &stop)?;
+    }
+}
+
+/// What was written to disks since that was copied last.
+fn copy_written(saver: &mut Saver<Sink>, disks: &Tracked, stop: &dyn Fn(u64) -> bool) -> Result<(), SnapshotError> {
+    for (number, disk, clusters) in disks.take(false) {
+        saver.disk(number, disk, Some(&clusters), stop)?;
+    }
+    Ok(())
+}
+
+/// The last of the disks and RAM, and the state; returns when the other side has all of it.
+fn copy_rest(
+    (mut saver, left, disks): Copied,
+    ram: &GuestRam,
+    state: &MachineState,
+    shared: &Shared,
+    decision: &Decision,
+) -> Result<Taken, SnapshotError> {
+    let stop = |_| decision.is_cancelled();
+    copy_written(&mut saver, &disks, &stop)?;
+    saver.dirty(ram, &left, &stop)?;
+    saver.shared(shared)?;
+    saver.state(state)?;
+    let (sink, summary) = saver.finish()?;
+    Ok((summary, sink.commit()?))
+}
+
+impl Machine {
+    /// Starts to move the machine to `channel`; [`Machine::migration`] tells how it goes.
+    ///
+    /// # Errors
+    /// It cannot be moved there, or not now.
+    pub fn migrate(&mut self, channel: Channel) -> Result<(), String> {
+        self.can_move()?;
+        self.moves.last = None;
+        if self.moves.mapped_ram {
+            let outcome = self.move_mapped(&channel);
+            return self.settle_move(&channel, outcome);
+        }
+        let disks = Disk::kept(&self.kept.disks, Scope::Temporary);
+        let begin =
+            || -> Result<Saver<Sink>, SnapshotError> { Saver::new(channel.create()?, &self.identity(), &disks) };
+        let text =
+            |error: &SnapshotError| format!("cannot move the machine to '{channel}': {}", crate::error_chain(error));
+        let mut saver = begin().map_err(|error| text(&error))?;
+        let decision = saver.sink().decision();
+        self.harts.vm().start_dirty_log().map_err(|error| crate::error_chain(&error))?;
+        let progress = Arc::new(Progress { bytes: AtomicU64::new(0), rounds: AtomicU64::new(0), decision });
+        let (ram, vm, theirs) = (Arc::clone(&self.board.ram), self.harts.vm(), Arc::clone(&progress));
+        let disks = Tracked::start(&disks);
+        let work = Work::start("migration", &self.control, move || copy_most(saver, &ram, disks, &*vm, &theirs));
+        let stage = Leaving::Copying(work.map_err(|error| text(&error))?);
+        self.moves.outgoing = Some(Outgoing { channel, progress, started: Instant::now(), stage });
+        Ok(())
+    }
+
+    /// Goes on with a move whose thread has done something.
+    pub(super) fn look_after_leaving(&mut self) -> Result<(), String> {
+        let Some(out) = &mut self.moves.outgoing else { return Ok(()) };
+        match &mut out.stage {
+            Leaving::Copying(copied) => match copied.poll() {
+                None => Ok(()),
+                Some(copied) => match copied.and_then(|copied| self.begin_end(copied)) {
+                    Ok(()) => Ok(()),
+                    Err(error) => self.end_move(Err(error)),
+                },
+            },
+            Leaving::Ending(ending) => match ending.taken.poll() {
+                None => Ok(()),
+                Some(taken) => self.end_move(taken),
+            },
+        }
+    }
+
+    /// All but little is copied: stops the machine and has that and the state copied.
+    fn begin_end(&mut self, (saver, mut left, disks): Copied) -> Result<(), SnapshotError> {
+        let Some(Outgoing { progress, channel, .. }) = &self.moves.outgoing else { return Ok(()) };
+        let decision = Arc::clone(&progress.decision);
+        if decision.is_cancelled() {
+            return Err(SnapshotError::Refused("it was cancelled".to_owned()));
+        }
+        let here = matches!(channel, Channel::Unix(_));
+        let (before, since) = (self.run_state, Instant::now());
+        self.stop(RunState::FinishMigrate);
+        // Before the other side may start.
+        self.locks.release();
+        let begin = || {
+            let log = |error: accel::AccelError| SnapshotError::Refused(crate::error_chain(&error));
+            left.merge(&self.harts.vm().take_dirty_log().map_err(log)?);
+            let state = self.machine_state(before == RunState::Running)?;
+            let shared = if here { self.share() } else { Shared::new() };
+            let ram = Arc::clone(&self.board.ram);
+            let work = move || copy_rest((saver, left, disks), &ram, &state, &shared, &decision);
+            Work::start("migration", &self.control, work)
+        };
+        match begin() {
+            Ok(taken) => {
+                if let Some(out) = &mut self.moves.outgoing {
+                    out.stage = Leaving::Ending(Ending { taken, since, otherwise: before });
+                }
+                Ok(())
+            }
+            Err(error) => {
+                self.stay(before, &error)?;
+                Err(error)
+            }
+        }
+    }
+
+    /// The guest stays here, for this reason.
+    ///
+    /// # Errors
+    /// It cannot go on.
+    fn stay(&mut self, otherwise: RunState, why: &SnapshotError) -> Result<(), SnapshotError> {
+        let running = otherwise == RunState::Running;
+        self.run_state = if running { RunState::Paused } else { otherwise };
+        self.locks.take().map_err(|lost| {
+            let (why, lost) = (crate::error_chain(why), crate::error_chain(&lost));
+            SnapshotError::Refused(format!("{why}; and the guest cannot go on: {lost}"))
+        })?;
+        if running {
+            self.start();
+            self.events.push(Event::Resume);
+        }
+        Ok(())
+    }
+
+    /// It is known what became of a move.
+    fn end_move(&mut self, taken: Result<Taken, SnapshotError>) -> Result<(), String> {
+        let Some(Outgoing { channel, progress, started, stage }) = self.moves.outgoing.take() else { return Ok(()) };
+        let cancelled = progress.decision.is_cancelled();
+        let rounds = progress.rounds.load(Ordering::Relaxed);
+        let outcome = match (taken, stage) {
+            (Ok((summary, with)), stage) => {
+                self.run_state = RunState::PostMigrate;
+                if matches!(channel, Channel::Unix(_) | Channel::Tcp(_)) {
+                    self.let_go(with);
+                }
+                let downtime = match stage {
+                    Leaving::Ending(ending) => ending.since.elapsed(),
+                    Leaving::Copying(_) => Duration::ZERO,
+                };
+                Ok(Some(Report { summary, rounds, total: started.elapsed(), downtime }))
+            }
+            (Err(error @ SnapshotError::Undecided(_)), _) => {
+                self.run_state = RunState::PostMigrate;
+                Err(error)
+            }
+            (Err(error), Leaving::Ending(ending)) => match self.stay(ending.otherwise, &error) {
+                Ok(()) if cancelled => Ok(None),
+                Ok(()) => Err(error),
+                // That is worth more words than that somebody gave up.
+                Err(lost) => Err(lost),
+            },
+            (Err(_), Leaving::Copying(_)) if cancelled => Ok(None),
+            (Err(error), Leaving::Copying(_)) => Err(error),
+        };
+        if let Err(error) = self.harts.vm().stop_dirty_log() {
+            tracing::warn!("{}", crate::error_chain(&error));
+        }
+        match outcome.transpose() {
+            Some(outcome) => self.settle_move(&channel, outcome),
+            None => {
+                self.moves.last = Some(Outcome::Cancelled);
+                Ok(())
+            }
+        }
+    }
+
+    fn settle_move(&mut self, channel: &Channel, outcome: Result<Report, SnapshotError>) -> Result<(), String> {
+        let (last, result) = match outcome {
+            Ok(report) => {
+                tracing::info!(?report, "moved to '{channel}'");
+                (Outcome::Done(report), Ok(()))
+            }
+            Err(error) => {
+                let text = format!("cannot move the machine to '{channel}': {}", crate::error_chain(&error));
+                (Outcome::Failed(text.clone()), Err(text))
+            }
+        };
+        self.moves.last = Some(last);
+        result
+    }
+
+    /// To a file whose RAM can be mapped: the machine stands still meanwhile.
+    fn move_mapped(&mut self, channel: &Channel) -> Result<Report, SnapshotError> {
+        let (started, before) = (Instant::now(), self.run_state);
+        self.stop(RunState::FinishMigrate);
+        // Before the other side may start.
+        self.locks.release();
+        match self.write_mapped(channel, before == RunState::Running, Scope::Temporary) {
+            Ok(summary) => {
+                self.run_state = RunState::PostMigrate;
+                Ok(Report { summary, rounds: 1, total: started.elapsed(), downtime: started.elapsed() })
+            }
+            Err(error) => {
+                self.stay(before, &error)?;
+                Err(error)
+            }
+        }
+    }
+
+    pub(in crate::machine) fn write_mapped(
+        &self,
+        channel: &Channel,
+        running: bool,
+        disks: Scope,
+    ) -> Result<Summary, SnapshotError> {
+        let mut sink = channel.create()?;
+        let Some(file) = sink.file() else {
+            return Err(SnapshotError::Refused("RAM can be mapped in files only: mapped-ram is for file:PATH".into()));
+        };
+        let disks = Disk::kept(&self.kept.disks, disks);
+        let summary = save_mapped(file, &self.identity(), &self.machine_state(running)?, &self.board.ram, &disks)?;
+        sink.commit()?;
+        Ok(summary)
+    }
+}
