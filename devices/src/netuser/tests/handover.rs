@@ -69,9 +69,8 @@ fn a_forwarded_port_and_its_half_closed_connection() {
         assert!(all == pattern(0, OUT));
     };
     for _ in 0..2 {
-        let (first, handle) = (spawn(client), w.tcp_socket(1 << 16));
-        w.tcp(handle).listen(8080).unwrap();
-        w.until(|w| w.tcp(handle).state() == State::Established);
+        let first = spawn(client);
+        let handle = w.accept(1 << 16, 8080);
         let mut next = 0;
         run_guest_while(&mut w, handle, OUT, IN, |w, bytes| {
             if bytes >= next {
@@ -209,9 +208,7 @@ fn a_move_that_fails_costs_nothing() {
     finish(&mut w, thread);
     let port = w.net.forwarded()[0];
     let client = TcpStream::connect(port).unwrap();
-    let handle = w.tcp_socket(4096);
-    w.tcp(handle).listen(8080).unwrap();
-    w.until(|w| w.tcp(handle).state() == State::Established);
+    w.accept(4096, 8080);
     drop(client);
 }
 
@@ -221,9 +218,7 @@ fn what_nobody_takes_is_reset() {
     let mut w = World::new(forwarded(&["tcp:127.0.0.1:0-:8080"]), ALL);
     let port = w.net.forwarded()[0];
     let mut client = TcpStream::connect(port).unwrap();
-    let handle = w.tcp_socket(4096);
-    w.tcp(handle).listen(8080).unwrap();
-    w.until(|w| w.tcp(handle).state() == State::Established);
+    let handle = w.accept(4096, 8080);
     let config = same_port(&w.net, 8080);
     let mut there = UserNet::start_waiting(config).unwrap();
     // The port is in use: it is opened as soon as it is free, without a second word from anybody.
@@ -238,10 +233,8 @@ fn what_nobody_takes_is_reset() {
     // The guest learns it when it says something.
     w.tcp(handle).send_slice(b"x").unwrap();
     w.until(|w| w.tcp(handle).state() == State::Closed);
-    let second = w.tcp_socket(4096);
-    w.tcp(second).listen(8080).unwrap();
     let _client = TcpStream::connect(port).unwrap();
-    w.until(|w| w.tcp(second).state() == State::Established);
+    w.accept(4096, 8080);
 }
 
 /// A guest that goes on after all, where it was: its ports come back.
@@ -260,9 +253,7 @@ fn other_ports_and_the_same_connections() {
     let mut w = World::new(forwarded(&["tcp:127.0.0.1:0-:8080"]), ALL);
     let port = w.net.forwarded()[0];
     let mut client = TcpStream::connect(port).unwrap();
-    let handle = w.tcp_socket(4096);
-    w.tcp(handle).listen(8080).unwrap();
-    w.until(|w| w.tcp(handle).state() == State::Established);
+    let handle = w.accept(4096, 8080);
     drop(w.move_to(forwarded(&["tcp:127.0.0.1:0-:8081"])));
     assert_ne!(w.net.forwarded()[0], port);
     assert_eq!(TcpStream::connect(port).unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);

@@ -221,6 +221,14 @@ impl World {
         socket.connect(self.iface.context(), to, from_port).unwrap();
     }
 
+    /// Accepts a client that is at a port of the guest's.
+    pub fn accept(&mut self, buffer: usize, port: u16) -> SocketHandle {
+        let handle = self.tcp_socket(buffer);
+        self.tcp(handle).listen(port).unwrap();
+        self.until(|w| w.tcp(handle).state() == guest_tcp::State::Established);
+        handle
+    }
+
     pub fn udp_socket(&mut self, port: u16) -> SocketHandle {
         let bytes = || guest_udp::PacketBuffer::new(vec![guest_udp::PacketMetadata::EMPTY; 64], vec![0; 200_000]);
         let mut socket = guest_udp::Socket::new(bytes(), bytes());

@@ -229,9 +229,7 @@ fn host_to_guest_through_a_forwarded_port() {
             writer.join().unwrap();
             all
         });
-        let handle = w.tcp_socket(1 << 20);
-        w.tcp(handle).listen(8080).unwrap();
-        w.until(|w| w.tcp(handle).state() == State::Established);
+        let handle = w.accept(1 << 20, 8080);
         let peer = w.tcp(handle).remote_endpoint().unwrap();
         assert_eq!(peer.addr, HOST.into());
         run_guest(&mut w, handle, 5 << 20, BIG);
