@@ -1,6 +1,7 @@
 //! The disk's worker: chains in, requests to the image, answers out. What the host has in its memory is answered at
 //! once, also on the thread of the hart that kicked.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -58,8 +59,8 @@ pub struct BlkTask {
     stats: Arc<BlkStats>,
     policy: ErrorPolicy,
     errors: Option<Arc<dyn DiskErrors>>,
-    /// Requests from before the last stop; the worker begins with them.
-    again: Vec<Parked>,
+    /// Requests from before the last stop, in the order of their failures; the worker begins with them.
+    again: VecDeque<Parked>,
     /// Requests that wait for the next stop.
     parked: Vec<Parked>,
 }
@@ -77,7 +78,7 @@ impl BlkTask {
         let (capacity, block) = (backend.len(), u64::from(config.logical_block_size));
         let limits = Limits { capacity, block, read_only: config.read_only, serial };
         let (pending, free_tokens, finished) = (Vec::new(), Vec::new(), Vec::new());
-        let (policy, errors, again, parked) = (config.on_error, None, Vec::new(), Vec::new());
+        let (policy, errors, again, parked) = (config.on_error, None, VecDeque::new(), Vec::new());
         Self {
             queues,
             backend,
@@ -97,17 +98,17 @@ impl BlkTask {
 
     /// Who hears of failures, and which requests to begin with.
     pub fn on_errors(&mut self, errors: Option<Arc<dyn DiskErrors>>, again: Vec<Parked>) {
-        (self.errors, self.again) = (errors, again);
+        (self.errors, self.again) = (errors, again.into());
     }
 
     pub fn into_parts(self) -> (Vec<Option<VirtQueue>>, Box<dyn BlockBackend>, Vec<Parked>) {
-        (self.queues, self.backend, [self.again, self.parked].concat())
+        (self.queues, self.backend, self.again.into_iter().chain(self.parked).collect())
     }
 
     /// Begins with what is to be tried again, as far as the image has room.
     fn try_again(&mut self) {
         while self.backend.room() > 0
-            && let Some(Parked { queue, chain }) = self.again.pop()
+            && let Some(Parked { queue, chain }) = self.again.pop_front()
         {
             let queue = usize::from(queue);
             // A queue that is gone took its requests along.

@@ -136,6 +136,8 @@ fn requests_wait_for_the_machine_to_go_on() {
         // Once more while it still fails: they wait again.
         d.driver.dev.resume();
         d.driver.wait("all to fail again", || world.lock().unwrap().heard.len() == 2 * COUNT as usize);
+        // In the same order: reads and writes take turns.
+        assert!(world.lock().unwrap().heard.iter().zip(0..).all(|(error, i)| error.write == (i % 2 == 1)));
         d.driver.dev.pause();
         if by_snapshot {
             let saved = d.driver.dev.save_state().unwrap();
