@@ -103,9 +103,34 @@ fn reported(env: &Env, args: &[&str]) -> Result<String> {
 }
 
 /// Counts of folded stacks.
-pub(super) fn folded(text: &str) -> Result<BTreeMap<&str, u64>> {
-    let line = |line: &str| -> Result<u64> { line.parse().context("a count") };
-    text.lines().map(|l| l.rsplit_once(' ').context("no count").and_then(|(s, n)| Ok((s, line(n)?)))).collect()
+pub(super) struct Stacks<'a>(BTreeMap<&'a str, u64>);
+
+impl<'a> Stacks<'a> {
+    pub(super) fn parse(text: &'a str) -> Result<Self> {
+        let count = |count: &str| count.parse().context("a count");
+        let line = |line: &'a str| line.rsplit_once(' ').context("no count").and_then(|(s, n)| Ok((s, count(n)?)));
+        Ok(Self(text.lines().map(line).collect::<Result<_>>()?))
+    }
+
+    /// Of one stack.
+    pub(super) fn count(&self, stack: &str) -> u64 {
+        self.0.get(stack).copied().unwrap_or_default()
+    }
+
+    /// Of those with wanted frames, the outermost first.
+    pub(super) fn samples(&self, wanted: impl Fn(&[&str]) -> bool) -> u64 {
+        let wanted = self.0.iter().filter(|(stack, _)| wanted(&stack.split(';').collect::<Vec<_>>()));
+        wanted.map(|(_, count)| count).sum()
+    }
+
+    pub(super) fn all(&self) -> u64 {
+        self.0.values().sum()
+    }
+
+    /// In functions that the kernel's list names.
+    pub(super) fn in_kernel(&self) -> u64 {
+        self.samples(|stack| stack.len() > 1 && !stack.last().is_some_and(|f| f.starts_with('[')))
+    }
 }
 
 /// Waits until a machine has so many samples.
@@ -178,9 +203,9 @@ fn shares(env: &Env, engine: &str) -> Result<()> {
     let (program, picture) = (dir.path().join("program"), dir.path().join("picture.svg"));
     let common = [path(&recording)?, "--elf", path(&program)?];
     let text = reported(env, &[&common[..], &["--folded", "-", "--top", "0", "--svg", path(&picture)?]].concat())?;
-    let stacks = folded(&text)?;
-    let all: u64 = stacks.values().sum();
-    let of = |stack: &str| stacks.get(format!("[no paging];main;outer;{stack}").as_str()).copied().unwrap_or_default();
+    let stacks = Stacks::parse(&text)?;
+    let all = stacks.all();
+    let of = |stack: &str| stacks.count(&format!("[no paging];main;outer;{stack}"));
     // Three to one, as their instructions are, and `many` is little beside them.
     let (hot, warm) = (of("hot"), of("warm"));
     if 10 * hot < 22 * warm || 10 * hot > 41 * warm || warm == 0 {
@@ -248,14 +273,10 @@ fn linux(env: &Env) -> Result<()> {
     fs::write(&list, symbols)?;
     let args = [path(&recording)?, "--kallsyms", path(&list)?];
     let text = reported(env, &[&args[..], &["--folded", "-", "--top", "0"]].concat())?;
-    let stacks = folded(&text)?;
-    let of = |wanted: &dyn Fn(&[&str]) -> bool| {
-        let wanted = stacks.iter().filter(|(stack, _)| wanted(&stack.split(';').collect::<Vec<_>>()));
-        wanted.map(|(_, n)| n).sum::<u64>()
-    };
-    let all = of(&|_| true);
-    let kernel = of(&|stack| stack.len() > 1 && !stack.last().is_some_and(|f| f.starts_with('[')));
-    let reads = of(&|stack| stack.contains(&"dd") && stack.windows(2).any(|f| f == ["ksys_read", "vfs_read"]));
+    let stacks = Stacks::parse(&text)?;
+    let (all, kernel) = (stacks.all(), stacks.in_kernel());
+    let reads =
+        stacks.samples(|stack| stack.contains(&"dd") && stack.windows(2).any(|f| f == ["ksys_read", "vfs_read"]));
     if 20 * reads < all {
         bail!("{reads} of {all} samples read for dd:\n{text}");
     }

@@ -8,7 +8,7 @@ use super::guests::wait_for_shell;
 use super::host::Host;
 use crate::cases::contains;
 use crate::cases::linux::PROMPT;
-use crate::cases::profile::{folded, program, wait_for_samples};
+use crate::cases::profile::{Stacks, program, wait_for_samples};
 use crate::cases::snapshot::Monitor;
 use crate::harness::{Env, http, scratch};
 
@@ -47,9 +47,9 @@ pub fn bare(host: Host) -> Result<()> {
         host.console.expect(PROMPT)?;
         let profile = "vireo profile /tmp/recording --elf /bin/shares --folded - --top 0";
         let text = host.console.check(profile)?;
-        let stacks = folded(&text)?;
-        let all: u64 = stacks.values().sum();
-        let of = |stack: &str| stacks.get(format!("[no paging];main;outer;{stack}").as_str()).copied().unwrap_or(0);
+        let stacks = Stacks::parse(&text)?;
+        let all = stacks.all();
+        let of = |stack: &str| stacks.count(&format!("[no paging];main;outer;{stack}"));
         let (hot, warm) = (of("hot"), of("warm"));
         // Three to one, as their instructions are.
         if 10 * hot < 20 * warm || 10 * hot > 45 * warm || warm == 0 {
@@ -88,15 +88,10 @@ pub fn linux(env: &Env) -> Result<()> {
         host.console.check("tr -d '\\000' < /tmp/disk > /tmp/kallsyms")?;
         let profile = "vireo profile /tmp/recording --kallsyms /tmp/kallsyms --folded - --top 0";
         let text = host.console.check(profile)?;
-        let stacks = folded(&text)?;
-        let of = |wanted: &dyn Fn(&[&str]) -> bool| {
-            let wanted = stacks.iter().filter(|(stack, _)| wanted(&stack.split(';').collect::<Vec<_>>()));
-            wanted.map(|(_, n)| n).sum::<u64>()
-        };
-        let all = of(&|_| true);
-        let kernel = of(&|stack| stack.len() > 1 && !stack.last().is_some_and(|f| f.starts_with('[')));
+        let stacks = Stacks::parse(&text)?;
+        let (all, kernel) = (stacks.all(), stacks.in_kernel());
         // Where in a call is not for sure: this host, emulated as it is, takes its timer's interrupts where it looks for them.
-        let calls = of(&|stack| stack.contains(&"dd") && stack.contains(&"do_trap_ecall_u"));
+        let calls = stacks.samples(|stack| stack.contains(&"dd") && stack.contains(&"do_trap_ecall_u"));
         println!("            {all} samples, {kernel} in the kernel's functions, {calls} in system calls of dd");
         if 20 * calls < all || 2 * kernel < all {
             bail!("{kernel} of {all} samples are in functions of the kernel, {calls} in system calls of dd:\n{text}");
