@@ -2,8 +2,10 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::FileTypeExt;
-use std::path::Path;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
 
 fn is_pipe(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|data| data.file_type().is_fifo())
@@ -42,18 +44,71 @@ pub fn refuse_special(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Removes a socket that nobody listens at any more, and nothing else.
-///
-/// # Errors
-/// Something else is there.
-pub fn remove_socket(path: &Path) -> io::Result<()> {
-    match fs::symlink_metadata(path) {
-        Ok(data) if !data.file_type().is_socket() => {
-            Err(io::Error::new(io::ErrorKind::AlreadyExists, "the file exists and is no socket"))
-        }
-        Ok(_) if std::os::unix::net::UnixStream::connect(path).is_err() => fs::remove_file(path),
-        _ => Ok(()),
+/// A file that is there as a whole or not at all: written beside its place, and moved there when it is on the disk.
+pub struct AtomicFile {
+    file: NamedTempFile,
+    path: PathBuf,
+}
+
+impl AtomicFile {
+    /// For nobody else to read.
+    ///
+    /// # Errors
+    /// The folder cannot be written to, or what is there is no regular file.
+    pub fn new(path: &Path) -> io::Result<Self> {
+        Self::with_mode(path, 0o600)
     }
+
+    /// For whom the user's umask lets read it.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn shared(path: &Path) -> io::Result<Self> {
+        Self::with_mode(path, 0o666)
+    }
+
+    fn with_mode(path: &Path, mode: u32) -> io::Result<Self> {
+        // A link is followed: what it names is replaced.
+        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        refuse_special(&path)?;
+        let mut options = tempfile::Builder::new();
+        options.prefix(".vireo-").suffix(".part").permissions(fs::Permissions::from_mode(mode));
+        Ok(Self { file: options.tempfile_in(folder(&path))?, path })
+    }
+
+    pub fn file(&mut self) -> &mut File {
+        self.file.as_file_mut()
+    }
+
+    /// The file is whole.
+    ///
+    /// # Errors
+    /// It cannot be put on the disk, or moved to its place.
+    pub fn commit(self) -> io::Result<()> {
+        let Self { file, path } = self;
+        file.as_file().sync_all()?;
+        file.persist(&path).map_err(|error| error.error)?;
+        // The name, too; file systems that cannot do that have done it already.
+        if let Err(error) = File::open(folder(&path)).and_then(|folder| folder.sync_all()) {
+            tracing::debug!(%error, "cannot sync the folder of '{}'", path.display());
+        }
+        Ok(())
+    }
+}
+
+impl io::Write for AtomicFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.as_file_mut().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.as_file_mut().flush()
+    }
+}
+
+/// Where a file is, or will be.
+fn folder(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 #[cfg(test)]
@@ -61,26 +116,45 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_files_are_replaced_and_only_sockets_removed() {
+    fn only_files_are_replaced() {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name);
         let (file, socket, pipe) = (path("file"), path("socket"), path("pipe"));
         fs::write(&file, "precious").unwrap();
         rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
-        let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
         for special in [&pipe, &socket, Path::new("/dev/null")] {
             assert!(refuse_special(special).is_err(), "{}", special.display());
         }
         refuse_special(&file).unwrap();
         refuse_special(&path("nothing")).unwrap();
         assert!(open(&pipe).is_err() && open(&file).is_ok());
+    }
 
-        assert!(remove_socket(&file).is_err() && remove_socket(&pipe).is_err());
-        remove_socket(&path("nothing")).unwrap();
-        remove_socket(&socket).unwrap();
-        assert!(socket.exists(), "somebody listens");
-        drop(listener);
-        remove_socket(&socket).unwrap();
-        assert!(!socket.exists() && file.exists() && pipe.exists());
+    #[test]
+    fn a_file_is_whole_or_not_there() {
+        use std::io::Write;
+
+        let dir = tempfile::tempdir().unwrap();
+        let (path, link) = (dir.path().join("file"), dir.path().join("link"));
+        fs::write(&path, "old").unwrap();
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        let write = |mut file: AtomicFile| {
+            file.write_all(b"new").unwrap();
+            file
+        };
+        drop(write(AtomicFile::new(&path).unwrap()));
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        write(AtomicFile::new(&link).unwrap()).commit().unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        // As any other file that a program writes.
+        File::create(dir.path().join("plain")).unwrap();
+        let plain = fs::metadata(dir.path().join("plain")).unwrap().permissions();
+        write(AtomicFile::shared(&path).unwrap()).commit().unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions(), plain);
+        assert!(AtomicFile::new(&dir.path().join("none/file")).is_err());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 3, "nothing is left over");
     }
 }

@@ -38,6 +38,7 @@ use event_manager::{EventOps, EventSet, EventSubscriber, Events};
 
 pub use config::{BackendConfig, ChardevConfig, IpVersion, SocketAddress};
 pub use error::ChardevError;
+pub use source::remove_stale_socket;
 pub use terminal::{reapply_terminal, restore_terminal};
 
 use link::{Link, Outcome};

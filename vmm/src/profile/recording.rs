@@ -15,13 +15,16 @@
 //! file is whole.
 
 use std::collections::HashMap;
-use std::fmt::Write;
+use std::fmt::Write as _;
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
 
 use accel::Mode;
 use accel::profile::{Activity, NAME, Sample};
 use accel::trace::mode_name;
+
+use crate::files::AtomicFile;
 
 const MAGIC: &str = "vireo-profile 1";
 
@@ -249,14 +252,8 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), String> {
     if fs::metadata(path).is_ok_and(|m| !m.is_file()) {
         return fs::write(path, bytes).map_err(error);
     }
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new().prefix(".vireo-profile-").tempfile_in(folder).map_err(error)?;
-    std::io::Write::write_all(&mut file, bytes).map_err(error)?;
-    // Others may read it, as they may any file that a program writes.
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-    file.as_file().set_permissions(mode).map_err(error)?;
-    file.persist(path).map_err(|e| error(e.error))?;
-    Ok(())
+    let mut file = AtomicFile::shared(path).map_err(error)?;
+    file.write_all(bytes).and_then(|()| file.commit()).map_err(error)
 }
 
 #[cfg(test)]

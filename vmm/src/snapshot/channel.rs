@@ -27,7 +27,7 @@ use rustix::net::{
 
 use super::decision::{Decision, GO, PATIENCE, READY, TAKEN};
 use super::error::SnapshotError;
-use super::save::AtomicFile;
+use crate::files::{self, AtomicFile};
 
 const ANSWER_MAX: usize = 1024;
 const BUFFER: usize = 1 << 20;
@@ -110,7 +110,7 @@ impl Channel {
     /// To write to.
     pub fn create(&self) -> Result<Sink, SnapshotError> {
         let kind = match self {
-            Self::File { path, .. } => To::File(AtomicFile::new(path)?),
+            Self::File { path, .. } => To::File(AtomicFile::new(path).map_err(self.host("write"))?),
             Self::Exec(command) => {
                 let mut shell = Self::shell(command);
                 shell.stdin(Stdio::piped()).stdout(Stdio::null());
@@ -133,7 +133,7 @@ impl Channel {
     /// To wait at, for whoever has a guest to bring. Files are opened; programs are started.
     pub fn listen(&self) -> Result<Listening, SnapshotError> {
         Ok(match self {
-            Self::File { path, map } => Listening::File(crate::files::open(path).map_err(self.host("open"))?, *map),
+            Self::File { path, map } => Listening::File(files::open(path).map_err(self.host("open"))?, *map),
             Self::Exec(command) => {
                 let mut shell = Self::shell(command);
                 shell.stdin(Stdio::null()).stdout(Stdio::piped());
@@ -143,7 +143,7 @@ impl Channel {
             }
             Self::Unix(path) => {
                 // What an earlier run left.
-                crate::files::remove_socket(path).map_err(self.host("listen at"))?;
+                devices::chardev::remove_stale_socket(path).map_err(self.host("listen at"))?;
                 Listening::Unix(UnixListener::bind(path).map_err(self.host("listen at"))?, path.clone())
             }
             Self::Tcp(address) => Listening::Tcp(TcpListener::bind(target(address)).map_err(self.host("listen at"))?),
@@ -397,7 +397,8 @@ impl Sink {
                 if !decision.give() {
                     return Err(cancelled());
                 }
-                file.commit().map(|()| false)
+                let host = |source| SnapshotError::Host { what: format!("write '{name}'"), source };
+                file.commit().map(|()| false).map_err(host)
             }
             To::Exec(mut child, stdin) => {
                 if !decision.give() {

@@ -28,5 +28,5 @@ pub use identity::Identity;
 pub use load::{Loaded, Loader, Pages};
 pub use named::{list, named};
 pub use ram::PAGE;
-pub use save::{AtomicFile, Saver, Summary, save_mapped};
+pub use save::{Saver, Summary, save_mapped};
 pub use state::{Collected, MachineState, Run, device_name, state_error};

@@ -2,12 +2,10 @@
 
 use std::fs::File;
 use std::io::{BufWriter, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
 
 use accel::DirtyPages;
 use devices::GuestRam;
 use devices::backend::block::Clusters;
-use tempfile::NamedTempFile;
 
 use super::channel::Sink;
 use super::disks::{self, Disk};
@@ -165,51 +163,4 @@ pub fn save_mapped(
     let bytes = sections + to.written() + super::format::SECTION_HEADER as u64;
     to.finish()?;
     Ok(Summary { bytes, pages, zeros })
-}
-
-/// A file that is there as a whole or not at all: written beside its place, and moved there when it is on the disk.
-pub struct AtomicFile {
-    file: NamedTempFile,
-    path: PathBuf,
-}
-
-impl AtomicFile {
-    pub fn new(path: &Path) -> Result<Self, SnapshotError> {
-        let host = |source| SnapshotError::Host { what: format!("make a file beside '{}'", path.display()), source };
-        // A link is followed: what it names is replaced.
-        let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        let refused = |source| SnapshotError::Host { what: format!("write '{}'", path.display()), source };
-        crate::files::refuse_special(&path).map_err(refused)?;
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let file = tempfile::Builder::new().prefix(".vireo-").suffix(".part").tempfile_in(folder).map_err(host)?;
-        Ok(Self { file, path })
-    }
-
-    pub fn file(&mut self) -> &mut File {
-        self.file.as_file_mut()
-    }
-
-    /// The file is whole.
-    pub fn commit(self) -> Result<(), SnapshotError> {
-        let path = self.path;
-        let host = |source| SnapshotError::Host { what: format!("write '{}'", path.display()), source };
-        self.file.as_file().sync_all().map_err(host)?;
-        self.file.persist(&path).map_err(|error| host(error.error))?;
-        // The name, too; file systems that cannot do that have done it already.
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        if let Err(error) = File::open(folder).and_then(|folder| folder.sync_all()) {
-            tracing::debug!(%error, "cannot sync the folder of a snapshot");
-        }
-        Ok(())
-    }
-}
-
-impl Write for AtomicFile {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.file.as_file_mut().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.file.as_file_mut().flush()
-    }
 }

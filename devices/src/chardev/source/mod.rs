@@ -11,6 +11,8 @@ use std::path::Path;
 use super::link::Link;
 use super::poll::Poll;
 use super::{BackendConfig, ChardevConfig, ChardevError};
+pub use socket::remove_stale_socket;
+
 use socket::Manner;
 
 /// Makes connections. At most one lives at a time.

@@ -125,7 +125,7 @@ pub(super) fn listen(id: &str, address: &SocketAddress, wait: bool, manner: Mann
             (Listener::Tcp(listener), format!("tcp:{bound}"), None)
         }
         SocketAddress::Unix(path) => {
-            remove_stale(path).map_err(failed)?;
+            remove_stale_socket(path).map_err(failed)?;
             let listener = UnixListener::bind(path).map_err(failed)?;
             (Listener::Unix(listener), address.to_string(), Some(SocketFile(path.clone())))
         }
@@ -137,8 +137,11 @@ pub(super) fn listen(id: &str, address: &SocketAddress, wait: bool, manner: Mann
     Ok(Opened { source: Box::new(server), notice, place: Some(bound) })
 }
 
-/// Removes a socket that a program left behind; one that is in use stays, and so does anything else.
-fn remove_stale(path: &Path) -> io::Result<()> {
+/// Removes a socket that a program left behind.
+///
+/// # Errors
+/// The socket is in use, or it is something else: that stays.
+pub fn remove_stale_socket(path: &Path) -> io::Result<()> {
     let Ok(metadata) = std::fs::symlink_metadata(path) else { return Ok(()) };
     if !metadata.file_type().is_socket() {
         return Err(io::Error::new(io::ErrorKind::AlreadyExists, "the file exists and is no socket"));

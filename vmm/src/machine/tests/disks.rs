@@ -71,7 +71,7 @@ fn scribble(image: &Image, seed: u64, writes: u64) {
 
 fn save_to_map(machine: &Machine, path: &Path) {
     machine.board.stop();
-    let mut file = crate::snapshot::AtomicFile::new(path).unwrap();
+    let mut file = crate::files::AtomicFile::new(path).unwrap();
     let disks = Disk::kept(&machine.kept.disks, Scope::All);
     let state = machine.machine_state(true).unwrap();
     crate::snapshot::save_mapped(file.file(), &machine.identity(), &state, &machine.board.ram, &disks).unwrap();

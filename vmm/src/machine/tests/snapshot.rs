@@ -13,7 +13,8 @@ use vm_memory::Bytes;
 
 use super::monitor::{Leaving, Person, connect, with_person};
 use super::*;
-use crate::snapshot::{AtomicFile, Disk, MachineState, Pages, Saver, Scope, save_mapped};
+use crate::files::AtomicFile;
+use crate::snapshot::{Disk, MachineState, Pages, Saver, Scope, save_mapped};
 
 /// A machine that is switched on, and whose harts stand.
 pub fn machine(words: &[&str]) -> Machine {
@@ -456,7 +457,7 @@ fn what_cannot_be_is_said() {
     with_person(&["-m", "6M"], |mut p, _| {
         assert!(p.ask("migrate").contains("needs a place"));
         assert!(p.ask("migrate carrier:pigeon").contains("file:PATH, exec:COMMAND, unix:PATH and tcp:HOST:PORT are"));
-        assert!(p.ask("migrate file:/nonexistent/x").contains("cannot make a file beside '/nonexistent/x'"));
+        assert!(p.ask("migrate file:/nonexistent/x").contains("cannot write 'file:/nonexistent/x'"));
         assert!(p.ask("migrate exec:cat >/dev/null; exit 3").contains("exit status: 3"));
         assert_eq!(p.ask("info status"), "VM status: running\n");
         assert!(p.ask("migrate_incoming file:x").contains("was not started to wait"));
