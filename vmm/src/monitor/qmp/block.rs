@@ -19,12 +19,17 @@ fn drive(machine: &Machine, drive: &DriveConfig) -> Value {
     if let Some(size) = machine.image_size(&drive.id) {
         info["inserted"] = inserted(drive, size);
     }
-    let uses = |v: &&VirtioConfig| matches!(&v.kind, VirtioKind::Block(b) if b.drive == drive.id);
-    if let Some(device) = machine.config().virtio.iter().find(uses) {
+    if let Some(device) = user(machine, drive) {
         info["qdev"] = json!(device.id);
         info["io-status"] = json!(machine.io_status(&drive.id));
     }
     info
+}
+
+/// The disk whose image a drive is.
+fn user<'a>(machine: &'a Machine, drive: &DriveConfig) -> Option<&'a VirtioConfig> {
+    let uses = |v: &&VirtioConfig| matches!(&v.kind, VirtioKind::Block(b) if b.drive == drive.id);
+    machine.config().virtio.iter().find(uses)
 }
 
 fn inserted(drive: &DriveConfig, size: u64) -> Value {
@@ -106,8 +111,7 @@ pub fn stats(cx: &mut Context<'_>, args: Arguments) -> Outcome {
         let mut info = json!({ "node-name": d.id, "stats": numbers });
         if !query_nodes {
             info["device"] = json!(d.id);
-            let uses = |v: &&VirtioConfig| matches!(&v.kind, VirtioKind::Block(b) if b.drive == d.id);
-            if let Some(device) = machine.config().virtio.iter().find(uses) {
+            if let Some(device) = user(machine, d) {
                 info["qdev"] = json!(device.id);
             }
         }

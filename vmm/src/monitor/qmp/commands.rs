@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    Arguments, Context, Outcome, Row, accel, block, chardev, cpus, devices, jobs, keys, memory, migration, query,
+    Arguments, Context, Outcome, Row, accel, block, chardev, cpus, devices, done, jobs, keys, memory, migration, query,
 };
 use crate::control::Request;
 use crate::machine::RunState;
@@ -77,10 +77,6 @@ pub const COMMANDS: &[Row] = &[
     Row { name: "x-query-jit", run: |cx, args| human(cx, args, "info jit") },
     Row { name: "x-query-roms", run: |cx, args| human(cx, args, "info roms") },
 ];
-
-fn done() -> Outcome {
-    Ok(json!({}))
-}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

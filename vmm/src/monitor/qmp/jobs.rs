@@ -3,12 +3,8 @@
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Arguments, Context, Outcome};
+use super::{Arguments, Context, Outcome, done};
 use crate::machine::Machine;
-
-fn done() -> Outcome {
-    Ok(json!({}))
-}
 
 /// What to save or load. All drives that the guest writes to are part of it: `devices` has to name them.
 #[derive(Deserialize)]

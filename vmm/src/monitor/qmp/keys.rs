@@ -4,15 +4,14 @@ use std::time::Duration;
 
 use ::devices::virtio::input::{KEYS, key};
 use serde::Deserialize;
-use serde_json::json;
 
-use super::{Arguments, Context, Outcome};
+use super::{Arguments, Context, Outcome, done};
 use crate::machine::HOLD;
 
 pub fn powerdown(cx: &mut Context<'_>, args: Arguments) -> Outcome {
     args.none()?;
     cx.machine.power_button()?;
-    Ok(json!({}))
+    done()
 }
 
 #[derive(Deserialize)]
@@ -43,5 +42,5 @@ pub fn send(cx: &mut Context<'_>, args: Arguments) -> Outcome {
     let codes = keys.iter().map(code).collect::<Result<Vec<_>, _>>()?;
     let hold = hold_time.map_or(HOLD, |time| Duration::from_millis(time.into()));
     cx.machine.press_keys(&codes, hold)?;
-    Ok(json!({}))
+    done()
 }

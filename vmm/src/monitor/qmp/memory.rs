@@ -7,10 +7,9 @@ use std::path::{Path, PathBuf};
 
 use accel::HartState;
 use serde::Deserialize;
-use serde_json::json;
 
 use super::arguments::address;
-use super::{Arguments, Context, Outcome};
+use super::{Arguments, Context, Outcome, done};
 use crate::machine::Machine;
 
 const PAGE: u64 = 4096;
@@ -30,7 +29,7 @@ pub fn memsave(cx: &mut Context<'_>, args: Arguments) -> Outcome {
     let hart = cx.hart(cpu_index)?;
     let state = cx.machine.hart_state(hart)?;
     cx.machine.with_harts_stopped(|machine| save(machine, Some(&state), val, size, &filename))?;
-    Ok(json!({}))
+    done()
 }
 
 #[derive(Deserialize)]
@@ -45,7 +44,7 @@ struct Physical {
 pub fn pmemsave(cx: &mut Context<'_>, args: Arguments) -> Outcome {
     let Physical { val, size, filename } = args.take()?;
     cx.machine.with_harts_stopped(|machine| save(machine, None, val, size, &filename))?;
-    Ok(json!({}))
+    done()
 }
 
 /// A file that is there stays as it was if there is nothing to copy. It is written to and not replaced: who has it open

@@ -3,15 +3,11 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Arguments, Context, Outcome};
+use super::{Arguments, Context, Outcome, done};
 use crate::machine::{self, Report, Status};
 use crate::snapshot::Channel;
 
 const MAPPED_RAM: &str = "mapped-ram";
-
-fn done() -> Outcome {
-    Ok(json!({}))
-}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -59,6 +59,11 @@ impl From<String> for Fault {
 
 type Outcome = Result<Value, Fault>;
 
+/// What a command returns that has nothing to tell.
+fn done() -> Outcome {
+    Ok(json!({}))
+}
+
 /// What a command works with.
 pub struct Context<'a> {
     pub machine: &'a mut Machine,
@@ -191,6 +196,34 @@ impl Qmp {
     }
 }
 
+/// What an event tells beside its name.
+fn data(event: &Event) -> Option<Value> {
+    Some(match event {
+        Event::Switched(Switched { from, to, reason, downtime }) => {
+            json!({ "from": from, "to": to, "reason": reason.name(), "downtime": downtime.as_secs_f64() })
+        }
+        Event::JobStatus { id, status } => json!({ "id": id, "status": status }),
+        Event::BlockIoError(DriveError { drive, device, error }) => json!({
+            "qom-path": format!("/machine/peripheral/{device}/virtio-backend"),
+            "device": drive,
+            // Every drive is one node, by its own name.
+            "node-name": drive,
+            "operation": if error.write { "write" } else { "read" },
+            "action": match error.answer {
+                Answer::Report => "report",
+                Answer::Ignore => "ignore",
+                Answer::Stop => "stop",
+            },
+            "nospace": error.full,
+            "reason": error.reason,
+        }),
+        _ => {
+            let (guest, reason) = event.reason()?;
+            json!({ "guest": guest, "reason": reason })
+        }
+    })
+}
+
 impl Session for Qmp {
     fn opened(&mut self, _: &mut Machine, out: &mut Vec<u8>) {
         self.forget();
@@ -232,31 +265,8 @@ impl Session for Qmp {
                 "event": name,
                 "timestamp": { "seconds": at.as_secs(), "microseconds": at.subsec_micros() },
             });
-            if let Event::Switched(Switched { from, to, reason, downtime }) = event {
-                let (reason, downtime) = (reason.name(), downtime.as_secs_f64());
-                message["data"] = json!({ "from": from, "to": to, "reason": reason, "downtime": downtime });
-            }
-            if let Event::JobStatus { id, status } = event {
-                message["data"] = json!({ "id": id, "status": status });
-            }
-            if let Event::BlockIoError(DriveError { drive, device, error }) = event {
-                message["data"] = json!({
-                    "qom-path": format!("/machine/peripheral/{device}/virtio-backend"),
-                    "device": drive,
-                    // Every drive is one node, by its own name.
-                    "node-name": drive,
-                    "operation": if error.write { "write" } else { "read" },
-                    "action": match error.answer {
-                        Answer::Report => "report",
-                        Answer::Ignore => "ignore",
-                        Answer::Stop => "stop",
-                    },
-                    "nospace": error.full,
-                    "reason": error.reason,
-                });
-            }
-            if let Some((guest, reason)) = event.reason() {
-                message["data"] = json!({ "guest": guest, "reason": reason });
+            if let Some(data) = data(event) {
+                message["data"] = data;
             }
             self.say(&message, out);
         }

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Arguments, Class, Context, Fault, Outcome};
+use super::{Arguments, Class, Context, Fault, Outcome, done};
 use crate::board::MACHINES;
 use crate::config::{HARTS_MAX, NumaMode, OnReboot, OnShutdown, RamBacking};
 use crate::machine::RunState;
@@ -174,5 +174,5 @@ pub fn set_action(cx: &mut Context<'_>, args: Arguments) -> Outcome {
         Shutdown::Pause => OnShutdown::Pause,
     });
     cx.machine.set_actions(reboot, shutdown);
-    Ok(json!({}))
+    done()
 }
