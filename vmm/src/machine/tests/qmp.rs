@@ -34,11 +34,16 @@ impl Program {
         self.0.get_mut().write_all(text.as_ref()).unwrap();
     }
 
-    /// The next line, without the time of an event.
-    pub fn hear(&mut self) -> Value {
+    fn line(&mut self) -> String {
         let mut line = String::new();
         assert_ne!(self.0.read_line(&mut line).expect("the monitor answers"), 0, "the monitor hung up");
         assert!(line.ends_with("\r\n"), "{line}");
+        line
+    }
+
+    /// The next line, without the time of an event.
+    pub fn hear(&mut self) -> Value {
+        let line = self.line();
         let mut value: Value = serde_json::from_str(&line).unwrap_or_else(|e| panic!("{line}: {e}"));
         if value.get("event").is_some() {
             let at = value.as_object_mut().unwrap().remove("timestamp").expect("events have a time");
@@ -337,6 +342,11 @@ fn what_is_wrong_is_answered() {
             (json!({ "command-line": "x", "y": 1 }), "Parameter 'y' is unexpected"),
         ] {
             assert_eq!(p.send(json!({ "execute": "human-monitor-command", "arguments": odd })), generic(desc));
+        }
+        // An id is answered as it came, whatever it is.
+        for id in ["12345678901234567890123", "-9223372036854775809", "1.10", r#"["\u00e9",1e3]"#] {
+            p.say(format!("{{\"execute\":\"query-name\",\"id\":{id}}}"));
+            assert_eq!(p.line(), format!("{{\"return\":{{}},\"id\":{id}}}\r\n"));
         }
         p.say(r#"{"execute":"stop","execute":"quit"}"#);
         let answer = p.hear();

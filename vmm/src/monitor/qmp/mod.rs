@@ -20,6 +20,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use ::devices::virtio::blk::Answer;
 use serde::Serialize;
 use serde_json::ser::{PrettyFormatter, Serializer};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use super::event::Event;
@@ -110,7 +111,24 @@ pub struct Qmp {
     /// `qmp_capabilities` was said: other commands may be, and events are told.
     negotiated: bool,
     /// Answers that wait for the events of their command.
-    answers: Vec<Value>,
+    answers: Vec<Reply>,
+}
+
+/// What is said to a request.
+#[derive(Debug, Serialize)]
+struct Reply {
+    #[serde(flatten)]
+    said: Said,
+    /// As it came with the request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<Box<RawValue>>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Said {
+    Return(Value),
+    Error(Fault),
 }
 
 impl Qmp {
@@ -118,16 +136,17 @@ impl Qmp {
         Self { pretty, stream: Stream::default(), negotiated: false, answers: Vec::new() }
     }
 
-    fn say(&self, value: &Value, out: &mut Vec<u8>) {
-        let text = match self.pretty {
-            false => value.to_string(),
+    fn say(&self, value: &impl Serialize, out: &mut Vec<u8>) {
+        let mut text = Vec::new();
+        let done = match self.pretty {
+            false => value.serialize(&mut Serializer::new(&mut text)),
             true => {
-                let mut text = Vec::new();
-                let mut to = Serializer::with_formatter(&mut text, PrettyFormatter::with_indent(b"    "));
-                value.serialize(&mut to).expect("a value has a text");
-                String::from_utf8(text).expect("JSON is UTF-8")
+                let indented = PrettyFormatter::with_indent(b"    ");
+                value.serialize(&mut Serializer::with_formatter(&mut text, indented))
             }
         };
+        done.expect("a value has a text");
+        let text = String::from_utf8(text).expect("JSON is UTF-8");
         // The protocol's output is ASCII; other characters are in strings only.
         for c in text.chars() {
             match u8::try_from(c) {
@@ -144,23 +163,17 @@ impl Qmp {
         self.answers.clear();
     }
 
-    fn answer(&mut self, item: Item, machine: &mut Machine) -> Value {
-        let (id, outcome) = match item {
-            Err(desc) => (None, Err(desc.into())),
+    fn answer(&mut self, item: Item, machine: &mut Machine) -> Reply {
+        let id = item.as_ref().ok().and_then(|piece| piece.exact("id"));
+        let outcome = match item.map(|piece| piece.value) {
+            Err(desc) => Err(desc.into()),
             Ok(Value::Object(mut request)) => {
-                let id = request.remove("id");
-                (id, self.execute(request, machine))
+                request.remove("id");
+                self.execute(request, machine)
             }
-            Ok(_) => (None, Err("QMP input must be a JSON object".to_owned().into())),
+            Ok(_) => Err("QMP input must be a JSON object".to_owned().into()),
         };
-        let mut answer = match outcome {
-            Ok(value) => json!({ "return": value }),
-            Err(fault) => json!({ "error": fault }),
-        };
-        if let Some(id) = id {
-            answer["id"] = id;
-        }
-        answer
+        Reply { said: outcome.map_or_else(Said::Error, Said::Return), id }
     }
 
     fn execute(&mut self, mut request: Map<String, Value>, machine: &mut Machine) -> Outcome {

@@ -4,9 +4,11 @@
 //! What cannot become a value is answered with one error, and the rest of it is passed over: up to the next object or
 //! array, or to a control character. Clients send 0xff, which no text contains, to begin anew.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 /// The longest value, in bytes.
@@ -14,8 +16,40 @@ pub const SIZE_MAX: usize = 1 << 20;
 /// The deepest nesting of arrays and objects. serde_json itself goes to 128.
 pub const NESTING_MAX: usize = 100;
 
+/// A value as it came.
+#[derive(Debug)]
+pub struct Piece {
+    pub value: Value,
+    text: Vec<u8>,
+}
+
+impl Piece {
+    /// A member of an object with its numbers as they were written: a value keeps 64 bits of them. Space between its tokens
+    /// is gone.
+    pub fn exact(&self, member: &str) -> Option<Box<RawValue>> {
+        self.value.get(member)?;
+        let mut members: BTreeMap<String, Box<RawValue>> = serde_json::from_slice(&self.text).ok()?;
+        RawValue::from_string(without_space(members.remove(member)?.get())).ok()
+    }
+}
+
+/// A value on one line.
+fn without_space(json: &str) -> String {
+    let (mut quoted, mut escaped) = (false, false);
+    let keeps = |c: &char| {
+        match (quoted, escaped, *c) {
+            (true, true, _) => escaped = false,
+            (true, false, '\\') => escaped = true,
+            (_, false, '"') => quoted = !quoted,
+            _ => {}
+        }
+        quoted || !c.is_ascii_whitespace()
+    };
+    json.chars().filter(keeps).collect()
+}
+
 /// A value, or the description of an error.
-pub type Item = Result<Value, String>;
+pub type Item = Result<Piece, String>;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -166,7 +200,7 @@ impl Stream {
         let text = std::mem::take(&mut self.text);
         self.clear();
         match serde_json::from_slice(&text) {
-            Ok(Unique(value)) => Ok(value),
+            Ok(Unique(value)) => Ok(Piece { value, text }),
             Err(error) => Err(format!("JSON parse error, {error}")),
         }
     }
@@ -259,10 +293,10 @@ mod tests {
 
     use super::*;
 
-    fn items(bytes: &[u8]) -> Vec<Item> {
+    fn items(bytes: &[u8]) -> Vec<Result<Value, String>> {
         let (mut stream, mut items) = (Stream::default(), Vec::new());
         for byte in bytes {
-            stream.take(*byte, &mut |item| items.push(item));
+            stream.take(*byte, &mut |item| items.push(item.map(|piece| piece.value)));
             assert!(stream.text.len() <= SIZE_MAX && stream.closers.len() <= NESTING_MAX);
         }
         items
@@ -287,6 +321,20 @@ mod tests {
         assert_eq!(values(r#"{"a":"}]\"\\"}"#), [json!({"a": "}]\"\\"})]);
         assert_eq!(values("{\"a"), Vec::<Value>::new());
         assert_eq!(values("{\"ä\":\"\\u00e4\\ud83d\\ude00😀\"}"), [json!({"ä": "ä😀😀"})]);
+    }
+
+    #[test]
+    fn a_member_is_there_as_it_was_written() {
+        let mut exact = Vec::new();
+        let text =
+            r#"{"id":123456789012345678901234567890} {"id": [ 1.10, {"a b" : "c \" d"},   -0.0e5 ]} {"id":null} {}"#;
+        let mut stream = Stream::default();
+        for byte in text.bytes() {
+            stream.take(byte, &mut |item| exact.push(item.unwrap().exact("id").map(|raw| raw.get().to_owned())));
+        }
+        let some = |text: &str| Some(text.to_owned());
+        let second = some(r#"[1.10,{"a b":"c \" d"},-0.0e5]"#);
+        assert_eq!(exact, [some("123456789012345678901234567890"), second, some("null"), None]);
     }
 
     #[test]
