@@ -219,8 +219,15 @@ fn nonsense_is_answered() {
     with_person(&[], |mut p, _| {
         assert_eq!(p.ask("frobnicate"), "Error: unknown command: 'frobnicate'; see help\n");
         assert_eq!(p.ask("info frob"), "Error: unknown subject: 'frob'; info alone lists them\n");
-        assert_eq!(p.ask("stop now"), "Error: 'now' is one word too many\n");
-        assert_eq!(p.ask("x"), "Error: needs an address\n");
+        assert_eq!(p.ask("stop now"), "Error: 'now' is one word too many: stop takes no arguments\n");
+        assert_eq!(p.ask("info name x"), "Error: 'x' is one word too many: info name takes no arguments\n");
+        assert_eq!(p.ask("gdbserver none x"), "Error: 'x' is one word too many: gdbserver takes [DEVICE|none]\n");
+        for command in ["x", "x/4x", "xp /2x"] {
+            let name = command.split(['/', ' ']).next().unwrap();
+            let lacks = format!("Error: {name} lacks an argument: it takes [/FMT] ADDR\n");
+            assert_eq!(p.ask(command), lacks, "{command}");
+        }
+        assert_eq!(p.ask("savevm"), "Error: savevm lacks an argument: it takes NAME\n");
         assert_eq!(p.ask("x/99999999x 0"), "Error: count 99999999 is not 1 to 65536\n");
         assert_eq!(p.ask(""), "");
         assert!(p.ask("help").contains("system_reset"));
@@ -228,7 +235,7 @@ fn nonsense_is_answered() {
         assert!(subjects.contains("info registers"));
         assert_eq!((p.ask("help info"), p.ask("? i")), (subjects.clone(), subjects));
         assert!(p.ask("help info status").starts_with("info status"));
-        assert_eq!(p.ask("help stop now"), "Error: 'now' is one word too many\n");
+        assert_eq!(p.ask("help stop now"), "Error: stop has no subjects as 'now'; info has\n");
         // Bytes of any kind, and no end: the machine goes on.
         // No more than fits on the way, for nobody reads the echo meanwhile.
         for _ in 0..8 {

@@ -233,7 +233,7 @@ fn the_monitor_switches_engines() {
         let mut person = Person::at(path);
         let accel = person.ask("accel");
         assert!(!accel.contains('*') && accel.contains("\n  interp  the same as tcg,jit=off"), "{accel}");
-        assert_eq!(person.ask("accel x y"), "Error: 'y' is one word too many\n");
+        assert_eq!(person.ask("accel x y"), "Error: 'y' is one word too many: accel takes [kvm|tcg|interp]\n");
         let refused = person.ask("accel bochs");
         assert!(refused.ends_with("there is no accelerator 'bochs'; there are kvm, tcg and interp\n"), "{refused}");
         assert_eq!(person.ask("info kvm"), "kvm support: disabled\n");

@@ -3,17 +3,17 @@
 use std::fmt::Write;
 
 use super::{
-    Arguments, Context, Row, accel, devices, expr, find, info, keys, list, memory, migration, profile, tracing,
+    Arguments, Context, Row, accel, devices, expr, find, info, keys, list, memory, migration, profile, tracing, usage,
 };
 use crate::control::Request;
 use crate::machine::RunState;
 use crate::monitor::event::Cause;
 
 pub const COMMANDS: &[Row] = &[
-    Row { names: &["help", "?"], args: "[COMMAND]", help: "what there is, or one command", run: help },
+    Row { names: &["help", "?"], args: "[COMMAND [SUBJECT]]", help: "what there is, or one command", run: help },
     Row {
         names: &["info", "i"],
-        args: "SUBJECT",
+        args: "[SUBJECT ...]",
         help: "what the machine is and does; alone: the subjects",
         run: show,
     },
@@ -43,8 +43,8 @@ pub const COMMANDS: &[Row] = &[
         run: gdbserver,
     },
     Row { names: &["cpu"], args: "N", help: "hart N is the one that commands mean", run: cpu },
-    Row { names: &["x"], args: "/FMT ADDR", help: "memory at a virtual address of the hart", run: memory::virtual_ },
-    Row { names: &["xp"], args: "/FMT ADDR", help: "memory at a physical address", run: memory::physical },
+    Row { names: &["x"], args: "[/FMT] ADDR", help: "memory at a virtual address of the hart", run: memory::virtual_ },
+    Row { names: &["xp"], args: "[/FMT] ADDR", help: "memory at a physical address", run: memory::physical },
     Row { names: &["gva2gpa"], args: "ADDR", help: "where a virtual address leads", run: memory::translate },
     Row {
         names: &["gpa2hva"],
@@ -54,7 +54,7 @@ pub const COMMANDS: &[Row] = &[
     },
     Row {
         names: &["log"],
-        args: "ITEM,...|none",
+        args: "[ITEM,...|none]",
         help: "log these and no others; alone: what there is",
         run: tracing::log,
     },
@@ -66,13 +66,13 @@ pub const COMMANDS: &[Row] = &[
     },
     Row {
         names: &["profile"],
-        args: "start|stop|status",
+        args: "start|stop|status [OPTION=VALUE ...]",
         help: "sample the harts: start [hz=N] [harts=LIST] [file=PATH], stop [file=PATH]",
         run: profile::profile,
     },
     Row {
         names: &["print", "p"],
-        args: "/FMT EXPR",
+        args: "[/FMT] EXPR",
         help: "the value of an expression ($ names registers)",
         run: memory::print,
     },
@@ -101,14 +101,14 @@ pub const COMMANDS: &[Row] = &[
 ];
 
 fn help(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
-    match args.at_most(2)? {
+    match args.words.as_slice() {
         [] => list(COMMANDS, "", cx.out),
         [name] if is_info(name) => list(info::SUBJECTS, "info ", cx.out),
-        [name, subject] if is_info(name) => {
+        [name, subject, ..] if is_info(name) => {
             let row = find(info::SUBJECTS, subject).ok_or_else(|| format!("unknown subject: '{subject}'"))?;
             list(std::slice::from_ref(row), "info ", cx.out);
         }
-        [_, extra, ..] => return Err(format!("'{extra}' is one word too many")),
+        [name, subject, ..] => return Err(format!("{name} has no subjects as '{subject}'; info has")),
         [name] => {
             let row = find(COMMANDS, name).ok_or_else(|| format!("unknown command: '{name}'"))?;
             list(std::slice::from_ref(row), "", cx.out);
@@ -128,44 +128,43 @@ fn show(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
     };
     let row = find(info::SUBJECTS, name).ok_or_else(|| format!("unknown subject: '{name}'; info alone lists them"))?;
     let text = args.text.strip_prefix(name.as_str()).unwrap_or_default().trim().to_owned();
-    (row.run)(cx, &Arguments { text, words: rest.to_vec() })
+    let args = Arguments { text, words: rest.to_vec() };
+    usage::check(row, "info ", &args)?;
+    (row.run)(cx, &args)
 }
 
-fn stop(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
-    args.at_most(0)?;
+fn stop(cx: &mut Context<'_>, _: &Arguments) -> Result<(), String> {
     cx.machine.interrupt(RunState::Paused);
     Ok(())
 }
 
-fn cont(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
-    args.at_most(0)?;
+fn cont(cx: &mut Context<'_>, _: &Arguments) -> Result<(), String> {
     cx.machine.cont()
 }
 
-fn reset(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
-    args.at_most(0)?;
+fn reset(cx: &mut Context<'_>, _: &Arguments) -> Result<(), String> {
     cx.machine.request(Request::Reset(Cause::Monitor));
     Ok(())
 }
 
-fn quit(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
-    args.at_most(0)?;
+fn quit(cx: &mut Context<'_>, _: &Arguments) -> Result<(), String> {
     cx.machine.request(Request::Quit(Cause::Monitor));
     Ok(())
 }
 
 fn gdbserver(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
-    if args.text == "none" {
+    let device = args.words.first().map_or("", String::as_str);
+    if device == "none" {
         return cx.machine.end_gdb();
     }
-    let place = cx.machine.start_gdb(&args.text)?;
+    let place = cx.machine.start_gdb(device)?;
     let _ = writeln!(cx.out, "Waiting for gdb connection on device '{place}'");
     Ok(())
 }
 
 fn cpu(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
     let harts = cx.machine.hart_count();
-    let [word] = args.at_most(1)? else { return Err("cpu needs the number of a hart".into()) };
+    let word = args.first();
     let hart = expr::number(word).and_then(|n| u32::try_from(n).ok()).filter(|n| *n < harts);
     *cx.hart = hart.ok_or_else(|| format!("'{word}' is no hart: they are 0 to {}", harts - 1))?;
     let _ = writeln!(cx.out, "hart {}", cx.hart);

@@ -32,8 +32,7 @@ pub const SUBJECTS: &[Row] = &[
     Row { names: &["network"], args: "", help: "network cards and what is behind them", run: network },
 ];
 
-fn status(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
-    args.at_most(0)?;
+fn status(cx: &mut Context<'_>, _: &Arguments) -> Result<(), String> {
     let _ = match cx.machine.run_state() {
         RunState::Running => writeln!(cx.out, "VM status: running"),
         state @ (RunState::Prelaunch
@@ -50,8 +49,7 @@ fn status(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
     Ok(())
 }
 
-fn blockstats(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
-    args.at_most(0)?;
+fn blockstats(cx: &mut Context<'_>, _: &Arguments) -> Result<(), String> {
     for drive in &cx.machine.config().drives {
         let Some(stats) = cx.machine.disk_stats(&drive.id) else { continue };
         let _ = write!(cx.out, "{}:", drive.id);
@@ -67,22 +65,19 @@ fn blockstats(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
     Ok(())
 }
 
-fn version(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
-    args.at_most(0)?;
+fn version(cx: &mut Context<'_>, _: &Arguments) -> Result<(), String> {
     let _ = writeln!(cx.out, "{}", env!("CARGO_PKG_VERSION"));
     Ok(())
 }
 
-fn name(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
-    args.at_most(0)?;
+fn name(cx: &mut Context<'_>, _: &Arguments) -> Result<(), String> {
     if let Some(name) = cx.machine.name() {
         let _ = writeln!(cx.out, "{name}");
     }
     Ok(())
 }
 
-fn cpus(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
-    args.at_most(0)?;
+fn cpus(cx: &mut Context<'_>, _: &Arguments) -> Result<(), String> {
     for hart in 0..cx.machine.hart_count() {
         let mark = if hart == *cx.hart { '*' } else { ' ' };
         let status = cx.machine.hart_status(hart);
@@ -124,7 +119,7 @@ const CSRS: [u16; 24] = [
 
 fn registers(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
     let harts = cx.machine.hart_count();
-    let which = match args.at_most(1)?.first().map(String::as_str) {
+    let which = match args.words.first().map(String::as_str) {
         None => *cx.hart..*cx.hart + 1,
         Some("-a") => 0..harts,
         Some(word) => {
@@ -154,7 +149,7 @@ fn registers(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
 
 fn mtree(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
     // Regions do not lie upon each other here: the flat view is the same but for its head.
-    let head = match args.at_most(1)? {
+    let head = match args.words.as_slice() {
         [] => "address-space: memory\n  0000000000000000-ffffffffffffffff: system",
         [flag] if flag == "-f" => "FlatView: memory",
         [other, ..] => return Err(format!("'{other}' is not -f")),
@@ -176,8 +171,7 @@ fn mtree(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
     Ok(())
 }
 
-fn irq(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
-    args.at_most(0)?;
+fn irq(cx: &mut Context<'_>, _: &Arguments) -> Result<(), String> {
     let _ = writeln!(cx.out, "{:>6}  {:<16}  {:>5}  {:>12}", "source", "device", "level", "raised");
     for Interrupt { source, device, line } in cx.machine.interrupts() {
         let _ = writeln!(cx.out, "{source:>6}  {device:<16}  {:>5}  {:>12}", u8::from(line.level()), line.raised());
@@ -186,8 +180,7 @@ fn irq(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
 }
 
 /// In QEMU's words.
-fn roms(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
-    args.at_most(0)?;
+fn roms(cx: &mut Context<'_>, _: &Arguments) -> Result<(), String> {
     for Rom { name, address, size, is_ram } in cx.machine.roms() {
         let kind = if is_ram { "ram" } else { "rom" };
         let _ = writeln!(cx.out, "addr={address:016x} size=0x{size:06x} mem={kind} name=\"{name}\"");
@@ -195,16 +188,14 @@ fn roms(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
     Ok(())
 }
 
-fn chardev(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
-    args.at_most(0)?;
+fn chardev(cx: &mut Context<'_>, _: &Arguments) -> Result<(), String> {
     for device in cx.machine.chardevs() {
         let _ = writeln!(cx.out, "{}: filename={}", device.id(), device.far_end());
     }
     Ok(())
 }
 
-fn block(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
-    args.at_most(0)?;
+fn block(cx: &mut Context<'_>, _: &Arguments) -> Result<(), String> {
     let config = cx.machine.config();
     for (i, drive) in config.drives.iter().enumerate() {
         let end = if i == 0 { "" } else { "\n" };
@@ -228,8 +219,7 @@ fn block(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
     Ok(())
 }
 
-fn network(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
-    args.at_most(0)?;
+fn network(cx: &mut Context<'_>, _: &Arguments) -> Result<(), String> {
     let config = cx.machine.config();
     for v in &config.virtio {
         let VirtioKind::Net(card) = &v.kind else { continue };

@@ -7,22 +7,20 @@ use devices::virtio::input::key;
 use super::{Arguments, Context};
 use crate::machine::HOLD;
 
-pub fn powerdown(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
-    args.at_most(0)?;
+pub fn powerdown(cx: &mut Context<'_>, _: &Arguments) -> Result<(), String> {
     cx.machine.power_button()
 }
 
 /// `ctrl-alt-delete`, and for how many milliseconds.
 pub fn send(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
-    let (keys, hold) = match args.at_most(2)? {
-        [keys] => (keys, HOLD),
-        [keys, hold] => {
+    let hold = match args.words.get(1) {
+        None => HOLD,
+        Some(hold) => {
             let hold = hold.parse::<u32>().map_err(|_| format!("'{hold}' is no number of milliseconds"))?;
-            (keys, Duration::from_millis(hold.into()))
+            Duration::from_millis(hold.into())
         }
-        _ => return Err("sendkey needs keys, as ctrl-alt-delete".into()),
     };
-    let codes = keys.split('-').map(code).collect::<Result<Vec<_>, _>>()?;
+    let codes = args.first().split('-').map(code).collect::<Result<Vec<_>, _>>()?;
     cx.machine.press_keys(&codes, hold)
 }
 

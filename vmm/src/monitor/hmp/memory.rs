@@ -123,9 +123,6 @@ fn read(cx: &mut Context<'_>, state: Option<&HartState>, at: u64, len: usize) ->
 
 fn dump(cx: &mut Context<'_>, args: &Arguments, mapped: bool) -> Result<(), String> {
     let (format, rest) = Format::take(&args.text, *cx.shown)?;
-    if rest.is_empty() {
-        return Err("needs an address".into());
-    }
     let address = value(cx, rest)?;
     *cx.shown = format;
     let state = cx.machine.hart_state(*cx.hart)?;

@@ -12,6 +12,7 @@ mod memory;
 mod migration;
 mod profile;
 mod tracing;
+mod usage;
 
 use std::fmt::Write;
 use std::time::SystemTime;
@@ -41,6 +42,7 @@ pub struct Context<'a> {
 pub struct Row {
     /// The first is the one to speak of.
     pub names: &'static [&'static str],
+    /// What it takes, for people to read and for [`usage::check`].
     pub args: &'static str,
     pub help: &'static str,
     pub run: fn(&mut Context<'_>, &Arguments) -> Result<(), String>,
@@ -55,6 +57,11 @@ pub struct Arguments {
 }
 
 impl Arguments {
+    /// The first word of a command that takes one at least.
+    pub fn first(&self) -> &str {
+        self.words.first().map_or("", String::as_str)
+    }
+
     /// At most `max` words, or an error that says what the command takes.
     pub fn at_most(&self, max: usize) -> Result<&[String], String> {
         match self.words.get(max) {
@@ -110,7 +117,9 @@ fn run(line: &str, context: &mut Context<'_>) {
         let row = find(commands::COMMANDS, name);
         let row =
             row.ok_or_else(|| fixed::refusal(name).unwrap_or_else(|| format!("unknown command: '{name}'; see help")))?;
-        (row.run)(context, &Arguments { text: text.trim().to_owned(), words })
+        let args = Arguments { text: text.trim().to_owned(), words };
+        usage::check(row, "", &args)?;
+        (row.run)(context, &args)
     });
     if let Err(message) = done {
         let _ = writeln!(context.out, "Error: {message}");

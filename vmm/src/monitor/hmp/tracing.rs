@@ -7,7 +7,7 @@ use crate::cli::log::{self, FILTERS, ITEMS};
 
 /// `log ITEM,...`: these and no others.
 pub fn log(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
-    let [words] = args.at_most(1)? else {
+    let [words] = args.words.as_slice() else {
         for item in ITEMS {
             let _ = writeln!(cx.out, "{:<12}  {}", item.name, item.meaning);
         }
@@ -31,7 +31,7 @@ pub fn log(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
 /// `trace`: what is logged. `trace ITEM on|off`, `trace FILTER=VALUE`: one thing of it changes.
 pub fn trace(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
     let mut config = cx.machine.log().clone();
-    match args.at_most(2)? {
+    match args.words.as_slice() {
         [] => {
             let _ = writeln!(cx.out, "{}", log::show(&config));
             return Ok(());
