@@ -23,6 +23,8 @@ pub enum SnapshotError {
     SectionVersion { name: String, found: u32, known: u32 },
     #[error("{what}: the snapshot has {found}, this machine has {here}")]
     OtherMachine { what: &'static str, found: String, here: String },
+    #[error("{what}: only the snapshot has {found}; only this machine has {here}")]
+    OtherParts { what: &'static str, found: String, here: String },
     #[error("the snapshot lacks section '{0}', which this machine needs")]
     Missing(String),
     #[error("section '{0}' belongs to nothing that this machine has")]

@@ -128,10 +128,38 @@ impl Identity {
     pub fn check(&self, here: &Self) -> Result<(), SnapshotError> {
         compare!(self, here,
             machine: "machine type", ram_size: "bytes of RAM", harts: "number of harts", timebase: "timebase in Hz",
-            icount: "icount shift", firmware: "firmware", interrupts: "interrupt controller", slots: "virtio devices",
-            isa: "ISA", harts_have: "hart properties");
+            icount: "icount shift", firmware: "firmware", interrupts: "interrupt controller", slots: "virtio devices");
+        fn words(all: &[String]) -> Vec<&str> {
+            all.iter().map(String::as_str).collect()
+        }
+        let isa = parts_differ("ISA", &extensions(&self.isa), &extensions(&here.isa));
+        let rest = || parts_differ("hart properties", &words(&self.harts_have), &words(&here.harts_have));
+        if let Some(error) = isa.or_else(rest) {
+            return Err(error);
+        }
+        // The same parts in another order.
+        compare!(self, here, isa: "ISA", harts_have: "hart properties");
         Ok(())
     }
+}
+
+/// What is in one of two lists only: of the snapshot, and of the machine. `None` if they have the same parts.
+fn parts_differ<'a>(what: &'static str, found: &[&'a str], here: &[&'a str]) -> Option<SnapshotError> {
+    let only = |these: &[&'a str], those: &[&str]| -> Vec<_> {
+        these.iter().filter(|part| !those.contains(part)).map(|part| part.escape_debug().to_string()).collect()
+    };
+    let (found, here) = (only(found, here), only(here, found));
+    let list = |parts: &[String]| if parts.is_empty() { "nothing else".to_owned() } else { parts.join(", ") };
+    let differ = !(found.is_empty() && here.is_empty());
+    differ.then(|| SnapshotError::OtherParts { what, found: list(&found), here: list(&here) })
+}
+
+/// The extensions that an ISA string names: single letters, and names with more behind underscores.
+fn extensions(isa: &str) -> Vec<&str> {
+    let (letters, names) = isa.split_once('_').unwrap_or((isa, ""));
+    let (base, letters) = letters.split_at_checked(4).unwrap_or((letters, ""));
+    let letters = letters.char_indices().map(|(at, c)| &letters[at..at + c.len_utf8()]);
+    std::iter::once(base).chain(letters).chain(names.split('_')).filter(|name| !name.is_empty()).collect()
 }
 
 /// All that guests see of a hart beside the ISA string. The model's name is no part of it: engines have other models
@@ -146,4 +174,30 @@ fn properties(isa: &IsaConfig) -> Vec<String> {
         format!("geilen={}", isa.geilen),
         format!("mvendorid={:#x} marchid={:#x} mimpid={:#x}", isa.mvendorid, isa.marchid, isa.mimpid),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_harts_lack_is_told_by_name() {
+        let differ =
+            |found, here| parts_differ("ISA", &extensions(found), &extensions(here)).map(|error| error.to_string());
+        assert_eq!(differ("rv64imac_zba_zbb", "rv64imac_zba_zbb"), None);
+        let told = |text: &str| Some(text.to_owned());
+        assert_eq!(
+            differ("rv64imafdcv_zba_zve32f", "rv64imafdch_zba"),
+            told("ISA: only the snapshot has v, zve32f; only this machine has h")
+        );
+        assert_eq!(
+            differ("rv64imac_zba", "rv64imac"),
+            told("ISA: only the snapshot has zba; only this machine has nothing else")
+        );
+        assert_eq!(differ("rv32i", "rv64i"), told("ISA: only the snapshot has rv32; only this machine has rv64"));
+        // Whatever a file says.
+        for odd in ["", "é", "rv64é_\n", "___"] {
+            assert!(differ(odd, "rv64i").is_some(), "{odd}");
+        }
+    }
 }
