@@ -111,6 +111,30 @@ fn kinds_of_devices() {
     });
 }
 
+/// What a question without arguments returns is what its row says.
+#[test]
+fn answers_have_their_types() {
+    with_program(&["-device", "virtio-keyboard-device"], |mut p, _| {
+        let schema = p.ask("query-qmp-schema");
+        let commands: Vec<_> =
+            schema.as_array().unwrap().iter().filter(|info| info["meta-type"] == "command").collect();
+        let mut asked = 0;
+        for info in commands {
+            let name = info["name"].as_str().unwrap();
+            let answer = match name.contains("query-") && info["arg-type"] == "q_empty" {
+                true => p.send(json!({ "execute": name })),
+                false => continue,
+            };
+            let Some(value) = answer.get("return") else { continue };
+            let is_list = info["ret-type"] == "[any]";
+            assert_eq!((value.is_array(), value.is_object()), (is_list, !is_list), "{name}: {value}");
+            asked += 1;
+        }
+        assert!(asked >= 25, "{asked}");
+        p.quit();
+    });
+}
+
 /// What a reboot and a power-off lead to is changed while the machine runs.
 #[test]
 fn actions_are_set() {
@@ -214,6 +238,14 @@ fn a_client_library_understands() {
         assert!(client.execute(&qmp::query_uuid {}).unwrap().UUID.starts_with("0000"));
         assert_eq!(client.execute(&qmp::query_replay {}).unwrap().icount, 0);
         assert!(client.execute(&qmp::query_balloon {}).is_err());
+        let schema = client.execute(&qmp::query_qmp_schema {}).unwrap();
+        let is = |info: &qmp::SchemaInfo, wanted: &str| match info {
+            qmp::SchemaInfo::command { base, .. } => base.name == wanted,
+            qmp::SchemaInfo::event { base, .. } => base.name == wanted,
+            _ => false,
+        };
+        let has = |name: &str| schema.iter().any(|info| is(info, name));
+        assert!(has("device_add") && has("BLOCK_IO_ERROR") && !has("blockdev-add"));
         let types = qmp::qom_list_types { implements: None, abstract_: None };
         assert_eq!(client.execute(&types).unwrap().len(), crate::cli::device_types().len());
         let properties = qmp::device_list_properties { typename: "virtio-blk-device".into() };

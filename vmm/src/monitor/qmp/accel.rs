@@ -8,7 +8,7 @@ use super::{Arguments, Context, Outcome};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Wanted {
+pub struct Wanted {
     accel: String,
 }
 

@@ -2,27 +2,40 @@
 
 use std::fmt::{self, Display};
 
+use serde::Deserialize;
 use serde::de::value::StringDeserializer;
 use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 use serde_json::map::IntoIter;
 use serde_json::{Map, Value};
 
 use super::Fault;
+use super::shape::Takes;
 
 /// The member `arguments` of a request.
-pub struct Arguments(pub Map<String, Value>);
+pub struct Arguments {
+    pub members: Map<String, Value>,
+    takes: &'static Takes,
+}
+
+/// What a command takes that takes nothing.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Nothing {}
 
 impl Arguments {
+    /// Of a command whose row says this.
+    pub fn new(members: Map<String, Value>, takes: &'static Takes) -> Self {
+        Self { members, takes }
+    }
+
     /// Exactly what the command takes.
     pub fn take<T: DeserializeOwned>(self) -> Result<T, Fault> {
-        T::deserialize(Members(self.0)).map_err(|Wrong(desc)| desc.into())
+        debug_assert_eq!((self.takes.name)(), std::any::type_name::<T>(), "the schema tells what the row says");
+        T::deserialize(Members(self.members)).map_err(|Wrong(desc)| desc.into())
     }
 
     pub fn none(self) -> Result<(), Fault> {
-        match self.0.keys().next() {
-            None => Ok(()),
-            Some(name) => Err(Wrong::unknown_field(name, &[]).0.into()),
-        }
+        self.take().map(|Nothing {}| ())
     }
 }
 
@@ -145,17 +158,18 @@ pub fn address<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
         }
     }
 
-    from.deserialize_any(Number)
+    // JSON gives any number.
+    from.deserialize_u64(Number)
 }
 
 #[cfg(test)]
 mod tests {
     use std::path::PathBuf;
 
-    use serde::Deserialize;
     use serde_json::json;
 
     use super::*;
+    use crate::monitor::qmp::shape::takes;
 
     #[derive(Debug, PartialEq, Deserialize)]
     #[serde(rename_all = "lowercase")]
@@ -180,7 +194,8 @@ mod tests {
 
     fn taken(arguments: &Value) -> Result<All, String> {
         let Value::Object(map) = arguments.clone() else { panic!("{arguments}") };
-        Arguments(map).take::<All>().map_err(|fault| fault.desc)
+        static TAKES: Takes = takes::<All>();
+        Arguments::new(map, &TAKES).take::<All>().map_err(|fault| fault.desc)
     }
 
     #[test]

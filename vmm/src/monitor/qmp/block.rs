@@ -56,29 +56,31 @@ fn inserted(drive: &DriveConfig, size: u64) -> Value {
     })
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Flat {
+    /// Without what is below each node; nothing is.
+    #[serde(default, rename = "flat")]
+    _flat: bool,
+}
+
 /// Every drive that something opens is a node.
 pub fn nodes(cx: &mut Context<'_>, args: Arguments) -> Outcome {
-    #[derive(Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Flat {
-        /// Without what is below each node; nothing is.
-        #[serde(default, rename = "flat")]
-        _flat: bool,
-    }
     let Flat { .. } = args.take()?;
     let machine = &*cx.machine;
     let node = |d: &DriveConfig| machine.image_size(&d.id).map(|size| inserted(d, size));
     Ok(machine.config().drives.iter().filter_map(node).collect())
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Nodes {
+    #[serde(default)]
+    query_nodes: bool,
+}
+
 /// What disks have done.
 pub fn stats(cx: &mut Context<'_>, args: Arguments) -> Outcome {
-    #[derive(Deserialize)]
-    #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-    struct Nodes {
-        #[serde(default)]
-        query_nodes: bool,
-    }
     let Nodes { query_nodes } = args.take()?;
     let machine = &*cx.machine;
     let info = |d: &DriveConfig| {

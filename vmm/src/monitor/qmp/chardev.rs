@@ -30,7 +30,7 @@ pub fn query(cx: &mut Context<'_>, args: Arguments) -> Outcome {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RingRead {
+pub struct RingRead {
     device: String,
     size: usize,
     #[serde(default)]

@@ -3,8 +3,11 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::arguments::Nothing;
+use super::shape::{Takes, takes};
 use super::{
-    Arguments, Context, Outcome, Row, accel, block, chardev, cpus, devices, done, jobs, keys, memory, migration, query,
+    Arguments, Context, Outcome, Returns, Row, accel, block, chardev, cpus, devices, done, jobs, keys, memory,
+    migration, query, schema,
 };
 use crate::control::Request;
 use crate::machine::RunState;
@@ -14,73 +17,106 @@ use crate::monitor::hmp;
 /// What a session begins with.
 pub const NEGOTIATE: &str = "qmp_capabilities";
 
+const NONE: Takes = takes::<Nothing>();
+
 pub const COMMANDS: &[Row] = &[
-    Row { name: NEGOTIATE, run: negotiate },
-    Row { name: "__org.vireo_accel-set", run: accel::set },
-    Row { name: "__org.vireo_query-accel", run: accel::query },
-    Row { name: "cont", run: cont },
-    Row { name: "device-list-properties", run: devices::properties },
-    Row { name: "device_add", run: devices::add },
-    Row { name: "device_del", run: devices::del },
-    Row { name: "human-monitor-command", run: human_monitor_command },
-    Row { name: "job-cancel", run: jobs::cancel },
-    Row { name: "job-dismiss", run: jobs::dismiss },
-    Row { name: "memsave", run: memory::memsave },
-    Row { name: "migrate", run: migration::migrate },
-    Row { name: "migrate-incoming", run: migration::incoming },
-    Row { name: "migrate-set-capabilities", run: migration::set_capabilities },
-    Row { name: "migrate_cancel", run: migration::cancel },
-    Row { name: "pmemsave", run: memory::pmemsave },
-    Row { name: "qom-list-types", run: devices::types },
-    Row { name: "query-accelerators", run: query::accelerators },
-    Row { name: "query-balloon", run: query::balloon },
-    Row { name: "query-block", run: block::drives },
-    Row { name: "query-block-jobs", run: query::nothing },
-    Row { name: "query-blockstats", run: block::stats },
-    Row { name: "query-chardev", run: chardev::query },
-    Row { name: "query-commands", run: query_commands },
-    Row { name: "query-cpu-definitions", run: cpus::definitions },
-    Row { name: "query-cpu-model-expansion", run: cpus::expansion },
-    Row { name: "query-cpus-fast", run: cpus::fast },
-    Row { name: "query-current-machine", run: query::current_machine },
-    Row { name: "query-fdsets", run: query::nothing },
-    Row { name: "query-hotpluggable-cpus", run: cpus::hotpluggable },
-    Row { name: "query-iothreads", run: query::nothing },
-    Row { name: "query-jobs", run: jobs::query },
-    Row { name: "query-kvm", run: query::kvm },
-    Row { name: "query-machines", run: query::machines },
-    Row { name: "query-memdev", run: query::memdev },
-    Row { name: "query-memory-devices", run: query::nothing },
-    Row { name: "query-memory-size-summary", run: query::memory_size_summary },
-    Row { name: "query-mice", run: query::nothing },
-    Row { name: "query-migrate", run: migration::query },
-    Row { name: "query-migrate-capabilities", run: migration::query_capabilities },
-    Row { name: "query-name", run: query::name },
-    Row { name: "query-named-block-nodes", run: block::nodes },
-    Row { name: "query-pci", run: query::nothing },
-    Row { name: "query-replay", run: query::replay },
-    Row { name: "query-status", run: query::status },
-    Row { name: "query-target", run: query::target },
-    Row { name: "query-uuid", run: query::uuid },
-    Row { name: "query-version", run: query::version },
-    Row { name: "quit", run: quit },
-    Row { name: "ringbuf-read", run: chardev::ringbuf_read },
-    Row { name: "send-key", run: keys::send },
-    Row { name: "set-action", run: query::set_action },
-    Row { name: "snapshot-delete", run: jobs::delete },
-    Row { name: "snapshot-load", run: jobs::load },
-    Row { name: "snapshot-save", run: jobs::save },
-    Row { name: "stop", run: stop },
-    Row { name: "system_powerdown", run: keys::powerdown },
-    Row { name: "system_reset", run: system_reset },
-    Row { name: "x-query-irq", run: |cx, args| human(cx, args, "info irq") },
-    Row { name: "x-query-jit", run: |cx, args| human(cx, args, "info jit") },
-    Row { name: "x-query-roms", run: |cx, args| human(cx, args, "info roms") },
+    Row { name: NEGOTIATE, takes: takes::<Capabilities>(), returns: Returns::Nothing, run: negotiate },
+    Row { name: "__org.vireo_accel-set", takes: takes::<accel::Wanted>(), returns: Returns::Object, run: accel::set },
+    Row { name: "__org.vireo_query-accel", takes: NONE, returns: Returns::Object, run: accel::query },
+    Row { name: "cont", takes: NONE, returns: Returns::Nothing, run: cont },
+    Row {
+        name: "device-list-properties",
+        takes: takes::<devices::Kind>(),
+        returns: Returns::List,
+        run: devices::properties,
+    },
+    Row { name: "device_add", takes: takes::<devices::Add>(), returns: Returns::Nothing, run: devices::add },
+    Row { name: "device_del", takes: takes::<devices::Del>(), returns: Returns::Nothing, run: devices::del },
+    Row {
+        name: "human-monitor-command",
+        takes: takes::<HumanCommand>(),
+        returns: Returns::Text,
+        run: human_monitor_command,
+    },
+    Row { name: "job-cancel", takes: takes::<jobs::Id>(), returns: Returns::Nothing, run: jobs::cancel },
+    Row { name: "job-dismiss", takes: takes::<jobs::Id>(), returns: Returns::Nothing, run: jobs::dismiss },
+    Row { name: "memsave", takes: takes::<memory::Virtual>(), returns: Returns::Nothing, run: memory::memsave },
+    Row { name: "migrate", takes: takes::<migration::Place>(), returns: Returns::Nothing, run: migration::migrate },
+    Row {
+        name: "migrate-incoming",
+        takes: takes::<migration::Source>(),
+        returns: Returns::Nothing,
+        run: migration::incoming,
+    },
+    Row {
+        name: "migrate-set-capabilities",
+        takes: takes::<migration::Capabilities>(),
+        returns: Returns::Nothing,
+        run: migration::set_capabilities,
+    },
+    Row { name: "migrate_cancel", takes: NONE, returns: Returns::Nothing, run: migration::cancel },
+    Row { name: "pmemsave", takes: takes::<memory::Physical>(), returns: Returns::Nothing, run: memory::pmemsave },
+    Row { name: "qom-list-types", takes: takes::<devices::Types>(), returns: Returns::List, run: devices::types },
+    Row { name: "query-accelerators", takes: NONE, returns: Returns::Object, run: query::accelerators },
+    Row { name: "query-balloon", takes: NONE, returns: Returns::Object, run: query::balloon },
+    Row { name: "query-block", takes: NONE, returns: Returns::List, run: block::drives },
+    Row { name: "query-block-jobs", takes: NONE, returns: Returns::List, run: query::nothing },
+    Row { name: "query-blockstats", takes: takes::<block::Nodes>(), returns: Returns::List, run: block::stats },
+    Row { name: "query-chardev", takes: NONE, returns: Returns::List, run: chardev::query },
+    Row { name: "query-commands", takes: NONE, returns: Returns::List, run: query_commands },
+    Row { name: "query-cpu-definitions", takes: NONE, returns: Returns::List, run: cpus::definitions },
+    Row {
+        name: "query-cpu-model-expansion",
+        takes: takes::<cpus::Expansion>(),
+        returns: Returns::Object,
+        run: cpus::expansion,
+    },
+    Row { name: "query-cpus-fast", takes: NONE, returns: Returns::List, run: cpus::fast },
+    Row { name: "query-current-machine", takes: NONE, returns: Returns::Object, run: query::current_machine },
+    Row { name: "query-fdsets", takes: NONE, returns: Returns::List, run: query::nothing },
+    Row { name: "query-hotpluggable-cpus", takes: NONE, returns: Returns::List, run: cpus::hotpluggable },
+    Row { name: "query-iothreads", takes: NONE, returns: Returns::List, run: query::nothing },
+    Row { name: "query-jobs", takes: NONE, returns: Returns::List, run: jobs::query },
+    Row { name: "query-kvm", takes: NONE, returns: Returns::Object, run: query::kvm },
+    Row { name: "query-machines", takes: takes::<query::Machines>(), returns: Returns::List, run: query::machines },
+    Row { name: "query-memdev", takes: NONE, returns: Returns::List, run: query::memdev },
+    Row { name: "query-memory-devices", takes: NONE, returns: Returns::List, run: query::nothing },
+    Row { name: "query-memory-size-summary", takes: NONE, returns: Returns::Object, run: query::memory_size_summary },
+    Row { name: "query-mice", takes: NONE, returns: Returns::List, run: query::nothing },
+    Row { name: "query-migrate", takes: NONE, returns: Returns::Object, run: migration::query },
+    Row { name: "query-migrate-capabilities", takes: NONE, returns: Returns::List, run: migration::query_capabilities },
+    Row { name: "query-name", takes: NONE, returns: Returns::Object, run: query::name },
+    Row { name: "query-named-block-nodes", takes: takes::<block::Flat>(), returns: Returns::List, run: block::nodes },
+    Row { name: "query-pci", takes: NONE, returns: Returns::List, run: query::nothing },
+    Row { name: "query-qmp-schema", takes: NONE, returns: Returns::List, run: schema::query },
+    Row { name: "query-replay", takes: NONE, returns: Returns::Object, run: query::replay },
+    Row { name: "query-status", takes: NONE, returns: Returns::Object, run: query::status },
+    Row { name: "query-target", takes: NONE, returns: Returns::Object, run: query::target },
+    Row { name: "query-uuid", takes: NONE, returns: Returns::Object, run: query::uuid },
+    Row { name: "query-version", takes: NONE, returns: Returns::Object, run: query::version },
+    Row { name: "quit", takes: NONE, returns: Returns::Nothing, run: quit },
+    Row {
+        name: "ringbuf-read",
+        takes: takes::<chardev::RingRead>(),
+        returns: Returns::Text,
+        run: chardev::ringbuf_read,
+    },
+    Row { name: "send-key", takes: takes::<keys::Send>(), returns: Returns::Nothing, run: keys::send },
+    Row { name: "set-action", takes: takes::<query::Actions>(), returns: Returns::Nothing, run: query::set_action },
+    Row { name: "snapshot-delete", takes: takes::<jobs::Delete>(), returns: Returns::Nothing, run: jobs::delete },
+    Row { name: "snapshot-load", takes: takes::<jobs::Snapshot>(), returns: Returns::Nothing, run: jobs::load },
+    Row { name: "snapshot-save", takes: takes::<jobs::Snapshot>(), returns: Returns::Nothing, run: jobs::save },
+    Row { name: "stop", takes: NONE, returns: Returns::Nothing, run: stop },
+    Row { name: "system_powerdown", takes: NONE, returns: Returns::Nothing, run: keys::powerdown },
+    Row { name: "system_reset", takes: NONE, returns: Returns::Nothing, run: system_reset },
+    Row { name: "x-query-irq", takes: NONE, returns: Returns::Object, run: |cx, args| human(cx, args, "info irq") },
+    Row { name: "x-query-jit", takes: NONE, returns: Returns::Object, run: |cx, args| human(cx, args, "info jit") },
+    Row { name: "x-query-roms", takes: NONE, returns: Returns::Object, run: |cx, args| human(cx, args, "info roms") },
 ];
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Capabilities {
+pub struct Capabilities {
     #[serde(default)]
     enable: Vec<String>,
 }
@@ -125,7 +161,7 @@ fn quit(cx: &mut Context<'_>, args: Arguments) -> Outcome {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct HumanCommand {
+pub struct HumanCommand {
     command_line: String,
     cpu_index: Option<i64>,
 }

@@ -55,7 +55,7 @@ pub fn definitions(_: &mut Context<'_>, args: Arguments) -> Outcome {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Expansion {
+pub struct Expansion {
     #[serde(rename = "type")]
     kind: Kind,
     model: Model,

@@ -8,19 +8,19 @@ use crate::monitor::fixed;
 
 /// The members that are the device's own are not looked at.
 #[derive(Deserialize)]
-struct Add {
+pub struct Add {
     driver: String,
 }
 
 pub fn add(cx: &mut Context<'_>, args: Arguments) -> Outcome {
-    let Add { driver } = serde_json::from_value(Value::Object(args.0))
+    let Add { driver } = serde_json::from_value(Value::Object(args.members))
         .map_err(|_| Fault::from("Parameter 'driver' is missing or no string".to_owned()))?;
     Err(fixed::no_room(cx.machine.config(), &driver).into())
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Del {
+pub struct Del {
     id: String,
 }
 
@@ -34,7 +34,7 @@ pub fn del(cx: &mut Context<'_>, args: Arguments) -> Outcome {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Types {
+pub struct Types {
     implements: Option<String>,
     /// There are no abstract ones here.
     #[serde(default, rename = "abstract")]
@@ -60,7 +60,7 @@ pub fn types(_: &mut Context<'_>, args: Arguments) -> Outcome {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Kind {
+pub struct Kind {
     typename: String,
 }
 

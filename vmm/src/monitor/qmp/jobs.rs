@@ -9,7 +9,7 @@ use crate::machine::Machine;
 /// What to save or load. All drives that the guest writes to are part of it: `devices` has to name them.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct Snapshot {
+pub struct Snapshot {
     job_id: String,
     tag: String,
     /// The node that QEMU keeps the machine's state in. Here a file has all.
@@ -65,7 +65,7 @@ pub fn load(cx: &mut Context<'_>, args: Arguments) -> Outcome {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct Delete {
+pub struct Delete {
     job_id: String,
     tag: String,
     devices: Vec<String>,
@@ -101,7 +101,7 @@ pub fn query(cx: &mut Context<'_>, args: Arguments) -> Outcome {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Id {
+pub struct Id {
     id: String,
 }
 

@@ -16,7 +16,7 @@ pub fn powerdown(cx: &mut Context<'_>, args: Arguments) -> Outcome {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct Send {
+pub struct Send {
     keys: Vec<Key>,
     /// Milliseconds.
     hold_time: Option<u32>,

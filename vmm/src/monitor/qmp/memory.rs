@@ -16,7 +16,7 @@ const PAGE: u64 = 4096;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct Virtual {
+pub struct Virtual {
     #[serde(deserialize_with = "address")]
     val: u64,
     size: u64,
@@ -34,7 +34,7 @@ pub fn memsave(cx: &mut Context<'_>, args: Arguments) -> Outcome {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Physical {
+pub struct Physical {
     #[serde(deserialize_with = "address")]
     val: u64,
     size: u64,

@@ -11,7 +11,7 @@ const MAPPED_RAM: &str = "mapped-ram";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Place {
+pub struct Place {
     uri: String,
     /// QEMU takes it and ignores it: moves never wait.
     #[serde(default, rename = "detach")]
@@ -27,7 +27,7 @@ pub fn migrate(cx: &mut Context<'_>, args: Arguments) -> Outcome {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Source {
+pub struct Source {
     uri: String,
 }
 
@@ -52,7 +52,7 @@ struct Capability {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Capabilities {
+pub struct Capabilities {
     capabilities: Vec<Capability>,
 }
 

@@ -8,16 +8,18 @@ mod chardev;
 mod commands;
 mod cpus;
 mod devices;
+mod events;
 mod jobs;
 mod keys;
 mod memory;
 mod migration;
 mod query;
+mod schema;
+mod shape;
 mod stream;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use ::devices::virtio::blk::Answer;
 use serde::Serialize;
 use serde_json::ser::{PrettyFormatter, Serializer};
 use serde_json::value::RawValue;
@@ -25,9 +27,9 @@ use serde_json::{Map, Value, json};
 
 use super::event::Event;
 use super::{Session, fixed};
-use crate::disk_errors::DriveError;
-use crate::machine::{Machine, Switched};
+use crate::machine::Machine;
 use arguments::Arguments;
+use shape::Takes;
 use stream::{Item, Stream};
 
 /// The classes of errors that programs tell apart.
@@ -79,9 +81,21 @@ impl Context<'_> {
     }
 }
 
+/// What a command's answer is. What stands in objects is not told: each command makes its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Returns {
+    /// An empty object.
+    Nothing,
+    Object,
+    List,
+    Text,
+}
+
 /// A command.
 pub struct Row {
     pub name: &'static str,
+    pub takes: Takes,
+    pub returns: Returns,
     pub run: fn(&mut Context<'_>, Arguments) -> Outcome,
 }
 
@@ -202,39 +216,11 @@ impl Qmp {
                 },
                 Some(row) => {
                     let mut context = Context { machine, negotiated: &mut self.negotiated };
-                    (row.run)(&mut context, Arguments(arguments))
+                    (row.run)(&mut context, Arguments::new(arguments, &row.takes))
                 }
             },
         }
     }
-}
-
-/// What an event tells beside its name.
-fn data(event: &Event) -> Option<Value> {
-    Some(match event {
-        Event::Switched(Switched { from, to, reason, downtime }) => {
-            json!({ "from": from, "to": to, "reason": reason.name(), "downtime": downtime.as_secs_f64() })
-        }
-        Event::JobStatus { id, status } => json!({ "id": id, "status": status }),
-        Event::BlockIoError(DriveError { drive, device, error }) => json!({
-            "qom-path": format!("/machine/peripheral/{device}/virtio-backend"),
-            "device": drive,
-            // Every drive is one node, by its own name.
-            "node-name": drive,
-            "operation": if error.write { "write" } else { "read" },
-            "action": match error.answer {
-                Answer::Report => "report",
-                Answer::Ignore => "ignore",
-                Answer::Stop => "stop",
-            },
-            "nospace": error.full,
-            "reason": error.reason,
-        }),
-        _ => {
-            let (guest, reason) = event.reason()?;
-            json!({ "guest": guest, "reason": reason })
-        }
-    })
 }
 
 impl Session for Qmp {
@@ -278,7 +264,7 @@ impl Session for Qmp {
                 "event": name,
                 "timestamp": { "seconds": at.as_secs(), "microseconds": at.subsec_micros() },
             });
-            if let Some(data) = data(event) {
+            if let Some(data) = events::data(event) {
                 message["data"] = data;
             }
             self.say(&message, out);

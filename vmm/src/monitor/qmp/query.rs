@@ -40,7 +40,7 @@ pub fn kvm(cx: &mut Context<'_>, args: Arguments) -> Outcome {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct Machines {
+pub struct Machines {
     #[serde(default)]
     compat_props: bool,
 }
@@ -143,7 +143,7 @@ pub fn memdev(cx: &mut Context<'_>, args: Arguments) -> Outcome {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct Actions {
+pub struct Actions {
     reboot: Option<Reboot>,
     shutdown: Option<Shutdown>,
 }

@@ -1,0 +1,139 @@
+//! The events: what each tells beside its name. One row an event ([`EVENTS`]).
+
+use ::devices::virtio::blk::Answer;
+use serde_json::{Value, json};
+
+use super::shape::Shape;
+use crate::disk_errors::DriveError;
+use crate::machine::Switched;
+use crate::monitor::event::Event;
+
+/// An event, for the schema.
+pub struct Row {
+    pub name: &'static str,
+    pub tells: &'static [(&'static str, Shape)],
+}
+
+const ENDING: &[(&str, Shape)] = &[("guest", Shape::Flag), ("reason", Shape::Text)];
+
+pub const EVENTS: &[Row] = &[
+    Row { name: "STOP", tells: &[] },
+    Row { name: "RESUME", tells: &[] },
+    Row { name: "RESET", tells: ENDING },
+    Row { name: "SHUTDOWN", tells: ENDING },
+    Row { name: "POWERDOWN", tells: &[] },
+    Row {
+        name: "BLOCK_IO_ERROR",
+        tells: &[
+            ("qom-path", Shape::Text),
+            ("device", Shape::Text),
+            ("node-name", Shape::Text),
+            ("operation", Shape::Word { of: "IoOperationType", words: &["read", "write"] }),
+            ("action", Shape::Word { of: "BlockErrorAction", words: &["ignore", "report", "stop"] }),
+            ("nospace", Shape::Flag),
+            ("reason", Shape::Text),
+        ],
+    },
+    Row { name: "JOB_STATUS_CHANGE", tells: &[("id", Shape::Text), ("status", Shape::Text)] },
+    Row {
+        name: "__ORG.VIREO_ACCEL_CHANGE",
+        tells: &[("from", Shape::Text), ("to", Shape::Text), ("reason", Shape::Text), ("downtime", Shape::Number)],
+    },
+];
+
+/// What an event tells beside its name.
+pub fn data(event: &Event) -> Option<Value> {
+    Some(match event {
+        Event::Switched(Switched { from, to, reason, downtime }) => {
+            json!({ "from": from, "to": to, "reason": reason.name(), "downtime": downtime.as_secs_f64() })
+        }
+        Event::JobStatus { id, status } => json!({ "id": id, "status": status }),
+        Event::BlockIoError(DriveError { drive, device, error }) => json!({
+            "qom-path": format!("/machine/peripheral/{device}/virtio-backend"),
+            "device": drive,
+            // Every drive is one node, by its own name.
+            "node-name": drive,
+            "operation": if error.write { "write" } else { "read" },
+            "action": match error.answer {
+                Answer::Report => "report",
+                Answer::Ignore => "ignore",
+                Answer::Stop => "stop",
+            },
+            "nospace": error.full,
+            "reason": error.reason,
+        }),
+        _ => {
+            let (guest, reason) = event.reason()?;
+            json!({ "guest": guest, "reason": reason })
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use ::devices::virtio::blk::DiskError;
+
+    use super::*;
+    use crate::machine::Reason;
+    use crate::monitor::event::Cause;
+
+    /// One of each; a new kind has to be added for this to compile.
+    fn all() -> Vec<Event> {
+        let switched = Switched { from: "kvm", to: "tcg", reason: Reason::Request, downtime: Duration::from_millis(5) };
+        let error = DiskError { write: true, full: false, answer: Answer::Stop, reason: "it burns".into() };
+        let all = vec![
+            Event::Stop,
+            Event::Resume,
+            Event::Powerdown,
+            Event::Reset(Cause::Guest),
+            Event::Shutdown(Cause::Monitor),
+            Event::NoReboot(Cause::User),
+            Event::Switched(switched),
+            Event::JobStatus { id: "j".into(), status: "created" },
+            Event::BlockIoError(DriveError { drive: "d".into(), device: "b".into(), error }),
+        ];
+        for event in &all {
+            match event {
+                Event::Stop
+                | Event::Resume
+                | Event::Powerdown
+                | Event::Reset(_)
+                | Event::Shutdown(_)
+                | Event::NoReboot(_)
+                | Event::Switched(_)
+                | Event::JobStatus { .. }
+                | Event::BlockIoError(_) => assert!(event.name().is_some()),
+                // Not told.
+                Event::Stays(_) | Event::Debug { .. } => assert!(event.name().is_none()),
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn events_tell_what_their_rows_say() {
+        let mut named = Vec::new();
+        for event in all() {
+            let name = event.name().unwrap();
+            let row = EVENTS.iter().find(|row| row.name == name).unwrap_or_else(|| panic!("no row for {name}"));
+            named.push(name);
+            let data = data(&event).unwrap_or_else(|| json!({}));
+            let data = data.as_object().unwrap();
+            assert_eq!(data.len(), row.tells.len(), "{name}");
+            for (member, shape) in row.tells {
+                let value = &data[*member];
+                let fits = match shape {
+                    Shape::Text => value.is_string(),
+                    Shape::Flag => value.is_boolean(),
+                    Shape::Number => value.is_number(),
+                    Shape::Word { words, .. } => words.contains(&value.as_str().unwrap()),
+                    other => panic!("{other:?}"),
+                };
+                assert!(fits, "{name}: {member}: {value}");
+            }
+        }
+        assert!(EVENTS.iter().all(|row| named.contains(&row.name)));
+    }
+}
