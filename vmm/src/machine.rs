@@ -8,6 +8,7 @@
 mod build;
 mod debug_switch;
 mod gdb_server;
+mod hardware;
 mod inspect;
 mod jobs;
 mod keys;

@@ -67,8 +67,14 @@ pub enum DeviceState {
     /// Nothing.
     #[default]
     Stateless,
-    /// The driver's choice of cache mode, and requests to try again.
-    Block { write_cache: bool, parked: Vec<super::blk::Parked> },
+    /// The driver's choice of cache mode, requests to try again, and the bytes that the driver knows the disk to have; older
+    /// states do not say those.
+    Block {
+        write_cache: bool,
+        parked: Vec<super::blk::Parked>,
+        #[serde(default)]
+        capacity: Option<u64>,
+    },
     /// The receive filter and the MAC address.
     Net { mac: [u8; 6], filter: super::net::RxFilter },
     /// What the configuration space shows, and events (type, code, value) that the driver has not heard of.

@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use super::linux::{PROMPT, power_off, start};
 use super::snapshot::Monitor;
 use super::{Case, contains, equal};
-use crate::harness::vm::Machine;
+use crate::harness::vm::{Machine, Vm};
 use crate::harness::{Env, scratch};
 use crate::host;
 
@@ -25,6 +25,7 @@ pub const CASES: &[Case] = &[
     Case { name: "a disk of zero bytes", run: empty_disk },
     Case { name: "a disk that ends within a sector", run: odd_disk },
     Case { name: "eight disks at once", run: eight_disks },
+    Case { name: "block_resize while Linux runs", run: resized },
     Case { name: "the machine waits for room on the host", run: |env| waits_for_room(env, "werror=stop") },
     Case { name: "the same with threads", run: |env| waits_for_room(env, "werror=stop,aio=threads") },
     Case { name: "errors of the host are the guest's", run: errors_are_told },
@@ -114,6 +115,47 @@ fn eight_disks(env: &Env) -> Result<()> {
         contains("sizes and contents of the disks", &answer, &format!("{} {n}", 2048 + n))?;
     }
     power_off(vm)
+}
+
+/// The guest hears of a new size, and uses it.
+fn resized(env: &Env) -> Result<()> {
+    host::require(&[host::MKE2FS, host::E2FSCK])?;
+    let dir = scratch()?;
+    let (image, path) = (dir.path().join("disk.img"), dir.path().join("monitor"));
+    blank(&image, 16)?;
+    let machine = Machine::virt(&env.vireo, 2).disk(&image, "").args(Monitor::option(&path));
+    let mut vm = start(env, machine)?;
+    let mut monitor = Monitor::at(&path)?;
+    let sectors = |vm: &mut Vm, wanted: u64| {
+        let size = format!("until [ $(cat /sys/block/vda/size) = {wanted} ]; do sleep 0.05; done");
+        vm.console.check(&size).map(drop)
+    };
+    vm.console.check("mount -t ext4 /dev/vda /mnt && echo before > /mnt/file")?;
+    contains("a size of no whole sector", &monitor.ask("block_resize disk0 100B")?, "not a multiple of 512")?;
+    monitor.ask("block_resize disk0 48M")?;
+    sectors(&mut vm, 48 << 11)?;
+    contains("the guest's log", &vm.console.check("dmesg")?, "new size: 98304 512-byte logical blocks")?;
+    vm.console.check("echo after >> /mnt/file && umount /mnt")?;
+    let end = "seek=47 bs=1M count=1";
+    vm.console.check(&format!(
+        "dd if=/dev/urandom of=/tmp/noise bs=1M count=1 && dd if=/tmp/noise of=/dev/vda {end} && sync"
+    ))?;
+    let sum = vm.console.check("sha256sum < /tmp/noise")?;
+    vm.console.check("echo 3 > /proc/sys/vm/drop_caches")?;
+    equal("what was written behind the old end", vm.console.check("tail -c 1048576 /dev/vda | sha256sum")?, sum)?;
+    equal("bytes of the image", fs::metadata(&image)?.len(), 48 << 20)?;
+    // A guest that stands hears of it when it goes on.
+    monitor.ask("stop")?;
+    monitor.ask("block_resize disk0 16M")?;
+    monitor.ask("cont")?;
+    sectors(&mut vm, 16 << 11)?;
+    let answer = vm.console.run("dd if=/tmp/noise of=/dev/vda seek=16 bs=1M count=1 2>&1")?;
+    equal("whether the guest wrote behind the new end", answer.status == 0, false)?;
+    vm.console.send("poweroff -f\n")?;
+    equal("the exit code", vm.wait()?.status.code(), Some(0))?;
+    equal("bytes of the image", fs::metadata(&image)?.len(), 16 << 20)?;
+    host::run(host::command("e2fsck").arg("-fn").arg(&image))?;
+    Ok(())
 }
 
 /// As QEMU has it: a disk of no sectors, on which every access fails.

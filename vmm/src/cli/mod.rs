@@ -17,7 +17,7 @@ mod net;
 mod object;
 mod options;
 mod optlist;
-mod size;
+pub(crate) mod size;
 mod smp;
 mod unsupported;
 

@@ -85,9 +85,10 @@ impl Machine {
         self.chardevs.find(id)
     }
 
-    /// Bytes of a drive's image as it was opened.
+    /// Bytes of a drive's image. One that the guest may write to may change its size; another has that it was opened with.
     pub fn image_size(&self, drive: &str) -> Option<u64> {
-        self.kept.image_sizes.get(drive).copied()
+        let disk = self.kept.disks.iter().find(|disk| disk.id == drive);
+        disk.map(|disk| disk.image.len()).or_else(|| self.kept.image_sizes.get(drive).copied())
     }
 
     /// What a drive's disk has done; `None` for a drive that is none's.

@@ -80,6 +80,20 @@ impl Image {
         self.len() == 0
     }
 
+    /// Makes it so long, in bytes of whole sectors. The disk stands still.
+    ///
+    /// # Errors
+    /// It is an overlay, or no file, or the file's system does not do it.
+    pub fn resize(&self, len: u64) -> io::Result<()> {
+        match self {
+            Self::Raw(image) => image.resize(len),
+            Self::Overlay(_) => {
+                let why = "with snapshot=on it is as long as the image below, which stays as it is";
+                Err(io::Error::new(io::ErrorKind::Unsupported, why))
+            }
+        }
+    }
+
     pub fn read(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
         match self {
             Self::Raw(image) => image.read_bytes(offset, bytes),

@@ -146,6 +146,10 @@ pub trait BlockImage: Send + Sync {
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
+    /// Looks at the size of what others may have changed. No request is under way.
+    fn measure(&self) -> io::Result<()> {
+        Ok(())
+    }
     /// Fills `data` from `offset`.
     fn read(&self, offset: u64, data: &GuestBuffers) -> io::Result<()>;
     /// The same into memory of our own, for images on top of this one.
@@ -207,6 +211,10 @@ pub trait BlockBackend: Send {
     fn len(&self) -> u64;
     fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+    /// Looks at the size of what others may have changed. Nothing is in flight.
+    fn measure(&mut self) -> io::Result<()> {
+        Ok(())
     }
     /// Does a request at once, if it moves bytes to or from the host's memory only. `false`: submit it; nothing of it has
     /// happened, or a part that may happen twice.

@@ -71,6 +71,10 @@ impl BlockBackend for PoolBackend {
         self.shared.image.len()
     }
 
+    fn measure(&mut self) -> io::Result<()> {
+        self.shared.image.measure()
+    }
+
     fn at_once(&mut self, op: Op, offset: u64, data: &GuestBuffers, wait: Wait) -> bool {
         self.shared.image.at_once(op, offset, data, wait)
     }

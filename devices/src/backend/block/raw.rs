@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{AtFlags, FallocateFlags, SeekFrom, StatxFlags, fallocate, fdatasync, statx};
 
@@ -30,8 +31,8 @@ pub struct RawImage {
     /// With direct I/O: the same file through the host's cache, for requests that are not aligned.
     /// The kernel keeps the two views coherent.
     cached: Option<(File, Direct)>,
-    /// Bytes, rounded up to whole sectors.
-    len: u64,
+    /// Bytes, rounded up to whole sectors. Changes only while no request is under way.
+    len: AtomicU64,
     discard: bool,
     /// Flushes do nothing (cache=unsafe).
     volatile: bool,
@@ -56,8 +57,7 @@ impl RawImage {
         if options.locking {
             take_lock(&file, path, !options.read_only)?;
         }
-        // Works for block devices as well, whose metadata has no length.
-        let real = io::Seek::seek(&mut &file, io::SeekFrom::End(0)).map_err(fail)?;
+        let real = size(&file).map_err(fail)?;
         let len = real.next_multiple_of(SECTOR);
         if len != real {
             let path = path.display();
@@ -70,7 +70,17 @@ impl RawImage {
             None
         };
         let (discard, volatile) = (options.discard, options.cache.volatile());
-        Ok(Self { file, cached, len, discard, volatile, at_once: AtOnce::default() })
+        Ok(Self { file, cached, len: AtomicU64::new(len), discard, volatile, at_once: AtOnce::default() })
+    }
+
+    /// Makes the file so long, in whole sectors. What comes anew is zero, and what is cut off is lost. The disk stands still.
+    pub fn resize(&self, len: u64) -> io::Result<()> {
+        if !self.file.metadata()?.is_file() {
+            return Err(io::Error::new(io::ErrorKind::Unsupported, "it is no file, and its size is the host's affair"));
+        }
+        self.file.set_len(len)?;
+        self.len.store(len, Ordering::Relaxed);
+        Ok(())
     }
 
     /// The descriptors: the image's, and for direct I/O the one for unaligned requests.
@@ -117,7 +127,7 @@ impl RawImage {
 
     /// The next bytes from `from` on that the file has; the rest of it reads as zero. `None`: there are no more.
     pub fn next_data(&self, from: u64) -> io::Result<Option<Range<u64>>> {
-        next_data(self.plain(), from, self.len)
+        next_data(self.plain(), from, self.len())
     }
 
     /// Writes bytes of our own.
@@ -148,9 +158,19 @@ impl RawImage {
     }
 }
 
+/// Bytes. Works for block devices as well, whose metadata has no length.
+fn size(file: &File) -> io::Result<u64> {
+    io::Seek::seek(&mut &*file, io::SeekFrom::End(0))
+}
+
 impl BlockImage for RawImage {
     fn len(&self) -> u64 {
-        self.len
+        self.len.load(Ordering::Relaxed)
+    }
+
+    fn measure(&self) -> io::Result<()> {
+        self.len.store(size(&self.file)?.next_multiple_of(SECTOR), Ordering::Relaxed);
+        Ok(())
     }
 
     fn read(&self, offset: u64, data: &GuestBuffers) -> io::Result<()> {

@@ -165,6 +165,10 @@ impl BlockBackend for UringBackend {
         self.image.len()
     }
 
+    fn measure(&mut self) -> io::Result<()> {
+        self.image.measure()
+    }
+
     fn at_once(&mut self, op: Op, offset: u64, data: &GuestBuffers, wait: Wait) -> bool {
         self.image.at_once(op, offset, data, wait)
     }

@@ -48,8 +48,10 @@ pub struct VirtioBlk {
     config: BlkConfig,
     /// Not while the worker has it.
     backend: Option<Box<dyn BlockBackend>>,
-    /// Bytes.
+    /// Bytes of the image; the last known of one that the worker has.
     capacity: u64,
+    /// Bytes that the driver knows of. It is told when there are others, as soon as the device runs.
+    known: u64,
     /// `writeback` of the configuration space. Written by the driver's register accesses, read by the worker.
     write_cache: Arc<AtomicBool>,
     stats: Arc<BlkStats>,
@@ -70,7 +72,7 @@ impl VirtioBlk {
         let (capacity, write_cache) = (backend.len(), Arc::new(AtomicBool::new(config.write_cache)));
         let (name, backend) = (name.into(), Some(backend));
         let (stats, errors, parked, worker) = (Arc::default(), None, Vec::new(), None);
-        Ok(Self { name, config, backend, capacity, write_cache, stats, errors, parked, worker })
+        Ok(Self { name, config, backend, capacity, known: capacity, write_cache, stats, errors, parked, worker })
     }
 
     pub fn stats(&self) -> Arc<BlkStats> {
@@ -110,7 +112,8 @@ impl VirtioDevice for VirtioBlk {
     }
 
     fn read_config(&self, offset: u64, data: &mut [u8]) {
-        let space = self.config.space(self.capacity, self.write_cache.load(Ordering::Relaxed));
+        let capacity = self.backend.as_ref().map_or(self.capacity, |backend| backend.len());
+        let space = self.config.space(capacity, self.write_cache.load(Ordering::Relaxed));
         read_config_bytes(&space, offset, data);
     }
 
@@ -122,6 +125,11 @@ impl VirtioDevice for VirtioBlk {
 
     fn activate(&mut self, activation: Activation) -> io::Result<()> {
         let backend = self.backend.take().ok_or_else(|| io::Error::other("the disk's worker was lost"))?;
+        self.capacity = backend.len();
+        if self.known != self.capacity {
+            self.known = self.capacity;
+            activation.events.config_changed();
+        }
         // A driver that knows nothing of caches must not have one (virtio 1.3, 5.2.6.2).
         let knows_caches = activation.features & (feature::FLUSH | feature::CONFIG_WCE) != 0;
         let (queues, doorbell) = (activation.queues, activation.doorbell);
@@ -142,15 +150,28 @@ impl VirtioDevice for VirtioBlk {
 
     fn reset(&mut self) {
         self.parked.clear();
+        // A driver that begins reads it anew.
+        self.known = self.backend.as_ref().map_or(self.capacity, |backend| backend.len());
         self.write_cache.store(self.config.write_cache, Ordering::Relaxed);
     }
 
     fn save(&self) -> DeviceState {
-        DeviceState::Block { write_cache: self.write_cache.load(Ordering::Relaxed), parked: self.parked.clone() }
+        DeviceState::Block {
+            write_cache: self.write_cache.load(Ordering::Relaxed),
+            parked: self.parked.clone(),
+            capacity: Some(self.known),
+        }
     }
 
     fn restore(&mut self, state: &DeviceState) {
-        if let DeviceState::Block { write_cache, parked } = state {
+        if let DeviceState::Block { write_cache, parked, capacity } = state {
+            // Where the guest comes from the image may have become another size since it was opened here.
+            if let Some(backend) = &mut self.backend {
+                if let Err(error) = backend.measure() {
+                    tracing::warn!(device = self.name, %error, "cannot look at the size of the image");
+                }
+                self.known = capacity.unwrap_or_else(|| backend.len());
+            }
             self.write_cache.store(*write_cache, Ordering::Relaxed);
             self.parked.clone_from(parked);
         }

@@ -9,7 +9,8 @@ use tempfile::NamedTempFile;
 use super::*;
 use crate::MmioDevice;
 use crate::backend::block::{
-    AioMode, BlockBackend, BlockError, BlockOptions, CacheMode, Completion, GuestBuffers, Op, Request, Wait, open_raw,
+    AioMode, BlockBackend, BlockError, BlockOptions, CacheMode, Completion, GuestBuffers, Op, Request, Wait,
+    open_image, open_raw,
 };
 use crate::virtio::testing::Driver;
 
@@ -370,6 +371,50 @@ fn a_paused_disk_goes_on_where_it_was() {
     *d.driver.pin.level.lock().unwrap() = true;
     d.driver.dev.resume();
     assert_eq!(d.read(2, 512), (0, vec![2; 512]));
+}
+
+/// The image changes its size while the disk stands still: the driver is told, once, and has all of it.
+#[test]
+fn a_disk_grows_and_shrinks() {
+    for aio in EVERY_AIO {
+        let file = image(1 << 20);
+        let (backend, image) = open_image(file.path(), &options(aio)).unwrap();
+        let disk = VirtioBlk::new("virtio-blk", backend, BlkConfig::default()).unwrap();
+        let mut d = Disk::new(Box::new(disk), false);
+        let told = |d: &mut Disk| (d.driver.r(0x60) & 2, u64::from_le_bytes(d.driver.config::<8>(0)));
+        assert_eq!((told(&mut d), d.read(2048, 512).0), ((0, 2048), 1));
+        for (sectors, status) in [(4096, 0), (1024, 1)] {
+            d.driver.dev.pause();
+            let before = d.driver.dev.save().unwrap();
+            image.resize(sectors * 512).unwrap();
+            d.driver.dev.resume();
+            assert_eq!(told(&mut d), (2, sectors));
+            assert_eq!((d.write(sectors - 1, &[5; 512]), d.write(sectors, &[5; 512])), (0, 1));
+            assert_eq!(d.read(2048, 512).0, status);
+            d.driver.w(0x64, 2);
+            d.driver.dev.pause();
+            d.driver.dev.resume();
+            assert_eq!(told(&mut d), (0, sectors), "nothing new");
+            // Who has not heard of it is told where it goes on, and the size is that of the image there.
+            d.driver.dev.pause();
+            d.driver.dev.restore(&before);
+            d.driver.dev.resume();
+            assert_eq!(told(&mut d), (2, sectors));
+            d.driver.w(0x64, 2);
+        }
+        assert_eq!(file.as_file().metadata().unwrap().len(), 1024 * 512);
+        // A file that somebody else has changed, while the guest was elsewhere.
+        d.driver.dev.pause();
+        let state = d.driver.dev.save().unwrap();
+        file.as_file().set_len(2048 * 512).unwrap();
+        d.driver.dev.restore(&state);
+        d.driver.dev.resume();
+        assert_eq!((told(&mut d), d.read(2047, 512).0), ((2, 2048), 0));
+    }
+    let file = image(1 << 20);
+    let (_, overlay) = open_image(file.path(), &BlockOptions { snapshot: true, ..options(AioMode::Auto) }).unwrap();
+    assert!(overlay.resize(0).unwrap_err().to_string().contains("snapshot=on"));
+    assert_eq!(file.as_file().metadata().unwrap().len(), 1 << 20);
 }
 
 #[test]

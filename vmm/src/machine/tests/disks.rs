@@ -9,7 +9,10 @@ use std::time::Duration;
 
 use ::devices::backend::block::Image;
 
+use serde_json::{Value, json};
+
 use super::monitor::with_person;
+use super::qmp::with_program;
 use super::snapshot::{load, machine, save};
 use super::*;
 use crate::snapshot::{Disk, Pages, Saver, Scope, Tracked};
@@ -67,6 +70,61 @@ fn scribble(image: &Image, seed: u64, writes: u64) {
             _ => image.put(at, &vec![(seed + n) as u8; len as usize]).unwrap(),
         }
     }
+}
+
+/// Both monitors change a disk's size, and what cannot be is said.
+#[test]
+fn disks_are_resized() {
+    let dir = tempfile::tempdir().unwrap();
+    let drive = |name: &str, options: &str| {
+        let file = dir.path().join(name);
+        std::fs::write(&file, [7; 8192]).unwrap();
+        (format!("file={},if=none,id={name}{options}", file.display()), format!("virtio-blk-device,drive={name}"))
+    };
+    let all = [drive("d0", ""), drive("ro", ",readonly=on"), drive("over", ",snapshot=on"), drive("idle", "")];
+    let mut words = vec!["-m", "6M"];
+    for (drive, device) in &all {
+        words.extend(["-drive", drive]);
+        if !drive.contains("idle") {
+            words.extend(["-device", device]);
+        }
+    }
+    with_program(&words, |mut p, _| {
+        let resize = |arguments: Value| json!({ "execute": "block_resize", "arguments": arguments });
+        assert_eq!(p.send(resize(json!({ "device": "d0", "size": 1 << 20 }))), json!({ "return": {} }));
+        let size = |name: &str| std::fs::metadata(dir.path().join(name)).unwrap().len();
+        assert_eq!(size("d0"), 1 << 20);
+        let blocks = p.ask("query-block");
+        assert_eq!(blocks[0]["inserted"]["image"]["virtual-size"], 1 << 20);
+        let mut no = |arguments: Value| {
+            let answer = p.send(resize(arguments));
+            answer["error"]["desc"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
+        };
+        assert_eq!(no(json!({ "device": "d0", "size": 1000 })), "size 1000 is not a multiple of 512 bytes");
+        assert_eq!(no(json!({ "device": "d0", "size": -512 })), "Parameter 'size' expects a >0 size");
+        assert_eq!(no(json!({ "node-name": "zz", "size": 512 })), "Cannot find device='' nor node-name='zz'");
+        assert_eq!(no(json!({ "device": "ro", "size": 512 })), "drive 'ro' cannot be resized: it is read-only");
+        assert_eq!(no(json!({ "device": "idle", "size": 512 })), "drive 'idle' cannot be resized: it is no disk's");
+        let over = no(json!({ "node-name": "over", "size": 512 }));
+        assert!(over.starts_with("drive 'over' cannot be resized: with snapshot=on"), "{over}");
+        let large = no(json!({ "device": "d0", "size": i64::MAX - 511 }));
+        assert!(large.starts_with("drive 'd0' cannot be resized: "), "{large}");
+        assert_eq!((size("d0"), size("ro"), size("over"), size("idle")), (1 << 20, 8192, 8192, 8192));
+        assert_eq!(p.human("block_resize d0 4K"), "");
+        assert_eq!(std::fs::read(dir.path().join("d0")).unwrap(), [7; 4096]);
+        assert_eq!(p.human("block_resize d0 1"), "");
+        assert_eq!(size("d0"), 1 << 20);
+        assert!(p.human("block_resize d0 1x").starts_with("Error: size '1x' must be a size"));
+        assert!(p.human("block_resize zz 1").starts_with("Error: there is no drive 'zz'"));
+        p.quit();
+    });
+    // The image of a guest that is elsewhere is, too.
+    let (drive, device) = &all[0];
+    with_program(&["-m", "6M", "-incoming", "defer", "-drive", drive, "-device", device], |mut p, _| {
+        assert!(p.human("block_resize d0 4K").contains("the guest is not here"));
+        assert_eq!(std::fs::metadata(dir.path().join("d0")).unwrap().len(), 1 << 20);
+        p.quit();
+    });
 }
 
 fn save_to_map(machine: &Machine, path: &Path) {

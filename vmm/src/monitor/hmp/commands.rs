@@ -34,6 +34,12 @@ pub const COMMANDS: &[Row] = &[
     },
     Row { names: &["sendkey"], args: "KEYS [MS]", help: "press keys, as ctrl-alt-delete", run: keys::send },
     Row { names: &["quit", "q"], args: "", help: "end the program", run: quit },
+    Row {
+        names: &["block_resize"],
+        args: "DRIVE SIZE",
+        help: "make a raw image longer or shorter; a number alone counts MiB",
+        run: devices::resize,
+    },
     Row { names: &["device_add"], args: "DRIVER", help: "refused: no bus takes devices later", run: devices::add },
     Row { names: &["device_del"], args: "ID", help: "refused likewise", run: devices::del },
     Row {

@@ -17,6 +17,13 @@ pub fn del(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
     Err(fixed::stays(cx.machine.config(), id).unwrap_or_else(|| format!("Device '{id}' not found")))
 }
 
+/// The size is in MiB unless it says otherwise, as QEMU has it.
+pub fn resize(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
+    let (drive, size) = (args.first(), &args.words[1]);
+    let bytes = crate::cli::size::parse(size, 1 << 20).map_err(|why| format!("size '{size}' {why}"))?;
+    cx.machine.resize_drive(drive, bytes)
+}
+
 /// Properties of a device, as its options have them.
 fn properties(device: &VirtioConfig) -> Vec<(&'static str, String)> {
     let quoted = |text: &str| format!("\"{text}\"");

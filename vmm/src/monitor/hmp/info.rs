@@ -201,8 +201,7 @@ fn block(cx: &mut Context<'_>, _: &Arguments) -> Result<(), String> {
         let end = if i == 0 { "" } else { "\n" };
         let side = if drive.readonly { ", read-only" } else { "" };
         let _ = writeln!(cx.out, "{end}{}: {} (raw{side})", drive.id, drive.file.display());
-        let user = config.virtio.iter().find(|v| matches!(&v.kind, VirtioKind::Block(b) if b.drive == drive.id));
-        if let Some(device) = user {
+        if let Some(device) = cx.machine.disk_of(drive) {
             let _ = writeln!(cx.out, "    Attached to:      {}", device.id);
         }
         if let Some(size) = cx.machine.image_size(&drive.id) {

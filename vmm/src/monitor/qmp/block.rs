@@ -3,8 +3,8 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Arguments, Context, Outcome};
-use crate::config::{CacheMode, DriveConfig, VirtioConfig, VirtioKind};
+use super::{Arguments, Context, Outcome, done};
+use crate::config::{CacheMode, DriveConfig};
 use crate::machine::Machine;
 
 /// The drives that devices use, and the others.
@@ -19,17 +19,11 @@ fn drive(machine: &Machine, drive: &DriveConfig) -> Value {
     if let Some(size) = machine.image_size(&drive.id) {
         info["inserted"] = inserted(drive, size);
     }
-    if let Some(device) = user(machine, drive) {
+    if let Some(device) = machine.disk_of(drive) {
         info["qdev"] = json!(device.id);
         info["io-status"] = json!(machine.io_status(&drive.id));
     }
     info
-}
-
-/// The disk whose image a drive is.
-fn user<'a>(machine: &'a Machine, drive: &DriveConfig) -> Option<&'a VirtioConfig> {
-    let uses = |v: &&VirtioConfig| matches!(&v.kind, VirtioKind::Block(b) if b.drive == drive.id);
-    machine.config().virtio.iter().find(uses)
 }
 
 fn inserted(drive: &DriveConfig, size: u64) -> Value {
@@ -113,11 +107,34 @@ pub fn stats(cx: &mut Context<'_>, args: Arguments) -> Outcome {
         let mut info = json!({ "node-name": d.id, "stats": numbers });
         if !query_nodes {
             info["device"] = json!(d.id);
-            if let Some(device) = user(machine, d) {
+            if let Some(device) = machine.disk_of(d) {
                 info["qdev"] = json!(device.id);
             }
         }
         Some(info)
     };
     Ok(machine.config().drives.iter().filter_map(info).collect())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Resize {
+    device: Option<String>,
+    /// Every drive is one node, by its own name.
+    node_name: Option<String>,
+    /// Bytes.
+    size: i64,
+}
+
+pub fn resize(cx: &mut Context<'_>, args: Arguments) -> Outcome {
+    let Resize { device, node_name, size } = args.take()?;
+    let size = u64::try_from(size).map_err(|_| "Parameter 'size' expects a >0 size".to_owned())?;
+    let drives = &cx.machine.config().drives;
+    let Some(id) = [&device, &node_name].into_iter().flatten().find(|id| drives.iter().any(|drive| drive.id == **id))
+    else {
+        let [device, node] = [&device, &node_name].map(|name| name.as_deref().unwrap_or_default());
+        return Err(format!("Cannot find device='{device}' nor node-name='{node}'").into());
+    };
+    cx.machine.resize_drive(id, size)?;
+    done()
 }

@@ -23,6 +23,7 @@ pub const COMMANDS: &[Row] = &[
     Row { name: NEGOTIATE, takes: takes::<Capabilities>(), returns: Returns::Nothing, run: negotiate },
     Row { name: "__org.vireo_accel-set", takes: takes::<accel::Wanted>(), returns: Returns::Object, run: accel::set },
     Row { name: "__org.vireo_query-accel", takes: NONE, returns: Returns::Object, run: accel::query },
+    Row { name: "block_resize", takes: takes::<block::Resize>(), returns: Returns::Nothing, run: block::resize },
     Row { name: "cont", takes: NONE, returns: Returns::Nothing, run: cont },
     Row {
         name: "device-list-properties",

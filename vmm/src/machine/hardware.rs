@@ -1,0 +1,62 @@
+//! Devices that change while the machine runs: how large a disk is.
+
+use std::sync::Arc;
+
+use devices::backend::block::SECTOR;
+
+use super::{Machine, RunState};
+use crate::board::virt;
+use crate::config::{DriveConfig, VirtioConfig, VirtioKind};
+
+impl Machine {
+    /// The disk whose image a drive is.
+    pub fn disk_of(&self, drive: &DriveConfig) -> Option<&VirtioConfig> {
+        let uses = |v: &&VirtioConfig| matches!(&v.kind, VirtioKind::Block(b) if b.drive == drive.id);
+        self.config.virtio.iter().find(uses)
+    }
+
+    /// Changes something of the device in a slot while it stands still, as the harts do.
+    fn with_device_stopped<R>(&mut self, slot: u8, change: impl FnOnce() -> R) -> R {
+        let base = virt::map::virtio(slot).base;
+        let device = self.board.bus.iter().find(|(at, _)| *at == base).map(|(_, device)| Arc::clone(device));
+        self.with_harts_stopped(|machine| {
+            // In a machine that stands, devices do.
+            let device = device.filter(|_| machine.run_state == RunState::Running);
+            device.iter().for_each(|device| device.pause());
+            let changed = change();
+            device.iter().for_each(|device| device.resume());
+            changed
+        })
+    }
+
+    /// Makes a drive's image so many bytes long; its disk tells the guest. `id` is the drive's.
+    ///
+    /// # Errors
+    /// There is no such drive, or it cannot be.
+    pub fn resize_drive(&mut self, id: &str, size: u64) -> Result<(), String> {
+        if !size.is_multiple_of(SECTOR) {
+            return Err(format!("size {size} is not a multiple of {SECTOR} bytes"));
+        }
+        let drive = self.config.drives.iter().find(|drive| drive.id == id);
+        let drive = drive.ok_or_else(|| format!("there is no drive '{id}'"))?;
+        let refused = |why: &str| Err(format!("drive '{id}' cannot be resized: {why}"));
+        let Some(slot) = self.disk_of(drive).map(|disk| disk.slot) else {
+            return refused("it is no disk's");
+        };
+        if drive.readonly {
+            return refused("it is read-only");
+        }
+        if self.is_moving() {
+            return refused("the machine is being moved");
+        }
+        if matches!(self.run_state, RunState::InMigrate | RunState::PostMigrate) {
+            return refused("the guest is not here, and its image may be another program's");
+        }
+        let image = self.kept.disks.iter().find(|disk| disk.id == id).map(|disk| disk.image.clone());
+        let image = image.expect("what a disk writes to is kept");
+        match self.with_device_stopped(slot, || image.resize(size)) {
+            Ok(()) => Ok(()),
+            Err(error) => refused(&error.to_string()),
+        }
+    }
+}
