@@ -17,7 +17,7 @@ use devices::netuser::{UserNet, UserNetError};
 use devices::virtio::blk::{BlkConfig, BlkConfigError, BlkStats, VirtioBlk};
 use devices::virtio::console::{ConsoleConfigError, PortConfig, VirtioConsole};
 use devices::virtio::input::{Keys, VirtioKeyboard};
-use devices::virtio::net::{NetConfigError, VirtioNet};
+use devices::virtio::net::{Link, NetConfigError, VirtioNet};
 use devices::virtio::rng::{RngSource, VirtioRng};
 use devices::virtio::{self, VirtioDevice};
 
@@ -107,6 +107,8 @@ impl Chardevs {
 pub struct Kept {
     pub down_scripts: Vec<DownScript>,
     pub keyboards: Vec<Arc<Keys>>,
+    /// By the card's id.
+    pub links: BTreeMap<String, Arc<Link>>,
     /// By the drive's id.
     pub disk_stats: BTreeMap<String, Arc<BlkStats>>,
     /// Bytes of images, by the drive's id: where a name leads to may change.
@@ -152,7 +154,11 @@ pub fn backends(
                 Box::new(disk)
             }
             VirtioKind::Rng(r) => Box::new(rng(&id, r)?),
-            VirtioKind::Net(n) => Box::new(card(&id, n, config, &mut kept.down_scripts)?),
+            VirtioKind::Net(n) => {
+                let card = card(&id, n, config, &mut kept.down_scripts)?;
+                kept.links.insert(id.clone(), card.link());
+                Box::new(card)
+            }
             VirtioKind::Console(c) => Box::new(console(&id, c, chardevs)?),
             VirtioKind::Keyboard => {
                 let keyboard =

@@ -75,12 +75,24 @@ pub enum DeviceState {
         #[serde(default)]
         capacity: Option<u64>,
     },
-    /// The receive filter and the MAC address.
-    Net { mac: [u8; 6], filter: super::net::RxFilter },
+    /// The receive filter and the MAC address, whether the link is meant to be up, and whether the driver was told that it
+    /// is; older states do not say those.
+    Net {
+        mac: [u8; 6],
+        filter: super::net::RxFilter,
+        #[serde(default = "up")]
+        link: bool,
+        #[serde(default = "up")]
+        told: bool,
+    },
     /// What the configuration space shows, and events (type, code, value) that the driver has not heard of.
     Input { select: u8, subsel: u8, events: Vec<(u16, u16, u32)> },
     /// What ports are open.
     Console(super::console::ConsoleState),
+}
+
+fn up() -> bool {
+    true
 }
 
 /// A device behind a transport. The transport serialises the calls.

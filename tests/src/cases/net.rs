@@ -5,9 +5,10 @@ use std::sync::Arc;
 use anyhow::Result;
 
 use super::linux::{power_off, start};
+use super::snapshot::Monitor;
 use super::userland::boot_disk;
 use super::{Case, contains, equal};
-use crate::harness::vm::Machine;
+use crate::harness::vm::{Machine, Vm};
 use crate::harness::{Env, http, scratch};
 use crate::host;
 
@@ -16,6 +17,7 @@ pub const CASES: &[Case] = &[
     Case { name: "HTTP into the guest, 64 MiB", run: guest_serves },
     Case { name: "ping, and a name that does not exist", run: ping },
     Case { name: "restrict=on keeps the guest in", run: restricted },
+    Case { name: "set_link pulls the cable out", run: unplugged },
 ];
 
 /// Bytes that go over.
@@ -75,4 +77,39 @@ fn restricted(env: &Env) -> Result<()> {
     let answer = vm.console.run(&format!("wget -q -T 5 -O - http://10.0.2.2:{}/", server.port))?;
     equal("whether the guest got out", answer.status == 0 || answer.output.contains("secret"), false)?;
     power_off(vm)
+}
+
+/// Also over a reset and a snapshot.
+fn unplugged(env: &Env) -> Result<()> {
+    let dir = scratch()?;
+    let path = dir.path().join("monitor");
+    let snapshots = format!("virt,snapshots={}", dir.path().display());
+    let machine = Machine::virt(&env.vireo, 2).user_net("").args(Monitor::option(&path));
+    let mut vm = start(env, machine.args(["-M", &snapshots]))?;
+    let mut monitor = Monitor::at(&path)?;
+    let carrier = |vm: &mut Vm, wanted: u8| {
+        vm.console
+            .check(&format!("until [ $(cat /sys/class/net/eth0/carrier) = {wanted} ]; do sleep 0.05; done"))
+            .map(drop)
+    };
+    let ping = "ping -c 2 -W 2 10.0.2.2";
+    vm.console.check(ping)?;
+    monitor.ask("set_link net off")?;
+    carrier(&mut vm, 0)?;
+    equal("whether a ping came back", vm.console.run(ping)?.status == 0, false)?;
+    contains("info network", &monitor.ask("info network")?, "link=down")?;
+    monitor.ask("savevm down")?;
+    monitor.ask("set_link net on")?;
+    carrier(&mut vm, 1)?;
+    contains("ping", &vm.console.check(ping)?, "2 packets received")?;
+    monitor.ask("loadvm down")?;
+    contains("info network", &monitor.ask("info network")?, "link=down")?;
+    carrier(&mut vm, 0)?;
+    monitor.ask("set_link net on")?;
+    carrier(&mut vm, 1)?;
+    contains("ping", &vm.console.check(ping)?, "2 packets received")?;
+    monitor.ask("set_link net off")?;
+    carrier(&mut vm, 0)?;
+    vm.console.send("poweroff -f\n")?;
+    equal("the exit code", vm.wait()?.status.code(), Some(0))
 }

@@ -1,4 +1,4 @@
-//! Devices that change while the machine runs: how large a disk is.
+//! Devices that change while the machine runs: how large a disk is, and whether a card has a link.
 
 use std::sync::Arc;
 
@@ -58,5 +58,25 @@ impl Machine {
             Ok(()) => Ok(()),
             Err(error) => refused(&error.to_string()),
         }
+    }
+
+    /// Whether a card's link is meant to be up. `id` is the card's.
+    pub fn link_is_up(&self, id: &str) -> bool {
+        self.kept.links.get(id).is_none_or(|link| link.is_up())
+    }
+
+    /// Pulls a card's cable out, or puts it back: the guest is told. `name` is the card's, or its network's.
+    ///
+    /// # Errors
+    /// There is no such card.
+    pub fn set_link(&mut self, name: &str, up: bool) -> Result<(), String> {
+        let is_it = |v: &&VirtioConfig| matches!(&v.kind, VirtioKind::Net(card) if v.id == name || card.netdev == name);
+        let card = self.config.virtio.iter().find(is_it);
+        let card = card.and_then(|v| Some((v.slot, Arc::clone(self.kept.links.get(&v.id)?))));
+        let (slot, link) = card.ok_or_else(|| format!("Device '{name}' not found"))?;
+        if link.is_up() != up {
+            self.with_device_stopped(slot, || link.set(up));
+        }
+        Ok(())
     }
 }

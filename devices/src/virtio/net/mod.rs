@@ -80,11 +80,28 @@ pub enum NetConfigError {
     Mtu(u16),
 }
 
+/// The cable of a card, which somebody may pull out: then frames are lost both ways. It stays as it is when the guest
+/// resets the card or goes elsewhere.
+#[derive(Debug)]
+pub struct Link(AtomicBool);
+
+impl Link {
+    /// The card stands still; it tells the driver when it goes on.
+    pub fn set(&self, up: bool) {
+        self.0.store(up, Ordering::Relaxed);
+    }
+
+    pub fn is_up(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// What the driver's register accesses and the worker both touch.
 struct Shared {
+    link: Arc<Link>,
     /// The address in the low 48 bits. Set by either.
     mac: AtomicU64,
-    /// Set by the worker.
+    /// Whether cable and back end are up, as the driver was told. Set by the worker.
     link_up: AtomicBool,
 }
 
@@ -143,10 +160,15 @@ impl VirtioNet {
             offered |= feature::MTU;
         }
         offered &= !config.without;
-        let shared = Arc::new(Shared { mac: AtomicU64::new(0), link_up: AtomicBool::new(backend.link_up()) });
+        let (link, link_up) = (Arc::new(Link(AtomicBool::new(true))), AtomicBool::new(backend.link_up()));
+        let shared = Arc::new(Shared { link, mac: AtomicU64::new(0), link_up });
         shared.set_mac(config.mac);
         let (filter, backend) = (RxFilter::default(), Some(backend));
         Ok(Self { name: name.into(), config, offered, mtu, backend, filter, shared, worker: None, legacy_mac: true })
+    }
+
+    pub fn link(&self) -> Arc<Link> {
+        Arc::clone(&self.shared.link)
     }
 }
 
@@ -247,11 +269,15 @@ impl VirtioDevice for VirtioNet {
     }
 
     fn save(&self) -> DeviceState {
-        DeviceState::Net { mac: self.shared.mac(), filter: self.filter.clone() }
+        let Shared { link, link_up, .. } = &*self.shared;
+        let (link, told) = (link.is_up(), link_up.load(Ordering::Relaxed));
+        DeviceState::Net { mac: self.shared.mac(), filter: self.filter.clone(), link, told }
     }
 
     fn restore(&mut self, state: &DeviceState) {
-        if let DeviceState::Net { mac, filter } = state {
+        if let DeviceState::Net { mac, filter, link, told } = state {
+            self.shared.link.set(*link);
+            self.shared.link_up.store(*told, Ordering::Relaxed);
             self.shared.set_mac(*mac);
             self.filter = filter.clone();
         }

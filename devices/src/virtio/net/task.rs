@@ -121,8 +121,8 @@ impl NetTask {
             }
             hdr.num_buffers = 0;
             let len = chain.read_len() - self.header_len;
-            // A frame longer than any can be is dropped, like one without a word in it.
-            if (1..=MAX_FRAME).contains(&len) {
+            // A frame longer than any can be is dropped, like one without a word in it, and all where the link is down.
+            if (1..=MAX_FRAME).contains(&len) && self.shared.link.is_up() {
                 reader.read(&mut self.tx_frame[..len]);
                 if self.backend.send(&hdr, &self.tx_frame[..len]) == SendResult::Full {
                     queue.unpop(chain);
@@ -158,7 +158,8 @@ impl NetTask {
         // The filter may drop many in a row, and other work must not starve.
         for _ in 0..BUDGET {
             let (hdr, len) = self.backend.recv(&mut self.rx_frame)?;
-            if let Some(destination) = self.rx_frame[..len].first_chunk::<6>()
+            if self.shared.link.is_up()
+                && let Some(destination) = self.rx_frame[..len].first_chunk::<6>()
                 && self.filter.accepts(&self.shared.mac(), destination)
             {
                 return Some((hdr, len));
@@ -290,7 +291,7 @@ impl NetTask {
     }
 
     fn watch_link(&mut self) {
-        let up = self.backend.link_up();
+        let up = self.shared.link.is_up() && self.backend.link_up();
         if self.shared.link_up.swap(up, Ordering::Relaxed) != up {
             self.events.config_changed();
         }

@@ -85,15 +85,20 @@ struct Net {
 
 impl Net {
     fn new(legacy: bool, without: u64) -> Self {
+        Self::with_link(legacy, without).0
+    }
+
+    fn with_link(legacy: bool, without: u64) -> (Self, Arc<Link>) {
         let wire = Arc::new(Mutex::new(Wire::default()));
         let bell = Arc::new(eventfd(0, EventfdFlags::NONBLOCK).unwrap());
         let all = Offloads::CSUM | Offloads::TSO4 | Offloads::TSO6;
         let caps = NetCaps { from_guest: all, to_guest: all, mtu: Some(1500) };
         let backend = FakeBackend { wire: Arc::clone(&wire), bell: Arc::clone(&bell), caps };
         let device = VirtioNet::new("virtio-net", Box::new(backend), NetConfig::new(MAC)).unwrap();
+        let link = device.link();
         let mut d = Driver::ready(Box::new(device), legacy, 3, without);
         let buf = d.alloc(1 << 20);
-        Self { d, wire, bell, buf }
+        (Self { d, wire, bell, buf }, link)
     }
 
     fn wake(&self) {
@@ -286,6 +291,50 @@ fn pausing_keeps_the_card_as_it_is() {
     n.arrive(NetHdr::default(), frame(60, [2; 6]));
     n.arrive(NetHdr::default(), frame(70, MAC));
     assert_eq!(n.d.wait_used(0).1, 82);
+}
+
+/// Frames are lost while the link is down, and the driver is told, once each; resets and moves leave it as it is.
+#[test]
+fn a_link_goes_down_and_up() {
+    let (mut n, link) = Net::with_link(false, 0);
+    for i in 0..4 {
+        n.d.add(0, &[(n.buf + 2048 * i, 2048, true)]);
+    }
+    n.d.kick(0);
+    let carrier = |n: &Net| n.d.config::<2>(6)[0];
+    let set = |n: &mut Net, up: bool| {
+        n.d.dev.pause();
+        link.set(up);
+        n.d.dev.resume();
+        let what = if up { "the link to be up" } else { "the link to be down" };
+        n.d.wait(what, || n.d.r(0x60) & 2 != 0);
+        n.d.w(0x64, 2);
+        assert_eq!(carrier(n), u8::from(up));
+    };
+    assert_eq!(carrier(&n), 1);
+    set(&mut n, false);
+    n.arrive(NetHdr::default(), frame(60, MAC));
+    n.d.wait("the frame to be lost", || n.wire.lock().unwrap().waiting.is_empty());
+    n.d.submit(1, &[(n.buf + 0x8000, 12, false), (n.buf + 0x9000, 60, false)]);
+    n.d.wait_used(1);
+    assert!(n.wire.lock().unwrap().sent.is_empty());
+    n.d.dev.pause();
+    let down = n.d.dev.save().unwrap();
+    n.d.dev.resume();
+    set(&mut n, true);
+    n.arrive(NetHdr::default(), frame(70, MAC));
+    assert_eq!(n.d.wait_used(0).1, 82, "the first that the guest gets");
+    n.d.submit(1, &[(n.buf + 0x8000, 12, false), (n.buf + 0x9000, 60, false)]);
+    n.d.wait_used(1);
+    assert_eq!(n.wire.lock().unwrap().sent.len(), 1);
+    // As it was saved, and as the driver knows it.
+    n.d.dev.pause();
+    n.d.dev.restore(&down);
+    assert!(!link.is_up());
+    n.d.dev.resume();
+    assert_eq!((carrier(&n), n.d.r(0x60) & 2), (0, 0));
+    n.d.dev.reset();
+    assert!(!link.is_up());
 }
 
 #[test]

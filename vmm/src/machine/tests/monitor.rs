@@ -269,6 +269,15 @@ fn disks_networks_and_consoles_show() {
         assert!(blocks.ends_with(shown), "{blocks}");
         let networks = "card: type=nic,model=virtio-net-device,macaddr=52:54:00:00:00:01\n \\ n: type=user\n";
         assert_eq!(p.ask("info network"), networks);
+        // By the card's name and by the network's.
+        assert_eq!(p.ask("set_link card off"), "");
+        let down = networks.replace(":01\n", ":01,link=down\n");
+        assert_eq!(p.ask("info network"), down);
+        p.ask("system_reset");
+        assert_eq!(p.ask("info network"), down);
+        assert_eq!((p.ask("set_link n on"), p.ask("info network")), (String::new(), networks.to_owned()));
+        assert_eq!(p.ask("set_link x on"), "Error: Device 'x' not found\n");
+        assert_eq!(p.ask("set_link n up"), "Error: 'up': on or off is allowed\n");
         let consoles = p.ask("info chardev");
         assert!(consoles.contains("r: filename=ringbuf\n"), "{consoles}");
         assert!(consoles.contains("compat_monitor0: filename=unix:"), "{consoles}");

@@ -221,6 +221,7 @@ fn a_client_library_understands() {
     let words = [
         &["-drive", &drive, "-device", "virtio-blk-device,drive=d0,id=disk0", "-m", "64M"][..],
         &["-object", memory, "-M", "virt,memory-backend=m", "-device", "virtio-keyboard-device"],
+        &["-netdev", "user,id=net", "-device", "virtio-net-device,netdev=net,id=card"],
     ];
     with_path(&words.concat(), Mock::default(), |path, _| {
         let stream = connect(path);
@@ -250,6 +251,13 @@ fn a_client_library_understands() {
         assert_eq!(client.execute(&types).unwrap().len(), crate::cli::device_types().len());
         let properties = qmp::device_list_properties { typename: "virtio-blk-device".into() };
         assert!(client.execute(&properties).unwrap().iter().any(|property| property.name == "drive"));
+        let link = |name: &str, up| qmp::set_link { name: name.into(), up };
+        assert!(client.execute(&link("net", false)).is_ok() && client.execute(&link("card", true)).is_ok());
+        let missing = client.execute(&link("disk0", true)).unwrap_err().to_string();
+        assert!(missing.contains("Device 'disk0' not found"), "{missing}");
+        let resize = qmp::block_resize { device: Some("d0".into()), node_name: None, size: 8192 };
+        client.execute(&resize).unwrap();
+        assert_eq!(std::fs::metadata(&disk).unwrap().len(), 8192);
         // No driver has the keyboard.
         assert!(client.execute(&qmp::system_powerdown {}).is_err());
         client.execute(&qmp::quit {}).unwrap();

@@ -40,6 +40,12 @@ pub const COMMANDS: &[Row] = &[
         help: "make a raw image longer or shorter; a number alone counts MiB",
         run: devices::resize,
     },
+    Row {
+        names: &["set_link"],
+        args: "NAME on|off",
+        help: "pull a network card's cable out, or put it back",
+        run: devices::set_link,
+    },
     Row { names: &["device_add"], args: "DRIVER", help: "refused: no bus takes devices later", run: devices::add },
     Row { names: &["device_del"], args: "ID", help: "refused likewise", run: devices::del },
     Row {

@@ -24,6 +24,15 @@ pub fn resize(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
     cx.machine.resize_drive(drive, bytes)
 }
 
+pub fn set_link(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
+    let up = match args.words[1].as_str() {
+        "on" => true,
+        "off" => false,
+        other => return Err(format!("'{other}': on or off is allowed")),
+    };
+    cx.machine.set_link(args.first(), up)
+}
+
 /// Properties of a device, as its options have them.
 fn properties(device: &VirtioConfig) -> Vec<(&'static str, String)> {
     let quoted = |text: &str| format!("\"{text}\"");

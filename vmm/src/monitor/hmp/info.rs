@@ -223,7 +223,8 @@ fn network(cx: &mut Context<'_>, _: &Arguments) -> Result<(), String> {
     for v in &config.virtio {
         let VirtioKind::Net(card) = &v.kind else { continue };
         let mac = card.mac.map(|byte| format!("{byte:02x}")).join(":");
-        let _ = writeln!(cx.out, "{}: type=nic,model=virtio-net-device,macaddr={mac}", v.id);
+        let link = if cx.machine.link_is_up(&v.id) { "" } else { ",link=down" };
+        let _ = writeln!(cx.out, "{}: type=nic,model=virtio-net-device,macaddr={mac}{link}", v.id);
         let kind = config.netdevs.iter().find(|n| n.id == card.netdev).map(|n| match n.backend {
             NetBackendConfig::User(_) => "user",
             NetBackendConfig::Tap(_) => "tap",

@@ -104,6 +104,7 @@ pub const COMMANDS: &[Row] = &[
     },
     Row { name: "send-key", takes: takes::<keys::Send>(), returns: Returns::Nothing, run: keys::send },
     Row { name: "set-action", takes: takes::<query::Actions>(), returns: Returns::Nothing, run: query::set_action },
+    Row { name: "set_link", takes: takes::<devices::Link>(), returns: Returns::Nothing, run: devices::set_link },
     Row { name: "snapshot-delete", takes: takes::<jobs::Delete>(), returns: Returns::Nothing, run: jobs::delete },
     Row { name: "snapshot-load", takes: takes::<jobs::Snapshot>(), returns: Returns::Nothing, run: jobs::load },
     Row { name: "snapshot-save", takes: takes::<jobs::Snapshot>(), returns: Returns::Nothing, run: jobs::save },

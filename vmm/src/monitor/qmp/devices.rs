@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Arguments, Class, Context, Fault, Outcome};
+use super::{Arguments, Class, Context, Fault, Outcome, done};
 use crate::monitor::fixed;
 
 /// The members that are the device's own are not looked at.
@@ -30,6 +30,19 @@ pub fn del(cx: &mut Context<'_>, args: Arguments) -> Outcome {
         Some(why) => why.into(),
         None => Fault::new(Class::DeviceNotFound, format!("Device '{id}' not found")),
     })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Link {
+    name: String,
+    up: bool,
+}
+
+pub fn set_link(cx: &mut Context<'_>, args: Arguments) -> Outcome {
+    let Link { name, up } = args.take()?;
+    cx.machine.set_link(&name, up).map_err(|desc| Fault::new(Class::DeviceNotFound, desc))?;
+    done()
 }
 
 #[derive(Deserialize)]
