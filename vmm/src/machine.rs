@@ -7,6 +7,7 @@
 
 mod build;
 mod debug_switch;
+mod dump;
 mod gdb_server;
 mod hardware;
 mod inspect;
@@ -38,6 +39,7 @@ use firmware::fdt::FdtError;
 use firmware::sbi::HartStatus;
 
 pub use debug_switch::{Need, Reason};
+pub use dump::DumpStatus;
 pub(crate) use inspect::read_physical;
 pub use inspect::{Region, RegionKind, Rom};
 pub use jobs::Job;
@@ -142,6 +144,8 @@ pub struct Machine {
     io_status: BTreeMap<String, &'static str>,
     /// Done, and not dismissed.
     jobs: Vec<Job>,
+    /// How the guest's memory was dumped last.
+    dumped: Option<DumpStatus>,
     /// What the monitors have not been told yet.
     events: Vec<Event>,
     /// A monitor has asked for something that was not done yet.
@@ -254,6 +258,7 @@ impl Machine {
             run_state: RunState::Prelaunch,
             io_status: BTreeMap::new(),
             jobs: Vec::new(),
+            dumped: None,
             events: Vec::new(),
             requested: false,
             moves: Moves::default(),

@@ -12,6 +12,7 @@ use crate::elf;
 use crate::harness::gdb::Session;
 use crate::harness::vm::{Machine, Vm};
 use crate::harness::{Env, scratch};
+use crate::host;
 
 pub const CASES: &[Case] = &[
     Case { name: "gdb: a bare program", run: |env| bare(env, "tcg") },
@@ -19,6 +20,7 @@ pub const CASES: &[Case] = &[
     Case { name: "gdb: QEMU's own packets", run: packets },
     Case { name: "gdb: Linux by its symbols", run: kernel },
     Case { name: "gdb: one hart of two", run: one_hart },
+    Case { name: "gdb: a dump of the guest's memory", run: dump },
 ];
 
 const BASE: u64 = 0x8000_0000;
@@ -120,6 +122,29 @@ fn bare(env: &Env, engine: &str) -> Result<()> {
     gdb.check("continue", "Breakpoint 5")?;
     equal("the counter", gdb.value("*(long *)&counter")?, 1001)?;
     equal("another register", gdb.value("$s1")?, 0x1234_5678_9abc_def0)?;
+    gdb.ask("kill")?;
+    ends(vm)
+}
+
+/// What a live gdb sees another one sees in the file.
+fn dump(env: &Env) -> Result<()> {
+    let dir = scratch()?;
+    let core = dir.path().join("core");
+    let (vm, mut gdb) = start_bare(env, dir.path(), &["-smp", "2", "-m", "64M"])?;
+    gdb.ask("break *bump if *(long *)&counter == 7")?;
+    gdb.check("continue", "in bump ()")?;
+    gdb.ask("set var $s1 = 0x123456789abcdef0")?;
+    let hart = gdb.value("$_thread")?;
+    gdb.ask(&format!("monitor dump-guest-memory {}", core.display()))?;
+    let asked = ["info threads", "p/x $pc", "p *(long *)&counter", "p/x $s1", "x/i $pc", "p/x *(long *)0x83fffff8"];
+    let mut reader = env.gdb()?.command();
+    reader.arg("-batch").arg(dir.path().join("program")).arg(&core).args(["-ex", &format!("thread {hart}")]);
+    reader.args(asked.iter().flat_map(|command| ["-ex", command]));
+    let said = host::run(&mut reader)?;
+    for part in ["LWP 1", "LWP 2", "= 0x80000010", "= 7\n", "= 0x123456789abcdef0", "<bump>:\tld\tt0,0(s0)", "= 0x0\n"]
+    {
+        contains("what gdb says of the core file", &said, part)?;
+    }
     gdb.ask("kill")?;
     ends(vm)
 }

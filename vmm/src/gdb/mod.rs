@@ -451,6 +451,7 @@ impl Session for Gdb {
             | Event::Stays(_)
             | Event::Powerdown
             | Event::JobStatus { .. }
+            | Event::Dumped { .. }
             | Event::BlockIoError(_) => None,
         };
         self.talk = Some(match reason {

@@ -4,7 +4,7 @@ use accel::debug::DebugStop;
 use devices::virtio::blk::Answer;
 
 use crate::disk_errors::DriveError;
-use crate::machine::{Reason, Switched};
+use crate::machine::{DumpStatus, Reason, Switched};
 
 /// An event.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +25,11 @@ pub enum Event {
     JobStatus {
         id: String,
         status: &'static str,
+    },
+    /// The guest's memory was written to a file, or was not.
+    Dumped {
+        status: DumpStatus,
+        error: Option<String>,
     },
     /// It should have gone back to one by itself, and why it did not.
     Stays(String),
@@ -60,6 +65,7 @@ impl Event {
             Self::Powerdown => "POWERDOWN",
             Self::BlockIoError(_) => "BLOCK_IO_ERROR",
             Self::JobStatus { .. } => "JOB_STATUS_CHANGE",
+            Self::Dumped { .. } => "DUMP_COMPLETED",
             Self::Stays(_) | Self::Debug { .. } => return None,
         })
     }
@@ -84,6 +90,7 @@ impl Event {
             | Self::Stays(_)
             | Self::BlockIoError(_)
             | Self::JobStatus { .. }
+            | Self::Dumped { .. }
             | Self::Debug { .. } => return None,
             Self::Reset(cause) | Self::NoReboot(cause) => (*cause, true),
             Self::Shutdown(cause) => (*cause, false),

@@ -27,6 +27,6 @@ pub use handed::{Arrived, Shared};
 pub use identity::Identity;
 pub use load::{Loaded, Loader, Pages};
 pub use named::{list, named};
-pub use ram::PAGE;
+pub use ram::{PAGE, is_zero};
 pub use save::{Saver, Summary, save_mapped};
 pub use state::{Collected, MachineState, Run, device_name, state_error};

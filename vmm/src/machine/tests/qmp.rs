@@ -447,6 +447,70 @@ fn memory_goes_into_files() {
     });
 }
 
+/// A machine that runs stands while its memory is written, and goes on.
+#[test]
+fn memory_is_dumped_for_debuggers() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("core");
+    with_program(&["-m", "64M", "-smp", "2"], |mut p, _| {
+        assert_eq!(p.ask("query-dump"), json!({ "status": "none", "completed": 0, "total": 0 }));
+        let dump = |more: Value| {
+            let mut arguments = json!({ "paging": false, "protocol": format!("file:{}", file.display()) });
+            arguments.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            json!({ "execute": "dump-guest-memory", "arguments": arguments })
+        };
+        let completed = |total: u64| json!({ "status": "completed", "completed": total, "total": total });
+        let told = |result: Value| json!({ "event": "DUMP_COMPLETED", "data": { "result": result } });
+        p.say(dump(json!({ "detach": true, "format": "elf" })).to_string());
+        p.hears([plain("STOP"), told(completed(64 << 20)), plain("RESUME"), done()]);
+        assert_eq!(p.ask("query-dump"), completed(64 << 20));
+        let core = std::fs::read(&file).unwrap();
+        // The notes of two harts come before the memory, which is the last segment.
+        let memory = &core[core.len() - (64 << 20)..];
+        let entry = (ENTRY - 0x8000_0000) as usize;
+        assert_eq!(&memory[entry..entry + 32], &firmware::demo::DEMO[..32]);
+        assert_eq!(core.windows(4).take(4096).filter(|bytes| bytes == b"CORE").count(), 2);
+        assert_eq!(p.ask("query-status")["status"], "running");
+
+        p.say(r#"{"execute":"stop"}"#);
+        p.hears([plain("STOP"), done()]);
+        p.say(dump(json!({ "begin": ENTRY, "length": 16 })).to_string());
+        p.hears([told(completed(16)), done()]);
+        let core = std::fs::read(&file).unwrap();
+        assert_eq!(&core[core.len() - 16..], &firmware::demo::DEMO[..16]);
+        let mut no = |more: Value| {
+            let answer = p.send(dump(more));
+            answer["error"]["desc"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
+        };
+        assert!(no(json!({ "paging": true })).contains("'paging' is not possible"));
+        assert!(no(json!({ "protocol": "fd:3" })).contains("'fd:'"));
+        assert!(no(json!({ "protocol": "core" })).contains("must start with 'file:'"));
+        assert_eq!(no(json!({ "begin": 0 })), "Parameter 'length' is missing");
+        assert_eq!(no(json!({ "length": 1 })), "Parameter 'begin' is missing");
+        assert_eq!(no(json!({ "begin": 0, "length": 4096 })), "dump: no guest memory to dump");
+        let format = "Parameter 'format' does not accept value 'kdump-zlib'";
+        assert_eq!(no(json!({ "format": "kdump-zlib" })), format);
+        assert_eq!(std::fs::read(&file).unwrap(), core, "what was there is there");
+        p.say(dump(json!({ "protocol": "file:/nonexistent/core" })).to_string());
+        let event = p.hear();
+        assert_eq!(event["data"]["result"], json!({ "status": "failed", "completed": 0, "total": 64 << 20 }));
+        let why = event["data"]["error"].as_str().unwrap().to_owned();
+        assert!(why.starts_with("cannot write '/nonexistent/core': "), "{why}");
+        assert_eq!(p.hear(), error("GenericError", &why));
+        let line = |p: &mut Program, line: &str| {
+            let arguments = json!({ "command-line": line });
+            p.say(json!({ "execute": "human-monitor-command", "arguments": arguments }).to_string());
+            p.hear()
+        };
+        let file = file.display();
+        assert_eq!(line(&mut p, &format!("dump-guest-memory -d {file} 0x80000000 4096")), told(completed(4096)));
+        assert_eq!(p.hear(), json!({ "return": "" }));
+        let odd = line(&mut p, &format!("dump-guest-memory -z {file}"));
+        assert_eq!(odd["return"], "Error: '-z': only -d is known; the file is ELF\r\n");
+        p.quit();
+    });
+}
+
 /// A client library's own types take what is said.
 #[test]
 fn a_client_library_is_served() {

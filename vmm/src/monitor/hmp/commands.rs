@@ -57,6 +57,12 @@ pub const COMMANDS: &[Row] = &[
     Row { names: &["cpu"], args: "N", help: "hart N is the one that commands mean", run: cpu },
     Row { names: &["x"], args: "[/FMT] ADDR", help: "memory at a virtual address of the hart", run: memory::virtual_ },
     Row { names: &["xp"], args: "[/FMT] ADDR", help: "memory at a physical address", run: memory::physical },
+    Row {
+        names: &["dump-guest-memory"],
+        args: "[-d] FILE [BEGIN LENGTH]",
+        help: "write RAM, or a part of it, and registers to a core file for gdb and crash (-d: as without)",
+        run: memory::dump_guest,
+    },
     Row { names: &["gva2gpa"], args: "ADDR", help: "where a virtual address leads", run: memory::translate },
     Row {
         names: &["gpa2hva"],

@@ -1,6 +1,7 @@
 //! Commands that show memory and values: `x/FMT`, `xp/FMT`, `print/FMT`.
 
 use std::fmt::Write;
+use std::path::Path;
 
 use accel::HartState;
 use arch::isa::{Decoder, disasm, insn_len};
@@ -202,6 +203,25 @@ pub fn host_address(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String
     }
     cx.machine.answers_page(None, pa)?;
     Err(format!("memory at address {pa:#x} is not RAM"))
+}
+
+/// `-d` makes no difference: it is done when the command returns.
+pub fn dump_guest(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
+    let words: Vec<&str> = args.words.iter().map(String::as_str).collect();
+    let words = if words[0] == "-d" { &words[1..] } else { &words[..] };
+    let number = |word: &str| expr::number(word).ok_or_else(|| format!("'{word}' is no number"));
+    let (path, range) = match words {
+        [option, ..] if option.starts_with('-') => {
+            return Err(format!("'{option}': only -d is known; the file is ELF"));
+        }
+        [path] => (path, None),
+        [path, begin, length] => {
+            let begin = number(begin)?;
+            (path, Some(begin..begin.saturating_add(number(length)?)))
+        }
+        _ => return Err("dump-guest-memory takes [-d] FILE [BEGIN LENGTH]".into()),
+    };
+    cx.machine.dump_memory(Path::new(path), range)
 }
 
 pub fn print(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::arguments::Nothing;
 use super::shape::{Takes, takes};
 use super::{
-    Arguments, Context, Outcome, Returns, Row, accel, block, chardev, cpus, devices, done, jobs, keys, memory,
+    Arguments, Context, Outcome, Returns, Row, accel, block, chardev, cpus, devices, done, dump, jobs, keys, memory,
     migration, query, schema,
 };
 use crate::control::Request;
@@ -33,6 +33,7 @@ pub const COMMANDS: &[Row] = &[
     },
     Row { name: "device_add", takes: takes::<devices::Add>(), returns: Returns::Nothing, run: devices::add },
     Row { name: "device_del", takes: takes::<devices::Del>(), returns: Returns::Nothing, run: devices::del },
+    Row { name: "dump-guest-memory", takes: takes::<dump::Dump>(), returns: Returns::Nothing, run: dump::dump },
     Row {
         name: "human-monitor-command",
         takes: takes::<HumanCommand>(),
@@ -74,6 +75,8 @@ pub const COMMANDS: &[Row] = &[
     },
     Row { name: "query-cpus-fast", takes: NONE, returns: Returns::List, run: cpus::fast },
     Row { name: "query-current-machine", takes: NONE, returns: Returns::Object, run: query::current_machine },
+    Row { name: "query-dump", takes: NONE, returns: Returns::Object, run: dump::query },
+    Row { name: "query-dump-guest-memory-capability", takes: NONE, returns: Returns::Object, run: dump::capability },
     Row { name: "query-fdsets", takes: NONE, returns: Returns::List, run: query::nothing },
     Row { name: "query-hotpluggable-cpus", takes: NONE, returns: Returns::List, run: cpus::hotpluggable },
     Row { name: "query-iothreads", takes: NONE, returns: Returns::List, run: query::nothing },

@@ -3,6 +3,7 @@
 use ::devices::virtio::blk::Answer;
 use serde_json::{Value, json};
 
+use super::dump;
 use super::shape::Shape;
 use crate::disk_errors::DriveError;
 use crate::machine::Switched;
@@ -12,16 +13,18 @@ use crate::monitor::event::Event;
 pub struct Row {
     pub name: &'static str,
     pub tells: &'static [(&'static str, Shape)],
+    /// Where there is something to tell.
+    pub may_tell: &'static [(&'static str, Shape)],
 }
 
 const ENDING: &[(&str, Shape)] = &[("guest", Shape::Flag), ("reason", Shape::Text)];
 
 pub const EVENTS: &[Row] = &[
-    Row { name: "STOP", tells: &[] },
-    Row { name: "RESUME", tells: &[] },
-    Row { name: "RESET", tells: ENDING },
-    Row { name: "SHUTDOWN", tells: ENDING },
-    Row { name: "POWERDOWN", tells: &[] },
+    Row { name: "STOP", tells: &[], may_tell: &[] },
+    Row { name: "RESUME", tells: &[], may_tell: &[] },
+    Row { name: "RESET", tells: ENDING, may_tell: &[] },
+    Row { name: "SHUTDOWN", tells: ENDING, may_tell: &[] },
+    Row { name: "POWERDOWN", tells: &[], may_tell: &[] },
     Row {
         name: "BLOCK_IO_ERROR",
         tells: &[
@@ -33,11 +36,14 @@ pub const EVENTS: &[Row] = &[
             ("nospace", Shape::Flag),
             ("reason", Shape::Text),
         ],
+        may_tell: &[],
     },
-    Row { name: "JOB_STATUS_CHANGE", tells: &[("id", Shape::Text), ("status", Shape::Text)] },
+    Row { name: "DUMP_COMPLETED", tells: &[("result", Shape::Any)], may_tell: &[("error", Shape::Text)] },
+    Row { name: "JOB_STATUS_CHANGE", tells: &[("id", Shape::Text), ("status", Shape::Text)], may_tell: &[] },
     Row {
         name: "__ORG.VIREO_ACCEL_CHANGE",
         tells: &[("from", Shape::Text), ("to", Shape::Text), ("reason", Shape::Text), ("downtime", Shape::Number)],
+        may_tell: &[],
     },
 ];
 
@@ -46,6 +52,13 @@ pub fn data(event: &Event) -> Option<Value> {
     Some(match event {
         Event::Switched(Switched { from, to, reason, downtime }) => {
             json!({ "from": from, "to": to, "reason": reason.name(), "downtime": downtime.as_secs_f64() })
+        }
+        Event::Dumped { status, error } => {
+            let mut data = json!({ "result": dump::status(Some(*status)) });
+            if let Some(error) = error {
+                data["error"] = json!(error);
+            }
+            data
         }
         Event::JobStatus { id, status } => json!({ "id": id, "status": status }),
         Event::BlockIoError(DriveError { drive, device, error }) => json!({
@@ -76,7 +89,7 @@ mod tests {
     use ::devices::virtio::blk::DiskError;
 
     use super::*;
-    use crate::machine::Reason;
+    use crate::machine::{DumpStatus, Reason};
     use crate::monitor::event::Cause;
 
     /// One of each; a new kind has to be added for this to compile.
@@ -92,6 +105,7 @@ mod tests {
             Event::NoReboot(Cause::User),
             Event::Switched(switched),
             Event::JobStatus { id: "j".into(), status: "created" },
+            Event::Dumped { status: DumpStatus { failed: true, completed: 0, total: 1 }, error: Some("full".into()) },
             Event::BlockIoError(DriveError { drive: "d".into(), device: "b".into(), error }),
         ];
         for event in &all {
@@ -104,6 +118,7 @@ mod tests {
                 | Event::NoReboot(_)
                 | Event::Switched(_)
                 | Event::JobStatus { .. }
+                | Event::Dumped { .. }
                 | Event::BlockIoError(_) => assert!(event.name().is_some()),
                 // Not told.
                 Event::Stays(_) | Event::Debug { .. } => assert!(event.name().is_none()),
@@ -121,13 +136,14 @@ mod tests {
             named.push(name);
             let data = data(&event).unwrap_or_else(|| json!({}));
             let data = data.as_object().unwrap();
-            assert_eq!(data.len(), row.tells.len(), "{name}");
-            for (member, shape) in row.tells {
+            assert_eq!(data.len(), row.tells.len() + row.may_tell.len(), "{name}");
+            for (member, shape) in row.tells.iter().chain(row.may_tell) {
                 let value = &data[*member];
                 let fits = match shape {
                     Shape::Text => value.is_string(),
                     Shape::Flag => value.is_boolean(),
                     Shape::Number => value.is_number(),
+                    Shape::Any => !value.is_null(),
                     Shape::Word { words, .. } => words.contains(&value.as_str().unwrap()),
                     other => panic!("{other:?}"),
                 };

@@ -8,6 +8,7 @@ mod chardev;
 mod commands;
 mod cpus;
 mod devices;
+mod dump;
 mod events;
 mod jobs;
 mod keys;

@@ -33,8 +33,10 @@ impl Schema {
             all.put(row.name, "command", json!({ "arg-type": arguments, "ret-type": returned }));
         }
         for row in EVENTS {
-            let tells = row.tells.iter();
-            let members = tells.map(|(name, shape)| Member { name, shape: shape.clone(), optional: false }).collect();
+            let mut members = Vec::new();
+            for (told, optional) in [(row.tells, false), (row.may_tell, true)] {
+                members.extend(told.iter().map(|(name, shape)| Member { name, shape: shape.clone(), optional }));
+            }
             let arguments = all.arguments(row.name, &Shape::Object(members));
             all.put(row.name, "event", json!({ "arg-type": arguments }));
         }
