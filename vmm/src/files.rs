@@ -1,7 +1,7 @@
 //! Files that users name.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -59,12 +59,16 @@ impl AtomicFile {
         Self::with_mode(path, 0o600)
     }
 
-    /// For whom the user's umask lets read it.
+    /// For whom could read it before, or whom the user's umask lets.
     ///
     /// # Errors
     /// The same.
     pub fn shared(path: &Path) -> io::Result<Self> {
-        Self::with_mode(path, 0o666)
+        let mut file = Self::with_mode(path, 0o666)?;
+        if let Ok(before) = fs::metadata(&file.path) {
+            file.file().set_permissions(before.permissions())?;
+        }
+        Ok(file)
     }
 
     fn with_mode(path: &Path, mode: u32) -> io::Result<Self> {
@@ -96,7 +100,7 @@ impl AtomicFile {
     }
 }
 
-impl io::Write for AtomicFile {
+impl Write for AtomicFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.file.as_file_mut().write(bytes)
     }
@@ -104,6 +108,24 @@ impl io::Write for AtomicFile {
     fn flush(&mut self) -> io::Result<()> {
         self.file.as_file_mut().flush()
     }
+}
+
+/// Makes a file hold what `write` writes, or leaves it as it was. What is no file is written to.
+///
+/// # Errors
+/// Those of `write`, and of the file.
+pub fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    if fs::metadata(path).is_ok_and(|data| !data.is_file()) {
+        let mut to = BufWriter::new(File::create(path)?);
+        write(&mut to)?;
+        return to.flush();
+    }
+    let mut file = AtomicFile::shared(path)?;
+    let mut to = BufWriter::new(&mut file);
+    write(&mut to)?;
+    to.flush()?;
+    drop(to);
+    file.commit()
 }
 
 /// Where a file is, or will be.
@@ -133,8 +155,6 @@ mod tests {
 
     #[test]
     fn a_file_is_whole_or_not_there() {
-        use std::io::Write;
-
         let dir = tempfile::tempdir().unwrap();
         let (path, link) = (dir.path().join("file"), dir.path().join("link"));
         fs::write(&path, "old").unwrap();
@@ -149,12 +169,31 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"new");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
-        // As any other file that a program writes.
-        File::create(dir.path().join("plain")).unwrap();
-        let plain = fs::metadata(dir.path().join("plain")).unwrap().permissions();
-        write(AtomicFile::shared(&path).unwrap()).commit().unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().permissions(), plain);
         assert!(AtomicFile::new(&dir.path().join("none/file")).is_err());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "nothing is left over");
+    }
+
+    #[test]
+    fn a_file_is_replaced_or_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        let (old, new) = (path("old"), path("new"));
+        fs::write(&old, "precious").unwrap();
+        fs::set_permissions(&old, fs::Permissions::from_mode(0o640)).unwrap();
+        let late = replace(&old, |to| to.write_all(&[1; 100_000]).and(Err(io::Error::other("no more"))));
+        assert_eq!(
+            (late.unwrap_err().to_string().as_str(), fs::read(&old).unwrap()),
+            ("no more", b"precious".to_vec())
+        );
+        replace(&old, |to| to.write_all(b"new")).unwrap();
+        assert_eq!(fs::read(&old).unwrap(), b"new");
+        assert_eq!(fs::metadata(&old).unwrap().permissions().mode() & 0o777, 0o640);
+        // As any other file that a program writes.
+        File::create(path("plain")).unwrap();
+        replace(&new, |_| Ok(())).unwrap();
+        assert_eq!(fs::metadata(&new).unwrap().permissions(), fs::metadata(path("plain")).unwrap().permissions());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 3, "nothing is left over");
+        assert!(replace(Path::new("/dev/full"), |to| to.write_all(b"new")).is_err());
+        replace(Path::new("/dev/null"), |_| Ok(())).unwrap();
     }
 }

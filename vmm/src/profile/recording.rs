@@ -17,14 +17,13 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::fs;
-use std::io::Write as _;
 use std::path::Path;
 
 use accel::Mode;
 use accel::profile::{Activity, NAME, Sample};
 use accel::trace::mode_name;
 
-use crate::files::AtomicFile;
+use crate::files;
 
 const MAGIC: &str = "vireo-profile 1";
 
@@ -247,13 +246,7 @@ fn parse_name(text: &str) -> Option<[u8; NAME]> {
 /// # Errors
 /// What went wrong with which file.
 pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), String> {
-    let error = |e: std::io::Error| format!("cannot write '{}': {e}", path.display());
-    // What is no file cannot be replaced: a pipe, a terminal.
-    if fs::metadata(path).is_ok_and(|m| !m.is_file()) {
-        return fs::write(path, bytes).map_err(error);
-    }
-    let mut file = AtomicFile::shared(path).map_err(error)?;
-    file.write_all(bytes).and_then(|()| file.commit()).map_err(error)
+    files::replace(path, |to| to.write_all(bytes)).map_err(|e| format!("cannot write '{}': {e}", path.display()))
 }
 
 #[cfg(test)]

@@ -1,10 +1,7 @@
 //! The commands that copy memory into files.
 
-use std::error::Error;
-use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::io::{self, Write};
 use std::ops::Range;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use accel::HartState;
@@ -12,7 +9,7 @@ use serde::Deserialize;
 
 use super::arguments::address;
 use super::{Arguments, Context, Outcome, done};
-use crate::files::AtomicFile;
+use crate::files;
 use crate::machine::Machine;
 
 const PAGE: u64 = 4096;
@@ -57,37 +54,16 @@ fn save(machine: &Machine, state: Option<&HartState>, from: u64, size: u64, path
         machine.answers_page(state, part.start)?;
     }
     let mut page = [0; PAGE as usize];
-    replace(path, |to, failed| {
+    let copy = |to: &mut dyn Write| {
         for part in pages(from, end) {
             let data = &mut page[..(part.end - part.start) as usize];
-            machine.read_page(state, part.start, data)?;
-            to.write_all(data).map_err(|error| failed(&error))?;
+            machine.read_page(state, part.start, data).map_err(io::Error::other)?;
+            to.write_all(data)?;
         }
         Ok(())
-    })
-}
-
-/// What is wrong with a file.
-type Failed<'a> = &'a dyn Fn(&dyn Error) -> String;
-
-/// Makes a file hold what `write` writes, or leaves it as it was. What is no file is written to.
-fn replace(path: &Path, write: impl FnOnce(&mut dyn Write, Failed<'_>) -> Result<(), String>) -> Result<(), String> {
-    let failed = |error: &dyn Error| format!("cannot write '{}': {}", path.display(), crate::error_chain(error));
-    crate::files::refuse_pipe(path).map_err(|error| failed(&error))?;
-    if fs::metadata(path).is_ok_and(|data| !data.is_file()) {
-        let mut to = BufWriter::new(File::create(path).map_err(|error| failed(&error))?);
-        write(&mut to, &failed)?;
-        return to.flush().map_err(|error| failed(&error));
-    }
-    let mut file = AtomicFile::new(path).map_err(|error| failed(&error))?;
-    // Others may read it, as they may any file that a program writes.
-    let mode = fs::metadata(path).map_or_else(|_| fs::Permissions::from_mode(0o644), |data| data.permissions());
-    file.file().set_permissions(mode).map_err(|error| failed(&error))?;
-    let mut to = BufWriter::new(&mut file);
-    write(&mut to, &failed)?;
-    to.flush().map_err(|error| failed(&error))?;
-    drop(to);
-    file.commit().map_err(|error| failed(&error))
+    };
+    let written = files::refuse_pipe(path).and_then(|()| files::replace(path, copy));
+    written.map_err(|error| format!("cannot write '{}': {error}", path.display()))
 }
 
 /// The parts of a range of addresses, each of them in one page.
@@ -100,26 +76,6 @@ fn pages(from: u64, end: u64) -> impl Iterator<Item = Range<u64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_file_is_replaced_or_stays() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("file");
-        fs::write(&path, "precious").unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
-        let late = replace(&path, |to, failed| {
-            to.write_all(&[1; 100_000]).map_err(|error| failed(&error))?;
-            Err("no more".into())
-        });
-        assert_eq!((late, fs::read(&path).unwrap()), (Err("no more".into()), b"precious".to_vec()));
-        replace(&path, |to, failed| to.write_all(b"new").map_err(|error| failed(&error))).unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"new");
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left over");
-        let full = replace(Path::new("/dev/full"), |to, failed| to.write_all(b"new").map_err(|error| failed(&error)));
-        assert!(full.unwrap_err().starts_with("cannot write '/dev/full': "));
-        replace(Path::new("/dev/null"), |_, _| Ok(())).unwrap();
-    }
 
     #[test]
     fn pages_make_up_a_range() {
