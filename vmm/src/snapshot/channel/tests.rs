@@ -1,4 +1,9 @@
+use std::fs::File;
+use std::io::{Read, Write};
+use std::sync::Arc;
+
 use super::*;
+use crate::snapshot::decision::READY;
 
 #[test]
 fn texts() {
