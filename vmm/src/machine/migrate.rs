@@ -37,7 +37,7 @@ pub struct Report {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Status {
     None,
-    /// Waits for a guest.
+    /// Waits for a guest, or for the other side.
     Setup,
     Active {
         bytes: u64,
@@ -116,6 +116,12 @@ impl Machine {
         match &self.moves.outgoing {
             Some(out) if !out.cancel() => {
                 Err(format!("it is too late: '{}' may go on with the guest already", out.channel()))
+            }
+            Some(out) if out.is_connecting() => {
+                self.forget_connecting();
+                // Somebody may wait for its end.
+                self.control.attend();
+                Ok(())
             }
             _ => Ok(()),
         }

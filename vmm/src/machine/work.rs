@@ -30,6 +30,13 @@ impl<T: Send + 'static> Work<T> {
         }
     }
 
+    /// It was done at once.
+    pub(super) fn done(result: T) -> Self {
+        let (done, receiver) = mpsc::sync_channel(1);
+        done.send(Ok(result)).expect("there is room for one");
+        Self(receiver)
+    }
+
     /// What came of it, if it is done.
     pub(super) fn poll(&self) -> Option<Result<T, SnapshotError>> {
         match self.0.try_recv() {

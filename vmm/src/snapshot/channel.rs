@@ -10,11 +10,13 @@ mod source;
 
 use std::fmt;
 use std::io;
-use std::net::{TcpListener, TcpStream};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::Arc;
 
+use super::decision::Decision;
 use super::error::SnapshotError;
 use crate::files::{self, AtomicFile};
 
@@ -89,8 +91,14 @@ impl Channel {
         move |source| SnapshotError::Host { what, source }
     }
 
-    /// To write to.
+    /// To write to, for one who does not give up.
     pub fn create(&self) -> Result<Sink, SnapshotError> {
+        self.create_unless(Arc::new(Decision::new().map_err(self.host("prepare"))?))
+    }
+
+    /// To write to, unless somebody gives up before it is there. It takes as long as the other side wants; a file is there at
+    /// once.
+    pub fn create_unless(&self, decision: Arc<Decision>) -> Result<Sink, SnapshotError> {
         let kind = match self {
             Self::File { path, .. } => To::File(AtomicFile::new(path).map_err(self.host("write"))?),
             Self::Exec(command) => {
@@ -100,13 +108,10 @@ impl Channel {
                 let stdin = child.stdin.take().expect("its input is a pipe");
                 To::Exec(Running(child), stdin)
             }
-            Self::Unix(path) => To::Socket(Socket::Unix(UnixStream::connect(path).map_err(self.host("connect to"))?)),
-            Self::Tcp(address) => {
-                let address = target(address);
-                To::Socket(Socket::Tcp(TcpStream::connect(address).map_err(self.host("connect to"))?))
-            }
+            Self::Unix(path) => To::Socket(Socket::unix(path, &decision).map_err(self.host("connect to"))?),
+            Self::Tcp(address) => To::Socket(Socket::tcp(address, &decision).map_err(self.host("connect to"))?),
         };
-        Sink::new(kind, self.to_string()).map_err(self.host("prepare"))
+        Sink::new(kind, self.to_string(), decision).map_err(self.host("prepare"))
     }
 
     /// To wait at, for whoever has a guest to bring. Files are opened; programs are started.

@@ -73,6 +73,11 @@ impl Decision {
         self.state.load(Ordering::Acquire) == CANCELLED
     }
 
+    /// An error if somebody has given up.
+    pub fn go_on(&self) -> io::Result<()> {
+        if self.is_cancelled() { Err(io::Error::other("it was cancelled")) } else { Ok(()) }
+    }
+
     /// Returns when `fd` is ready; or why nobody waits for that any longer.
     pub fn wait(&self, fd: impl AsFd, ready: PollFlags, patience: Option<Duration>) -> io::Result<()> {
         let deadline = patience.map(|patience| Instant::now() + patience);
@@ -81,7 +86,7 @@ impl Decision {
             let left = left.and_then(|left| Timespec::try_from(left).ok());
             let mut fds = [PollFd::new(&fd, ready), PollFd::new(&self.bell, PollFlags::IN)];
             match poll(&mut fds, left.as_ref()) {
-                Ok(_) | Err(Errno::INTR) if self.is_cancelled() => return Err(io::Error::other("it was cancelled")),
+                Ok(_) | Err(Errno::INTR) if self.is_cancelled() => return self.go_on(),
                 Ok(0) => {
                     let text = format!("silence for {} s", PATIENCE.as_secs());
                     return Err(io::Error::new(io::ErrorKind::TimedOut, text));
@@ -90,6 +95,14 @@ impl Decision {
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
+        }
+    }
+
+    /// Returns behind `time`, or at once with an error when somebody gives up.
+    pub fn rest(&self, time: Duration) -> io::Result<()> {
+        match self.wait(&self.bell, PollFlags::IN, Some(time)) {
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => Ok(()),
+            other => other,
         }
     }
 }
@@ -111,13 +124,17 @@ mod tests {
         let decision = Decision::new().unwrap();
         let waited = std::thread::scope(|s| {
             let waiting = s.spawn(|| decision.wait(&pipe, PollFlags::IN, None));
+            let resting = s.spawn(|| decision.rest(Duration::from_secs(3600)));
             decision.cancel();
-            waiting.join().unwrap()
+            [waiting, resting].map(|thread| thread.join().unwrap())
         });
-        assert_eq!(waited.unwrap_err().to_string(), "it was cancelled");
+        for waited in waited {
+            assert_eq!(waited.unwrap_err().to_string(), "it was cancelled");
+        }
         let decision = Decision::new().unwrap();
         decision.give();
         let soon = Some(Duration::from_millis(1));
         assert_eq!(decision.wait(&pipe, PollFlags::IN, soon).unwrap_err().kind(), io::ErrorKind::TimedOut);
+        decision.rest(Duration::from_millis(1)).unwrap();
     }
 }

@@ -45,6 +45,11 @@ pub enum SnapshotError {
 }
 
 impl SnapshotError {
+    /// Somebody has given up.
+    pub fn cancelled() -> Self {
+        Self::Refused("it was cancelled".to_owned())
+    }
+
     /// An error of a read, of what: the end of the data is its own kind.
     pub fn reading(of: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let of = of.into();

@@ -59,7 +59,7 @@ impl<W: Write> Saver<W> {
     pub fn all(&mut self, ram: &GuestRam, stop: &dyn Fn(u64) -> bool) -> Result<(), SnapshotError> {
         for (start, pages) in ram::chunks(ram) {
             if stop(self.written()) {
-                return Err(SnapshotError::Refused("it was cancelled".to_owned()));
+                return Err(SnapshotError::cancelled());
             }
             self.chunk(ram, start, pages)?;
         }
@@ -79,7 +79,7 @@ impl<W: Write> Saver<W> {
                 Some((start, count)) if *count < CHUNK_PAGES && *start + *count * ram::PAGE == at => *count += 1,
                 _ => {
                     if stop(self.written()) {
-                        return Err(SnapshotError::Refused("it was cancelled".to_owned()));
+                        return Err(SnapshotError::cancelled());
                     }
                     if let Some((start, count)) = run.replace((at, 1)) {
                         self.chunk(ram, start, count)?;
@@ -102,7 +102,7 @@ impl<W: Write> Saver<W> {
         let to = &mut self.to;
         self.disks.pack(number, disk, clusters, |name, version, body| {
             if stop(HEADER as u64 + to.written()) {
-                return Err(SnapshotError::Refused("it was cancelled".to_owned()));
+                return Err(SnapshotError::cancelled());
             }
             to.write(name, version, body)
         })

@@ -1,6 +1,6 @@
 //! Out of this program, while the machine runs (pre-copy).
 //!
-//! A thread copies RAM, then again what was written to meanwhile, until what is left is soon copied. Then the main thread
+//! A thread makes the way there, which may take as long as the other side wants. Then one copies RAM, then again what was written to meanwhile, until what is left is soon copied. Then the main thread
 //! stops the machine, and a thread copies that and the state, with what devices have of the host's if the other program is
 //! on this host, and agrees with it who goes on ([`crate::snapshot::Decision`]). Nobody else waits for that: monitors are
 //! served, and may give up. Until the other side has taken it, whatever fails, the machine goes on here.
@@ -46,6 +46,8 @@ pub(super) struct Outgoing {
 
 /// How far it is.
 enum Leaving {
+    /// The way is made.
+    Connecting(Work<Sink>),
     /// While the guest runs.
     Copying(Work<Copied>),
     /// While it stands still.
@@ -65,15 +67,23 @@ impl Outgoing {
     }
 
     pub(super) fn status(&self) -> Status {
+        if self.is_connecting() {
+            return Status::Setup;
+        }
         Status::Active {
             bytes: self.progress.bytes.load(Ordering::Relaxed),
             rounds: self.progress.rounds.load(Ordering::Relaxed),
             total: self.started.elapsed(),
             still: match &self.stage {
-                Leaving::Copying(_) => None,
+                Leaving::Connecting(_) | Leaving::Copying(_) => None,
                 Leaving::Ending(ending) => Some(ending.since.elapsed()),
             },
         }
+    }
+
+    /// Whether there is no way yet.
+    pub(super) fn is_connecting(&self) -> bool {
+        matches!(self.stage, Leaving::Connecting(_))
     }
 
     /// Whether the guest stands still for it.
@@ -100,6 +110,7 @@ impl Outgoing {
         if let Channel::File { .. } = self.channel {
             // Soon: it looks at the wish behind every chunk.
             match self.stage {
+                Leaving::Connecting(_) => {}
                 Leaving::Copying(copied) => drop(copied.wait()),
                 Leaving::Ending(ending) => drop(ending.taken.wait()),
             }
@@ -167,6 +178,10 @@ fn copy_rest(
     Ok((summary, sink.commit()?))
 }
 
+fn host(what: &str, source: std::io::Error) -> SnapshotError {
+    SnapshotError::Host { what: what.to_owned(), source }
+}
+
 impl Machine {
     /// Starts to move the machine to `channel`; [`Machine::migration`] tells how it goes.
     ///
@@ -179,27 +194,61 @@ impl Machine {
             let outcome = self.move_mapped(&channel);
             return self.settle_move(&channel, outcome);
         }
-        let disks = Disk::kept(&self.kept.disks, Scope::Temporary);
-        let begin =
-            || -> Result<Saver<Sink>, SnapshotError> { Saver::new(channel.create()?, &self.identity(), &disks) };
-        let text =
-            |error: &SnapshotError| format!("cannot move the machine to '{channel}': {}", crate::error_chain(error));
-        let mut saver = begin().map_err(|error| text(&error))?;
-        let decision = saver.sink().decision();
-        self.harts.vm().start_dirty_log().map_err(|error| crate::error_chain(&error))?;
+        let to = channel.clone();
+        let begin = || {
+            let decision = Arc::new(Decision::new().map_err(|source| host("make an event descriptor", source))?);
+            let theirs = Arc::clone(&decision);
+            let connecting = match &channel {
+                // Who asks hears at once why it cannot be.
+                Channel::File { .. } => Work::done(channel.create_unless(theirs)?),
+                _ => Work::start("migration", &self.control, move || to.create_unless(theirs))?,
+            };
+            Ok((decision, connecting))
+        };
+        let (decision, connecting) = match begin() {
+            Ok(begun) => begun,
+            Err(error) => return self.settle_move(&channel, Err(error)),
+        };
         let progress = Arc::new(Progress { bytes: AtomicU64::new(0), rounds: AtomicU64::new(0), decision });
-        let (ram, vm, theirs) = (Arc::clone(&self.board.ram), self.harts.vm(), Arc::clone(&progress));
-        let disks = Tracked::start(&disks);
-        let work = Work::start("migration", &self.control, move || copy_most(saver, &ram, disks, &*vm, &theirs));
-        let stage = Leaving::Copying(work.map_err(|error| text(&error))?);
+        let is_here = matches!(channel, Channel::File { .. });
+        let stage = Leaving::Connecting(connecting);
         self.moves.outgoing = Some(Outgoing { channel, progress, started: Instant::now(), stage });
+        if is_here { self.look_after_leaving() } else { Ok(()) }
+    }
+
+    /// The way is there.
+    fn begin_copying(&mut self, sink: Sink) -> Result<(), SnapshotError> {
+        let log = |error: accel::AccelError| SnapshotError::Refused(crate::error_chain(&error));
+        self.harts.vm().start_dirty_log().map_err(log)?;
+        let (ram, vm, identity) = (Arc::clone(&self.board.ram), self.harts.vm(), self.identity());
+        let Some(out) = &mut self.moves.outgoing else { return Ok(()) };
+        let disks = Disk::kept(&self.kept.disks, Scope::Temporary);
+        let progress = Arc::clone(&out.progress);
+        let work = move || {
+            let saver = Saver::new(sink, &identity, &disks)?;
+            copy_most(saver, &ram, Tracked::start(&disks), &*vm, &progress)
+        };
+        out.stage = Leaving::Copying(Work::start("migration", &self.control, work)?);
         Ok(())
+    }
+
+    /// Somebody has given up before there was a way: its thread finds out when it can, and nobody waits for that.
+    pub(super) fn forget_connecting(&mut self) {
+        self.moves.outgoing = None;
+        self.moves.last = Some(Outcome::Cancelled);
     }
 
     /// Goes on with a move whose thread has done something.
     pub(super) fn look_after_leaving(&mut self) -> Result<(), String> {
         let Some(out) = &mut self.moves.outgoing else { return Ok(()) };
         match &mut out.stage {
+            Leaving::Connecting(sink) => match sink.poll() {
+                None => Ok(()),
+                Some(sink) => match sink.and_then(|sink| self.begin_copying(sink)) {
+                    Ok(()) => Ok(()),
+                    Err(error) => self.end_move(Err(error)),
+                },
+            },
             Leaving::Copying(copied) => match copied.poll() {
                 None => Ok(()),
                 Some(copied) => match copied.and_then(|copied| self.begin_end(copied)) {
@@ -219,7 +268,7 @@ impl Machine {
         let Some(Outgoing { progress, channel, .. }) = &self.moves.outgoing else { return Ok(()) };
         let decision = Arc::clone(&progress.decision);
         if decision.is_cancelled() {
-            return Err(SnapshotError::Refused("it was cancelled".to_owned()));
+            return Err(SnapshotError::cancelled());
         }
         let here = matches!(channel, Channel::Unix(_));
         let (before, since) = (self.run_state, Instant::now());
@@ -280,7 +329,7 @@ impl Machine {
                 }
                 let downtime = match stage {
                     Leaving::Ending(ending) => ending.since.elapsed(),
-                    Leaving::Copying(_) => Duration::ZERO,
+                    Leaving::Connecting(_) | Leaving::Copying(_) => Duration::ZERO,
                 };
                 Ok(Some(Report { summary, rounds, total: started.elapsed(), downtime }))
             }
@@ -294,8 +343,8 @@ impl Machine {
                 // That is worth more words than that somebody gave up.
                 Err(lost) => Err(lost),
             },
-            (Err(_), Leaving::Copying(_)) if cancelled => Ok(None),
-            (Err(error), Leaving::Copying(_)) => Err(error),
+            (Err(_), _) if cancelled => Ok(None),
+            (Err(error), _) => Err(error),
         };
         if let Err(error) = self.harts.vm().stop_dirty_log() {
             tracing::warn!("{}", crate::error_chain(&error));

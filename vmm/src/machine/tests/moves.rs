@@ -88,6 +88,57 @@ fn a_silent_reader_keeps_nobody_waiting() {
     });
 }
 
+/// Nobody takes the connection: monitors are served meanwhile, and may give up at once; so may the program.
+#[test]
+fn a_connection_that_hangs_keeps_nobody_waiting() {
+    let dir = tempfile::tempdir().unwrap();
+    let (way, other) = (dir.path().join("way"), dir.path().join("other"));
+    let device = format!("unix:{},server=on,wait=off", other.display());
+    with_person(&["-m", "6M", "-monitor", &device], |mut p, _| {
+        let listener = UnixListener::bind(&way).unwrap();
+        rustix::net::listen(&listener, 0).unwrap();
+        let _queue = UnixStream::connect(&way).unwrap();
+        let command = format!("migrate unix:{}\n", way.display());
+        p.0.write_all(command.as_bytes()).unwrap();
+        let mut q = Person::at(&other);
+        until(&mut q, "info migrate", "Migration status: setup");
+        assert_eq!(q.ask("info status"), "VM status: running\n");
+        assert!(q.ask("migrate file:/nonexistent/x").contains("is being moved already"));
+        assert_eq!(q.ask("migrate_cancel"), "");
+        assert!(p.answer().ends_with("Migration status: cancelled\r\n"));
+        // Nothing of it is in the way of the next one.
+        q.ask(&format!("migrate -d unix:{}", way.display()));
+        assert_eq!(q.ask("info migrate"), "Migration status: setup\n");
+        drop(listener.accept().unwrap());
+        let (mut stream, _) = listener.accept().unwrap();
+        read_all(&mut stream);
+        drop(stream);
+        let status = until(&mut q, "info migrate", "failed");
+        assert!(status.contains("has hung up"), "{status}");
+        let _queue = UnixStream::connect(&way).unwrap();
+        q.ask(&format!("migrate -d unix:{}", way.display()));
+        assert_eq!(q.ask("info migrate"), "Migration status: setup\n");
+        q.0.write_all(b"q\n").unwrap();
+    });
+}
+
+/// Who waits hears why there is no way, and who does not can ask.
+#[test]
+fn there_is_no_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let way = format!("unix:{}", dir.path().join("way").display());
+    with_person(&["-m", "6M"], |mut p, _| {
+        let why = format!("cannot move the machine to '{way}': cannot connect to '{way}': No such file");
+        let answer = p.ask(&format!("migrate {way}"));
+        assert!(answer.starts_with(&format!("Error: {why}")) && answer.lines().count() == 1, "{answer}");
+        assert_eq!(p.ask(&format!("migrate -d {way}")), "");
+        let status = until(&mut p, "info migrate", "failed");
+        assert!(status.starts_with(&format!("Migration status: failed ({why}")), "{status}");
+        assert_eq!(p.ask("info status"), "VM status: running\n");
+        p.0.write_all(b"q\n").unwrap();
+    });
+}
+
 /// Behind the word that the other side should go on, nobody can give up; and the guest goes on here only if it certainly
 /// does not there.
 #[test]

@@ -596,7 +596,7 @@ fn a_machine_moves() {
                     None => break heard,
                 }
             };
-            if !matches!(heard["return"]["status"].as_str(), Some("active" | "device")) {
+            if !matches!(heard["return"]["status"].as_str(), Some("setup" | "active" | "device")) {
                 break heard["return"].clone();
             }
         };

@@ -160,9 +160,8 @@ fn hear(socket: &mut Socket, decision: &Decision) -> io::Result<Said> {
 
 impl Sink {
     /// Nothing of what it does waits in a call of the kernel's.
-    pub(super) fn new(to: To, name: String) -> io::Result<Self> {
+    pub(super) fn new(to: To, name: String, decision: Arc<Decision>) -> io::Result<Self> {
         to.prepare()?;
-        let decision = Arc::new(Decision::new()?);
         let way = Way { to, decision: Arc::clone(&decision), descriptors: VecDeque::new() };
         Ok(Self { to: BufWriter::with_capacity(BUFFER, way), decision, name })
     }
@@ -173,11 +172,6 @@ impl Sink {
             To::File(file) => Some(file.file()),
             To::Exec(..) | To::Socket(_) => None,
         }
-    }
-
-    /// Where somebody may give up.
-    pub fn decision(&self) -> Arc<Decision> {
-        Arc::clone(&self.decision)
     }
 
     /// These go along, where they can: to be called before the last section is written.
@@ -192,18 +186,17 @@ impl Sink {
     pub fn commit(self) -> Result<bool, SnapshotError> {
         let Self { to, decision, name } = self;
         let way = to.into_inner().map_err(|error| SnapshotError::Write(error.into_error()))?;
-        let cancelled = || SnapshotError::Refused("it was cancelled".to_owned());
         match way.to {
             To::File(file) => {
                 if !decision.give() {
-                    return Err(cancelled());
+                    return Err(SnapshotError::cancelled());
                 }
                 let host = |source| SnapshotError::Host { what: format!("write '{name}'"), source };
                 file.commit().map(|()| false).map_err(host)
             }
             To::Exec(mut child, stdin) => {
                 if !decision.give() {
-                    return Err(cancelled());
+                    return Err(SnapshotError::cancelled());
                 }
                 drop(stdin);
                 child.finish(name.strip_prefix("exec:").unwrap_or(&name)).map(|()| false)
@@ -223,7 +216,7 @@ fn agree(mut socket: Socket, decision: &Decision, name: &str) -> Result<bool, Sn
         Err(error) => return refused(format!("'{name}' does not answer: {error}")),
     };
     if !decision.give() {
-        return refused("it was cancelled".to_owned());
+        return Err(SnapshotError::cancelled());
     }
     // It is sent, or it is not: then the reader does not go on.
     if let Err(error) = socket.write_all(GO) {

@@ -1,6 +1,12 @@
 use std::fs::File;
 use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix};
 
 use super::*;
 use crate::snapshot::decision::READY;
@@ -45,10 +51,10 @@ fn transfer(to: Channel, listening: Listening, read: Reader, cancel: bool) -> Re
             assert_eq!(&bytes, b"guest");
             read(stream, answer);
         });
-        let mut sink = to.create()?;
+        let decision = Arc::new(Decision::new().unwrap());
+        let mut sink = to.create_unless(Arc::clone(&decision))?;
         sink.attach([Arc::new(File::open("/dev/null").unwrap().into())]);
         sink.write_all(b"guest").unwrap();
-        let decision = sink.decision();
         let committing = scope.spawn(|| sink.commit());
         if cancel {
             assert!(decision.cancel());
@@ -144,4 +150,91 @@ fn programs_tell_by_their_status() {
     assert_eq!(std::fs::read(&path).unwrap(), b"x");
     let error = Channel::Exec("exit 3".into()).create().unwrap().commit().unwrap_err().to_string();
     assert!(error.contains("exit status: 3"), "{error}");
+}
+
+/// A listener on this host whose queue is full, and who is in it.
+fn full(path: &Path) -> (UnixListener, Vec<OwnedFd>) {
+    let listener = UnixListener::bind(path).unwrap();
+    rustix::net::listen(&listener, 0).unwrap();
+    let mut queue = Vec::new();
+    loop {
+        let socket = socket::new(AddressFamily::UNIX).unwrap();
+        match rustix::net::connect(&socket, &SocketAddrUnix::new(path).unwrap()) {
+            Ok(()) => queue.push(socket),
+            Err(error) => {
+                assert_eq!(error, Errno::AGAIN);
+                return (listener, queue);
+            }
+        }
+    }
+}
+
+#[test]
+fn who_waits_for_a_connection_gives_up_or_gets_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("socket");
+    let (listener, queue) = full(&path);
+    let connect = |gives_up: bool, until: &dyn Fn()| {
+        let decision = Arc::new(Decision::new().unwrap());
+        std::thread::scope(|scope| {
+            let theirs = Arc::clone(&decision);
+            let connecting = scope.spawn(|| Channel::Unix(path.clone()).create_unless(theirs).map(drop));
+            // There is nothing to see of one that waits.
+            std::thread::sleep(Duration::from_millis(30));
+            assert!(!connecting.is_finished());
+            if gives_up {
+                decision.cancel();
+            }
+            until();
+            connecting.join().unwrap()
+        })
+    };
+    let given_up = connect(true, &|| ()).unwrap_err();
+    assert!(crate::error_chain(&given_up).ends_with("it was cancelled"), "{given_up}");
+    connect(false, &|| queue.iter().for_each(|_| drop(listener.accept().unwrap()))).unwrap();
+}
+
+/// A port whose queue is full does not answer.
+#[test]
+fn who_waits_for_a_port_gives_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    rustix::net::listen(&listener, 0).unwrap();
+    let address = listener.local_addr().unwrap();
+    let decision = Arc::new(Decision::new().unwrap());
+    let (gives_up, mut queue) = (Arc::clone(&decision), Vec::new());
+    let (done, last) = std::sync::mpsc::channel();
+    let connecting = std::thread::spawn(move || {
+        let failed = loop {
+            match Socket::tcp(&address.to_string(), &decision) {
+                Ok(socket) => queue.push(socket),
+                Err(error) => break error,
+            }
+            done.send(()).unwrap();
+        };
+        (failed, queue.len())
+    });
+    while last.recv_timeout(Duration::from_millis(200)).is_ok() {}
+    gives_up.cancel();
+    let (failed, queue) = connecting.join().unwrap();
+    assert_eq!((failed.to_string().as_str(), queue > 0), ("it was cancelled", true));
+}
+
+#[test]
+fn nobody_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("socket");
+    let why = |channel: Channel| crate::error_chain(&channel.create().map(drop).unwrap_err());
+    let missing = why(Channel::Unix(path.clone()));
+    assert!(missing.starts_with("cannot connect to 'unix:/") && missing.contains("No such file"), "{missing}");
+    drop(UnixListener::bind(&path).unwrap());
+    let gone = why(Channel::Unix(path));
+    assert!(gone.contains("refused"), "{gone}");
+    let long = why(Channel::Unix("x".repeat(200).into()));
+    assert!(long.contains("too long"), "{long}");
+    // Nobody has this port any more.
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    for address in [format!(":{port}"), format!("localhost:{port}")] {
+        let refused = why(Channel::Tcp(address));
+        assert!(refused.contains("refused"), "{refused}");
+    }
 }
