@@ -49,8 +49,9 @@ pub struct Written {
     pub zeros: u64,
 }
 
-/// Writes RAM that nobody changes. The file is new: what is not written is zero.
-pub fn write(file: &File, ram: &GuestRam) -> Result<Written, SnapshotError> {
+/// Writes RAM that nobody changes, unless `stop` says at some byte of the file that nobody wants it any more. The file is new:
+/// what is not written is zero.
+pub fn write(file: &File, ram: &GuestRam, stop: &dyn Fn(u64) -> bool) -> Result<Written, SnapshotError> {
     let mut at = ALIGN;
     let (mut pages, mut zeros) = (0, 0);
     let mut regions = Vec::new();
@@ -59,6 +60,9 @@ pub fn write(file: &File, ram: &GuestRam) -> Result<Written, SnapshotError> {
         let (start, size) = (region.start_addr().0, region.len());
         let mut sums = Vec::new();
         for from in (0..size).step_by(CHUNK) {
+            if stop(at + from) {
+                return Err(SnapshotError::cancelled());
+            }
             let part = &mut bytes[..CHUNK.min((size - from) as usize)];
             let unreadable = |_| SnapshotError::Malformed(format!("no RAM at {:#x}", start + from));
             ram.read_slice(part, GuestAddress(start + from)).map_err(unreadable)?;

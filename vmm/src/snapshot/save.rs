@@ -139,15 +139,16 @@ impl Saver<Sink> {
     }
 }
 
-/// Writes a stopped machine with RAM to be mapped, and these of its disks.
+/// Writes a stopped machine with RAM to be mapped, and these of its disks, unless `stop` says that nobody wants it any more.
 pub fn save_mapped(
     file: &mut File,
     machine: &Identity,
     state: &MachineState,
     ram: &GuestRam,
     disks: &[Disk],
+    stop: &dyn Fn(u64) -> bool,
 ) -> Result<Summary, SnapshotError> {
-    let mapped::Written { map, sections, pages, zeros } = mapped::write(file, ram)?;
+    let mapped::Written { map, sections, pages, zeros } = mapped::write(file, ram, stop)?;
     file.rewind().and_then(|()| file.write_all(&header(sections))).map_err(SnapshotError::Write)?;
     file.seek(SeekFrom::Start(sections)).map_err(SnapshotError::Write)?;
     let mut to = SectionWriter::new(BufWriter::new(file));
@@ -158,7 +159,12 @@ pub fn save_mapped(
     state.sections(|name, version, body| to.write(name, version, body))?;
     let mut packer = disks::Packer::new()?;
     for (number, disk) in disks.iter().enumerate() {
-        packer.pack(number, disk, None, |name, version, body| to.write(name, version, body))?;
+        packer.pack(number, disk, None, |name, version, body| {
+            if stop(sections + to.written()) {
+                return Err(SnapshotError::cancelled());
+            }
+            to.write(name, version, body)
+        })?;
     }
     let bytes = sections + to.written() + super::format::SECTION_HEADER as u64;
     to.finish()?;

@@ -33,6 +33,14 @@ struct Progress {
     decision: Arc<Decision>,
 }
 
+impl Progress {
+    /// Behind so many bytes: whether nobody wants more of them.
+    fn stops(&self, bytes: u64) -> bool {
+        self.bytes.store(bytes, Ordering::Relaxed);
+        self.decision.is_cancelled()
+    }
+}
+
 type Copied = (Saver<Sink>, DirtyPages, Tracked);
 /// Whether the other side has the descriptors, too.
 type Taken = (Summary, bool);
@@ -52,6 +60,13 @@ enum Leaving {
     Copying(Work<Copied>),
     /// While it stands still.
     Ending(Ending),
+}
+
+/// What is left to be copied while it stands still.
+enum Rest {
+    Few(Box<Copied>),
+    /// All of it, to a file whose RAM can be mapped, with these disks.
+    All(Sink, Vec<Disk>),
 }
 
 struct Ending {
@@ -126,10 +141,7 @@ fn copy_most(
     vm: &dyn Vm,
     progress: &Progress,
 ) -> Result<Copied, SnapshotError> {
-    let stop = |bytes: u64| {
-        progress.bytes.store(bytes, Ordering::Relaxed);
-        progress.decision.is_cancelled()
-    };
+    let stop = |bytes| progress.stops(bytes);
     let log = |error: accel::AccelError| SnapshotError::Refused(crate::error_chain(&error));
     let mut begun = Instant::now();
     let mut pages = ram.iter().map(|region| region.len() / accel::dirty::PAGE).sum::<u64>();
@@ -167,15 +179,19 @@ fn copy_rest(
     ram: &GuestRam,
     state: &MachineState,
     shared: &Shared,
-    decision: &Decision,
+    progress: &Progress,
 ) -> Result<Taken, SnapshotError> {
-    let stop = |_| decision.is_cancelled();
+    let stop = |bytes| progress.stops(bytes);
     copy_written(&mut saver, &disks, &stop)?;
     saver.dirty(ram, &left, &stop)?;
     saver.shared(shared)?;
     saver.state(state)?;
     let (sink, summary) = saver.finish()?;
     Ok((summary, sink.commit()?))
+}
+
+fn not_a_file() -> SnapshotError {
+    SnapshotError::Refused("RAM can be mapped in files only: mapped-ram is for file:PATH".into())
 }
 
 fn host(what: &str, source: std::io::Error) -> SnapshotError {
@@ -190,12 +206,11 @@ impl Machine {
     pub fn migrate(&mut self, channel: Channel) -> Result<(), String> {
         self.can_move()?;
         self.moves.last = None;
-        if self.moves.mapped_ram {
-            let outcome = self.move_mapped(&channel);
-            return self.settle_move(&channel, outcome);
-        }
         let to = channel.clone();
         let begin = || {
+            if self.moves.mapped_ram && !matches!(channel, Channel::File { .. }) {
+                return Err(not_a_file());
+            }
             let decision = Arc::new(Decision::new().map_err(|source| host("make an event descriptor", source))?);
             let theirs = Arc::clone(&decision);
             let connecting = match &channel {
@@ -217,12 +232,16 @@ impl Machine {
     }
 
     /// The way is there.
-    fn begin_copying(&mut self, sink: Sink) -> Result<(), SnapshotError> {
+    fn begin_copying(&mut self, mut sink: Sink) -> Result<(), SnapshotError> {
+        let disks = Disk::kept(&self.kept.disks, Scope::Temporary);
+        // Who has set that since it began to connect means the next one.
+        if self.moves.mapped_ram && sink.file().is_some() {
+            return self.begin_end(Rest::All(sink, disks));
+        }
         let log = |error: accel::AccelError| SnapshotError::Refused(crate::error_chain(&error));
         self.harts.vm().start_dirty_log().map_err(log)?;
         let (ram, vm, identity) = (Arc::clone(&self.board.ram), self.harts.vm(), self.identity());
         let Some(out) = &mut self.moves.outgoing else { return Ok(()) };
-        let disks = Disk::kept(&self.kept.disks, Scope::Temporary);
         let progress = Arc::clone(&out.progress);
         let work = move || {
             let saver = Saver::new(sink, &identity, &disks)?;
@@ -251,7 +270,7 @@ impl Machine {
             },
             Leaving::Copying(copied) => match copied.poll() {
                 None => Ok(()),
-                Some(copied) => match copied.and_then(|copied| self.begin_end(copied)) {
+                Some(copied) => match copied.and_then(|copied| self.begin_end(Rest::Few(Box::new(copied)))) {
                     Ok(()) => Ok(()),
                     Err(error) => self.end_move(Err(error)),
                 },
@@ -263,11 +282,11 @@ impl Machine {
         }
     }
 
-    /// All but little is copied: stops the machine and has that and the state copied.
-    fn begin_end(&mut self, (saver, mut left, disks): Copied) -> Result<(), SnapshotError> {
+    /// Stops the machine, and has what is left and the state copied.
+    fn begin_end(&mut self, rest: Rest) -> Result<(), SnapshotError> {
         let Some(Outgoing { progress, channel, .. }) = &self.moves.outgoing else { return Ok(()) };
-        let decision = Arc::clone(&progress.decision);
-        if decision.is_cancelled() {
+        let progress = Arc::clone(progress);
+        if progress.decision.is_cancelled() {
             return Err(SnapshotError::cancelled());
         }
         let here = matches!(channel, Channel::Unix(_));
@@ -277,12 +296,23 @@ impl Machine {
         self.locks.release();
         let begin = || {
             let log = |error: accel::AccelError| SnapshotError::Refused(crate::error_chain(&error));
-            left.merge(&self.harts.vm().take_dirty_log().map_err(log)?);
             let state = self.machine_state(before == RunState::Running)?;
             let shared = if here { self.share() } else { Shared::new() };
-            let ram = Arc::clone(&self.board.ram);
-            let work = move || copy_rest((saver, left, disks), &ram, &state, &shared, &decision);
-            Work::start("migration", &self.control, work)
+            let (ram, identity) = (Arc::clone(&self.board.ram), self.identity());
+            match rest {
+                Rest::Few(mut copied) => {
+                    copied.1.merge(&self.harts.vm().take_dirty_log().map_err(log)?);
+                    let work = move || copy_rest(*copied, &ram, &state, &shared, &progress);
+                    Work::start("migration", &self.control, work)
+                }
+                Rest::All(mut sink, disks) => Work::start("migration", &self.control, move || {
+                    let file = sink.file().ok_or_else(not_a_file)?;
+                    let stop = |bytes| progress.stops(bytes);
+                    let summary = save_mapped(file, &identity, &state, &ram, &disks, &stop)?;
+                    progress.rounds.store(1, Ordering::Relaxed);
+                    Ok((summary, sink.commit()?))
+                }),
+            }
         };
         match begin() {
             Ok(taken) => {
@@ -373,24 +403,6 @@ impl Machine {
         result
     }
 
-    /// To a file whose RAM can be mapped: the machine stands still meanwhile.
-    fn move_mapped(&mut self, channel: &Channel) -> Result<Report, SnapshotError> {
-        let (started, before) = (Instant::now(), self.run_state);
-        self.stop(RunState::FinishMigrate);
-        // Before the other side may start.
-        self.locks.release();
-        match self.write_mapped(channel, before == RunState::Running, Scope::Temporary) {
-            Ok(summary) => {
-                self.run_state = RunState::PostMigrate;
-                Ok(Report { summary, rounds: 1, total: started.elapsed(), downtime: started.elapsed() })
-            }
-            Err(error) => {
-                self.stay(before, &error)?;
-                Err(error)
-            }
-        }
-    }
-
     pub(in crate::machine) fn write_mapped(
         &self,
         channel: &Channel,
@@ -398,11 +410,10 @@ impl Machine {
         disks: Scope,
     ) -> Result<Summary, SnapshotError> {
         let mut sink = channel.create()?;
-        let Some(file) = sink.file() else {
-            return Err(SnapshotError::Refused("RAM can be mapped in files only: mapped-ram is for file:PATH".into()));
-        };
+        let file = sink.file().ok_or_else(not_a_file)?;
         let disks = Disk::kept(&self.kept.disks, disks);
-        let summary = save_mapped(file, &self.identity(), &self.machine_state(running)?, &self.board.ram, &disks)?;
+        let summary =
+            save_mapped(file, &self.identity(), &self.machine_state(running)?, &self.board.ram, &disks, &|_| false)?;
         sink.commit()?;
         Ok(summary)
     }

@@ -139,6 +139,31 @@ fn there_is_no_way() {
     });
 }
 
+/// A file whose RAM can be mapped is all written while the guest stands still: who gives up has no file, and the guest goes on.
+#[test]
+fn a_mapped_file_can_be_given_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path().join("snapshot");
+    with_person(&["-m", "1G"], |mut p, _| {
+        p.ask("migrate_set_capability mapped-ram on");
+        assert!(p.ask("migrate unix:/x").contains("in files only: mapped-ram is for file:PATH"));
+        // Looking at a GiB takes longer than a line.
+        let command = format!("migrate -d file:{}\n", place.display());
+        p.0.write_all(format!("{command}info status\nmigrate_cancel\n").as_bytes()).unwrap();
+        p.answer();
+        let status = p.answer();
+        assert!(status.contains("finish-migrate"), "{status}");
+        assert!(!p.answer().contains("Error"));
+        until(&mut p, "info migrate", "Migration status: cancelled");
+        assert_eq!(p.ask("info status"), "VM status: running\n");
+        assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 0);
+        let done = p.ask(&command.replace("-d ", "").replace('\n', ""));
+        assert!(done.contains("Migration status: completed") && done.contains("rounds: 1\n"), "{done}");
+        assert_eq!(p.ask("info status"), "VM status: paused (postmigrate)\n");
+        p.0.write_all(b"q\n").unwrap();
+    });
+}
+
 /// Behind the word that the other side should go on, nobody can give up; and the guest goes on here only if it certainly
 /// does not there.
 #[test]

@@ -247,7 +247,8 @@ fn ram_is_mapped_and_stays_the_files() {
     shake(&from, 3, 20_000);
     from.board.stop();
     let mut file = AtomicFile::new(&path).unwrap();
-    save_mapped(file.file(), &from.identity(), &from.machine_state(true).unwrap(), &from.board.ram, &[]).unwrap();
+    save_mapped(file.file(), &from.identity(), &from.machine_state(true).unwrap(), &from.board.ram, &[], &|_| false)
+        .unwrap();
     file.commit().unwrap();
     let bytes = std::fs::read(&path).unwrap();
     let mut clones = [machine(&words), machine(&words), machine(&words)];
