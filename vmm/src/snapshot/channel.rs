@@ -106,7 +106,7 @@ impl Channel {
                 shell.stdin(Stdio::piped()).stdout(Stdio::null());
                 let mut child = shell.spawn().map_err(self.host("start"))?;
                 let stdin = child.stdin.take().expect("its input is a pipe");
-                To::Exec(Running(child), stdin)
+                To::Exec(Running::new(child, command), stdin)
             }
             Self::Unix(path) => To::Socket(Socket::unix(path, &decision).map_err(self.host("connect to"))?),
             Self::Tcp(address) => To::Socket(Socket::tcp(address, &decision).map_err(self.host("connect to"))?),
@@ -123,7 +123,7 @@ impl Channel {
                 shell.stdin(Stdio::null()).stdout(Stdio::piped());
                 let mut child = shell.spawn().map_err(self.host("start"))?;
                 let stdout = child.stdout.take().expect("its output is a pipe");
-                Listening::Stream(Box::new(stdout), Answer::Exec(Running(child), command.clone()))
+                Listening::Stream(Box::new(stdout), Answer::Exec(Running::new(child, command)))
             }
             Self::Unix(path) => {
                 // What an earlier run left.

@@ -73,7 +73,7 @@ impl Machine {
         let listening = channel.listen().map_err(|error| failed(&channel, error))?;
         let loader = self.loader();
         let work = move || {
-            let (source, answer) = listening.accept()?;
+            let (source, mut answer) = listening.accept()?;
             let (loaded, stream, file) = match source {
                 Source::File(file, true) => (loader.file(&file, Pages::Map), None, Some(file)),
                 Source::File(file, false) => (loader.file(&file, Pages::Copy), None, Some(file)),
@@ -91,6 +91,7 @@ impl Machine {
                     Ok((Arrival { guest, shared, stream, images, answer }, state))
                 }
                 Err(error) => {
+                    let error = answer.explain(error);
                     answer.give(Err(&error))?;
                     Err(error)
                 }

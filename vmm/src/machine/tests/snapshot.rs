@@ -461,12 +461,15 @@ fn what_cannot_be_is_said() {
         assert!(p.ask("migrate carrier:pigeon").contains("file:PATH, exec:COMMAND, unix:PATH and tcp:HOST:PORT are"));
         assert!(p.ask("migrate file:/nonexistent/x").contains("cannot write 'file:/nonexistent/x'"));
         assert!(p.ask("migrate exec:cat >/dev/null; exit 3").contains("exit status: 3"));
+        assert!(p.ask("migrate exec:false").contains("'exec:false' failed: exit status: 1"));
         assert_eq!(p.ask("info status"), "VM status: running\n");
         assert!(p.ask("migrate_incoming file:x").contains("was not started to wait"));
         p.ask("migrate_set_capability mapped-ram on");
         assert!(p.ask("migrate unix:/x").contains("in files only") || p.ask("migrate unix:/x").contains("connect"));
         p.0.write_all(b"q\n").unwrap();
     });
+    let error = run_on(&["-nodefaults", "-incoming", "exec:false"], vec![]).0.unwrap_err();
+    assert_eq!(error, "cannot take the guest from 'exec:false': 'exec:false' failed: exit status: 1");
     let words = ["-nodefaults", "-incoming", "file:/nonexistent/x"];
     let error = run_on(&words, vec![]).0.unwrap_err();
     let what = "cannot take the guest from 'file:/nonexistent/x': cannot open 'file:/nonexistent/x': No such file";

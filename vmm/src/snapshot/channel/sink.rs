@@ -70,6 +70,17 @@ impl Way {
     }
 }
 
+impl Way {
+    /// An error of a write to who does not read any more.
+    fn last_words(&mut self, error: io::Error) -> io::Error {
+        let To::Exec(program, _) = &mut self.to else { return error };
+        match program.failure() {
+            Some(text) => io::Error::other(text),
+            None => io::Error::new(error.kind(), "the program does not read all of it"),
+        }
+    }
+}
+
 impl Write for Way {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let begun = Instant::now();
@@ -86,6 +97,8 @@ impl Write for Way {
                     }
                     continue;
                 }
+                // It says why by how it ends.
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Err(self.last_words(error)),
                 done => return done,
             };
             match &self.to {
@@ -199,7 +212,7 @@ impl Sink {
                     return Err(SnapshotError::cancelled());
                 }
                 drop(stdin);
-                child.finish(name.strip_prefix("exec:").unwrap_or(&name)).map(|()| false)
+                child.finish().map(|()| false)
             }
             To::Socket(socket) => agree(socket, &decision, &name),
         }

@@ -30,7 +30,7 @@ pub enum Listening {
 /// Tells the writer what became of its guest.
 pub enum Answer {
     Nobody,
-    Exec(Running, String),
+    Exec(Running),
     Socket(Socket),
 }
 
@@ -136,11 +136,21 @@ impl Listening {
 }
 
 impl Answer {
+    /// A snapshot that is not taken for this reason: a program that has not given all of it says more by how it ends.
+    pub fn explain(&mut self, error: SnapshotError) -> SnapshotError {
+        match (self, error) {
+            (Self::Exec(program), error @ SnapshotError::Truncated(_)) => {
+                program.failure().map_or(error, SnapshotError::Refused)
+            }
+            (_, error) => error,
+        }
+    }
+
     /// Everything is here, perhaps with the descriptors: returns when the writer does not go on with the guest.
     pub fn confirm(&mut self, stream: Option<&mut Stream>, with: bool) -> Result<(), SnapshotError> {
         let Self::Socket(socket) = self else {
             return match self {
-                Self::Exec(child, command) => child.finish(command),
+                Self::Exec(child) => child.finish(),
                 Self::Nobody | Self::Socket(_) => Ok(()),
             };
         };

@@ -238,3 +238,28 @@ fn nobody_is_there() {
         assert!(refused.contains("refused"), "{refused}");
     }
 }
+
+/// One that fails before it has everything says why by its status, at both ends.
+#[test]
+fn programs_that_fail_early_tell_it_too() {
+    let write = |command: &str| {
+        let mut sink = Channel::Exec(command.into()).create().unwrap();
+        crate::error_chain(&loop {
+            if let Err(error) = sink.write_all(&[1; 1 << 16]) {
+                break error;
+            }
+        })
+    };
+    assert_eq!(write("exit 3"), "'exec:exit 3' failed: exit status: 3");
+    assert_eq!(write("exec <&-; sleep 0.05; exit 4"), "'exec:exec <&-; sleep 0.05; exit 4' failed: exit status: 4");
+    assert!(write("kill -9 $$").ends_with("failed: signal: 9 (SIGKILL)"));
+    assert_eq!(write("true"), "the program does not read all of it");
+    let cut = || SnapshotError::Truncated("its header".into());
+    let read = |command: &str, error| {
+        let (_source, mut answer) = Channel::Exec(command.into()).listen().unwrap().accept().unwrap();
+        answer.explain(error).to_string()
+    };
+    assert_eq!(read("echo x; exit 3", cut()), "'exec:echo x; exit 3' failed: exit status: 3");
+    assert_eq!(read("true", cut()), cut().to_string());
+    assert_eq!(read("exit 3", SnapshotError::Unknown("x".into())), SnapshotError::Unknown("x".into()).to_string());
+}
