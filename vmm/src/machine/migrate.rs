@@ -4,7 +4,10 @@
 
 mod arriving;
 mod leaving;
+mod pace;
+mod parameters;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Machine, MachineError, RunState};
@@ -13,6 +16,7 @@ use crate::snapshot::Summary;
 
 use arriving::Incoming;
 use leaving::Outgoing;
+pub use parameters::{Parameter, Parameters, Unit};
 
 /// How a move has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +63,7 @@ pub(super) struct Moves {
     deferred: Vec<Request>,
     /// Files get RAM that can be mapped.
     mapped_ram: bool,
+    parameters: Arc<Parameters>,
 }
 
 impl Machine {
@@ -79,6 +84,11 @@ impl Machine {
 
     pub fn set_mapped_ram(&mut self, on: bool) {
         self.moves.mapped_ram = on;
+    }
+
+    /// What is set for moves; the one under way goes by it at once.
+    pub fn move_parameters(&self) -> &Parameters {
+        &self.moves.parameters
     }
 
     /// Whether a move is under way.

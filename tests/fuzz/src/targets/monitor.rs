@@ -132,7 +132,7 @@ const HMP_WORDS: &[&[u8]] = &[
 fn hmp_seeds() -> Vec<Vec<u8>> {
     let sessions = [
         "help\ninfo\ninfo status\ninfo cpus\ninfo registers -a\ninfo mtree -f\n",
-        "info block\ninfo network\ninfo chardev\ninfo snapshots\ninfo migrate\ninfo migrate_capabilities\n",
+        "info block\ninfo network\ninfo chardev\ninfo snapshots\ninfo migrate\ninfo migrate_capabilities\ninfo migrate_parameters\n",
         "stop\nx/8i $pc\nxp/4xg 0x80200000\ngva2gpa $sp\ngpa2hva 0x80200000\nprint/d $pc+4*(3-1)\ncont\n",
         "cpu 1\ninfo registers\ncpu 0\nx/3s 0\nx/20xb 0x10000000\nprint/o 0777\n",
         "dump-guest-memory -d x 0x80200000 64\nblock_resize x 4K\nset_link x off\ninfo network\nset_link x on\n",

@@ -5,6 +5,7 @@
 //! on this host, and agrees with it who goes on ([`crate::snapshot::Decision`]). Nobody else waits for that: monitors are
 //! served, and may give up. Until the other side has taken it, whatever fails, the machine goes on here.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -12,7 +13,8 @@ use std::time::{Duration, Instant};
 use accel::{DirtyPages, GuestRam, Vm};
 use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
 
-use super::{Outcome, Report, Status};
+use super::pace::Pace;
+use super::{Outcome, Parameters, Report, Status};
 use crate::machine::work::Work;
 use crate::machine::{Machine, RunState};
 use crate::monitor::event::Event;
@@ -22,8 +24,6 @@ use crate::snapshot::{
 
 /// Most rounds over pages that a guest goes on writing to.
 const ROUNDS_MAX: u32 = 30;
-/// How long the guest may stand still, as far as that can be told beforehand.
-const DOWNTIME: Duration = Duration::from_millis(300);
 
 /// What others may look at while RAM is copied.
 #[derive(Debug)]
@@ -133,15 +133,27 @@ impl Outgoing {
     }
 }
 
-/// Copies the disks that move and RAM of a machine that may run, until what is left fits into [`DOWNTIME`].
+/// Copies the disks that move and RAM of a machine that may run, until what is left fits into the time that the guest may stand still.
 fn copy_most(
     mut saver: Saver<Sink>,
     ram: &GuestRam,
     disks: Tracked,
     vm: &dyn Vm,
-    progress: &Progress,
+    (progress, parameters): (&Progress, &Parameters),
 ) -> Result<Copied, SnapshotError> {
-    let stop = |bytes| progress.stops(bytes);
+    let pace = RefCell::new(Pace::new(Instant::now()));
+    let stop = |bytes| loop {
+        if progress.stops(bytes) {
+            break true;
+        }
+        let wait = pace.borrow_mut().wait(bytes, parameters.max_bandwidth(), Instant::now());
+        if wait.is_zero() {
+            break false;
+        }
+        if progress.decision.rest(wait).is_err() {
+            break true;
+        }
+    };
     let log = |error: accel::AccelError| SnapshotError::Refused(crate::error_chain(&error));
     let mut begun = Instant::now();
     let mut pages = ram.iter().map(|region| region.len() / accel::dirty::PAGE).sum::<u64>();
@@ -156,7 +168,7 @@ fn copy_most(
         let left = dirty.count() + disks.left();
         // At the speed of the last round.
         let expected = begun.elapsed().as_secs_f64() * left as f64 / pages.max(1) as f64;
-        if expected <= DOWNTIME.as_secs_f64() || rounds >= u64::from(ROUNDS_MAX) {
+        if expected <= parameters.downtime_limit().as_secs_f64() || rounds >= u64::from(ROUNDS_MAX) {
             return Ok((saver, dirty, disks));
         }
         (begun, pages) = (Instant::now(), left);
@@ -242,10 +254,10 @@ impl Machine {
         self.harts.vm().start_dirty_log().map_err(log)?;
         let (ram, vm, identity) = (Arc::clone(&self.board.ram), self.harts.vm(), self.identity());
         let Some(out) = &mut self.moves.outgoing else { return Ok(()) };
-        let progress = Arc::clone(&out.progress);
+        let (progress, parameters) = (Arc::clone(&out.progress), Arc::clone(&self.moves.parameters));
         let work = move || {
             let saver = Saver::new(sink, &identity, &disks)?;
-            copy_most(saver, &ram, Tracked::start(&disks), &*vm, &progress)
+            copy_most(saver, &ram, Tracked::start(&disks), &*vm, (&progress, &parameters))
         };
         out.stage = Leaving::Copying(Work::start("migration", &self.control, work)?);
         Ok(())

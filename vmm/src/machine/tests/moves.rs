@@ -164,6 +164,44 @@ fn a_mapped_file_can_be_given_up() {
     });
 }
 
+/// A move goes by its limits, those that are set meanwhile as well.
+#[test]
+fn a_limit_holds_a_move_up_until_it_is_lifted() {
+    with_person(&["-m", "6M"], |mut p, _| {
+        let all = p.ask("info migrate_parameters");
+        assert!(all.contains("downtime-limit: 300 ms (") && all.contains("max-bandwidth: 0 bytes/second ("), "{all}");
+        for (words, why) in [
+            ("", "NAME VALUE is what it takes"),
+            ("multifd-channels 2", "'multifd-channels' is no parameter of moves; downtime-limit and max-bandwidth are"),
+            ("downtime-limit 2000001", "downtime-limit 2000001: 0 to 2000000 ms are allowed"),
+            ("downtime-limit -1", "downtime-limit -1: 0 to 2000000 ms are allowed"),
+            ("max-bandwidth x", "max-bandwidth x: must be a size such as 512M"),
+        ] {
+            let answer = p.ask(&format!("migrate_set_parameter {words}"));
+            assert!(answer.starts_with(&format!("Error: {why}")), "{answer}");
+        }
+        assert_eq!(p.ask("info migrate_parameters"), all);
+        assert_eq!(p.ask("migrate_set_parameter max-bandwidth 2"), "");
+        assert!(p.ask("info migrate_parameters").contains("max-bandwidth: 2097152 bytes/second"));
+        for lifts in [false, true] {
+            p.ask("migrate_set_parameter max-bandwidth 1B");
+            p.ask("migrate -d exec:cat >/dev/null");
+            until(&mut p, "info migrate", "Migration status: active");
+            thread::sleep(Duration::from_millis(300));
+            assert!(p.ask("info migrate").contains("Migration status: active"));
+            assert_eq!(p.ask("info status"), "VM status: running\n");
+            if lifts {
+                p.ask("migrate_set_parameter max-bandwidth 0");
+                until(&mut p, "info migrate", "completed");
+            } else {
+                p.ask("migrate_cancel");
+                until(&mut p, "info migrate", "cancelled");
+            }
+        }
+        p.0.write_all(b"q\n").unwrap();
+    });
+}
+
 /// Behind the word that the other side should go on, nobody can give up; and the guest goes on here only if it certainly
 /// does not there.
 #[test]

@@ -583,6 +583,20 @@ fn a_machine_moves() {
         assert_eq!(p.send(set(capability(false))), json!({ "return": {} }));
         let other = p.send(set(json!([{ "capability": "rdma-pin-all", "state": true }])));
         assert_eq!(other["error"]["class"], "GenericError");
+        let limits = |downtime: u64, bandwidth: u64| json!({ "downtime-limit": downtime, "max-bandwidth": bandwidth });
+        let set = |all: Value| json!({ "execute": "migrate-set-parameters", "arguments": all });
+        assert_eq!(p.ask("query-migrate-parameters"), limits(300, 0));
+        // What libvirt sets for no limit.
+        assert_eq!(p.send(set(limits(500, 0x7fff_ffff_fff0_0000))), json!({ "return": {} }));
+        for (wrong, why) in [
+            (json!({ "downtime-limit": 1, "max-bandwidth": -1 }), "Parameter 'max-bandwidth' expects uint64"),
+            (limits(2_000_001, 1), "downtime-limit 2000001: 0 to 2000000 ms are allowed"),
+            (json!({ "downtime-limit": 1, "mode": "normal" }), "'mode' is no parameter of moves; downtime-limit and "),
+        ] {
+            let answer = p.send(set(wrong));
+            assert!(answer["error"]["desc"].as_str().unwrap().starts_with(why), "{answer}");
+        }
+        assert_eq!(p.ask("query-migrate-parameters"), limits(500, 0x7fff_ffff_fff0_0000));
         let to = |uri: &str| json!({ "execute": "migrate", "arguments": { "uri": uri } });
         assert_eq!(p.send(to("carrier:pigeon"))["error"]["class"], "GenericError");
         // Events come in between.

@@ -113,6 +113,12 @@ pub const COMMANDS: &[Row] = &[
         help: "how machines are moved: to files whose RAM can be mapped",
         run: migration::set_capability,
     },
+    Row {
+        names: &["migrate_set_parameter"],
+        args: "downtime-limit|max-bandwidth VALUE",
+        help: "how long a move may hold the guest up (ms), and how much it may send (MiB/s, or a size; 0: no limit)",
+        run: migration::set_parameter,
+    },
     Row { names: &["savevm"], args: "NAME", help: "save the machine (-machine snapshots=)", run: migration::save },
     Row { names: &["loadvm"], args: "NAME", help: "go back to a saved machine", run: migration::load },
     Row { names: &["delvm"], args: "NAME", help: "forget a saved machine", run: migration::delete },

@@ -25,6 +25,7 @@ pub const SUBJECTS: &[Row] = &[
     Row { names: &["qtree"], args: "", help: "buses and devices of the board", run: devices::tree },
     Row { names: &["snapshots"], args: "", help: "saved machines", run: migration::list },
     Row { names: &["migrate"], args: "", help: "how a move of the machine stands", run: migration::info },
+    Row { names: &["migrate_parameters"], args: "", help: "limits of moves", run: migration::parameters },
     Row { names: &["migrate_capabilities"], args: "", help: "how machines are moved", run: migration::capabilities },
     Row { names: &["chardev"], args: "", help: "character devices", run: chardev },
     Row { names: &["block"], args: "", help: "disks and flash images", run: block },

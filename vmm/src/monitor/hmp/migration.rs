@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 use super::{Arguments, Context};
-use crate::machine::{Machine, Named, Outcome, Report, Status};
+use crate::cli::size::parse as parse_size;
+use crate::machine::{Machine, Named, Outcome, Parameters, Report, Status, Unit};
 use crate::snapshot::{Channel, PATIENCE};
 
 /// The one capability there is; the name is QEMU's.
@@ -73,6 +74,28 @@ pub fn info(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
 pub fn capabilities(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
     args.at_most(0)?;
     let _ = writeln!(cx.out, "{MAPPED_RAM}: {}", if cx.machine.mapped_ram() { "on" } else { "off" });
+    Ok(())
+}
+
+/// A size without a suffix counts MiB, as QEMU has it.
+pub fn set_parameter(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
+    let [name, value] = args.at_most(2)? else { return Err("NAME VALUE is what it takes".into()) };
+    let row = Parameters::find(name)?;
+    let number = match row.unit {
+        Unit::BytesPerSecond => parse_size(value, 1 << 20).map_err(|why| format!("{name} {value}: {why}"))?,
+        Unit::Milliseconds => {
+            let (first, last, unit) = (row.range.start(), row.range.end(), row.unit.name());
+            value.parse().map_err(|_| format!("{name} {value}: {first} to {last} {unit} are allowed"))?
+        }
+    };
+    cx.machine.move_parameters().set(&[(row, number)])
+}
+
+pub fn parameters(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
+    args.at_most(0)?;
+    for (row, value) in cx.machine.move_parameters().iter() {
+        let _ = writeln!(cx.out, "{}: {value} {} ({})", row.name, row.unit.name(), row.help);
+    }
     Ok(())
 }
 

@@ -3,8 +3,9 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::shape::{Member, Shape, Takes};
 use super::{Arguments, Context, Outcome, done};
-use crate::machine::{self, Report, Status};
+use crate::machine::{self, Parameters, Report, Status};
 use crate::snapshot::Channel;
 
 const MAPPED_RAM: &str = "mapped-ram";
@@ -70,6 +71,31 @@ pub fn set_capabilities(cx: &mut Context<'_>, args: Arguments) -> Outcome {
 pub fn query_capabilities(cx: &mut Context<'_>, args: Arguments) -> Outcome {
     args.none()?;
     Ok(json!([{ "capability": MAPPED_RAM, "state": cx.machine.mapped_ram() }]))
+}
+
+/// What the table has.
+pub const LIMITS: Takes = Takes {
+    name: std::any::type_name::<Parameters>,
+    shape: || {
+        let member = |name| Member { name, shape: Shape::Integer, optional: true };
+        Shape::Object(Parameters::default().iter().map(|(row, _)| member(row.name)).collect())
+    },
+};
+
+/// All of them, or none.
+pub fn set_parameters(cx: &mut Context<'_>, args: Arguments) -> Outcome {
+    let values = args.members.iter().map(|(name, value)| {
+        let row = Parameters::find(name)?;
+        Ok((row, value.as_u64().ok_or_else(|| format!("Parameter '{name}' expects uint64"))?))
+    });
+    let values = values.collect::<Result<Vec<_>, String>>()?;
+    cx.machine.move_parameters().set(&values)?;
+    done()
+}
+
+pub fn query_parameters(cx: &mut Context<'_>, args: Arguments) -> Outcome {
+    args.none()?;
+    Ok(cx.machine.move_parameters().iter().map(|(row, value)| (row.name.to_owned(), json!(value))).collect())
 }
 
 /// Milliseconds and bytes, as QEMU has them.
