@@ -155,6 +155,19 @@ impl Chardev {
         self.mux
     }
 
+    /// Whether the far end is a terminal, as far as that is known.
+    pub fn is_terminal(&self) -> bool {
+        match self.backend {
+            BackendConfig::Stdio { .. } => std::io::IsTerminal::is_terminal(&std::io::stdout()),
+            BackendConfig::Pty { .. } => true,
+            BackendConfig::Null
+            | BackendConfig::File { .. }
+            | BackendConfig::Pipe { .. }
+            | BackendConfig::Socket { .. }
+            | BackendConfig::RingBuf { .. } => false,
+        }
+    }
+
     /// What the person who started the program has to know: the name of a new pseudo terminal, the address
     /// a server listens on.
     pub fn notice(&self) -> Option<&str> {
