@@ -45,7 +45,7 @@ impl Request {
     }
 
     /// Whether it comes from harts, and means nothing to the guest's next life.
-    fn is_of_guest(&self) -> bool {
+    pub fn is_of_guest(&self) -> bool {
         matches!(self, Self::Debug { .. } | Self::IoError | Self::Reset(Cause::Guest) | Self::PowerOff(_))
     }
 }

@@ -32,7 +32,7 @@ use accel::trace::TraceItems;
 use accel::{Accel, AccelError, HartState, MpState};
 use arch::model::CpuError;
 use devices::chardev::{BackendConfig, ChardevConfig, HostRequest};
-use devices::misc::EventLoopTimers;
+use devices::misc::{EventLoopTimers, Timer, TimerService};
 use event_manager::SubscriberId;
 use firmware::boot::{BootError, BootMode, BootPlan, LoadError};
 use firmware::fdt::FdtError;
@@ -42,15 +42,16 @@ pub use debug_switch::{Need, Reason};
 pub use dump::DumpStatus;
 pub(crate) use inspect::read_physical;
 pub use inspect::{Region, RegionKind, Rom};
-pub use jobs::Job;
+pub use jobs::{Job, JobStatus};
 pub use keys::HOLD;
 pub use migrate::{Outcome, Parameter, Parameters, Report, Status, Unit};
-pub use named::Named;
+pub use named::{Named, Ticket};
 pub use run_state::RunState;
 pub use switch::Switched;
 
 use debug_switch::Away;
 use migrate::Moves;
+use named::Snapshots;
 use observe::Profile;
 use switch::Running;
 
@@ -133,6 +134,8 @@ pub struct Machine {
     plan: Option<BootPlan>,
     control: Arc<Control>,
     event_loop: EventLoop,
+    /// Calls for the monitors.
+    ticks: Box<dyn Timer>,
     chardevs: Chardevs,
     monitors: Arc<Monitors>,
     /// The event loop's numbers of the character devices.
@@ -142,7 +145,7 @@ pub struct Machine {
     run_state: RunState,
     /// Drives for which the machine has stopped, and what their images had.
     io_status: BTreeMap<String, &'static str>,
-    /// Done, and not dismissed.
+    /// Not dismissed.
     jobs: Vec<Job>,
     /// How the guest's memory was dumped last.
     dumped: Option<DumpStatus>,
@@ -151,6 +154,7 @@ pub struct Machine {
     /// A monitor has asked for something that was not done yet.
     requested: bool,
     moves: Moves,
+    snapshots: Snapshots,
     profile: Profile,
     /// Held while the guest is here.
     locks: ImageLocks,
@@ -188,6 +192,8 @@ impl Machine {
         let host = |what| move |source| MachineError::Host { what, source };
         let control = Arc::new(Control::new().map_err(host("make an event descriptor"))?);
         let timers = EventLoopTimers::new().map_err(host("make a timer"))?;
+        let called = Arc::clone(&control);
+        let ticks = timers.timer(Box::new(move || called.attend())).map_err(host("make a timer"))?;
         let cpus = affinity::cpu_sets(&config.affinity).map_err(MachineError::Failed)?;
         // Before the terminal is the guest's: making pages may take long, and Ctrl-C ends it.
         let Memory { ram, discard } = memory::make(RAM_BASE, config.ram_size, &config.ram, config.lock)?;
@@ -251,6 +257,7 @@ impl Machine {
             plan,
             control,
             event_loop,
+            ticks,
             chardevs,
             monitors,
             subscribers,
@@ -262,6 +269,7 @@ impl Machine {
             events: Vec::new(),
             requested: false,
             moves: Moves::default(),
+            snapshots: Snapshots::default(),
             profile: Profile::default(),
             locks,
             config,
@@ -298,6 +306,7 @@ impl Machine {
         }
         let ending = self.serve();
         self.abandon_moves();
+        self.abandon_snapshot();
         self.end_profile();
         Arc::clone(&self.monitors).finish(&mut self, ending.as_ref().ok());
         // The harts end before the last output is written, so that it is the last.
@@ -347,6 +356,7 @@ impl Machine {
                 }
             }
             self.look_after_moves()?;
+            self.look_after_snapshot();
             for request in self.take_deferred() {
                 if let Some(ending) = self.answer(request)? {
                     return Ok(ending);
@@ -367,9 +377,7 @@ impl Machine {
         // Another one may wait behind this.
         self.requested &= self.control.is_asked();
         match request {
-            Request::Debug { .. } | Request::IoError | Request::Reset(_) | Request::PowerOff(_)
-                if self.is_leaving() =>
-            {
+            Request::Debug { .. } | Request::IoError | Request::Reset(_) | Request::PowerOff(_) if self.is_held() => {
                 self.defer(request)
             }
             Request::Debug { hart, stop } => {

@@ -68,6 +68,8 @@ pub struct Gdb {
     /// The hart of the monitor's commands, and how they show memory.
     hart: u32,
     shown: hmp::Format,
+    /// Such a command that is not done: what it has said, and what it waits for.
+    waits: Option<(String, hmp::Waits)>,
 }
 
 /// Packets that a stub which starts anew has to hear again, empty where gdb has not sent one: a stub is lost with what it
@@ -263,6 +265,14 @@ impl Gdb {
             self.talk = Some(talk);
             return self.answer(answer.as_bytes(), out);
         }
+        // A snapshot would have half of what is written.
+        if matches!(body.first(), Some(b'M' | b'X' | b'G' | b'P'))
+            && let Some(why) = machine.is_kept_still()
+        {
+            tracing::info!("gdb writes nothing now: {why}");
+            self.talk = Some(talk);
+            return self.answer(REFUSED.as_bytes(), out);
+        }
         if let Some(command) = body.strip_prefix(b"qRcmd,") {
             self.talk = Some(talk);
             return self.monitor(command, machine, out);
@@ -363,12 +373,20 @@ impl Gdb {
         let Some(line) = packet::unhex(command) else {
             return self.answer(INVALID.as_bytes(), out);
         };
-        let mut text = String::new();
+        let (mut text, mut waits) = (String::new(), None);
         let (hart, shown) = (&mut self.hart, &mut self.shown);
-        let mut context = hmp::Context { machine, hart, shown, out: &mut text, waits: None };
+        let mut context = hmp::Context { machine, hart, shown, out: &mut text, waits: &mut waits, is_person: false };
         hmp::execute(&String::from_utf8_lossy(&line), &mut context);
         out.push(b'+');
-        let mut answer = packet::console(&text);
+        match waits {
+            Some(waits) => self.waits = Some((text, waits)),
+            None => self.say(&text, out),
+        }
+    }
+
+    /// What a command of the monitor's has said.
+    fn say(&mut self, text: &str, out: &mut Vec<u8>) {
+        let mut answer = packet::console(text);
         answer.extend(packet::framed(b"OK"));
         self.send(answer, out);
     }
@@ -418,6 +436,20 @@ impl Session for Gdb {
         bytes.len()
     }
 
+    fn waits(&mut self, machine: &mut Machine, out: &mut Vec<u8>) -> bool {
+        let Some((said, waits)) = self.waits.take() else { return false };
+        match waits.end(machine) {
+            Some(end) => {
+                self.say(&(said + &end), out);
+                false
+            }
+            None => {
+                self.waits = Some((said, waits));
+                true
+            }
+        }
+    }
+
     fn tells(&self, _: &Event) -> bool {
         self.talk.as_ref().is_some_and(Talk::is_running)
     }
@@ -427,7 +459,7 @@ impl Session for Gdb {
             out.extend(packet::console(&format!("{news}\n")));
         }
         // Of a machine that goes on again there is nothing else to tell.
-        let stands = machine.run_state() != RunState::Running;
+        let stands = !matches!(machine.run_state(), RunState::Running | RunState::SaveVm | RunState::RestoreVm);
         let Some(talk) = self.talk.take_if(|talk| stands && talk.is_running()) else { return };
         let reason = match *event {
             Event::Debug { hart, stop: DebugStop::Breakpoint } => Some(StopReason::SwBreak(thread_of(hart))),
@@ -441,8 +473,9 @@ impl Session for Gdb {
             }
             Event::Debug { hart, stop: DebugStop::Step } => Some(signal(hart, Signal::SIGTRAP)),
             // What stopped for a debugger says so itself.
-            Event::Stop if machine.run_state() != RunState::Debug => Some(signal(0, why(machine))),
+            Event::Stop | Event::Stands if machine.run_state() != RunState::Debug => Some(signal(0, why(machine))),
             Event::Stop
+            | Event::Stands
             | Event::Resume
             | Event::Reset(_)
             | Event::Shutdown(_)

@@ -1,6 +1,7 @@
 //! What monitors and debuggers see of a machine.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use accel::{GuestBus, GuestRam, HartState};
 use arch::ext::IsaConfig;
@@ -185,6 +186,11 @@ impl Machine {
     /// Whether the program is about to end.
     pub fn is_ending(&self) -> bool {
         self.control.is_ending()
+    }
+
+    /// The monitors are looked after again then, whatever happens.
+    pub fn call_monitors(&self, after: Duration) {
+        self.ticks.arm(Instant::now() + after);
     }
 
     /// Asks for what only the event loop may do.

@@ -59,7 +59,7 @@ pub(super) struct Moves {
     outgoing: Option<Outgoing>,
     incoming: Option<Incoming>,
     last: Option<Outcome>,
-    /// What was asked for while a move came to its end.
+    /// What was asked for while a move came to its end, or a snapshot was worked on.
     deferred: Vec<Request>,
     /// Files get RAM that can be mapped.
     mapped_ram: bool,
@@ -101,14 +101,25 @@ impl Machine {
         self.moves.outgoing.as_ref().is_some_and(Outgoing::is_ending)
     }
 
-    /// Something is asked for that can only be done when it is known who has the guest.
+    /// Whether the guest stands still for what others than the main thread do.
+    pub(super) fn is_held(&self) -> bool {
+        self.is_leaving() || self.is_kept_still().is_some()
+    }
+
+    /// Something is asked for that can only be done when the guest is held no more: it may be elsewhere then, or another
+    /// one.
     pub(super) fn defer(&mut self, request: Request) {
         self.moves.deferred.push(request);
     }
 
     /// What was deferred, once that is known.
     pub(super) fn take_deferred(&mut self) -> Vec<Request> {
-        if self.is_leaving() { Vec::new() } else { std::mem::take(&mut self.moves.deferred) }
+        if self.is_held() { Vec::new() } else { std::mem::take(&mut self.moves.deferred) }
+    }
+
+    /// The guest that has asked is not there any more.
+    pub(super) fn forget_deferred_of_guest(&mut self) {
+        self.moves.deferred.retain(|request| !request.is_of_guest());
     }
 
     /// A guest that stays here after all is to be in `state` then.
@@ -149,7 +160,7 @@ impl Machine {
         }
     }
 
-    /// Whether the machine may leave this program.
+    /// Whether the machine may leave this program, or be saved or loaded.
     pub(super) fn can_move(&self) -> Result<(), String> {
         if self.moves.outgoing.is_some() {
             return Err("the machine is being moved already".into());
@@ -157,7 +168,7 @@ impl Machine {
         if self.run_state == RunState::InMigrate {
             return Err("the guest is not here yet".into());
         }
-        Ok(())
+        self.is_kept_still().map_or(Ok(()), Err)
     }
 
     /// Goes on with what a thread has done. Called whenever somebody wants attention.

@@ -24,6 +24,10 @@ pub enum RunState {
     FinishMigrate,
     /// It went to another program, which may be running it.
     PostMigrate,
+    /// Stands still while a snapshot is put into its place.
+    RestoreVm,
+    /// Stands still while it is saved.
+    SaveVm,
     /// The guest has powered off, and the program stays (`-no-shutdown`).
     Shutdown,
 }
@@ -39,7 +43,28 @@ impl RunState {
             Self::InMigrate => "inmigrate",
             Self::FinishMigrate => "finish-migrate",
             Self::PostMigrate => "postmigrate",
+            Self::RestoreVm => "restore-vm",
+            Self::SaveVm => "save-vm",
             Self::Shutdown => "shutdown",
+        }
+    }
+
+    /// Whether a machine that stands like this may go on.
+    pub(super) fn may_go_on(self) -> Result<(), String> {
+        match self {
+            Self::Shutdown => Err("the guest has powered off: the machine has to be reset first".into()),
+            Self::InMigrate => Err("the guest is not here yet".into()),
+            Self::FinishMigrate => {
+                Err("the guest is being moved; migrate_cancel gives that up, if it is not too late".into())
+            }
+            Self::Running
+            | Self::Prelaunch
+            | Self::Paused
+            | Self::IoError
+            | Self::Debug
+            | Self::PostMigrate
+            | Self::RestoreVm
+            | Self::SaveVm => Ok(()),
         }
     }
 }
@@ -88,9 +113,11 @@ impl Machine {
         Ok(())
     }
 
-    /// Stops a machine that runs; another one stays what it is. One that is moved stands, and stays so if it stays here.
+    /// Stops a machine that runs; another one stays what it is. One that is moved, saved or loaded stands, and stays so if it
+    /// stays here.
     pub fn interrupt(&mut self, state: RunState) {
         self.stop_afterwards(state);
+        self.stand_afterwards(state);
         if self.run_state == RunState::Running {
             self.stop(state);
         }
@@ -114,20 +141,30 @@ impl Machine {
     /// # Errors
     /// The machine has to be reset first.
     pub fn cont_with(&mut self, time: bool) -> Result<(), String> {
-        match self.run_state {
-            RunState::Running => return Ok(()),
-            RunState::Shutdown => return Err("the guest has powered off: the machine has to be reset first".into()),
-            RunState::InMigrate => return Err("the guest is not here yet".into()),
-            RunState::FinishMigrate => {
-                return Err("the guest is being moved; migrate_cancel gives that up, if it is not too late".into());
-            }
-            RunState::Prelaunch | RunState::Paused | RunState::IoError | RunState::Debug | RunState::PostMigrate => {}
+        if self.run_state == RunState::Running {
+            return Ok(());
         }
+        if let Some(why) = self.is_kept_still() {
+            // It goes on by itself then, with its time.
+            return if time { self.go_on_afterwards() } else { Err(why) };
+        }
+        self.run_state.may_go_on()?;
         // It may have been taken elsewhere; then its disks are in use.
         self.locks.take().map_err(|error| crate::error_chain(&error))?;
         self.start_with(time);
         self.events.push(Event::Resume);
         Ok(())
+    }
+
+    /// What was stopped for a while goes on, or is in this state from now on.
+    pub(super) fn go_back_to(&mut self, state: RunState) {
+        match state {
+            RunState::Running => {
+                self.start();
+                self.events.push(Event::Resume);
+            }
+            _ => self.run_state = state,
+        }
     }
 
     /// Lets everything run.

@@ -22,7 +22,8 @@ impl Machine {
     /// Reads snapshots of such machines.
     pub(super) fn loader(&self) -> Loader {
         let devices = self.devices_with_state().into_keys().collect();
-        Loader { here: self.identity(), ram: Arc::clone(&self.board.ram), devices, disks: self.kept.disks.clone() }
+        let (ram, disks) = (Arc::clone(&self.board.ram), self.kept.disks.clone());
+        Loader { here: self.identity(), ram, devices, disks, progress: Arc::default() }
     }
 
     /// Every device with a state, by the names that their sections have. The machine is stopped.

@@ -149,6 +149,9 @@ impl Machine {
         if self.is_moving() {
             return Err("the machine is being moved to another program".into());
         }
+        if let Some(why) = self.is_kept_still() {
+            return Err(why);
+        }
         if self.run_state == RunState::InMigrate {
             return Err("there is no guest yet".into());
         }

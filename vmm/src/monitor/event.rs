@@ -4,13 +4,15 @@ use accel::debug::DebugStop;
 use devices::virtio::blk::Answer;
 
 use crate::disk_errors::DriveError;
-use crate::machine::{DumpStatus, Reason, Switched};
+use crate::machine::{DumpStatus, JobStatus, Reason, Switched};
 
 /// An event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     Stop,
     Resume,
+    /// It has stopped for a snapshot, and does not go on.
+    Stands,
     Reset(Cause),
     Shutdown(Cause),
     /// The program ends where a reset was asked for.
@@ -24,7 +26,7 @@ pub enum Event {
     /// What becomes of a job ([`crate::machine::Job`]).
     JobStatus {
         id: String,
-        status: &'static str,
+        status: JobStatus,
     },
     /// The guest's memory was written to a file, or was not.
     Dumped {
@@ -66,7 +68,7 @@ impl Event {
             Self::BlockIoError(_) => "BLOCK_IO_ERROR",
             Self::JobStatus { .. } => "JOB_STATUS_CHANGE",
             Self::Dumped { .. } => "DUMP_COMPLETED",
-            Self::Stays(_) | Self::Debug { .. } => return None,
+            Self::Stands | Self::Stays(_) | Self::Debug { .. } => return None,
         })
     }
 
@@ -85,6 +87,7 @@ impl Event {
         let (cause, resets) = match self {
             Self::Stop
             | Self::Resume
+            | Self::Stands
             | Self::Powerdown
             | Self::Switched(_)
             | Self::Stays(_)

@@ -24,6 +24,8 @@ use event::Event;
 
 /// Bytes fetched from a character device at once.
 const CHUNK: usize = 4096;
+/// Whoever waits gives up.
+const CTRL_C: u8 = 3;
 /// Bytes of output for somebody who does not read, behind which events are lost.
 const BACKLOG_MAX: usize = 64 << 10;
 
@@ -41,6 +43,8 @@ pub(crate) trait Session: Send {
     fn waits(&mut self, _machine: &mut Machine, _out: &mut Vec<u8>) -> bool {
         false
     }
+    /// Whoever waits does not want to wait any longer: what is under way is to be given up, if that can be.
+    fn give_up(&mut self, _machine: &mut Machine, _out: &mut Vec<u8>) {}
     /// What the last input caused has happened, and was told.
     fn settle(&mut self, _out: &mut Vec<u8>) {}
     /// Whether [`Session::event`] would say something.
@@ -116,7 +120,7 @@ impl ChardevClient for Port {
 impl Port {
     fn open(config: &MonitorConfig, chardev: &Arc<Chardev>, control: &Arc<Control>) -> Result<Arc<Self>, ChardevError> {
         let session: Box<dyn Session> = match config.mode {
-            MonitorMode::Readline => Box::new(hmp::Hmp::new(chardev.is_shared())),
+            MonitorMode::Readline => Box::new(hmp::Hmp::new(chardev.is_shared(), chardev.is_terminal())),
             MonitorMode::Control { pretty } => Box::new(qmp::Qmp::new(pretty)),
             MonitorMode::Gdb => Box::<Gdb>::default(),
         };
@@ -164,6 +168,9 @@ impl Port {
         talk.session.settle(&mut talk.output);
         let waits = talk.session.waits(machine, &mut talk.output);
         self.waits.store(waits, Ordering::Relaxed);
+        if waits {
+            self.hear_waiting(talk, machine);
+        }
         if !self.flush(talk) || waits {
             return false;
         }
@@ -174,6 +181,27 @@ impl Port {
         talk.input.drain(..taken);
         self.flush(talk);
         true
+    }
+
+    /// What matters to a session while its command is under way: whether it is seen, and Ctrl-C.
+    fn hear_waiting(&self, talk: &mut Talk, machine: &mut Machine) {
+        let is_focus = |item: &Item| matches!(item, Item::Event(ChardevEvent::FocusIn | ChardevEvent::FocusOut));
+        let (focus, is_last) = {
+            let mut queue = locked(&self.queue);
+            let (focus, others) = queue.drain(..).partition::<VecDeque<_>, _>(is_focus);
+            *queue = others;
+            (focus, queue.is_empty())
+        };
+        for item in focus {
+            talk.session.focus(item == Item::Event(ChardevEvent::FocusIn), &mut talk.output);
+        }
+        if is_last && talk.input.len() < CHUNK {
+            talk.input.extend(self.fetch());
+        }
+        if let Some(at) = talk.input.iter().position(|byte| *byte == CTRL_C) {
+            talk.input.drain(..=at);
+            talk.session.give_up(machine, &mut talk.output);
+        }
     }
 
     /// Takes what came next; whether there was anything.

@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::SnapshotError;
 use super::format::{Section, SectionWriter, long, word};
+use super::progress::Progress;
 use super::ram::is_zero;
 
 pub const MANIFEST: &str = "disks";
@@ -153,6 +154,7 @@ impl Packer {
         number: usize,
         disk: &Disk,
         clusters: Option<&Clusters>,
+        progress: &Progress,
         mut write: impl FnMut(&str, u32, &[u8]) -> Result<(), SnapshotError>,
     ) -> Result<(), SnapshotError> {
         let (number, size) = (number as u32, disk.image.len());
@@ -165,11 +167,14 @@ impl Packer {
             (Image::Overlay(overlay), Some(clusters)) => overlay.next_extent(clusters, from),
             (Image::Overlay(_), None) => Ok(None),
         };
-        let mut at = 0;
+        // Holes count as done.
+        let (mut at, mut told) = (0, 0);
         while let Some(Extent { range, zero }) = next(at).map_err(disk.host("read"))? {
             // File systems may have smaller blocks.
             at = (range.start / BLOCK * BLOCK).max(at);
             let whole = if range.end == size { range.end.next_multiple_of(BLOCK) } else { range.end / BLOCK * BLOCK };
+            progress.add(at - told)?;
+            told = at;
             if zero && whole > at {
                 self.head(number, ZERO, at, (whole - at) / BLOCK);
                 write(NAME, VERSION, &self.packed)?;
@@ -183,9 +188,11 @@ impl Packer {
                     write(NAME, VERSION, &self.packed)?;
                 }
                 at += len;
+                progress.add(at.min(size) - told)?;
+                told = at.min(size);
             }
         }
-        Ok(())
+        progress.add(size - told)
     }
 
     fn head(&mut self, number: u32, kind: u32, at: u64, blocks: u64) {

@@ -50,6 +50,10 @@ impl SnapshotError {
         Self::Refused("it was cancelled".to_owned())
     }
 
+    pub fn not_a_file() -> Self {
+        Self::Refused("RAM can be mapped in files only: mapped-ram is for file:PATH".into())
+    }
+
     /// An error of a read, of what: the end of the data is its own kind.
     pub fn reading(of: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let of = of.into();

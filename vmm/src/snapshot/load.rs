@@ -1,7 +1,7 @@
 //! Reads snapshots.
 
 use std::fs::File;
-use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use super::format::{HEADER, SectionReader, read_header};
 use super::handed::Arrived;
 use super::identity::Identity;
 use super::mapped::{self, RamMap};
+use super::progress::Progress;
 use super::ram::{self, Unpacker};
 use super::state::{self, Collected, MachineState};
 use crate::board::memory;
@@ -48,6 +49,32 @@ pub struct Loader {
     pub devices: Vec<String>,
     /// What the guest may write to. Until this is done nobody else does.
     pub disks: Vec<Disk>,
+    /// Bytes of a file that were read, every time that they are. It may end the reading, but for [`Loader::images`].
+    pub progress: Arc<Progress>,
+}
+
+/// A file whose reading is told of.
+struct Watched<'a> {
+    file: &'a File,
+    progress: &'a Progress,
+    /// It ends when nobody wants it any more.
+    ends: bool,
+}
+
+impl Read for Watched<'_> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let n = self.file.read(bytes)?;
+        match self.progress.add(n as u64) {
+            Err(error) if self.ends => Err(io::Error::other(error)),
+            _ => Ok(n),
+        }
+    }
+}
+
+impl Seek for Watched<'_> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.file.seek(to)
+    }
 }
 
 /// The guest's time since its start.
@@ -63,11 +90,14 @@ pub fn time(file: &File) -> Result<Duration, SnapshotError> {
 }
 
 impl Loader {
+    fn reader<'a>(&'a self, mut file: &'a File, ends: bool) -> Result<BufReader<Watched<'a>>, SnapshotError> {
+        file.rewind().map_err(SnapshotError::Read)?;
+        Ok(BufReader::with_capacity(1 << 20, Watched { file, progress: &self.progress, ends }))
+    }
+
     /// From a file.
     pub fn file(&self, file: &File, pages: Pages) -> Result<Loaded, SnapshotError> {
-        let mut from = file;
-        from.rewind().map_err(SnapshotError::Read)?;
-        let mut reader = BufReader::with_capacity(1 << 20, from);
+        let mut reader = self.reader(file, true)?;
         let sections = read_header(&mut reader)?;
         let len = file.metadata().map_err(SnapshotError::Read)?.len();
         if sections != HEADER as u64 {
@@ -145,7 +175,7 @@ impl Loader {
                     let places = map.regions.iter().map(|region| (region.start, region.offset));
                     memory::map_privately(&self.ram, file, places).map_err(host)?;
                 }
-                Pages::Copy | Pages::Check => map.copy(file, &self.ram, pages == Pages::Copy)?,
+                Pages::Copy | Pages::Check => map.copy(file, &self.ram, pages == Pages::Copy, &self.progress)?,
             },
             _ => unpacker.finish()?,
         }
@@ -156,9 +186,8 @@ impl Loader {
     /// Images get the contents that they have in a snapshot which was taken otherwise. Where that fails they are neither
     /// what they were nor what they should be.
     pub fn images(&self, file: &File) -> Result<(), SnapshotError> {
-        let mut from = file;
-        from.rewind().map_err(SnapshotError::Read)?;
-        let mut reader = BufReader::with_capacity(1 << 20, from);
+        // A half image helps nobody.
+        let mut reader = self.reader(file, false)?;
         let sections = read_header(&mut reader)?;
         reader.seek(SeekFrom::Start(sections)).map_err(SnapshotError::Read)?;
         let mut reader = SectionReader::new(reader);

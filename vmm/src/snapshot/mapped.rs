@@ -13,6 +13,7 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryRegion};
 
 use super::error::SnapshotError;
 use super::format::Section;
+use super::progress::Progress;
 use super::ram::{CHUNK, PAGE, is_zero};
 
 pub const NAME: &str = "ram-map";
@@ -51,7 +52,12 @@ pub struct Written {
 
 /// Writes RAM that nobody changes, unless `stop` says at some byte of the file that nobody wants it any more. The file is new:
 /// what is not written is zero.
-pub fn write(file: &File, ram: &GuestRam, stop: &dyn Fn(u64) -> bool) -> Result<Written, SnapshotError> {
+pub fn write(
+    file: &File,
+    ram: &GuestRam,
+    progress: &Progress,
+    stop: &dyn Fn(u64) -> bool,
+) -> Result<Written, SnapshotError> {
     let mut at = ALIGN;
     let (mut pages, mut zeros) = (0, 0);
     let mut regions = Vec::new();
@@ -80,6 +86,7 @@ pub fn write(file: &File, ram: &GuestRam, stop: &dyn Fn(u64) -> bool) -> Result<
                 }
                 offset += len as u64;
             }
+            progress.add(part.len() as u64)?;
         }
         regions.push(MappedRegion { start, size, offset: at, sums });
         at = (at + size).next_multiple_of(ALIGN);
@@ -119,7 +126,7 @@ impl RamMap {
     }
 
     /// Copies the pages into RAM, or looks at their checksums only.
-    pub fn copy(&self, file: &File, ram: &GuestRam, write: bool) -> Result<(), SnapshotError> {
+    pub fn copy(&self, file: &File, ram: &GuestRam, write: bool, progress: &Progress) -> Result<(), SnapshotError> {
         let mut bytes = vec![0; CHUNK];
         let mut old = vec![0; PAGE as usize];
         for region in &self.regions {
@@ -131,6 +138,7 @@ impl RamMap {
                 if crc32fast::hash(part) != *sum {
                     return Err(SnapshotError::Checksum(called()));
                 }
+                progress.add(part.len() as u64)?;
                 if !write {
                     continue;
                 }

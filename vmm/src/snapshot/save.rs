@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufWriter, Seek, SeekFrom, Write};
+use std::sync::Arc;
 
 use accel::DirtyPages;
 use devices::GuestRam;
@@ -14,6 +15,7 @@ use super::format::{HEADER, SectionWriter, header};
 use super::handed::{self, Shared};
 use super::identity::{self, Identity};
 use super::mapped;
+use super::progress::Progress;
 use super::ram::{self, CHUNK_PAGES, Packer};
 use super::state::MachineState;
 
@@ -32,6 +34,7 @@ pub struct Saver<W: Write> {
     to: SectionWriter<W>,
     packer: Packer,
     disks: disks::Packer,
+    progress: Arc<Progress>,
 }
 
 impl<W: Write> Saver<W> {
@@ -41,7 +44,12 @@ impl<W: Write> Saver<W> {
         let mut to = SectionWriter::new(to);
         to.write(identity::NAME, identity::VERSION, &machine.body())?;
         disks::write_manifest(&mut to, disks)?;
-        Ok(Self { to, packer: Packer::new()?, disks: disks::Packer::new()? })
+        Ok(Self { to, packer: Packer::new()?, disks: disks::Packer::new()?, progress: Arc::default() })
+    }
+
+    /// From now on `progress` has the bytes of RAM and disks that are done, and may end it.
+    pub fn tell(&mut self, progress: Arc<Progress>) {
+        self.progress = progress;
     }
 
     /// Bytes so far.
@@ -52,7 +60,8 @@ impl<W: Write> Saver<W> {
     /// Pages at an address, at most a chunk.
     pub fn chunk(&mut self, ram: &GuestRam, start: u64, pages: u64) -> Result<(), SnapshotError> {
         let body = self.packer.pack(ram, start, pages)?;
-        self.to.write(ram::NAME, ram::VERSION, body)
+        self.to.write(ram::NAME, ram::VERSION, body)?;
+        self.progress.add(pages * ram::PAGE)
     }
 
     /// All of RAM, unless `stop` says that nobody wants it any more.
@@ -100,7 +109,7 @@ impl<W: Write> Saver<W> {
         stop: &dyn Fn(u64) -> bool,
     ) -> Result<(), SnapshotError> {
         let to = &mut self.to;
-        self.disks.pack(number, disk, clusters, |name, version, body| {
+        self.disks.pack(number, disk, clusters, &self.progress, |name, version, body| {
             if stop(HEADER as u64 + to.written()) {
                 return Err(SnapshotError::cancelled());
             }
@@ -148,7 +157,35 @@ pub fn save_mapped(
     disks: &[Disk],
     stop: &dyn Fn(u64) -> bool,
 ) -> Result<Summary, SnapshotError> {
-    let mapped::Written { map, sections, pages, zeros } = mapped::write(file, ram, stop)?;
+    write_mapped(file, machine, state, ram, disks, &Progress::default(), stop)
+}
+
+/// The same to where it is to be, as a whole or not at all. `progress` has the bytes of RAM and disks that are done, and may
+/// end it.
+pub fn commit_mapped(
+    mut sink: Sink,
+    machine: &Identity,
+    state: &MachineState,
+    ram: &GuestRam,
+    disks: &[Disk],
+    progress: &Progress,
+) -> Result<Summary, SnapshotError> {
+    let file = sink.file().ok_or_else(SnapshotError::not_a_file)?;
+    let summary = write_mapped(file, machine, state, ram, disks, progress, &|_| false)?;
+    sink.commit()?;
+    Ok(summary)
+}
+
+fn write_mapped(
+    file: &mut File,
+    machine: &Identity,
+    state: &MachineState,
+    ram: &GuestRam,
+    disks: &[Disk],
+    progress: &Progress,
+    stop: &dyn Fn(u64) -> bool,
+) -> Result<Summary, SnapshotError> {
+    let mapped::Written { map, sections, pages, zeros } = mapped::write(file, ram, progress, stop)?;
     file.rewind().and_then(|()| file.write_all(&header(sections))).map_err(SnapshotError::Write)?;
     file.seek(SeekFrom::Start(sections)).map_err(SnapshotError::Write)?;
     let mut to = SectionWriter::new(BufWriter::new(file));
@@ -159,7 +196,7 @@ pub fn save_mapped(
     state.sections(|name, version, body| to.write(name, version, body))?;
     let mut packer = disks::Packer::new()?;
     for (number, disk) in disks.iter().enumerate() {
-        packer.pack(number, disk, None, |name, version, body| {
+        packer.pack(number, disk, None, progress, |name, version, body| {
             if stop(sections + to.written()) {
                 return Err(SnapshotError::cancelled());
             }

@@ -181,7 +181,7 @@ fn reader() -> Run {
     let config = guest::config(&guest::words(folder.path(), &[]));
     let here = Identity::of(&config, "tcg", 10_000_000);
     let with_disks = with_disks(folder.path(), &saved);
-    let loader = Loader { here, ram: Arc::new(ram), devices, disks: disks(folder.path()) };
+    let loader = Loader { here, ram: Arc::new(ram), devices, disks: disks(folder.path()), progress: Arc::default() };
     loader.stream(&saved[..]).expect("what was saved is taken");
     let path = folder.path().join("input");
     let taken = loader.file(&write(&path, &with_disks), Pages::Copy).expect("what was saved is taken");

@@ -4,7 +4,6 @@ use std::fs::File;
 
 use crate::machine::work::Work;
 use crate::machine::{Machine, MachineError, RunState};
-use crate::monitor::event::Event;
 use crate::snapshot::{Answer, Channel, Identity, MachineState, Pages, Shared, SnapshotError, Source, Stream};
 
 pub(super) struct Incoming {
@@ -178,12 +177,8 @@ impl Machine {
     /// The guest goes on here. Nothing is left to be done.
     fn welcome(&mut self, guest: &Guest) -> Option<Arriving> {
         tracing::info!(guest.writer, guest.engine, "the guest is here");
-        if guest.running && !self.config.starts_stopped {
-            self.start();
-            self.events.push(Event::Resume);
-        } else {
-            self.run_state = RunState::Paused;
-        }
+        let runs = guest.running && !self.config.starts_stopped;
+        self.go_back_to(if runs { RunState::Running } else { RunState::Paused });
         None
     }
 }

@@ -202,10 +202,6 @@ fn copy_rest(
     Ok((summary, sink.commit()?))
 }
 
-fn not_a_file() -> SnapshotError {
-    SnapshotError::Refused("RAM can be mapped in files only: mapped-ram is for file:PATH".into())
-}
-
 fn host(what: &str, source: std::io::Error) -> SnapshotError {
     SnapshotError::Host { what: what.to_owned(), source }
 }
@@ -221,7 +217,7 @@ impl Machine {
         let to = channel.clone();
         let begin = || {
             if self.moves.mapped_ram && !matches!(channel, Channel::File { .. }) {
-                return Err(not_a_file());
+                return Err(SnapshotError::not_a_file());
             }
             let decision = Arc::new(Decision::new().map_err(|source| host("make an event descriptor", source))?);
             let theirs = Arc::clone(&decision);
@@ -318,7 +314,7 @@ impl Machine {
                     Work::start("migration", &self.control, work)
                 }
                 Rest::All(mut sink, disks) => Work::start("migration", &self.control, move || {
-                    let file = sink.file().ok_or_else(not_a_file)?;
+                    let file = sink.file().ok_or_else(SnapshotError::not_a_file)?;
                     let stop = |bytes| progress.stops(bytes);
                     let summary = save_mapped(file, &identity, &state, &ram, &disks, &stop)?;
                     progress.rounds.store(1, Ordering::Relaxed);
@@ -413,20 +409,5 @@ impl Machine {
         };
         self.moves.last = Some(last);
         result
-    }
-
-    pub(in crate::machine) fn write_mapped(
-        &self,
-        channel: &Channel,
-        running: bool,
-        disks: Scope,
-    ) -> Result<Summary, SnapshotError> {
-        let mut sink = channel.create()?;
-        let file = sink.file().ok_or_else(not_a_file)?;
-        let disks = Disk::kept(&self.kept.disks, disks);
-        let summary =
-            save_mapped(file, &self.identity(), &self.machine_state(running)?, &self.board.ram, &disks, &|_| false)?;
-        sink.commit()?;
-        Ok(summary)
     }
 }

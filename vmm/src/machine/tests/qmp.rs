@@ -16,7 +16,7 @@ pub struct Program(BufReader<UnixStream>);
 
 impl Program {
     /// Connects as soon as the machine listens, and negotiates.
-    fn at(path: &Path) -> Self {
+    pub fn at(path: &Path) -> Self {
         let mut program = Self::unnegotiated(path);
         assert_eq!(program.ask("qmp_capabilities"), json!({}));
         program

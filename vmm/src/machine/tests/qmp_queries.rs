@@ -150,64 +150,6 @@ fn actions_are_set() {
     });
 }
 
-#[test]
-fn snapshots_are_jobs() {
-    let dir = tempfile::tempdir().unwrap();
-    let (disk, path) = (dir.path().join("disk"), dir.path().display().to_string());
-    std::fs::write(&disk, [7; 8192]).unwrap();
-    let (drive, machine) = (format!("file={},if=none,id=d0", disk.display()), format!("virt,snapshots={path}"));
-    let words = ["-M", &machine, "-m", "6M", "-drive", &drive, "-device", "virtio-blk-device,drive=d0"];
-    with_program(&words, |mut p, _| {
-        // Does a job, and gives its error.
-        let mut job = |command: &str, tag: &str, devices: Value| {
-            let mut arguments = json!({ "job-id": "j", "tag": tag, "devices": devices });
-            if command != "snapshot-delete" {
-                arguments["vmstate"] = json!("d0");
-            }
-            p.say(json!({ "execute": command, "arguments": arguments }).to_string());
-            let mut said = Vec::new();
-            loop {
-                let line = p.hear();
-                match line["event"].as_str() {
-                    Some("JOB_STATUS_CHANGE") => said.push(line["data"]["status"].as_str().unwrap().to_owned()),
-                    Some(_) => {}
-                    None => break assert_eq!(line, json!({ "return": {} })),
-                }
-            }
-            assert_eq!(said, ["created", "running", "waiting", "pending", "concluded"]);
-            let jobs = p.ask("query-jobs");
-            assert_eq!((&jobs[0]["type"], &jobs[0]["status"]), (&json!(command), &json!("concluded")));
-            p.say(r#"{"execute":"job-dismiss","arguments":{"id":"j"}}"#);
-            assert_eq!(p.hear()["data"]["status"], "null");
-            assert_eq!(p.hear(), json!({ "return": {} }));
-            assert_eq!(p.ask("query-jobs"), json!([]));
-            jobs[0]["error"].as_str().map(str::to_owned)
-        };
-        let error = |text: &str| Some(text.to_owned());
-        let all = || json!(["d0"]);
-        assert_eq!(job("snapshot-save", "t", json!(["d1"])), error("No block device node 'd1'"));
-        let without = error("Device 'd0' is writable, and the snapshot would be without it");
-        assert_eq!(job("snapshot-save", "t", json!([])), without);
-        assert_eq!(job("snapshot-save", "t", all()), None);
-        assert_eq!(job("snapshot-save", "t", all()), error("Snapshot 't' already exists"));
-        std::fs::write(&disk, [9; 8192]).unwrap();
-        assert_eq!(job("snapshot-load", "t", all()), None);
-        assert_eq!(std::fs::read(&disk).unwrap(), [7; 8192]);
-        assert!(job("snapshot-load", "u", all()).unwrap().starts_with("cannot load 'u': No such file"));
-        assert_eq!(job("snapshot-delete", "t", all()), None);
-        assert_eq!(job("snapshot-delete", "t", all()), None);
-        assert!(job("snapshot-load", "t", all()).is_some());
-
-        let no = |p: &mut crate::machine::tests::qmp::Program, command: &str, arguments: Value| {
-            let answer = p.send(json!({ "execute": command, "arguments": arguments }));
-            answer["error"]["desc"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
-        };
-        assert_eq!(no(&mut p, "job-dismiss", json!({ "id": "x" })), "Job not found");
-        assert_eq!(no(&mut p, "job-cancel", json!({ "id": "x" })), "Job not found");
-        p.quit();
-    });
-}
-
 /// A client library's own types take all of it.
 #[test]
 fn a_client_library_understands() {

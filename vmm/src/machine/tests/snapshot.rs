@@ -281,40 +281,6 @@ fn ram_is_mapped_and_stays_the_files() {
     assert!(load(&mut other, &plain, Pages::Map).unwrap_err().contains("mapped-ram on"));
 }
 
-#[test]
-fn named_snapshots() {
-    let dir = tempfile::tempdir().unwrap();
-    let board = format!("virt,snapshots={}", dir.path().display());
-    with_person(&["-m", "6M", "-M", &board], |mut p, _| {
-        assert_eq!(p.ask("info snapshots"), "There is no snapshot available.\n");
-        assert_eq!(p.ask("savevm one"), "");
-        assert_eq!(p.ask("info status"), "VM status: running\n");
-        let listed = p.ask("info snapshots");
-        let words: Vec<_> = listed.lines().nth(2).unwrap().split_whitespace().collect();
-        assert_eq!((&words[..2], words[3], words.len()), (&["--", "one"][..], "KiB", 8), "{listed}");
-        assert!(words[6].starts_with("0000:00:0") && words[7] == "--", "{listed}");
-        assert_eq!(p.ask("loadvm one"), "");
-        assert_eq!(p.ask("info status"), "VM status: running\n");
-        assert!(p.ask("loadvm two").contains("Error: cannot load 'two': No such file"));
-        assert!(p.ask("savevm ../two").contains("is no name of a snapshot"));
-        let file = dir.path().join("one.vireo");
-        let mut bytes = std::fs::read(&file).unwrap();
-        let middle = bytes.len() / 2;
-        bytes[middle] ^= 1;
-        std::fs::write(&file, &bytes).unwrap();
-        let answer = p.ask("loadvm one");
-        assert!(answer.starts_with("Error: cannot load 'one': ") && answer.contains("damaged"), "{answer}");
-        assert_eq!(p.ask("info status"), "VM status: running\n");
-        assert_eq!(p.ask("delvm one"), "");
-        assert!(p.ask("delvm one").contains("cannot delete"));
-        p.0.write_all(b"q\n").unwrap();
-    });
-    with_person(&["-m", "6M"], |mut p, _| {
-        assert!(p.ask("savevm one").contains("-machine snapshots="));
-        p.0.write_all(b"q\n").unwrap();
-    });
-}
-
 /// Runs a machine on the translator; somebody is at its console and its monitor, which has to let it go on: what a guest
 /// says to nobody is lost.
 fn with_guest<T: Send>(

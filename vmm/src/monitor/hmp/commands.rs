@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 use super::{
-    Arguments, Context, Row, accel, devices, expr, find, info, keys, list, memory, migration, profile, tracing, usage,
+    Arguments, Context, Row, accel, devices, expr, find, info, keys, list, memory, migration, profile, snapshots,
+    tracing, usage,
 };
 use crate::control::Request;
 use crate::machine::RunState;
@@ -119,9 +120,9 @@ pub const COMMANDS: &[Row] = &[
         help: "how long a move may hold the guest up (ms), and how much it may send (MiB/s, or a size; 0: no limit)",
         run: migration::set_parameter,
     },
-    Row { names: &["savevm"], args: "NAME", help: "save the machine (-machine snapshots=)", run: migration::save },
-    Row { names: &["loadvm"], args: "NAME", help: "go back to a saved machine", run: migration::load },
-    Row { names: &["delvm"], args: "NAME", help: "forget a saved machine", run: migration::delete },
+    Row { names: &["savevm"], args: "NAME", help: "save the machine (-machine snapshots=)", run: snapshots::save },
+    Row { names: &["loadvm"], args: "NAME", help: "go back to a saved machine", run: snapshots::load },
+    Row { names: &["delvm"], args: "NAME", help: "forget a saved machine", run: snapshots::delete },
 ];
 
 fn help(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {

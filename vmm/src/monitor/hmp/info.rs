@@ -5,7 +5,7 @@ use std::fmt::Write;
 use ::accel::trace;
 use arch::csr;
 
-use super::{Arguments, Context, Row, accel, devices, expr, migration};
+use super::{Arguments, Context, Row, accel, devices, expr, migration, snapshots};
 use crate::board::assembly::Interrupt;
 use crate::config::{CacheMode, NetBackendConfig, VirtioKind};
 use crate::machine::{RegionKind, Rom, RunState};
@@ -23,7 +23,7 @@ pub const SUBJECTS: &[Row] = &[
     Row { names: &["roms"], args: "", help: "what was put into memory for the boot", run: roms },
     Row { names: &["mtree"], args: "[-f]", help: "what answers at which physical address", run: mtree },
     Row { names: &["qtree"], args: "", help: "buses and devices of the board", run: devices::tree },
-    Row { names: &["snapshots"], args: "", help: "saved machines", run: migration::list },
+    Row { names: &["snapshots"], args: "", help: "saved machines", run: snapshots::list },
     Row { names: &["migrate"], args: "", help: "how a move of the machine stands", run: migration::info },
     Row { names: &["migrate_parameters"], args: "", help: "limits of moves", run: migration::parameters },
     Row { names: &["migrate_capabilities"], args: "", help: "how machines are moved", run: migration::capabilities },
@@ -42,6 +42,8 @@ fn status(cx: &mut Context<'_>, _: &Arguments) -> Result<(), String> {
         | RunState::InMigrate
         | RunState::FinishMigrate
         | RunState::PostMigrate
+        | RunState::RestoreVm
+        | RunState::SaveVm
         | RunState::Shutdown) => {
             writeln!(cx.out, "VM status: paused ({})", state.name())
         }

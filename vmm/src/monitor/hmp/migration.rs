@@ -2,9 +2,10 @@
 
 use std::fmt::Write;
 
-use super::{Arguments, Context};
+use super::snapshots::size;
+use super::{Arguments, Context, Waits};
 use crate::cli::size::parse as parse_size;
-use crate::machine::{Machine, Named, Outcome, Parameters, Report, Status, Unit};
+use crate::machine::{Machine, Outcome, Parameters, Report, Status, Unit};
 use crate::snapshot::{Channel, PATIENCE};
 
 /// The one capability there is; the name is QEMU's.
@@ -24,23 +25,36 @@ pub fn migrate(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
     if detach {
         return Ok(());
     }
-    match &mut cx.waits {
-        _ if !cx.machine.is_moving() => tell(&cx.machine.migration(), cx.out),
-        Some(waits) => **waits = true,
-        None => {
-            let _ = writeln!(cx.out, "nobody can wait here: the move goes on, and 'info migrate' tells of it");
-        }
+    if !cx.machine.is_moving() {
+        tell(&cx.machine.migration(), cx.out);
+    } else if cx.is_person {
+        *cx.waits = Some(Waits::Move);
+    } else {
+        let _ = writeln!(cx.out, "nobody can wait here: the move goes on, and 'info migrate' tells of it");
     }
     Ok(())
 }
 
 /// How a move has ended, for who has waited for it.
-pub fn tell_end(machine: &Machine, out: &mut String) {
+pub fn end(machine: &Machine) -> Option<String> {
+    if machine.is_moving() {
+        return None;
+    }
+    let mut out = String::new();
     match machine.migration() {
         Status::Ended(Outcome::Failed(why)) => {
             let _ = writeln!(out, "Error: {why}");
         }
-        status => tell(&status, out),
+        status => tell(&status, &mut out),
+    }
+    Some(out)
+}
+
+/// How far it is, in a line.
+pub fn progress(machine: &Machine) -> Option<String> {
+    match machine.migration() {
+        Status::Active { bytes, rounds, .. } => Some(format!("moving: {} sent, round {rounds}", size(bytes))),
+        Status::None | Status::Setup | Status::Ended(_) => None,
     }
 }
 
@@ -99,70 +113,6 @@ pub fn parameters(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> 
     Ok(())
 }
 
-/// The name that a command needs.
-fn name(args: &Arguments) -> Result<&str, String> {
-    match args.at_most(1)? {
-        [name] => Ok(name),
-        _ => Err("it needs a name".into()),
-    }
-}
-
-pub fn save(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
-    cx.machine.save_snapshot(name(args)?).map(drop)
-}
-
-pub fn load(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
-    cx.machine.load_snapshot(name(args)?)
-}
-
-pub fn delete(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
-    cx.machine.delete_snapshot(name(args)?)
-}
-
-pub fn list(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
-    args.at_most(0)?;
-    let all = cx.machine.snapshots()?;
-    if all.is_empty() {
-        let _ = writeln!(cx.out, "There is no snapshot available.");
-        return Ok(());
-    }
-    // QEMU's words and columns.
-    let _ = writeln!(cx.out, "List of snapshots present on all disks:");
-    let mut row = |id: &str, tag: &str, size: &str, date: &str, clock: &str, icount: &str| {
-        let _ = writeln!(cx.out, "{id:<7} {tag:<16} {size:>8} {date:>19} {clock:>15} {icount:>10}");
-    };
-    row("ID", "TAG", "VM SIZE", "DATE", "VM CLOCK", "ICOUNT");
-    for Named { name, bytes, made, time } in all {
-        let date = humantime::format_rfc3339_seconds(made).to_string();
-        let date = date.trim_end_matches('Z').replace('T', " ");
-        let clock = time.map_or("--".to_owned(), |time| {
-            let (seconds, milliseconds) = (time.as_secs(), time.subsec_millis());
-            format!("{:04}:{:02}:{:02}.{milliseconds:03}", seconds / 3600, seconds / 60 % 60, seconds % 60)
-        });
-        row("--", &name, &size(bytes), &date, &clock, "--");
-    }
-    Ok(())
-}
-
-/// Bytes with three digits.
-fn size(bytes: u64) -> String {
-    let units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
-    let mut value = bytes as f64;
-    let mut unit = 0;
-    while value >= 999.5 {
-        value /= 1024.0;
-        unit += 1;
-    }
-    let digits = match value {
-        _ if value < 9.995 && unit > 0 => 2,
-        _ if value < 99.95 && unit > 0 => 1,
-        _ => 0,
-    };
-    let text = format!("{value:.digits$}");
-    let text = if digits > 0 { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
-    format!("{text} {}", units[unit])
-}
-
 fn tell(status: &Status, out: &mut String) {
     let _ = match status {
         Status::None => Ok(()),
@@ -187,15 +137,4 @@ fn tell(status: &Status, out: &mut String) {
             writeln!(out, "rounds: {rounds}\nnormal: {} pages\nduplicate: {zeros} pages", pages - zeros)
         }
     };
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn sizes_have_three_digits() {
-        let sizes = [0, 999, 1000, 1024, 1536, 10 << 10, 1_023_488, 2_621_440, 123 << 30, u64::MAX].map(super::size);
-        let texts =
-            ["0 B", "999 B", "0.98 KiB", "1 KiB", "1.5 KiB", "10 KiB", "0.98 MiB", "2.5 MiB", "123 GiB", "16 EiB"];
-        assert_eq!(sizes, texts);
-    }
 }

@@ -11,8 +11,10 @@ mod keys;
 mod memory;
 mod migration;
 mod profile;
+mod snapshots;
 mod tracing;
 mod usage;
+mod waits;
 
 use std::fmt::Write;
 use std::time::SystemTime;
@@ -22,6 +24,8 @@ use super::{Session, fixed};
 use crate::machine::Machine;
 use editor::{Edit, Editor};
 pub use memory::Format;
+use waits::Waiter;
+pub use waits::Waits;
 
 const PROMPT: &[u8] = b"(vireo) ";
 
@@ -34,8 +38,10 @@ pub struct Context<'a> {
     pub shown: &'a mut Format,
     /// Where its text goes; lines end in `\n`.
     pub out: &'a mut String,
-    /// Set by a command that is not done when it returns; `None` where nobody can wait for it.
-    pub waits: Option<&'a mut bool>,
+    /// Set by a command that is not done when it returns.
+    pub waits: &'a mut Option<Waits>,
+    /// A person asks. Programs do not wait for a move.
+    pub is_person: bool,
 }
 
 /// A command, or a subject of `info`.
@@ -148,28 +154,31 @@ pub struct Hmp {
     /// The terminal is shared with others, and they have it now.
     hidden: bool,
     greeted: bool,
-    /// A move of the machine that was asked for here is under way.
-    waits: bool,
+    /// It is a terminal, with lines that can be written anew.
+    terminal: bool,
+    /// What was asked for here and is under way.
+    waiter: Option<Waiter>,
     /// Events that an answer has told already.
     told: usize,
 }
 
 impl Hmp {
-    /// `shared`: another user of the device begins.
-    pub fn new(shared: bool) -> Self {
+    /// `shared`: another user of the device begins. `terminal`: a person sees what is written.
+    pub fn new(shared: bool, terminal: bool) -> Self {
         Self {
             editor: Editor::default(),
             hart: 0,
             shown: Format::default(),
             hidden: shared,
             greeted: false,
-            waits: false,
+            terminal,
+            waiter: None,
             told: 0,
         }
     }
 
     fn show(&mut self, out: &mut Vec<u8>) {
-        if self.hidden {
+        if self.hidden || self.waiter.is_some() {
             return;
         }
         if !std::mem::replace(&mut self.greeted, true) {
@@ -181,9 +190,11 @@ impl Hmp {
     }
 
     fn execute(&mut self, line: &str, machine: &mut Machine, out: &mut Vec<u8>) {
-        let mut text = String::new();
-        let (hart, shown, waits) = (&mut self.hart, &mut self.shown, Some(&mut self.waits));
-        self.told += execute(line, &mut Context { machine, hart, shown, out: &mut text, waits });
+        let (mut text, mut waits) = (String::new(), None);
+        let (hart, shown) = (&mut self.hart, &mut self.shown);
+        let mut context = Context { machine, hart, shown, out: &mut text, waits: &mut waits, is_person: true };
+        self.told += execute(line, &mut context);
+        self.waiter = waits.map(Waiter::new);
         self.answer(&text, machine, out);
     }
 
@@ -191,7 +202,7 @@ impl Hmp {
     fn answer(&mut self, text: &str, machine: &Machine, out: &mut Vec<u8>) {
         out.extend(text.replace('\n', "\r\n").bytes());
         // Behind `quit` there is nothing to ask.
-        if !self.waits && !machine.is_ending() {
+        if !machine.is_ending() {
             self.show(out);
         }
     }
@@ -240,19 +251,38 @@ impl Session for Hmp {
     fn focus(&mut self, has: bool, out: &mut Vec<u8>) {
         // Announced again when the far end connects.
         if std::mem::replace(&mut self.hidden, !has) == has {
+            if let Some(waiter) = &mut self.waiter {
+                waiter.erase(out);
+            }
             out.extend(b"\r\n");
             self.show(out);
         }
     }
 
     fn waits(&mut self, machine: &mut Machine, out: &mut Vec<u8>) -> bool {
-        if self.waits && !machine.is_moving() {
-            self.waits = false;
-            let mut text = String::new();
-            migration::tell_end(machine, &mut text);
-            self.answer(&text, machine, out);
+        let Some(mut waiter) = self.waiter.take() else { return false };
+        match waiter.waits.end(machine) {
+            Some(text) => {
+                waiter.erase(out);
+                self.answer(&text, machine, out);
+                false
+            }
+            None => {
+                if self.terminal && !self.hidden {
+                    waiter.show(machine, out);
+                }
+                self.waiter = Some(waiter);
+                true
+            }
         }
-        self.waits
+    }
+
+    fn give_up(&mut self, machine: &mut Machine, out: &mut Vec<u8>) {
+        let Some(waiter) = &mut self.waiter else { return };
+        if let Err(why) = waiter.waits.cancel(machine) {
+            waiter.erase(out);
+            out.extend(format!("Error: {why}\r\n").bytes());
+        }
     }
 
     fn tells(&self, event: &Event) -> bool {
@@ -264,6 +294,9 @@ impl Session for Hmp {
         if self.told > 0 {
             self.told -= 1;
         } else if !self.hidden {
+            if let Some(waiter) = &mut self.waiter {
+                waiter.erase(out);
+            }
             out.extend(format!("\r\n{news}\r\n").bytes());
             self.show(out);
         }

@@ -181,18 +181,28 @@ pub struct HumanCommand {
 fn human_monitor_command(cx: &mut Context<'_>, args: Arguments) -> Outcome {
     let HumanCommand { command_line, cpu_index } = args.take()?;
     let mut hart = cx.hart(cpu_index)?;
-    Ok(Value::String(line(cx, &command_line, &mut hart).replace('\n', "\r\n")))
+    let mut waits = None;
+    let said = line(cx, &command_line, &mut hart, &mut waits);
+    let answer = human_text(&said);
+    *cx.waits = waits.map(|waits| (said, waits));
+    Ok(answer)
+}
+
+/// What a command for people has said.
+pub fn human_text(text: &str) -> Value {
+    Value::String(text.replace('\n', "\r\n"))
 }
 
 /// What `info` shows people, for programs that show it to them.
 fn human(cx: &mut Context<'_>, args: Arguments, command: &str) -> Outcome {
     args.none()?;
-    Ok(json!({ "human-readable-text": line(cx, command, &mut 0) }))
+    Ok(json!({ "human-readable-text": line(cx, command, &mut 0, &mut None) }))
 }
 
-fn line(cx: &mut Context<'_>, command_line: &str, hart: &mut u32) -> String {
+fn line(cx: &mut Context<'_>, command_line: &str, hart: &mut u32, waits: &mut Option<hmp::Waits>) -> String {
     let (mut text, mut shown) = (String::new(), hmp::Format::default());
-    let mut context = hmp::Context { machine: cx.machine, hart, shown: &mut shown, out: &mut text, waits: None };
+    let machine = &mut *cx.machine;
+    let mut context = hmp::Context { machine, hart, shown: &mut shown, out: &mut text, waits, is_person: false };
     hmp::execute(command_line, &mut context);
     text
 }

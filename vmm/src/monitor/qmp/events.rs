@@ -60,7 +60,7 @@ pub fn data(event: &Event) -> Option<Value> {
             }
             data
         }
-        Event::JobStatus { id, status } => json!({ "id": id, "status": status }),
+        Event::JobStatus { id, status } => json!({ "id": id, "status": status.name() }),
         Event::BlockIoError(DriveError { drive, device, error }) => json!({
             "qom-path": format!("/machine/peripheral/{device}/virtio-backend"),
             "device": drive,
@@ -89,7 +89,7 @@ mod tests {
     use ::devices::virtio::blk::DiskError;
 
     use super::*;
-    use crate::machine::{DumpStatus, Reason};
+    use crate::machine::{DumpStatus, JobStatus, Reason};
     use crate::monitor::event::Cause;
 
     /// One of each; a new kind has to be added for this to compile.
@@ -104,7 +104,7 @@ mod tests {
             Event::Shutdown(Cause::Monitor),
             Event::NoReboot(Cause::User),
             Event::Switched(switched),
-            Event::JobStatus { id: "j".into(), status: "created" },
+            Event::JobStatus { id: "j".into(), status: JobStatus::Created },
             Event::Dumped { status: DumpStatus { failed: true, completed: 0, total: 1 }, error: Some("full".into()) },
             Event::BlockIoError(DriveError { drive: "d".into(), device: "b".into(), error }),
         ];
@@ -121,7 +121,7 @@ mod tests {
                 | Event::Dumped { .. }
                 | Event::BlockIoError(_) => assert!(event.name().is_some()),
                 // Not told.
-                Event::Stays(_) | Event::Debug { .. } => assert!(event.name().is_none()),
+                Event::Stands | Event::Stays(_) | Event::Debug { .. } => assert!(event.name().is_none()),
             }
         }
         all

@@ -1,10 +1,10 @@
-//! Snapshots with names, as programs have them made: by jobs.
+//! Snapshots with names, as programs have them made: by jobs, which go on when their command is answered.
 
 use serde::Deserialize;
 use serde_json::json;
 
 use super::{Arguments, Context, Outcome, done};
-use crate::machine::Machine;
+use crate::machine::{Job, Machine};
 
 /// What to save or load. All drives that the guest writes to are part of it: `devices` has to name them.
 #[derive(Deserialize)]
@@ -43,22 +43,22 @@ fn exists(machine: &Machine, tag: &str) -> Result<bool, String> {
 
 pub fn save(cx: &mut Context<'_>, args: Arguments) -> Outcome {
     let snapshot: Snapshot = args.take()?;
-    cx.machine.do_job(snapshot.job_id.clone(), "snapshot-save", |machine| {
+    cx.machine.start_job(snapshot.job_id.clone(), "snapshot-save", |machine| {
         snapshot.check(machine)?;
         let tag = &snapshot.tag;
         if exists(machine, tag)? {
             return Err(format!("Snapshot '{tag}' already exists"));
         }
-        machine.save_snapshot(tag).map(|_| ())
+        machine.save_snapshot(tag).map(Some)
     })?;
     done()
 }
 
 pub fn load(cx: &mut Context<'_>, args: Arguments) -> Outcome {
     let snapshot: Snapshot = args.take()?;
-    cx.machine.do_job(snapshot.job_id.clone(), "snapshot-load", |machine| {
+    cx.machine.start_job(snapshot.job_id.clone(), "snapshot-load", |machine| {
         snapshot.check(machine)?;
-        machine.load_snapshot(&snapshot.tag)
+        machine.load_snapshot(&snapshot.tag).map(Some)
     })?;
     done()
 }
@@ -73,30 +73,31 @@ pub struct Delete {
 
 pub fn delete(cx: &mut Context<'_>, args: Arguments) -> Outcome {
     let Delete { job_id, tag, devices } = args.take()?;
-    cx.machine.do_job(job_id, "snapshot-delete", |machine| {
+    cx.machine.start_job(job_id, "snapshot-delete", |machine| {
         check_nodes(machine, devices.iter())?;
         // As QEMU has it: what is not there need not be deleted.
-        if exists(machine, &tag)? { machine.delete_snapshot(&tag) } else { Ok(()) }
+        if exists(machine, &tag)? { machine.delete_snapshot(&tag).map(|()| None) } else { Ok(None) }
     })?;
     done()
 }
 
 pub fn query(cx: &mut Context<'_>, args: Arguments) -> Outcome {
     args.none()?;
-    let info = |job: &crate::machine::Job| {
+    let info = |job: &Job| {
+        let (done, total) = job.progress;
         let mut info = json!({
             "id": job.id,
             "type": job.kind,
-            "status": "concluded",
-            "current-progress": 1,
-            "total-progress": 1,
+            "status": job.status.name(),
+            "current-progress": done,
+            "total-progress": total,
         });
         if let Some(error) = &job.error {
             info["error"] = json!(error);
         }
         info
     };
-    Ok(cx.machine.jobs().iter().map(info).collect())
+    Ok(cx.machine.jobs().map(info).collect())
 }
 
 #[derive(Deserialize)]
@@ -111,11 +112,9 @@ pub fn dismiss(cx: &mut Context<'_>, args: Arguments) -> Outcome {
     done()
 }
 
-/// Too late for every job that can be seen.
+/// One that has not concluded is given up: a save until its file is on its way to its place, a load until RAM changes.
 pub fn cancel(cx: &mut Context<'_>, args: Arguments) -> Outcome {
     let Id { id } = args.take()?;
-    Err(match cx.machine.jobs().iter().any(|job| job.id == id) {
-        true => format!("Job '{id}' in state 'concluded' cannot accept command verb 'cancel'").into(),
-        false => "Job not found".to_owned().into(),
-    })
+    cx.machine.cancel_job(&id)?;
+    done()
 }

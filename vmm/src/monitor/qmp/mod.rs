@@ -27,7 +27,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use super::event::Event;
-use super::{Session, fixed};
+use super::{Session, fixed, hmp};
 use crate::machine::Machine;
 use arguments::Arguments;
 use shape::Takes;
@@ -72,6 +72,8 @@ fn done() -> Outcome {
 pub struct Context<'a> {
     pub machine: &'a mut Machine,
     pub negotiated: &'a mut bool,
+    /// Set by a command that is not done when it returns: what it has said so far, and what it waits for.
+    pub waits: &'a mut Option<(String, hmp::Waits)>,
 }
 
 impl Context<'_> {
@@ -127,6 +129,8 @@ pub struct Qmp {
     negotiated: bool,
     /// Answers that wait for the events of their command.
     answers: Vec<Reply>,
+    /// A command that is not done: its id, what it has said, and what it waits for.
+    waits: Option<(Option<Box<RawValue>>, String, hmp::Waits)>,
 }
 
 /// What is said to a request.
@@ -148,7 +152,7 @@ enum Said {
 
 impl Qmp {
     pub fn new(pretty: bool) -> Self {
-        Self { pretty, stream: Stream::default(), negotiated: false, answers: Vec::new() }
+        Self { pretty, stream: Stream::default(), negotiated: false, answers: Vec::new(), waits: None }
     }
 
     fn say(&self, value: &impl Serialize, out: &mut Vec<u8>) {
@@ -178,20 +182,31 @@ impl Qmp {
         self.answers.clear();
     }
 
-    fn answer(&mut self, item: Item, machine: &mut Machine) -> Reply {
+    /// Does what is asked for. A command that is not done then has its answer later.
+    fn answer(&mut self, item: Item, machine: &mut Machine) -> Option<Reply> {
+        let mut waits = None;
         let id = item.as_ref().ok().and_then(|piece| piece.exact("id"));
         let outcome = match item.map(|piece| piece.value) {
             Err(desc) => Err(desc.into()),
             Ok(Value::Object(mut request)) => {
                 request.remove("id");
-                self.execute(request, machine)
+                self.execute(request, machine, &mut waits)
             }
             Ok(_) => Err("QMP input must be a JSON object".to_owned().into()),
         };
-        Reply { said: outcome.map_or_else(Said::Error, Said::Return), id }
+        if let Some((said, waits)) = waits {
+            self.waits = Some((id, said, waits));
+            return None;
+        }
+        Some(Reply { said: outcome.map_or_else(Said::Error, Said::Return), id })
     }
 
-    fn execute(&mut self, mut request: Map<String, Value>, machine: &mut Machine) -> Outcome {
+    fn execute(
+        &mut self,
+        mut request: Map<String, Value>,
+        machine: &mut Machine,
+        waits: &mut Option<(String, hmp::Waits)>,
+    ) -> Outcome {
         let name = match request.remove("execute") {
             None => None,
             Some(Value::String(name)) => Some(name),
@@ -216,7 +231,7 @@ impl Qmp {
                     None => not_found(format!("The command {name} has not been found")),
                 },
                 Some(row) => {
-                    let mut context = Context { machine, negotiated: &mut self.negotiated };
+                    let mut context = Context { machine, negotiated: &mut self.negotiated, waits };
                     (row.run)(&mut context, Arguments::new(arguments, &row.takes))
                 }
             },
@@ -241,6 +256,21 @@ impl Session for Qmp {
         }
     }
 
+    fn waits(&mut self, machine: &mut Machine, out: &mut Vec<u8>) -> bool {
+        let Some((id, said, waits)) = self.waits.take() else { return false };
+        match waits.end(machine) {
+            Some(end) => {
+                let said = Said::Return(commands::human_text(&(said + &end)));
+                self.say(&Reply { said, id }, out);
+                false
+            }
+            None => {
+                self.waits = Some((id, said, waits));
+                true
+            }
+        }
+    }
+
     fn input(&mut self, bytes: &[u8], machine: &mut Machine, _out: &mut Vec<u8>) -> usize {
         let mut items = Vec::new();
         let end = bytes.iter().position(|byte| {
@@ -249,7 +279,7 @@ impl Session for Qmp {
         });
         for item in items {
             let answer = self.answer(item, machine);
-            self.answers.push(answer);
+            self.answers.extend(answer);
         }
         end.map_or(bytes.len(), |last| last + 1)
     }

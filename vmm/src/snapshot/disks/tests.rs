@@ -45,7 +45,7 @@ fn zeroes_cost_nothing() {
         sections.push(body.to_vec());
         Ok(())
     };
-    Packer::new().unwrap().pack(0, &from, None, keep).unwrap();
+    Packer::new().unwrap().pack(0, &from, None, &Default::default(), keep).unwrap();
     assert_eq!(sections, [part(0, ZERO, 0, SIZE.div_ceil(BLOCK), &[]).body]);
     let to = [disk(dir.path(), "t", true)];
     let mut unpacker = Unpacker::new(&to, Place::Overlays).unwrap();
