@@ -17,7 +17,6 @@ use super::pace::Pace;
 use super::{Outcome, Parameters, Report, Status};
 use crate::machine::work::Work;
 use crate::machine::{Machine, RunState};
-use crate::monitor::event::Event;
 use crate::snapshot::{
     Channel, Decision, Disk, MachineState, Saver, Scope, Shared, Sink, SnapshotError, Summary, Tracked, save_mapped,
 };
@@ -341,16 +340,12 @@ impl Machine {
     /// # Errors
     /// It cannot go on.
     fn stay(&mut self, otherwise: RunState, why: &SnapshotError) -> Result<(), SnapshotError> {
-        let running = otherwise == RunState::Running;
-        self.run_state = if running { RunState::Paused } else { otherwise };
+        self.run_state = if otherwise == RunState::Running { RunState::Paused } else { otherwise };
         self.locks.take().map_err(|lost| {
             let (why, lost) = (crate::error_chain(why), crate::error_chain(&lost));
             SnapshotError::Refused(format!("{why}; and the guest cannot go on: {lost}"))
         })?;
-        if running {
-            self.start();
-            self.events.push(Event::Resume);
-        }
+        self.go_back_to(otherwise);
         Ok(())
     }
 
