@@ -61,6 +61,9 @@ impl Machine {
         if self.is_moving() {
             return Err("the machine is being moved".into());
         }
+        if let Some(why) = self.is_kept_still() {
+            return Err(why);
+        }
         let parts = parts(&self.board.ram, range);
         let total: u64 = parts.iter().map(|part| part.end - part.start).sum();
         if total == 0 {

@@ -52,6 +52,9 @@ impl Machine {
         if matches!(self.run_state, RunState::InMigrate | RunState::PostMigrate) {
             return refused("the guest is not here, and its image may be another program's");
         }
+        if let Some(why) = self.is_kept_still() {
+            return refused(&why);
+        }
         let image = self.kept.disks.iter().find(|disk| disk.id == id).map(|disk| disk.image.clone());
         let image = image.expect("what a disk writes to is kept");
         match self.with_device_stopped(slot, || image.resize(size)) {

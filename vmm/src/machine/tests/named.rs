@@ -150,6 +150,7 @@ fn named_snapshots() {
 #[test]
 fn others_are_served_meanwhile() {
     let mut held = Held::new(&[]);
+    held.disk();
     let other = held.also("-monitor");
     held.run("-monitor", |path, gate| {
         let (mut p, mut o) = (Person::at(path), Person::at(&other));
@@ -159,7 +160,8 @@ fn others_are_served_meanwhile() {
             say(&mut p, "savevm one");
             while o.ask("info status") != is("paused (save-vm)") {}
             assert_eq!(held.files().iter().filter(|name| name.ends_with(".part")).count(), 1);
-            for command in ["migrate file:/nonexistent/x", "savevm two", "loadvm one", "delvm one", "accel interp"] {
+            let files = ["migrate file:/nonexistent/x", "dump-guest-memory /nonexistent/x", "block_resize d0 4096"];
+            for command in [&files[..], &["savevm two", "loadvm one", "delvm one", "accel interp"]].concat() {
                 let answer = o.ask(command);
                 let reason = "the machine is being saved as 'one'\n";
                 let missing = "Error: cannot load 'one': No such file";
