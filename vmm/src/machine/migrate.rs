@@ -26,12 +26,24 @@ pub enum Outcome {
     Cancelled,
 }
 
+/// What a move has sent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sent {
+    pub summary: Summary,
+    /// Of these bytes, how many while the guest ran.
+    pub live: u64,
+    /// Over all of RAM and over what was written to meanwhile.
+    pub rounds: u64,
+    /// Pages a second that the guest wrote to in the last round.
+    pub dirty_rate: u64,
+    /// How long the guest will stand still, as far as that can be told.
+    pub expected: Duration,
+}
+
 /// What a move took.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Report {
-    pub summary: Summary,
-    /// Over all of RAM and over what was written to meanwhile.
-    pub rounds: u64,
+    pub sent: Sent,
     pub total: Duration,
     /// Between the stop here and the other side's answer.
     pub downtime: Duration,
@@ -44,8 +56,9 @@ pub enum Status {
     /// Waits for a guest, or for the other side.
     Setup,
     Active {
-        bytes: u64,
-        rounds: u64,
+        sent: Sent,
+        /// Bytes of RAM and disks that are left of this round.
+        left: u64,
         total: Duration,
         /// How long the guest has stood still for the end of the move.
         still: Option<Duration>,

@@ -15,7 +15,7 @@ use super::{Machine, RunState};
 use crate::monitor::event::Event;
 use crate::snapshot::{
     self, Channel, Decision, Disk, Loaded, Loader, MachineState, Pages, Progress, Saver, Scope, SnapshotError, Summary,
-    commit_mapped,
+    save_mapped,
 };
 
 /// A snapshot in the folder.
@@ -122,14 +122,17 @@ impl Machine {
     fn begin_save(&self, path: PathBuf, running: bool, progress: &Arc<Progress>) -> Result<Stage, SnapshotError> {
         let host = |source| SnapshotError::Host { what: "make an event descriptor".to_owned(), source };
         let decision = Arc::new(Decision::new().map_err(host)?);
-        let mut sink = Channel::File { path, map: false }.create_unless(Arc::clone(&decision))?;
+        let mut sink = Channel::File { path, map: false }.create(Arc::clone(&decision))?;
         let (identity, state) = (self.identity(), self.machine_state(running)?);
         let (ram, disks) = (Arc::clone(&self.board.ram), Disk::kept(&self.kept.disks, Scope::All));
         progress.expect(self.config.ram_size + disks.iter().map(|disk| disk.image.len()).sum::<u64>());
         let (mapped, progress) = (self.mapped_ram(), Arc::clone(progress));
         let save = move || -> Result<Summary, SnapshotError> {
             if mapped {
-                return commit_mapped(sink, &identity, &state, &ram, &disks, &progress);
+                let file = sink.file().ok_or_else(SnapshotError::not_a_file)?;
+                let summary = save_mapped(file, &identity, &state, &ram, &disks, &progress, &|_| false)?;
+                sink.commit()?;
+                return Ok(summary);
             }
             let mut saver = Saver::new(&mut sink, &identity, &disks)?;
             saver.tell(progress);

@@ -91,14 +91,9 @@ impl Channel {
         move |source| SnapshotError::Host { what, source }
     }
 
-    /// To write to, for one who does not give up.
-    pub fn create(&self) -> Result<Sink, SnapshotError> {
-        self.create_unless(Arc::new(Decision::new().map_err(self.host("prepare"))?))
-    }
-
     /// To write to, unless somebody gives up before it is there. It takes as long as the other side wants; a file is there at
     /// once.
-    pub fn create_unless(&self, decision: Arc<Decision>) -> Result<Sink, SnapshotError> {
+    pub fn create(&self, decision: Arc<Decision>) -> Result<Sink, SnapshotError> {
         let kind = match self {
             Self::File { path, .. } => To::File(AtomicFile::new(path).map_err(self.host("write"))?),
             Self::Exec(command) => {

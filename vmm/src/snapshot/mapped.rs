@@ -15,6 +15,7 @@ use super::error::SnapshotError;
 use super::format::Section;
 use super::progress::Progress;
 use super::ram::{CHUNK, PAGE, is_zero};
+use super::save::{Stop, Summary};
 
 pub const NAME: &str = "ram-map";
 const VERSION: u32 = 1;
@@ -52,12 +53,7 @@ pub struct Written {
 
 /// Writes RAM that nobody changes, unless `stop` says at some byte of the file that nobody wants it any more. The file is new:
 /// what is not written is zero.
-pub fn write(
-    file: &File,
-    ram: &GuestRam,
-    progress: &Progress,
-    stop: &dyn Fn(u64) -> bool,
-) -> Result<Written, SnapshotError> {
+pub fn write(file: &File, ram: &GuestRam, progress: &Progress, stop: Stop<'_>) -> Result<Written, SnapshotError> {
     let mut at = ALIGN;
     let (mut pages, mut zeros) = (0, 0);
     let mut regions = Vec::new();
@@ -66,7 +62,7 @@ pub fn write(
         let (start, size) = (region.start_addr().0, region.len());
         let mut sums = Vec::new();
         for from in (0..size).step_by(CHUNK) {
-            if stop(at + from) {
+            if stop(Summary { bytes: at + from, pages, zeros }) {
                 return Err(SnapshotError::cancelled());
             }
             let part = &mut bytes[..CHUNK.min((size - from) as usize)];

@@ -29,6 +29,9 @@ pub struct Summary {
     pub zeros: u64,
 }
 
+/// Hears how much is written, and says whether nobody wants more of it.
+pub type Stop<'a> = &'a dyn Fn(Summary) -> bool;
+
 /// A snapshot that is being written: of a machine that runs its RAM and disks first, as often as it takes, then the state.
 pub struct Saver<W: Write> {
     to: SectionWriter<W>,
@@ -52,9 +55,10 @@ impl<W: Write> Saver<W> {
         self.progress = progress;
     }
 
-    /// Bytes so far.
-    pub fn written(&self) -> u64 {
-        HEADER as u64 + self.to.written()
+    /// How much so far.
+    pub fn written(&self) -> Summary {
+        let (pages, zeros) = (self.packer.count, self.packer.zeros);
+        Summary { bytes: HEADER as u64 + self.to.written(), pages, zeros }
     }
 
     /// Pages at an address, at most a chunk.
@@ -65,7 +69,7 @@ impl<W: Write> Saver<W> {
     }
 
     /// All of RAM, unless `stop` says that nobody wants it any more.
-    pub fn all(&mut self, ram: &GuestRam, stop: &dyn Fn(u64) -> bool) -> Result<(), SnapshotError> {
+    pub fn all(&mut self, ram: &GuestRam, stop: Stop<'_>) -> Result<(), SnapshotError> {
         for (start, pages) in ram::chunks(ram) {
             if stop(self.written()) {
                 return Err(SnapshotError::cancelled());
@@ -76,12 +80,7 @@ impl<W: Write> Saver<W> {
     }
 
     /// Pages that were written to, unless `stop` says that nobody wants them any more.
-    pub fn dirty(
-        &mut self,
-        ram: &GuestRam,
-        pages: &DirtyPages,
-        stop: &dyn Fn(u64) -> bool,
-    ) -> Result<(), SnapshotError> {
+    pub fn dirty(&mut self, ram: &GuestRam, pages: &DirtyPages, stop: Stop<'_>) -> Result<(), SnapshotError> {
         let mut run: Option<(u64, u64)> = None;
         for at in pages.iter() {
             match &mut run {
@@ -106,11 +105,12 @@ impl<W: Write> Saver<W> {
         number: usize,
         disk: &Disk,
         clusters: Option<&Clusters>,
-        stop: &dyn Fn(u64) -> bool,
+        stop: Stop<'_>,
     ) -> Result<(), SnapshotError> {
+        let before = self.written();
         let to = &mut self.to;
         self.disks.pack(number, disk, clusters, &self.progress, |name, version, body| {
-            if stop(HEADER as u64 + to.written()) {
+            if stop(Summary { bytes: HEADER as u64 + to.written(), ..before }) {
                 return Err(SnapshotError::cancelled());
             }
             to.write(name, version, body)
@@ -124,9 +124,9 @@ impl<W: Write> Saver<W> {
 
     /// The end.
     pub fn finish(self) -> Result<(W, Summary), SnapshotError> {
-        let (pages, zeros) = (self.packer.count, self.packer.zeros);
-        let bytes = self.written() + super::format::SECTION_HEADER as u64;
-        Ok((self.to.finish()?, Summary { bytes, pages, zeros }))
+        let mut summary = self.written();
+        summary.bytes += super::format::SECTION_HEADER as u64;
+        Ok((self.to.finish()?, summary))
     }
 }
 
@@ -149,41 +149,15 @@ impl Saver<Sink> {
 }
 
 /// Writes a stopped machine with RAM to be mapped, and these of its disks, unless `stop` says that nobody wants it any more.
+/// `progress` has the bytes of RAM and disks that are done, and may end it.
 pub fn save_mapped(
     file: &mut File,
     machine: &Identity,
     state: &MachineState,
     ram: &GuestRam,
     disks: &[Disk],
-    stop: &dyn Fn(u64) -> bool,
-) -> Result<Summary, SnapshotError> {
-    write_mapped(file, machine, state, ram, disks, &Progress::default(), stop)
-}
-
-/// The same to where it is to be, as a whole or not at all. `progress` has the bytes of RAM and disks that are done, and may
-/// end it.
-pub fn commit_mapped(
-    mut sink: Sink,
-    machine: &Identity,
-    state: &MachineState,
-    ram: &GuestRam,
-    disks: &[Disk],
     progress: &Progress,
-) -> Result<Summary, SnapshotError> {
-    let file = sink.file().ok_or_else(SnapshotError::not_a_file)?;
-    let summary = write_mapped(file, machine, state, ram, disks, progress, &|_| false)?;
-    sink.commit()?;
-    Ok(summary)
-}
-
-fn write_mapped(
-    file: &mut File,
-    machine: &Identity,
-    state: &MachineState,
-    ram: &GuestRam,
-    disks: &[Disk],
-    progress: &Progress,
-    stop: &dyn Fn(u64) -> bool,
+    stop: Stop<'_>,
 ) -> Result<Summary, SnapshotError> {
     let mapped::Written { map, sections, pages, zeros } = mapped::write(file, ram, progress, stop)?;
     file.rewind().and_then(|()| file.write_all(&header(sections))).map_err(SnapshotError::Write)?;
@@ -197,7 +171,7 @@ fn write_mapped(
     let mut packer = disks::Packer::new()?;
     for (number, disk) in disks.iter().enumerate() {
         packer.pack(number, disk, None, progress, |name, version, body| {
-            if stop(sections + to.written()) {
+            if stop(Summary { bytes: sections + to.written(), pages, zeros }) {
                 return Err(SnapshotError::cancelled());
             }
             to.write(name, version, body)

@@ -1,42 +1,58 @@
 //! Out of this program, while the machine runs (pre-copy).
 //!
-//! A thread makes the way there, which may take as long as the other side wants. Then one copies RAM, then again what was written to meanwhile, until what is left is soon copied. Then the main thread
-//! stops the machine, and a thread copies that and the state, with what devices have of the host's if the other program is
-//! on this host, and agrees with it who goes on ([`crate::snapshot::Decision`]). Nobody else waits for that: monitors are
-//! served, and may give up. Until the other side has taken it, whatever fails, the machine goes on here.
+//! A thread makes the way there, which may take as long as the other side wants. Then one copies RAM, then again what was
+//! written to meanwhile, until what is left is soon copied. Then the main thread stops the machine, and a thread copies that
+//! and the state, with what devices have of the host's if the other program is on this host, and agrees with it who goes on
+//! ([`crate::snapshot::Decision`]). Nobody else waits for that: monitors are served, and may give up. Until the other side
+//! has taken it, whatever fails, the machine goes on here.
 
 use std::cell::RefCell;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use accel::{DirtyPages, GuestRam, Vm};
+use accel::{DirtyPages, GuestRam, Vm, dirty};
 use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
 
 use super::pace::Pace;
-use super::{Outcome, Parameters, Report, Status};
+use super::{Outcome, Parameters, Report, Sent, Status};
 use crate::machine::work::Work;
 use crate::machine::{Machine, RunState};
 use crate::snapshot::{
-    Channel, Decision, Disk, MachineState, Saver, Scope, Shared, Sink, SnapshotError, Summary, Tracked, save_mapped,
+    Channel, Decision, Disk, MachineState, Progress, Saver, Scope, Shared, Sink, SnapshotError, Stop, Summary, Tracked,
+    save_mapped,
 };
 
 /// Most rounds over pages that a guest goes on writing to.
-const ROUNDS_MAX: u32 = 30;
+const ROUNDS_MAX: u64 = 30;
 
 /// What others may look at while RAM is copied.
 #[derive(Debug)]
-struct Progress {
-    bytes: AtomicU64,
-    rounds: AtomicU64,
+struct Course {
+    sent: Mutex<Sent>,
+    /// Of this round.
+    round: Arc<Progress>,
     decision: Arc<Decision>,
 }
 
-impl Progress {
-    /// Behind so many bytes: whether nobody wants more of them.
-    fn stops(&self, bytes: u64) -> bool {
-        self.bytes.store(bytes, Ordering::Relaxed);
+impl Course {
+    fn new(decision: Arc<Decision>) -> Self {
+        Self { sent: Mutex::default(), round: Arc::default(), decision }
+    }
+
+    fn sent(&self) -> MutexGuard<'_, Sent> {
+        self.sent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Behind so much: whether nobody wants more of it.
+    fn stops(&self, summary: Summary) -> bool {
+        self.sent().summary = summary;
         self.decision.is_cancelled()
+    }
+
+    /// So many pages are to be copied next.
+    fn begin_round(&self, pages: u64) {
+        self.round.reach(0);
+        self.round.expect(pages * dirty::PAGE);
     }
 }
 
@@ -46,7 +62,7 @@ type Taken = (Summary, bool);
 
 pub(super) struct Outgoing {
     channel: Channel,
-    progress: Arc<Progress>,
+    course: Arc<Course>,
     started: Instant,
     stage: Leaving,
 }
@@ -84,9 +100,10 @@ impl Outgoing {
         if self.is_connecting() {
             return Status::Setup;
         }
+        let (done, round) = self.course.round.now();
         Status::Active {
-            bytes: self.progress.bytes.load(Ordering::Relaxed),
-            rounds: self.progress.rounds.load(Ordering::Relaxed),
+            sent: *self.course.sent(),
+            left: round - done,
             total: self.started.elapsed(),
             still: match &self.stage {
                 Leaving::Connecting(_) | Leaving::Copying(_) => None,
@@ -116,7 +133,7 @@ impl Outgoing {
 
     /// Gives up, unless it is too late.
     pub(super) fn cancel(&self) -> bool {
-        self.progress.decision.cancel()
+        self.course.decision.cancel()
     }
 
     /// The program ends: half a file is removed.
@@ -132,52 +149,63 @@ impl Outgoing {
     }
 }
 
-/// Copies the disks that move and RAM of a machine that may run, until what is left fits into the time that the guest may stand still.
+/// Copies the disks that move and RAM of a machine that may run, until what is left fits into the time that the guest may
+/// stand still.
 fn copy_most(
     mut saver: Saver<Sink>,
     ram: &GuestRam,
     disks: Tracked,
     vm: &dyn Vm,
-    (progress, parameters): (&Progress, &Parameters),
+    (course, parameters): (&Course, &Parameters),
 ) -> Result<Copied, SnapshotError> {
     let pace = RefCell::new(Pace::new(Instant::now()));
-    let stop = |bytes| loop {
-        if progress.stops(bytes) {
+    let stop = |summary: Summary| loop {
+        if course.stops(summary) {
             break true;
         }
-        let wait = pace.borrow_mut().wait(bytes, parameters.max_bandwidth(), Instant::now());
+        let wait = pace.borrow_mut().wait(summary.bytes, parameters.max_bandwidth(), Instant::now());
         if wait.is_zero() {
             break false;
         }
-        if progress.decision.rest(wait).is_err() {
+        if course.decision.rest(wait).is_err() {
             break true;
         }
     };
     let log = |error: accel::AccelError| SnapshotError::Refused(crate::error_chain(&error));
     let mut begun = Instant::now();
-    let mut pages = ram.iter().map(|region| region.len() / accel::dirty::PAGE).sum::<u64>();
-    for (number, disk, clusters) in disks.take(true) {
-        pages += clusters.bytes() / accel::dirty::PAGE;
+    let mut pages = ram.iter().map(|region| region.len() / dirty::PAGE).sum::<u64>();
+    let all = disks.take(true);
+    pages += all.iter().map(|(_, _, clusters)| clusters.bytes() / dirty::PAGE).sum::<u64>();
+    course.begin_round(pages);
+    saver.tell(Arc::clone(&course.round));
+    for (number, disk, clusters) in all {
         saver.disk(number, disk, Some(&clusters), &stop)?;
     }
     saver.all(ram, &stop)?;
     loop {
-        let rounds = progress.rounds.fetch_add(1, Ordering::Relaxed) + 1;
-        let dirty = vm.take_dirty_log().map_err(log)?;
-        let left = dirty.count() + disks.left();
+        let written = vm.take_dirty_log().map_err(log)?;
+        let left = written.count() + disks.left();
         // At the speed of the last round.
-        let expected = begun.elapsed().as_secs_f64() * left as f64 / pages.max(1) as f64;
-        if expected <= parameters.downtime_limit().as_secs_f64() || rounds >= u64::from(ROUNDS_MAX) {
-            return Ok((saver, dirty, disks));
+        let took = begun.elapsed().as_secs_f64();
+        let expected = Duration::try_from_secs_f64(took * left as f64 / pages.max(1) as f64).unwrap_or(Duration::MAX);
+        let rounds = {
+            let mut sent = course.sent();
+            sent.rounds += 1;
+            (sent.expected, sent.dirty_rate) = (expected, (written.count() as f64 / took) as u64);
+            sent.rounds
+        };
+        course.begin_round(left);
+        if expected <= parameters.downtime_limit() || rounds >= ROUNDS_MAX {
+            return Ok((saver, written, disks));
         }
         (begun, pages) = (Instant::now(), left);
         copy_written(&mut saver, &disks, &stop)?;
-        saver.dirty(ram, &dirty, &stop)?;
+        saver.dirty(ram, &written, &stop)?;
     }
 }
 
 /// What was written to disks since that was copied last.
-fn copy_written(saver: &mut Saver<Sink>, disks: &Tracked, stop: &dyn Fn(u64) -> bool) -> Result<(), SnapshotError> {
+fn copy_written(saver: &mut Saver<Sink>, disks: &Tracked, stop: Stop<'_>) -> Result<(), SnapshotError> {
     for (number, disk, clusters) in disks.take(false) {
         saver.disk(number, disk, Some(&clusters), stop)?;
     }
@@ -190,9 +218,10 @@ fn copy_rest(
     ram: &GuestRam,
     state: &MachineState,
     shared: &Shared,
-    progress: &Progress,
+    course: &Course,
 ) -> Result<Taken, SnapshotError> {
-    let stop = |bytes| progress.stops(bytes);
+    course.sent().live = saver.written().bytes;
+    let stop = |summary| course.stops(summary);
     copy_written(&mut saver, &disks, &stop)?;
     saver.dirty(ram, &left, &stop)?;
     saver.shared(shared)?;
@@ -222,8 +251,8 @@ impl Machine {
             let theirs = Arc::clone(&decision);
             let connecting = match &channel {
                 // Who asks hears at once why it cannot be.
-                Channel::File { .. } => Work::done(channel.create_unless(theirs)?),
-                _ => Work::start("migration", &self.control, move || to.create_unless(theirs))?,
+                Channel::File { .. } => Work::done(channel.create(theirs)?),
+                _ => Work::start("migration", &self.control, move || to.create(theirs))?,
             };
             Ok((decision, connecting))
         };
@@ -231,10 +260,10 @@ impl Machine {
             Ok(begun) => begun,
             Err(error) => return self.settle_move(&channel, Err(error)),
         };
-        let progress = Arc::new(Progress { bytes: AtomicU64::new(0), rounds: AtomicU64::new(0), decision });
+        let course = Arc::new(Course::new(decision));
         let is_here = matches!(channel, Channel::File { .. });
         let stage = Leaving::Connecting(connecting);
-        self.moves.outgoing = Some(Outgoing { channel, progress, started: Instant::now(), stage });
+        self.moves.outgoing = Some(Outgoing { channel, course, started: Instant::now(), stage });
         if is_here { self.look_after_leaving() } else { Ok(()) }
     }
 
@@ -249,10 +278,10 @@ impl Machine {
         self.harts.vm().start_dirty_log().map_err(log)?;
         let (ram, vm, identity) = (Arc::clone(&self.board.ram), self.harts.vm(), self.identity());
         let Some(out) = &mut self.moves.outgoing else { return Ok(()) };
-        let (progress, parameters) = (Arc::clone(&out.progress), Arc::clone(&self.moves.parameters));
+        let (course, parameters) = (Arc::clone(&out.course), Arc::clone(&self.moves.parameters));
         let work = move || {
             let saver = Saver::new(sink, &identity, &disks)?;
-            copy_most(saver, &ram, Tracked::start(&disks), &*vm, (&progress, &parameters))
+            copy_most(saver, &ram, Tracked::start(&disks), &*vm, (&course, &parameters))
         };
         out.stage = Leaving::Copying(Work::start("migration", &self.control, work)?);
         Ok(())
@@ -291,9 +320,9 @@ impl Machine {
 
     /// Stops the machine, and has what is left and the state copied.
     fn begin_end(&mut self, rest: Rest) -> Result<(), SnapshotError> {
-        let Some(Outgoing { progress, channel, .. }) = &self.moves.outgoing else { return Ok(()) };
-        let progress = Arc::clone(progress);
-        if progress.decision.is_cancelled() {
+        let Some(Outgoing { course, channel, .. }) = &self.moves.outgoing else { return Ok(()) };
+        let course = Arc::clone(course);
+        if course.decision.is_cancelled() {
             return Err(SnapshotError::cancelled());
         }
         let here = matches!(channel, Channel::Unix(_));
@@ -309,14 +338,16 @@ impl Machine {
             match rest {
                 Rest::Few(mut copied) => {
                     copied.1.merge(&self.harts.vm().take_dirty_log().map_err(log)?);
-                    let work = move || copy_rest(*copied, &ram, &state, &shared, &progress);
+                    let work = move || copy_rest(*copied, &ram, &state, &shared, &course);
                     Work::start("migration", &self.control, work)
                 }
                 Rest::All(mut sink, disks) => Work::start("migration", &self.control, move || {
                     let file = sink.file().ok_or_else(SnapshotError::not_a_file)?;
-                    let stop = |bytes| progress.stops(bytes);
-                    let summary = save_mapped(file, &identity, &state, &ram, &disks, &stop)?;
-                    progress.rounds.store(1, Ordering::Relaxed);
+                    let bytes = ram.iter().map(|region| region.len()).chain(disks.iter().map(|disk| disk.image.len()));
+                    course.begin_round(bytes.sum::<u64>() / dirty::PAGE);
+                    let stop = |summary| course.stops(summary);
+                    let summary = save_mapped(file, &identity, &state, &ram, &disks, &course.round, &stop)?;
+                    course.sent().rounds = 1;
                     Ok((summary, sink.commit()?))
                 }),
             }
@@ -351,9 +382,8 @@ impl Machine {
 
     /// It is known what became of a move.
     fn end_move(&mut self, taken: Result<Taken, SnapshotError>) -> Result<(), String> {
-        let Some(Outgoing { channel, progress, started, stage }) = self.moves.outgoing.take() else { return Ok(()) };
-        let cancelled = progress.decision.is_cancelled();
-        let rounds = progress.rounds.load(Ordering::Relaxed);
+        let Some(Outgoing { channel, course, started, stage }) = self.moves.outgoing.take() else { return Ok(()) };
+        let cancelled = course.decision.is_cancelled();
         let outcome = match (taken, stage) {
             (Ok((summary, with)), stage) => {
                 self.run_state = RunState::PostMigrate;
@@ -364,7 +394,8 @@ impl Machine {
                     Leaving::Ending(ending) => ending.since.elapsed(),
                     Leaving::Connecting(_) | Leaving::Copying(_) => Duration::ZERO,
                 };
-                Ok(Some(Report { summary, rounds, total: started.elapsed(), downtime }))
+                let sent = Sent { summary, ..*course.sent() };
+                Ok(Some(Report { sent, total: started.elapsed(), downtime }))
             }
             (Err(error @ SnapshotError::Undecided(_)), _) => {
                 self.run_state = RunState::PostMigrate;

@@ -132,8 +132,16 @@ fn save_to_map(machine: &Machine, path: &Path) {
     let mut file = crate::files::AtomicFile::new(path).unwrap();
     let disks = Disk::kept(&machine.kept.disks, Scope::All);
     let state = machine.machine_state(true).unwrap();
-    crate::snapshot::save_mapped(file.file(), &machine.identity(), &state, &machine.board.ram, &disks, &|_| false)
-        .unwrap();
+    crate::snapshot::save_mapped(
+        file.file(),
+        &machine.identity(),
+        &state,
+        &machine.board.ram,
+        &disks,
+        &crate::snapshot::Progress::default(),
+        &|_| false,
+    )
+    .unwrap();
     file.commit().unwrap();
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::monitor::{Person, with_person};
 use super::*;
-use crate::snapshot::{Channel, GO};
+use crate::snapshot::{Channel, Decision, GO};
 
 /// A free port, for two machines to have one after the other.
 fn forwarding() -> (SocketAddr, [String; 4]) {
@@ -171,7 +171,7 @@ fn a_limit_holds_a_move_up_until_it_is_lifted() {
         let all = p.ask("info migrate_parameters");
         assert!(all.contains("downtime-limit: 300 ms (") && all.contains("max-bandwidth: 0 bytes/second ("), "{all}");
         for (words, why) in [
-            ("", "NAME VALUE is what it takes"),
+            ("", "migrate_set_parameter lacks an argument: it takes downtime-limit|max-bandwidth VALUE"),
             ("multifd-channels 2", "'multifd-channels' is no parameter of moves; downtime-limit and max-bandwidth are"),
             ("downtime-limit 2000001", "downtime-limit 2000001: 0 to 2000000 ms are allowed"),
             ("downtime-limit -1", "downtime-limit -1: 0 to 2000000 ms are allowed"),
@@ -289,7 +289,7 @@ fn ports_go_along_and_nothing_else() {
         let send = |descriptors: usize| {
             let mut result = None;
             let ended = incoming(&net, &way, || {
-                let mut sink = Channel::Unix(way.clone()).create().unwrap();
+                let mut sink = Channel::Unix(way.clone()).create(Arc::new(Decision::new().unwrap())).unwrap();
                 sink.attach((0..descriptors).map(|_| Arc::new(File::open("/dev/null").unwrap().into())));
                 sink.write_all(&bytes).unwrap();
                 let done = result.insert(sink.commit().map_err(|error| error.to_string()));

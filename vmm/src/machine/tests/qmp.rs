@@ -617,7 +617,9 @@ fn a_machine_moves() {
         assert_eq!(answer(&mut p, to(&place)), json!({}));
         let done = answer(&mut p, json!({ "execute": "query-migrate" }));
         assert_eq!((&done["status"], done["downtime"].is_u64()), (&json!("completed"), true), "{done}");
-        assert_eq!(done["ram"]["normal"].as_u64().unwrap() + done["ram"]["duplicate"].as_u64().unwrap(), 1536);
+        let typed: qapi::qmp::MigrationInfo = serde_json::from_value(done).unwrap();
+        let ram = typed.ram.unwrap();
+        assert_eq!((ram.normal + ram.duplicate, ram.remaining, ram.total), (1536, 0, 6 << 20));
         let status = answer(&mut p, json!({ "execute": "query-status" }));
         assert_eq!(status, json!({ "status": "postmigrate", "running": false }));
         assert!(stopped);

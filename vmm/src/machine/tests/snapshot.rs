@@ -14,7 +14,7 @@ use vm_memory::Bytes;
 use super::monitor::{Leaving, Person, connect, with_person};
 use super::*;
 use crate::files::AtomicFile;
-use crate::snapshot::{Disk, MachineState, Pages, Saver, Scope, save_mapped};
+use crate::snapshot::{Disk, MachineState, Pages, Progress, Saver, Scope, save_mapped};
 
 /// A machine that is switched on, and whose harts stand.
 pub fn machine(words: &[&str]) -> Machine {
@@ -247,8 +247,16 @@ fn ram_is_mapped_and_stays_the_files() {
     shake(&from, 3, 20_000);
     from.board.stop();
     let mut file = AtomicFile::new(&path).unwrap();
-    save_mapped(file.file(), &from.identity(), &from.machine_state(true).unwrap(), &from.board.ram, &[], &|_| false)
-        .unwrap();
+    save_mapped(
+        file.file(),
+        &from.identity(),
+        &from.machine_state(true).unwrap(),
+        &from.board.ram,
+        &[],
+        &Progress::default(),
+        &|_| false,
+    )
+    .unwrap();
     file.commit().unwrap();
     let bytes = std::fs::read(&path).unwrap();
     let mut clones = [machine(&words), machine(&words), machine(&words)];

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::snapshots::size;
 use super::{Arguments, Context, Waits};
 use crate::cli::size::parse as parse_size;
-use crate::machine::{Machine, Outcome, Parameters, Report, Status, Unit};
+use crate::machine::{Machine, Outcome, Parameters, Report, Sent, Status, Unit};
 use crate::snapshot::{Channel, PATIENCE};
 
 /// The one capability there is; the name is QEMU's.
@@ -53,13 +53,14 @@ pub fn end(machine: &Machine) -> Option<String> {
 /// How far it is, in a line.
 pub fn progress(machine: &Machine) -> Option<String> {
     match machine.migration() {
-        Status::Active { bytes, rounds, .. } => Some(format!("moving: {} sent, round {rounds}", size(bytes))),
+        Status::Active { sent: Sent { summary, rounds, .. }, left, .. } => {
+            Some(format!("moving: {} sent, {} of round {} left", size(summary.bytes), size(left), rounds + 1))
+        }
         Status::None | Status::Setup | Status::Ended(_) => None,
     }
 }
 
-pub fn cancel(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
-    args.at_most(0)?;
+pub fn cancel(cx: &mut Context<'_>, _: &Arguments) -> Result<(), String> {
     cx.machine.cancel_migration()
 }
 
@@ -68,7 +69,7 @@ pub fn incoming(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
 }
 
 pub fn set_capability(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
-    let on = match args.at_most(2)? {
+    let on = match &args.words[..] {
         [name, _] if name != MAPPED_RAM => return Err(format!("'{name}' is no capability; {MAPPED_RAM} is")),
         [_, state] if state == "on" => true,
         [_, state] if state == "off" => false,
@@ -79,21 +80,19 @@ pub fn set_capability(cx: &mut Context<'_>, args: &Arguments) -> Result<(), Stri
     Ok(())
 }
 
-pub fn info(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
-    args.at_most(0)?;
+pub fn info(cx: &mut Context<'_>, _: &Arguments) -> Result<(), String> {
     tell(&cx.machine.migration(), cx.out);
     Ok(())
 }
 
-pub fn capabilities(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
-    args.at_most(0)?;
+pub fn capabilities(cx: &mut Context<'_>, _: &Arguments) -> Result<(), String> {
     let _ = writeln!(cx.out, "{MAPPED_RAM}: {}", if cx.machine.mapped_ram() { "on" } else { "off" });
     Ok(())
 }
 
 /// A size without a suffix counts MiB, as QEMU has it.
 pub fn set_parameter(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
-    let [name, value] = args.at_most(2)? else { return Err("NAME VALUE is what it takes".into()) };
+    let [name, value] = &args.words[..] else { return Err("NAME VALUE is what it takes".into()) };
     let row = Parameters::find(name)?;
     let number = match row.unit {
         Unit::BytesPerSecond => parse_size(value, 1 << 20).map_err(|why| format!("{name} {value}: {why}"))?,
@@ -105,8 +104,7 @@ pub fn set_parameter(cx: &mut Context<'_>, args: &Arguments) -> Result<(), Strin
     cx.machine.move_parameters().set(&[(row, number)])
 }
 
-pub fn parameters(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
-    args.at_most(0)?;
+pub fn parameters(cx: &mut Context<'_>, _: &Arguments) -> Result<(), String> {
     for (row, value) in cx.machine.move_parameters().iter() {
         let _ = writeln!(cx.out, "{}: {value} {} ({})", row.name, row.unit.name(), row.help);
     }
@@ -117,18 +115,21 @@ fn tell(status: &Status, out: &mut String) {
     let _ = match status {
         Status::None => Ok(()),
         Status::Setup => writeln!(out, "Migration status: setup"),
-        Status::Active { bytes, rounds, total, still } => {
+        Status::Active { sent: Sent { summary, rounds, dirty_rate, expected, .. }, left, total, still } => {
             let _ = writeln!(out, "Migration status: {}", if still.is_some() { "device" } else { "active" });
             let _ = writeln!(out, "total time: {} ms", total.as_millis());
             if let Some(still) = still {
                 let (still, patience) = (still.as_millis(), PATIENCE.as_secs());
                 let _ = writeln!(out, "standing still: {still} ms; a socket's reader may be silent for {patience} s");
             }
-            writeln!(out, "transferred ram: {} kbytes\nrounds: {rounds}", bytes / 1024)
+            let _ = writeln!(out, "expected downtime: {} ms", still.unwrap_or(*expected).as_millis());
+            let (sent, left) = (summary.bytes / 1024, left / 1024);
+            let _ = writeln!(out, "transferred ram: {sent} kbytes\nremaining ram: {left} kbytes\nrounds: {rounds}");
+            writeln!(out, "dirty pages rate: {dirty_rate} pages/s")
         }
         Status::Ended(Outcome::Cancelled) => writeln!(out, "Migration status: cancelled"),
         Status::Ended(Outcome::Failed(why)) => writeln!(out, "Migration status: failed ({why})"),
-        Status::Ended(Outcome::Done(Report { summary, rounds, total, downtime })) => {
+        Status::Ended(Outcome::Done(Report { sent: Sent { summary, rounds, .. }, total, downtime })) => {
             let _ = writeln!(out, "Migration status: completed");
             let _ = writeln!(out, "total time: {} ms", total.as_millis());
             let _ = writeln!(out, "downtime: {:.1} ms", downtime.as_secs_f64() * 1e3);

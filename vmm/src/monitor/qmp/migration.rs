@@ -1,12 +1,14 @@
 //! Commands about moving the machine.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::shape::{Member, Shape, Takes};
 use super::{Arguments, Context, Outcome, done};
-use crate::machine::{self, Parameters, Report, Status};
-use crate::snapshot::Channel;
+use crate::machine::{self, Machine, Parameters, Report, Sent, Status};
+use crate::snapshot::{Channel, PAGE, Summary};
 
 const MAPPED_RAM: &str = "mapped-ram";
 
@@ -104,27 +106,45 @@ pub fn query(cx: &mut Context<'_>, args: Arguments) -> Outcome {
     Ok(match cx.machine.migration() {
         Status::None => json!({}),
         Status::Setup => json!({ "status": "setup" }),
-        Status::Active { bytes, rounds, total, still } => {
-            let total_time = total.as_millis() as u64;
-            let status = if still.is_some() { "device" } else { "active" };
-            json!({ "status": status, "total-time": total_time, "ram": ram(bytes, rounds) })
-        }
+        Status::Active { sent, left, total, still } => json!({
+            "status": if still.is_some() { "device" } else { "active" },
+            "total-time": total.as_millis() as u64,
+            "expected-downtime": still.unwrap_or(sent.expected).as_millis() as u64,
+            "ram": ram(cx.machine, &sent, left, total),
+        }),
         Status::Ended(machine::Outcome::Cancelled) => json!({ "status": "cancelled" }),
         Status::Ended(machine::Outcome::Failed(why)) => json!({ "status": "failed", "error-desc": why }),
-        Status::Ended(machine::Outcome::Done(Report { summary, rounds, total, downtime })) => {
-            let mut ram = ram(summary.bytes, rounds);
-            ram["normal"] = json!(summary.pages - summary.zeros);
-            ram["duplicate"] = json!(summary.zeros);
-            json!({
-                "status": "completed",
-                "total-time": total.as_millis() as u64,
-                "downtime": downtime.as_millis() as u64,
-                "ram": ram,
-            })
-        }
+        Status::Ended(machine::Outcome::Done(Report { sent, total, downtime })) => json!({
+            "status": "completed",
+            "total-time": total.as_millis() as u64,
+            "downtime": downtime.as_millis() as u64,
+            "ram": ram(cx.machine, &sent, 0, total),
+        }),
     })
 }
 
-fn ram(bytes: u64, rounds: u64) -> Value {
-    json!({ "transferred": bytes, "dirty-sync-count": rounds, "page-size": crate::snapshot::PAGE })
+/// What QEMU counts, averages over `time`. There is neither postcopy here, nor are there several connections.
+fn ram(machine: &Machine, sent: &Sent, left: u64, time: Duration) -> Value {
+    let Summary { bytes, pages, zeros } = sent.summary;
+    let live = if sent.live == 0 { bytes } else { sent.live };
+    let seconds = time.as_secs_f64().max(1e-9);
+    json!({
+        "transferred": bytes,
+        "remaining": left,
+        "total": machine.config().ram_size,
+        "duplicate": zeros,
+        "normal": pages - zeros,
+        "normal-bytes": (pages - zeros) * PAGE,
+        "page-size": PAGE,
+        "dirty-sync-count": sent.rounds,
+        "dirty-pages-rate": sent.dirty_rate,
+        "mbps": 8e-6 * bytes as f64 / seconds,
+        "pages-per-second": (pages as f64 / seconds) as u64,
+        "precopy-bytes": live,
+        "downtime-bytes": bytes - live,
+        "postcopy-bytes": 0,
+        "postcopy-requests": 0,
+        "multifd-bytes": 0,
+        "dirty-sync-missed-zero-copy": 0,
+    })
 }

@@ -11,6 +11,11 @@ use rustix::net::{AddressFamily, SocketAddrUnix};
 use super::*;
 use crate::snapshot::decision::READY;
 
+/// To write to, for one who does not give up.
+fn create(channel: &Channel) -> Result<Sink, SnapshotError> {
+    channel.create(Arc::new(Decision::new().unwrap()))
+}
+
 #[test]
 fn texts() {
     for text in ["file:/a/b", "file:a,map=on", "exec:cat >x:y", "unix:/s", "tcp:localhost:80", "tcp::0"] {
@@ -26,11 +31,11 @@ fn a_file_is_there_when_it_is_whole() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s");
     let channel = Channel::File { path: path.clone(), map: false };
-    let mut sink = channel.create().unwrap();
+    let mut sink = create(&channel).unwrap();
     sink.write_all(b"half").unwrap();
     drop(sink);
     assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 0);
-    let mut sink = channel.create().unwrap();
+    let mut sink = create(&channel).unwrap();
     sink.write_all(b"whole").unwrap();
     assert!(!path.exists());
     sink.commit().unwrap();
@@ -52,7 +57,7 @@ fn transfer(to: Channel, listening: Listening, read: Reader, cancel: bool) -> Re
             read(stream, answer);
         });
         let decision = Arc::new(Decision::new().unwrap());
-        let mut sink = to.create_unless(Arc::clone(&decision))?;
+        let mut sink = to.create(Arc::clone(&decision))?;
         sink.attach([Arc::new(File::open("/dev/null").unwrap().into())]);
         sink.write_all(b"guest").unwrap();
         let committing = scope.spawn(|| sink.commit());
@@ -144,11 +149,11 @@ fn a_writer_gives_up() {
 fn programs_tell_by_their_status() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("out");
-    let mut sink = Channel::Exec(format!("cat > {}", path.display())).create().unwrap();
+    let mut sink = create(&Channel::Exec(format!("cat > {}", path.display()))).unwrap();
     sink.write_all(b"x").unwrap();
     sink.commit().unwrap();
     assert_eq!(std::fs::read(&path).unwrap(), b"x");
-    let error = Channel::Exec("exit 3".into()).create().unwrap().commit().unwrap_err().to_string();
+    let error = create(&Channel::Exec("exit 3".into())).unwrap().commit().unwrap_err().to_string();
     assert!(error.contains("exit status: 3"), "{error}");
 }
 
@@ -178,7 +183,7 @@ fn who_waits_for_a_connection_gives_up_or_gets_it() {
         let decision = Arc::new(Decision::new().unwrap());
         std::thread::scope(|scope| {
             let theirs = Arc::clone(&decision);
-            let connecting = scope.spawn(|| Channel::Unix(path.clone()).create_unless(theirs).map(drop));
+            let connecting = scope.spawn(|| Channel::Unix(path.clone()).create(theirs).map(drop));
             // There is nothing to see of one that waits.
             std::thread::sleep(Duration::from_millis(30));
             assert!(!connecting.is_finished());
@@ -223,7 +228,7 @@ fn who_waits_for_a_port_gives_up() {
 fn nobody_is_there() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("socket");
-    let why = |channel: Channel| crate::error_chain(&channel.create().map(drop).unwrap_err());
+    let why = |channel: Channel| crate::error_chain(&create(&channel).map(drop).unwrap_err());
     let missing = why(Channel::Unix(path.clone()));
     assert!(missing.starts_with("cannot connect to 'unix:/") && missing.contains("No such file"), "{missing}");
     drop(UnixListener::bind(&path).unwrap());
@@ -243,7 +248,7 @@ fn nobody_is_there() {
 #[test]
 fn programs_that_fail_early_tell_it_too() {
     let write = |command: &str| {
-        let mut sink = Channel::Exec(command.into()).create().unwrap();
+        let mut sink = create(&Channel::Exec(command.into())).unwrap();
         crate::error_chain(&loop {
             if let Err(error) = sink.write_all(&[1; 1 << 16]) {
                 break error;
