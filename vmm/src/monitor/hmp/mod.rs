@@ -67,14 +67,6 @@ impl Arguments {
     pub fn first(&self) -> &str {
         self.words.first().map_or("", String::as_str)
     }
-
-    /// At most `max` words, or an error that says what the command takes.
-    pub fn at_most(&self, max: usize) -> Result<&[String], String> {
-        match self.words.get(max) {
-            None => Ok(&self.words),
-            Some(extra) => Err(format!("'{extra}' is one word too many")),
-        }
-    }
 }
 
 /// The row that `name` stands for.

@@ -5,22 +5,14 @@ use std::fmt::Write;
 use super::{Arguments, Context, Waits};
 use crate::machine::{Machine, Named, Ticket};
 
-/// The name that a command needs.
-fn name(args: &Arguments) -> Result<&str, String> {
-    match args.at_most(1)? {
-        [name] => Ok(name),
-        _ => Err("it needs a name".into()),
-    }
-}
-
 pub fn save(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
-    let ticket = cx.machine.save_snapshot(name(args)?)?;
+    let ticket = cx.machine.save_snapshot(args.first())?;
     *cx.waits = Some(Waits::Snapshot(ticket));
     Ok(())
 }
 
 pub fn load(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
-    let ticket = cx.machine.load_snapshot(name(args)?)?;
+    let ticket = cx.machine.load_snapshot(args.first())?;
     *cx.waits = Some(Waits::Snapshot(ticket));
     Ok(())
 }
@@ -40,11 +32,10 @@ pub fn progress(machine: &Machine, ticket: Ticket) -> Option<String> {
 }
 
 pub fn delete(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
-    cx.machine.delete_snapshot(name(args)?)
+    cx.machine.delete_snapshot(args.first())
 }
 
-pub fn list(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
-    args.at_most(0)?;
+pub fn list(cx: &mut Context<'_>, _: &Arguments) -> Result<(), String> {
     let all = cx.machine.snapshots()?;
     if all.is_empty() {
         let _ = writeln!(cx.out, "There is no snapshot available.");
