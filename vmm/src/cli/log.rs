@@ -89,14 +89,14 @@ const ELSEWHERE: &[&str] = &[
     "trace:",
 ];
 
-/// Every `-d` and `-dfilter`, and the last `-D`.
-pub fn parse(items: &[String], filters: &[String], files: &[String]) -> Result<LogConfig> {
+/// Every `-d` and `-dfilter`, and the last `-D`, of a machine with so many harts.
+pub fn parse(items: &[String], filters: &[String], files: &[String], count: u32) -> Result<LogConfig> {
     let mut config = LogConfig { file: files.last().map(PathBuf::from), ..LogConfig::default() };
     for text in items {
         if text.split(',').all(str::is_empty) {
             return Err(CliError::new("-d", format!("'{text}' names no item; -d help lists them")));
         }
-        words(&mut config, text)
+        words(&mut config, text, count)
             .map_err(|message| CliError::new(format!("-d {text}"), format!("{message}; -d help lists them")))?;
     }
     for text in filters {
@@ -106,14 +106,14 @@ pub fn parse(items: &[String], filters: &[String], files: &[String]) -> Result<L
     Ok(config)
 }
 
-/// Adds items and filters, separated by commas.
+/// Adds items and filters, separated by commas, of a machine with `count` harts.
 ///
 /// # Errors
 /// What is none, or has no such value.
-pub fn words(config: &mut LogConfig, text: &str) -> std::result::Result<(), String> {
+pub fn words(config: &mut LogConfig, text: &str, count: u32) -> std::result::Result<(), String> {
     for word in text.split(',').filter(|word| !word.is_empty()) {
         match word.split_once('=') {
-            Some((name, value)) => filter(&mut config.filter, name, value)?,
+            Some((name, value)) => filter(&mut config.filter, name, value, count)?,
             None => add(config, find(word)?),
         }
     }
@@ -161,11 +161,11 @@ fn set(config: &mut LogConfig, names: &[&str]) {
 ///
 /// # Errors
 /// There is no such filter, or no such value.
-pub fn filter(filter: &mut LogFilter, name: &str, value: &str) -> std::result::Result<(), String> {
+pub fn filter(filter: &mut LogFilter, name: &str, value: &str, count: u32) -> std::result::Result<(), String> {
     let all = value == "all";
     match name {
         "hart" if all => filter.harts = Vec::new(),
-        "hart" => filter.harts = harts(value)?,
+        "hart" => filter.harts = harts(value, count)?,
         "priv" if all => filter.modes = 0,
         "priv" => filter.modes = modes(value)?,
         "symbols" if value.is_empty() => return Err("symbols= needs a file".into()),
@@ -177,18 +177,22 @@ pub fn filter(filter: &mut LogFilter, name: &str, value: &str) -> std::result::R
     Ok(())
 }
 
-/// `0:2-3`.
+/// `0:2-3`, of a machine with `count` harts.
 ///
 /// # Errors
-/// What is no list of harts.
-pub fn harts(text: &str) -> std::result::Result<Vec<RangeInclusive<u32>>, String> {
+/// What is no list of harts, or names one that is not there.
+pub fn harts(text: &str, count: u32) -> std::result::Result<Vec<RangeInclusive<u32>>, String> {
     let range = |part: &str| {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
         let (first, last) = (first.parse().ok()?, last.parse().ok()?);
         (first <= last).then_some(first..=last)
     };
     let all: Option<Vec<_>> = text.split(':').map(range).collect();
-    all.ok_or_else(|| format!("'{text}' is no list of harts: 0, 0:2, 1-3"))
+    let all = all.ok_or_else(|| format!("'{text}' is no list of harts: 0, 0:2, 1-3"))?;
+    match all.iter().map(RangeInclusive::end).find(|last| **last >= count) {
+        Some(last) => Err(format!("there is no hart {last}: harts are 0 to {}", count - 1)),
+        None => Ok(all),
+    }
 }
 
 const MODES: [(&str, Mode, bool); 5] = [
@@ -265,17 +269,17 @@ mod tests {
 
     #[test]
     fn items() {
-        let log = parse(&v("sbi,vcpu"), &[], &v("x")).unwrap();
+        let log = parse(&v("sbi,vcpu"), &[], &v("x"), 4).unwrap();
         assert!(log.directives.contains(&"vmm::harts=debug".to_owned()));
         assert_eq!(log.file.as_deref(), Some(std::path::Path::new("x")));
         assert_eq!((log.names.as_slice(), log.items), (&["sbi", "vcpu"][..], TraceItems::empty()));
-        let error = |text: &str| parse(&v(text), &[], &[]).unwrap_err().to_string();
+        let error = |text: &str| parse(&v(text), &[], &[], 4).unwrap_err().to_string();
         assert!(error("op_opt").contains("not supported by vireo yet"));
         assert!(error("sbii").contains("did you mean 'sbi'"));
         assert_eq!(error(","), "-d: ',' names no item; -d help lists them");
-        assert!(parse(&v(""), &[], &[]).is_err());
+        assert!(parse(&v(""), &[], &[], 4).is_err());
         assert!(error("trace:foo").contains("not supported"));
-        let log = parse(&[v("exec,cpu"), v("in_asm,exec")].concat(), &[], &[]).unwrap();
+        let log = parse(&[v("exec,cpu"), v("in_asm,exec")].concat(), &[], &[], 4).unwrap();
         assert_eq!(log.items, TraceItems::EXEC | TraceItems::CPU | TraceItems::IN_ASM);
         assert_eq!(log.names, ["in_asm", "exec", "cpu"]);
         assert_eq!(log.directives, ["in_asm=trace", "exec=trace", "cpu=trace"]);
@@ -283,7 +287,7 @@ mod tests {
 
     #[test]
     fn items_come_and_go() {
-        let mut log = parse(&v("exec,net"), &[], &[]).unwrap();
+        let mut log = parse(&v("exec,net"), &[], &[], 4).unwrap();
         add(&mut log, find("mmu").unwrap());
         remove(&mut log, find("exec").unwrap());
         assert_eq!((log.names.as_slice(), log.items), (&["mmu", "net"][..], TraceItems::MMU));
@@ -292,7 +296,7 @@ mod tests {
     #[test]
     fn filters_are_read_as_qemu_reads_them() {
         let all = "0x1000..0x1fff,0x8000+0x100,0x9fff-16,5..5,0xffffffffffffffff-1";
-        let log = parse(&v("exec,hart=0:2-3,priv=u:VS"), &v(all), &[]).unwrap();
+        let log = parse(&v("exec,hart=0:2-3,priv=u:VS"), &v(all), &[], 4).unwrap();
         let LogFilter { ranges, harts, modes, .. } = &log.filter;
         assert_eq!(*ranges, [0x1000..=0x1fff, 0x8000..=0x80ff, 0x9ff0..=0x9fff, 5..=5, u64::MAX..=u64::MAX]);
         assert_eq!(*harts, [0..=0, 2..=3]);
@@ -301,15 +305,15 @@ mod tests {
         assert_eq!(shown, "exec dfilter=0x10..0x1f hart=0-0:2-3 priv=U:VS");
         assert_eq!(show(&LogConfig::default()), "none");
         for bad in ["", "1", "2..1", "1+0", "0-2", "x..y", "1..", "0xffffffffffffffff+2", "1..2,"] {
-            let error = parse(&[], &v(bad), &[]).unwrap_err().to_string();
+            let error = parse(&[], &v(bad), &[], 4).unwrap_err().to_string();
             assert!(error.contains("is no range: FIRST..LAST"), "{bad}: {error}");
         }
-        for bad in ["hart=", "hart=2-1", "hart=x", "priv=", "priv=H", "symbols=", "heart=1"] {
-            assert!(parse(&v(bad), &[], &[]).is_err(), "{bad}");
+        for bad in ["hart=", "hart=2-1", "hart=x", "hart=0:4", "priv=", "priv=H", "symbols=", "heart=1"] {
+            assert!(parse(&v(bad), &[], &[], 4).is_err(), "{bad}");
         }
         let mut filter = log.filter;
         for name in ["hart", "priv", "dfilter"] {
-            super::filter(&mut filter, name, "all").unwrap();
+            super::filter(&mut filter, name, "all", 4).unwrap();
         }
         assert_eq!(filter, LogFilter::default());
     }

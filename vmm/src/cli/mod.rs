@@ -174,6 +174,7 @@ fn build(o: &Options, order: &[Occurrence]) -> Result<MachineConfig> {
     let virtio = devices.place()?;
     let Consoles { chardevs, serial, monitors } = console::parse(o)?;
     let (topology, affinity) = smp::parse(&o.smp)?;
+    let log = log::parse(&o.log, &o.log_filter, &o.log_file, topology.harts())?;
     let (ram_size, ram) = memory::parse_ram(o, &machine, objects.memory)?;
 
     let incoming = parse_incoming(&o.incoming, &o.loadvm, machine.board.snapshots.as_deref())?;
@@ -210,7 +211,7 @@ fn build(o: &Options, order: &[Occurrence]) -> Result<MachineConfig> {
         on_reboot: if o.no_reboot > 0 { OnReboot::Exit } else { OnReboot::Reset },
         on_shutdown: if o.no_shutdown > 0 { OnShutdown::Pause } else { OnShutdown::Exit },
         pidfile: o.pidfile.last().map(PathBuf::from),
-        log: log::parse(&o.log, &o.log_filter, &o.log_file)?,
+        log,
     };
     check_references(&config, &contexts, &drives)?;
     check_contract(&config)?;

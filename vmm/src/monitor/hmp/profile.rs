@@ -34,14 +34,7 @@ fn start(cx: &mut Context<'_>, options: &[&str]) -> Result<(), String> {
                 wanted.hz = hz.ok_or_else(|| format!("hz={value}: must be 1 to {HZ_MAX}"))?;
             }
             Some(("harts", value)) => {
-                let ranges = harts(value)?;
-                if let Some(range) = ranges.iter().find(|range| *range.end() >= count) {
-                    return Err(format!(
-                        "harts={value}: there is no hart {}, they are 0 to {}",
-                        range.end(),
-                        count - 1
-                    ));
-                }
+                let ranges = harts(value, count).map_err(|why| format!("harts={value}: {why}"))?;
                 wanted.harts.retain(|hart| ranges.iter().any(|range| range.contains(hart)));
             }
             Some(("file", path)) if !path.is_empty() => wanted.file = Some(PathBuf::from(path)),

@@ -23,7 +23,7 @@ pub fn log(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
     config.directives.clear();
     config.items = accel::trace::TraceItems::empty();
     if words != "none" {
-        log::words(&mut config, words)?;
+        log::words(&mut config, words, cx.machine.hart_count())?;
     }
     cx.machine.set_log(config)
 }
@@ -38,7 +38,7 @@ pub fn trace(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
         }
         [filter] if filter.contains('=') => {
             let (name, value) = filter.split_once('=').unwrap_or_default();
-            log::filter(&mut config.filter, name, value)?;
+            log::filter(&mut config.filter, name, value, cx.machine.hart_count())?;
         }
         [name, switch] if switch == "on" => log::add(&mut config, log::find(name)?),
         [name, switch] if switch == "off" => log::remove(&mut config, log::find(name)?),
