@@ -166,11 +166,14 @@ impl Port {
         let talk = &mut *talk;
         // The event loop does what is asked of it before it comes here.
         talk.session.settle(&mut talk.output);
-        let waits = talk.session.waits(machine, &mut talk.output);
-        self.waits.store(waits, Ordering::Relaxed);
+        let mut waits = talk.session.waits(machine, &mut talk.output);
         if waits {
             self.hear_waiting(talk, machine);
+            // Who has asked for that has gone, and asked for nothing else: it goes on, and whoever comes next is served.
+            let has_gone = locked(&self.queue).front() == Some(&Item::Event(ChardevEvent::Closed));
+            waits = !(has_gone && talk.input.is_empty());
         }
+        self.waits.store(waits, Ordering::Relaxed);
         if !self.flush(talk) || waits {
             return false;
         }

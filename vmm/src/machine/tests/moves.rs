@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use super::monitor::{Person, with_person};
+use super::monitor::{Person, connect, with_person, with_socket};
 use super::*;
 use crate::snapshot::{Channel, Decision, GO};
 
@@ -162,6 +162,40 @@ fn a_mapped_file_can_be_given_up() {
         assert_eq!(p.ask("info status"), "VM status: paused (postmigrate)\n");
         p.0.write_all(b"q\n").unwrap();
     });
+}
+
+/// Who has asked for a move and left keeps nobody waiting; what else was said before is done behind it.
+#[test]
+fn whoever_leaves_a_move_alone_is_not_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let end = dir.path().join("end");
+    with_socket("-monitor", &["-m", "6M"], Mock::default(), |path, _| {
+        let mut one = connect(path);
+        let command = format!("cat >/dev/null; until [ -e {} ]; do sleep 0.01; done", end.display());
+        one.write_all(format!("migrate exec:{command}\n").as_bytes()).unwrap();
+        drop(one);
+        let mut other = Person::at(path);
+        until(&mut other, "info migrate", "Migration status: device");
+        // Too late: the program has all of it.
+        assert!(other.ask("migrate -d exec:true").contains("the machine is being moved already"));
+        assert!(other.ask("migrate -d").contains("migrate needs a place"));
+        assert!(other.ask("migrate -d file:/x,map=on").contains("being moved already"));
+        File::create(&end).unwrap();
+        until(&mut other, "info migrate", "Migration status: completed");
+        other.0.write_all(b"quit\n").unwrap();
+    });
+    let place = dir.path().join("file");
+    let ending = with_socket("-monitor", &["-m", "6M"], Mock::default(), |path, _| {
+        let mut one = connect(path);
+        one.write_all(format!("migrate file:{}\nquit\n", place.display()).as_bytes()).unwrap();
+        drop(one);
+        // A machine that ends before its move leaves nothing.
+        while !place.exists() && UnixStream::connect(path).is_ok() {
+            thread::sleep(Duration::from_millis(1));
+        }
+    });
+    assert_eq!(ending.0, Ending::Code(0));
+    assert!(place.exists());
 }
 
 /// A move goes by its limits, those that are set meanwhile as well.

@@ -13,10 +13,11 @@ const MAPPED_RAM: &str = "mapped-ram";
 
 pub fn migrate(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
     let text = args.text.trim();
-    let (detach, text) = match text.strip_prefix("-d").filter(|rest| rest.starts_with(char::is_whitespace)) {
-        Some(rest) => (true, rest.trim()),
-        None => (false, text),
-    };
+    let (detach, text) =
+        match text.strip_prefix("-d").filter(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace)) {
+            Some(rest) => (true, rest.trim()),
+            None => (false, text),
+        };
     if text.is_empty() {
         return Err("migrate needs a place: file:PATH, exec:COMMAND, unix:PATH or tcp:HOST:PORT".into());
     }

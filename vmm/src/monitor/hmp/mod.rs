@@ -238,6 +238,7 @@ impl Session for Hmp {
 
     fn closed(&mut self, _: &mut Machine) {
         self.editor.clear();
+        self.waiter = None;
     }
 
     fn focus(&mut self, has: bool, out: &mut Vec<u8>) {
