@@ -184,6 +184,14 @@ impl Machine {
         self.is_kept_still().map_or(Ok(()), Err)
     }
 
+    /// Whether the guest is one that may be saved.
+    pub(super) fn is_whole(&self) -> Result<(), String> {
+        match self.run_state {
+            RunState::InternalError => self.run_state.may_go_on(),
+            _ => Ok(()),
+        }
+    }
+
     /// Goes on with what a thread has done. Called whenever somebody wants attention.
     pub(super) fn look_after_moves(&mut self) -> Result<(), MachineError> {
         if let Err(text) = self.look_after_leaving() {

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use super::work::Work;
@@ -60,8 +61,12 @@ enum Stage {
     Saving(Work<Summary>, Arc<Decision>),
     /// Nothing has changed.
     Checking(Work<Loaded>, Box<Loader>, Arc<File>),
-    /// RAM and disks are neither what they were nor what they should be.
-    Placing(Work<()>, Box<MachineState>),
+    /// RAM is neither what it was nor what it should be; and neither are disks, once they are written to.
+    Placing {
+        work: Work<()>,
+        state: Box<MachineState>,
+        writes: Arc<AtomicBool>,
+    },
 }
 
 impl UnderWay {
@@ -105,6 +110,7 @@ impl Machine {
     pub fn save_snapshot(&mut self, name: &str) -> Result<Ticket, String> {
         let path = self.snapshot_file(name)?;
         self.can_move()?;
+        self.is_whole()?;
         // It may have been taken elsewhere; then its disks are in use.
         self.locks.take().map_err(|error| crate::error_chain(&error))?;
         let before = self.run_state;
@@ -250,7 +256,7 @@ impl Machine {
             Stage::Saving(_, decision) if !decision.cancel() => {
                 return Err(format!("it is too late: the file of '{}' is on its way to its place", now.name));
             }
-            Stage::Placing(..) => {
+            Stage::Placing { .. } => {
                 return Err(format!("it is too late: '{}' is being put into RAM and disks already", now.name));
             }
             Stage::Saving(..) | Stage::Checking(..) => now.progress.abandon(),
@@ -269,8 +275,8 @@ impl Machine {
                 drop(work.wait());
             }
             Stage::Checking(..) => {}
-            Stage::Placing(work, _) => {
-                if !self.kept.disks.is_empty() {
+            Stage::Placing { work, writes, .. } => {
+                if writes.load(Ordering::Relaxed) {
                     tracing::warn!("a disk that is being put back to '{name}' is finished first");
                 }
                 drop(work.wait());
@@ -293,7 +299,7 @@ impl Machine {
                     }
                 },
             },
-            Stage::Placing(work, _) => work.poll().map(|placed| self.end_load(&mut now, placed)),
+            Stage::Placing { work, .. } => work.poll().map(|placed| self.end_load(&mut now, placed)),
         };
         match end {
             None => self.snapshots.under_way = Some(now),
@@ -326,14 +332,20 @@ impl Machine {
         let bytes = file.metadata().map_err(SnapshotError::Read)?.len();
         now.progress.reach(bytes);
         now.progress.expect(bytes * if has_images { 3 } else { 2 });
+        let writes = Arc::new(AtomicBool::new(false));
+        let begun = Arc::clone(&writes);
         let place = move || {
             loader.file(&file, Pages::Copy)?;
             loader.progress.reach(2 * bytes);
-            if has_images { loader.images(&file) } else { Ok(()) }
+            if !has_images {
+                return Ok(());
+            }
+            begun.store(true, Ordering::Relaxed);
+            loader.images(&file)
         };
         match self.start_work("loadvm", place) {
             Ok(work) => {
-                now.stage = Stage::Placing(work, Box::new(state));
+                now.stage = Stage::Placing { work, state: Box::new(state), writes };
                 Ok(())
             }
             Err(error) => {
@@ -345,11 +357,11 @@ impl Machine {
 
     /// RAM and disks are what they should be, or something has gone wrong with them.
     fn end_load(&mut self, now: &mut UnderWay, placed: Result<(), SnapshotError>) -> Result<(), String> {
-        let Stage::Placing(_, state) = &now.stage else { return Ok(()) };
+        let Stage::Placing { state, writes, .. } = &now.stage else { return Ok(()) };
         // Once more: harts start from what RAM is now.
         if let Err(error) = placed.and_then(|()| self.restore((**state).clone())) {
-            self.go_back_after(now, RunState::Paused);
-            let disks = if self.kept.disks.is_empty() { "" } else { ", its disks are not what they were" };
+            self.go_back_after(now, RunState::InternalError);
+            let disks = if writes.load(Ordering::Relaxed) { ", its disks are not what they were" } else { "" };
             let text = now.error(&error);
             return Err(format!("{text}; the machine has to be reset{disks}, and the snapshot is still there"));
         }
@@ -370,14 +382,19 @@ impl Machine {
         }
     }
 
+    /// Whether something is done with this snapshot just now, and what, in words.
+    pub fn snapshot_in_use(&self, name: &str) -> Option<String> {
+        self.snapshots.under_way.as_ref().filter(|now| now.name == name).map(UnderWay::text)
+    }
+
     /// Forgets a snapshot.
     ///
     /// # Errors
     /// There is none with this name, or it is in use.
     pub fn delete_snapshot(&mut self, name: &str) -> Result<(), String> {
         let path = self.snapshot_file(name)?;
-        if let Some(now) = self.snapshots.under_way.as_ref().filter(|now| now.name == name) {
-            return Err(now.text());
+        if let Some(why) = self.snapshot_in_use(name) {
+            return Err(why);
         }
         std::fs::remove_file(path).map_err(|error| format!("cannot delete '{name}': {error}"))
     }

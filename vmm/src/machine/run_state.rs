@@ -6,6 +6,9 @@ use super::Machine;
 use crate::config::{OnReboot, OnShutdown};
 use crate::monitor::event::Event;
 
+/// Why nothing is to be done with a machine in [`RunState::InternalError`].
+pub(super) const HALF_LOADED: &str = "a snapshot was loaded by half: the machine has to be reset first, or to load one";
+
 /// As QMP's `RunState` has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RunState {
@@ -28,6 +31,8 @@ pub enum RunState {
     RestoreVm,
     /// Stands still while it is saved.
     SaveVm,
+    /// It is neither what it was nor what a snapshot has.
+    InternalError,
     /// The guest has powered off, and the program stays (`-no-shutdown`).
     Shutdown,
 }
@@ -45,6 +50,7 @@ impl RunState {
             Self::PostMigrate => "postmigrate",
             Self::RestoreVm => "restore-vm",
             Self::SaveVm => "save-vm",
+            Self::InternalError => "internal-error",
             Self::Shutdown => "shutdown",
         }
     }
@@ -53,6 +59,7 @@ impl RunState {
     pub(super) fn may_go_on(self) -> Result<(), String> {
         match self {
             Self::Shutdown => Err("the guest has powered off: the machine has to be reset first".into()),
+            Self::InternalError => Err(HALF_LOADED.into()),
             Self::InMigrate => Err("the guest is not here yet".into()),
             Self::FinishMigrate => {
                 Err("the guest is being moved; migrate_cancel gives that up, if it is not too late".into())

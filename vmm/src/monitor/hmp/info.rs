@@ -44,6 +44,7 @@ fn status(cx: &mut Context<'_>, _: &Arguments) -> Result<(), String> {
         | RunState::PostMigrate
         | RunState::RestoreVm
         | RunState::SaveVm
+        | RunState::InternalError
         | RunState::Shutdown) => {
             writeln!(cx.out, "VM status: paused ({})", state.name())
         }
