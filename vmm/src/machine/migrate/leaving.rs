@@ -136,9 +136,15 @@ impl Outgoing {
         self.course.decision.cancel()
     }
 
-    /// The program ends: half a file is removed.
+    /// The program ends: half a file is removed, and a command that has half of the guest is killed.
     pub(super) fn abandon(self) {
-        if let Channel::File { .. } = self.channel {
+        let is_ended = match self.channel {
+            Channel::File { .. } => true,
+            // One that has all of it ends when it wants.
+            Channel::Exec(_) => self.course.decision.is_cancelled(),
+            Channel::Unix(_) | Channel::Tcp(_) => false,
+        };
+        if is_ended {
             // Soon: it looks at the wish behind every chunk.
             match self.stage {
                 Leaving::Connecting(_) => {}
@@ -241,11 +247,16 @@ impl Machine {
     /// It cannot be moved there, or not now.
     pub fn migrate(&mut self, channel: Channel) -> Result<(), String> {
         self.can_move()?;
+        self.is_whole()?;
         self.moves.last = None;
         let to = channel.clone();
         let begin = || {
             if self.moves.mapped_ram && !matches!(channel, Channel::File { .. }) {
                 return Err(SnapshotError::not_a_file());
+            }
+            if !self.moves.mapped_ram && matches!(channel, Channel::File { map: true, .. }) {
+                let what = "map=on is for -incoming, and for files that are made with the capability mapped-ram";
+                return Err(SnapshotError::Refused(what.to_owned()));
             }
             let decision = Arc::new(Decision::new().map_err(|source| host("make an event descriptor", source))?);
             let theirs = Arc::clone(&decision);
