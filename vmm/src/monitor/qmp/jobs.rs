@@ -76,7 +76,8 @@ pub fn delete(cx: &mut Context<'_>, args: Arguments) -> Outcome {
     cx.machine.start_job(job_id, "snapshot-delete", |machine| {
         check_nodes(machine, devices.iter())?;
         // As QEMU has it: what is not there need not be deleted.
-        if exists(machine, &tag)? { machine.delete_snapshot(&tag).map(|()| None) } else { Ok(None) }
+        let there = exists(machine, &tag)? || machine.snapshot_in_use(&tag).is_some();
+        if there { machine.delete_snapshot(&tag).map(|()| None) } else { Ok(None) }
     })?;
     done()
 }
