@@ -63,7 +63,7 @@ enum State {
     Escape(u8),
     /// Behind an error.
     Lost,
-    /// Behind an overlong value: what looks like an object is most likely a part of it.
+    /// Behind a value that is too long or too deep: what looks like an object is most likely a part of it.
     LostLine,
 }
 
@@ -121,7 +121,9 @@ impl Stream {
         match byte {
             b'{' | b'[' => {
                 if self.closers.len() == NESTING_MAX {
-                    return Some(self.lose("JSON nesting depth limit exceeded".into()));
+                    let item = self.lose("JSON nesting depth limit exceeded".into());
+                    self.state = State::LostLine;
+                    return Some(item);
                 }
                 self.closers.push(if byte == b'{' { b'}' } else { b']' });
                 self.text.push(byte);
