@@ -77,7 +77,7 @@ impl AtomicFile {
         refuse_special(&path)?;
         let mut options = tempfile::Builder::new();
         options.prefix(".vireo-").suffix(".part").permissions(fs::Permissions::from_mode(mode));
-        Ok(Self { file: options.tempfile_in(folder(&path))?, path })
+        Ok(Self { file: options.tempfile_in(folder(&path)).map_err(without_path)?, path })
     }
 
     pub fn file(&mut self) -> &mut File {
@@ -128,6 +128,15 @@ pub fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>
     file.commit()
 }
 
+/// Without the name beside the file's place, which is nobody's business.
+fn without_path(error: io::Error) -> io::Error {
+    let text = error.to_string();
+    match text.split_once(" at path ") {
+        Some((text, _)) => io::Error::new(error.kind(), text),
+        None => error,
+    }
+}
+
 /// Where a file is, or will be.
 fn folder(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
@@ -169,7 +178,8 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"new");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
-        assert!(AtomicFile::new(&dir.path().join("none/file")).is_err());
+        let error = AtomicFile::new(&dir.path().join("none/file")).err().expect("there is no folder");
+        assert_eq!(error.to_string(), "No such file or directory (os error 2)");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "nothing is left over");
     }
 
