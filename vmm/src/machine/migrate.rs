@@ -30,8 +30,8 @@ pub enum Outcome {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Sent {
     pub summary: Summary,
-    /// Of these bytes, how many while the guest ran.
-    pub live: u64,
+    /// Of these bytes, how many before the guest stood still; `None`: it does not yet.
+    pub live: Option<u64>,
     /// Over all of RAM and over what was written to meanwhile.
     pub rounds: u64,
     /// Pages a second that the guest wrote to in the last round.

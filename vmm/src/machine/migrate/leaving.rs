@@ -226,7 +226,11 @@ fn copy_rest(
     shared: &Shared,
     course: &Course,
 ) -> Result<Taken, SnapshotError> {
-    course.sent().live = saver.written().bytes;
+    {
+        let mut sent = course.sent();
+        sent.summary = saver.written();
+        sent.live = Some(sent.summary.bytes);
+    }
     let stop = |summary| course.stops(summary);
     copy_written(&mut saver, &disks, &stop)?;
     saver.dirty(ram, &left, &stop)?;
@@ -356,6 +360,7 @@ impl Machine {
                     let file = sink.file().ok_or_else(SnapshotError::not_a_file)?;
                     let bytes = ram.iter().map(|region| region.len()).chain(disks.iter().map(|disk| disk.image.len()));
                     course.begin_round(bytes.sum::<u64>() / dirty::PAGE);
+                    course.sent().live = Some(0);
                     let stop = |summary| course.stops(summary);
                     let summary = save_mapped(file, &identity, &state, &ram, &disks, &course.round, &stop)?;
                     course.sent().rounds = 1;

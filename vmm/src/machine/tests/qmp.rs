@@ -540,7 +540,8 @@ fn a_client_library_is_served() {
         let [qmp::Event::STOP { .. }, qmp::Event::RESET { data, .. }] = &events[..] else { panic!("{events:?}") };
         assert_eq!((data.guest, data.reason), (false, qmp::ShutdownCause::host_qmp_system_reset));
         assert!(client.execute(&qmp::query_vnc {}).is_err());
-        client.execute(&qmp::quit {}).unwrap();
+        // The machine may have ended before the client has written the end of the line.
+        let _ = client.execute(&qmp::quit {});
     });
 }
 

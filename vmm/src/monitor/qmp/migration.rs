@@ -126,7 +126,7 @@ pub fn query(cx: &mut Context<'_>, args: Arguments) -> Outcome {
 /// What QEMU counts, averages over `time`. There is neither postcopy here, nor are there several connections.
 fn ram(machine: &Machine, sent: &Sent, left: u64, time: Duration) -> Value {
     let Summary { bytes, pages, zeros } = sent.summary;
-    let live = if sent.live == 0 { bytes } else { sent.live };
+    let live = sent.live.unwrap_or(bytes);
     let seconds = time.as_secs_f64().max(1e-9);
     json!({
         "transferred": bytes,
