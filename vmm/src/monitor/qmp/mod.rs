@@ -180,6 +180,7 @@ impl Qmp {
         self.stream.clear();
         self.negotiated = false;
         self.answers.clear();
+        self.waits = None;
     }
 
     /// Does what is asked for. A command that is not done then has its answer later.
