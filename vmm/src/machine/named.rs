@@ -126,8 +126,7 @@ impl Machine {
     }
 
     fn begin_save(&self, path: PathBuf, running: bool, progress: &Arc<Progress>) -> Result<Stage, SnapshotError> {
-        let host = |source| SnapshotError::Host { what: "make an event descriptor".to_owned(), source };
-        let decision = Arc::new(Decision::new().map_err(host)?);
+        let decision = Arc::new(Decision::new()?);
         let mut sink = Channel::File { path, map: false }.create(Arc::clone(&decision))?;
         let (identity, state) = (self.identity(), self.machine_state(running)?);
         let (ram, disks) = (Arc::clone(&self.board.ram), Disk::kept(&self.kept.disks, Scope::All));

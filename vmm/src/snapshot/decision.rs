@@ -24,6 +24,8 @@ use std::time::{Duration, Instant};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
 
+use super::error::SnapshotError;
+
 /// How long the other side of a socket may be silent.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 /// The reader has everything; the guest's descriptors with it, or without. Anything else is a message.
@@ -45,8 +47,11 @@ pub struct Decision {
 }
 
 impl Decision {
-    pub fn new() -> io::Result<Self> {
-        Ok(Self { state: AtomicU8::new(OPEN), bell: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)? })
+    pub fn new() -> Result<Self, SnapshotError> {
+        let host =
+            |error: Errno| SnapshotError::Host { what: "make an event descriptor".to_owned(), source: error.into() };
+        let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(host)?;
+        Ok(Self { state: AtomicU8::new(OPEN), bell })
     }
 
     fn decide(&self, state: u8) -> bool {

@@ -177,7 +177,6 @@ fn copy_most(
             break true;
         }
     };
-    let log = |error: accel::AccelError| SnapshotError::Refused(crate::error_chain(&error));
     let mut begun = Instant::now();
     let mut pages = ram.iter().map(|region| region.len() / dirty::PAGE).sum::<u64>();
     let all = disks.take(true);
@@ -240,8 +239,9 @@ fn copy_rest(
     Ok((summary, sink.commit()?))
 }
 
-fn host(what: &str, source: std::io::Error) -> SnapshotError {
-    SnapshotError::Host { what: what.to_owned(), source }
+/// The engine does not tell what is written to.
+fn log(error: accel::AccelError) -> SnapshotError {
+    SnapshotError::Refused(crate::error_chain(&error))
 }
 
 impl Machine {
@@ -262,7 +262,7 @@ impl Machine {
                 let what = "map=on is for -incoming, and for files that are made with the capability mapped-ram";
                 return Err(SnapshotError::Refused(what.to_owned()));
             }
-            let decision = Arc::new(Decision::new().map_err(|source| host("make an event descriptor", source))?);
+            let decision = Arc::new(Decision::new()?);
             let theirs = Arc::clone(&decision);
             let connecting = match &channel {
                 // Who asks hears at once why it cannot be.
@@ -289,7 +289,6 @@ impl Machine {
         if self.moves.mapped_ram && sink.file().is_some() {
             return self.begin_end(Rest::All(sink, disks));
         }
-        let log = |error: accel::AccelError| SnapshotError::Refused(crate::error_chain(&error));
         self.harts.vm().start_dirty_log().map_err(log)?;
         let (ram, vm, identity) = (Arc::clone(&self.board.ram), self.harts.vm(), self.identity());
         let Some(out) = &mut self.moves.outgoing else { return Ok(()) };
@@ -346,7 +345,6 @@ impl Machine {
         // Before the other side may start.
         self.locks.release();
         let begin = || {
-            let log = |error: accel::AccelError| SnapshotError::Refused(crate::error_chain(&error));
             let state = self.machine_state(before == RunState::Running)?;
             let shared = if here { self.share() } else { Shared::new() };
             let (ram, identity) = (Arc::clone(&self.board.ram), self.identity());
