@@ -562,22 +562,21 @@ fn an_idle_device_leaves_the_event_loop_asleep() {
     assert!(!b.step(Duration::ZERO));
 }
 
-/// Runs this test program's `name` again, with a new terminal as its standard input and output.
-fn in_a_terminal(name: &str) -> (std::process::Child, fs::File, rustix::fd::OwnedFd) {
+/// This test program's `name`, to be run again with a new terminal as its standard input and output.
+fn in_a_terminal(name: &str) -> (std::process::Command, fs::File, rustix::fd::OwnedFd) {
     use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
     let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
     grantpt(&master).unwrap();
     unlockpt(&master).unwrap();
     let path = PathBuf::from(ptsname(&master, Vec::new()).unwrap().into_string().unwrap());
     let slave = fs::OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOCTTY).open(path).unwrap();
-    let child = std::process::Command::new(std::env::current_exe().unwrap())
+    let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+    again
         .args(["--ignored", "--exact", "--nocapture", name])
         .stdin(slave.try_clone().unwrap())
         .stdout(slave.try_clone().unwrap())
-        .stderr(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
-    (child, master.into(), slave.into())
+        .stderr(std::process::Stdio::null());
+    (again, master.into(), slave.into())
 }
 
 fn read_until(master: &mut fs::File, end: &[u8]) -> Vec<u8> {
@@ -605,8 +604,9 @@ fn stdio_child() {
 #[test]
 fn stdio_is_raw_and_comes_back() {
     use rustix::termios::{LocalModes, OutputModes, tcgetattr};
-    let (mut child, mut master, slave) = in_a_terminal("chardev::tests::stdio_child");
+    let (mut again, mut master, slave) = in_a_terminal("chardev::tests::stdio_child");
     let before = tcgetattr(&slave).unwrap();
+    let mut child = again.spawn().unwrap();
     read_until(&mut master, b"ready\r\n");
     let raw = tcgetattr(&slave).unwrap();
     let gone = LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG;
