@@ -234,7 +234,7 @@ mod tests {
         let port = SerialPort::new(&chardev, IrqLine::new(wire.clone(), 10)).unwrap();
         let peer = UnixStream::connect(path).unwrap();
         // Only so that a failure is not a hang.
-        peer.set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
+        peer.set_read_timeout(Some(std::time::Duration::from_secs(120))).unwrap();
         while !chardev.is_connected() {
             chardev.service();
         }
@@ -346,7 +346,7 @@ mod tests {
         }
         let mut peer = b.peer.try_clone().unwrap();
         let reader = std::thread::spawn(move || peer.read_exact(&mut vec![0; sent]));
-        assert!(b.chardev.drain(std::time::Duration::from_secs(20)));
+        assert!(b.chardev.drain(std::time::Duration::from_secs(120)));
         reader.join().unwrap().unwrap();
         assert_eq!(b.r(LSR) & 0x60, 0x60);
     }

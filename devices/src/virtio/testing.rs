@@ -15,7 +15,7 @@ use crate::{GuestRam, IoEvents, IrqLine, IrqSink, MmioDevice};
 pub const RAM_BASE: u64 = 0x8000_0000;
 pub const RAM_SIZE: usize = 16 << 20;
 /// How long a test waits for what must come; only a failing test ever waits that long.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 pub fn ram() -> Arc<GuestRam> {
     Arc::new(GuestRam::from_ranges(&[(GuestAddress(RAM_BASE), RAM_SIZE)]).unwrap())

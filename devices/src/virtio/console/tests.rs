@@ -30,7 +30,7 @@ impl Far {
         let chardev = Chardev::open(&ChardevConfig::new("far", backend)).unwrap();
         let endpoint = chardev.endpoint().unwrap();
         let peer = UnixStream::connect(path).unwrap();
-        peer.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        peer.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
         let stop = Arc::new(AtomicBool::new(false));
         let stopping = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {

@@ -10,6 +10,9 @@ use super::*;
 
 const PROMPT: &str = "(vireo) ";
 
+/// Generous: only a hang meets it, however busy the host is.
+pub const PATIENCE: Duration = Duration::from_secs(300);
+
 /// Somebody at the monitor's socket.
 pub struct Person(pub UnixStream);
 
@@ -21,7 +24,7 @@ pub fn connect(path: &Path) -> UnixStream {
             Err(_) => thread::sleep(Duration::from_millis(1)),
         }
     };
-    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream
 }
 

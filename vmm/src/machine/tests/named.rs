@@ -12,7 +12,7 @@ use serde_json::json;
 use vm_memory::{Bytes, GuestAddress};
 
 use super::gdb::Client;
-use super::monitor::{Person, with_person, with_prepared};
+use super::monitor::{PATIENCE, Person, with_person, with_prepared};
 use super::qmp::Program;
 use super::*;
 use crate::snapshot::Pages;
@@ -475,10 +475,10 @@ fn gdb_sees_a_machine_that_is_saved() {
                 break;
             }
             // The thanks for `c`, and nothing else.
-            gdb.0.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
             gdb.0.read_exact(&mut [0]).unwrap();
+            gdb.0.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
             assert_eq!(gdb.0.read(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
-            gdb.0.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+            gdb.0.set_read_timeout(Some(PATIENCE)).unwrap();
             gdb.send(b"\x03");
             assert!(gdb.answer().starts_with("T02"));
         }

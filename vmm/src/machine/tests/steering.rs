@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::Xorshift;
 use super::gdb::Client;
-use super::monitor::{Person, with_person};
+use super::monitor::{PATIENCE, Person, with_person};
 use super::qmp::with_program;
 
 const DEVICES: &[&str] = &["-device", "virtio-rng-device,id=r,bus=virtio-mmio-bus.7"];
@@ -160,7 +160,7 @@ fn a_move_that_is_waited_for_leaves_other_monitors_alone() {
         let mut said = Vec::new();
         let _ = p.0.read_to_end(&mut said);
         assert_eq!(String::from_utf8_lossy(&said), command.replace('\n', "\r\n"));
-        p.0.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        p.0.set_read_timeout(Some(PATIENCE)).unwrap();
         q.ask("migrate_cancel");
         drop(stream);
         assert_eq!(p.answer(), "Migration status: cancelled\r\n");
