@@ -377,7 +377,9 @@ impl Machine {
         // Another one may wait behind this.
         self.requested &= self.control.is_asked();
         match request {
-            Request::Debug { .. } | Request::IoError | Request::Reset(_) | Request::PowerOff(_) if self.is_held() => {
+            Request::Debug { .. } | Request::IoError | Request::Reset(_) | Request::PowerOff(_)
+                if self.is_held().is_some() =>
+            {
                 self.defer(request)
             }
             Request::Debug { hart, stop } => {

@@ -265,10 +265,9 @@ impl Gdb {
             self.talk = Some(talk);
             return self.answer(answer.as_bytes(), out);
         }
-        // A snapshot would have half of what is written.
         let goes_on_at = matches!(check::check(body, talk.debuggee.hart_count()), Some(Does::GoesOnAt(_)));
         if (goes_on_at || matches!(body.first(), Some(b'M' | b'X' | b'G' | b'P')))
-            && let Some(why) = machine.is_kept_still()
+            && let Some(why) = machine.is_held()
         {
             tracing::info!("gdb writes nothing now: {why}");
             self.talk = Some(talk);

@@ -77,7 +77,7 @@ impl Machine {
         let card = self.config.virtio.iter().find(is_it);
         let card = card.and_then(|v| Some((v.slot, Arc::clone(self.kept.links.get(&v.id)?))));
         let (slot, link) = card.ok_or_else(|| format!("Device '{name}' not found"))?;
-        if let Some(why) = self.is_kept_still() {
+        if let Some(why) = self.is_held() {
             return Err(format!("the link of '{name}' stays as it is: {why}"));
         }
         if link.is_up() != up {

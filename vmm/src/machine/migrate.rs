@@ -114,9 +114,10 @@ impl Machine {
         self.moves.outgoing.as_ref().is_some_and(Outgoing::is_ending)
     }
 
-    /// Whether the guest stands still for what others than the main thread do.
-    pub(super) fn is_held(&self) -> bool {
-        self.is_leaving() || self.is_kept_still().is_some()
+    /// Whether the guest stands still for what others than the main thread do, and for what, in words. What is written to it
+    /// meanwhile would come to half of it, or to nobody.
+    pub fn is_held(&self) -> Option<String> {
+        if self.is_leaving() { Some("the guest is being moved".to_owned()) } else { self.is_kept_still() }
     }
 
     /// Something is asked for that can only be done when the guest is held no more: it may be elsewhere then, or another
@@ -127,7 +128,7 @@ impl Machine {
 
     /// What was deferred, once that is known.
     pub(super) fn take_deferred(&mut self) -> Vec<Request> {
-        if self.is_held() { Vec::new() } else { std::mem::take(&mut self.moves.deferred) }
+        if self.is_held().is_some() { Vec::new() } else { std::mem::take(&mut self.moves.deferred) }
     }
 
     /// The guest that has asked is not there any more.

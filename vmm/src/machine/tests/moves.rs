@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use super::gdb::Client;
 use super::monitor::{Person, connect, with_person, with_socket};
 use super::*;
 use crate::snapshot::{Channel, Decision, GO};
@@ -232,6 +233,30 @@ fn a_limit_holds_a_move_up_until_it_is_lifted() {
                 until(&mut p, "info migrate", "cancelled");
             }
         }
+        p.0.write_all(b"q\n").unwrap();
+    });
+}
+
+/// What a debugger would write to a guest that is on its way would be lost.
+#[test]
+fn gdb_writes_nothing_to_a_guest_that_leaves() {
+    let dir = tempfile::tempdir().unwrap();
+    let (way, gdb) = (dir.path().join("way"), dir.path().join("gdb"));
+    let device = format!("unix:{},server=on,wait=off", gdb.display());
+    with_person(&["-m", "6M", "-gdb", &device], |mut p, _| {
+        let listener = UnixListener::bind(&way).unwrap();
+        p.ask(&format!("migrate -d unix:{}", way.display()));
+        let (mut stream, _) = listener.accept().unwrap();
+        read_all(&mut stream);
+        until(&mut p, "info migrate", "standing still");
+        let mut gdb = Client::at(&gdb);
+        let (write, read) = ("M80000000,1:5a", "m80000000,1");
+        let before = gdb.ask(read);
+        assert_eq!((before.len(), gdb.ask(write), gdb.ask("P5=0100000000000000")), (2, "E01".into(), "E01".into()));
+        assert_eq!(gdb.ask(read), before);
+        assert_eq!(p.ask("migrate_cancel"), "");
+        until(&mut p, "info migrate", "Migration status: cancelled");
+        assert_eq!((gdb.ask(write), gdb.ask(read)), ("OK".into(), "5a".into()));
         p.0.write_all(b"q\n").unwrap();
     });
 }
