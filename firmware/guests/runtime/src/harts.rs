@@ -22,9 +22,9 @@ pub fn entry_address() -> usize {
     hart_entry as *const () as usize
 }
 
-/// How long anything that should happen soon is waited for: ten seconds, as engines may be slow.
+/// How long anything that should happen soon is waited for: a minute, as engines may be slow and hosts busy.
 pub fn patience() -> u64 {
-    10 * crate::machine().timebase
+    60 * crate::machine().timebase
 }
 
 /// Waits for something that other harts do.
