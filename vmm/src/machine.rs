@@ -20,6 +20,7 @@ mod run_state;
 mod shared;
 mod snapshot;
 mod switch;
+mod task;
 mod work;
 
 use std::collections::BTreeMap;
@@ -39,21 +40,22 @@ use firmware::fdt::FdtError;
 use firmware::sbi::HartStatus;
 
 pub use debug_switch::{Need, Reason};
-pub use dump::DumpStatus;
+pub use dump::{DumpState, DumpStatus};
 pub(crate) use inspect::read_physical;
 pub use inspect::{Region, RegionKind, Rom};
 pub use jobs::{Job, JobStatus};
 pub use keys::HOLD;
 pub use migrate::{Outcome, Parameter, Parameters, Report, Sent, Status, Unit};
-pub use named::{Named, Ticket};
+pub use named::Named;
 pub use run_state::RunState;
 pub use switch::Switched;
+pub use task::Ticket;
 
 use debug_switch::Away;
 use migrate::Moves;
-use named::Snapshots;
 use observe::Profile;
 use switch::Running;
+use task::Tasks;
 
 use build::{build_board, choose_engine, dump_tree, plan_boot, random_seed, signature_range, take_harts, take_irqchip};
 
@@ -154,7 +156,7 @@ pub struct Machine {
     /// A monitor has asked for something that was not done yet.
     requested: bool,
     moves: Moves,
-    snapshots: Snapshots,
+    tasks: Tasks,
     profile: Profile,
     /// Held while the guest is here.
     locks: ImageLocks,
@@ -269,7 +271,7 @@ impl Machine {
             events: Vec::new(),
             requested: false,
             moves: Moves::default(),
-            snapshots: Snapshots::default(),
+            tasks: Tasks::default(),
             profile: Profile::default(),
             locks,
             config,
@@ -306,7 +308,7 @@ impl Machine {
         }
         let ending = self.serve();
         self.abandon_moves();
-        self.abandon_snapshot();
+        self.abandon_task();
         self.end_profile();
         Arc::clone(&self.monitors).finish(&mut self, ending.as_ref().ok());
         // The harts end before the last output is written, so that it is the last.
@@ -356,7 +358,7 @@ impl Machine {
                 }
             }
             self.look_after_moves()?;
-            self.look_after_snapshot();
+            self.look_after_task();
             for request in self.take_deferred() {
                 if let Some(ending) = self.answer(request)? {
                     return Ok(ending);

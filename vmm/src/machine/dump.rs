@@ -9,17 +9,17 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use accel::{GuestRam, HartState};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryRegion};
 
+use super::task::{Stage, Ticket, UnderWay};
 use super::{Machine, RunState};
 use crate::files::AtomicFile;
 use crate::monitor::event::Event;
-use crate::snapshot::is_zero;
+use crate::snapshot::{Decision, PAGE, Progress, SnapshotError, write_sparse};
 
-/// Bytes that are looked at for zeroes, and where segments begin.
-const PAGE: usize = 4096;
 /// Bytes copied at once, whole pages.
 const CHUNK: usize = 1 << 20;
 
@@ -33,10 +33,28 @@ const PID: usize = 32;
 const REGISTERS: usize = 112;
 const PRSTATUS: usize = 376;
 
-/// How a dump went.
+/// QMP's `DumpStatus`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DumpState {
+    Active,
+    Completed,
+    Failed,
+}
+
+impl DumpState {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// How a dump goes, or went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DumpStatus {
-    pub failed: bool,
+    pub state: DumpState,
     /// Bytes of memory that are in the file.
     pub completed: u64,
     /// Bytes of memory that were asked for.
@@ -44,53 +62,62 @@ pub struct DumpStatus {
 }
 
 impl Machine {
-    /// How the last dump went, if there was one.
+    /// How the dump under way goes, or the last one went, if there was one.
     pub fn dump_status(&self) -> Option<DumpStatus> {
-        self.dumped
+        self.dump_under_way().or(self.dumped)
     }
 
-    /// Writes RAM, or what of it lies in a range of physical addresses, and all registers to a file, which is there as a whole or
-    /// not at all. A machine that runs stands meanwhile.
+    /// Starts to write RAM, or what of it lies in a range of physical addresses, and all registers to a file, which is there as a
+    /// whole or not at all. A machine that runs stands meanwhile.
     ///
     /// # Errors
-    /// There is no RAM in the range, the machine is not here, or the file cannot be written; then there is none.
-    pub fn dump_memory(&mut self, path: &Path, range: Option<Range<u64>>) -> Result<(), String> {
-        if self.run_state == RunState::InMigrate {
-            return Err("the guest is not here yet".into());
-        }
-        if self.is_moving() {
-            return Err("the machine is being moved".into());
-        }
-        if let Some(why) = self.is_kept_still() {
-            return Err(why);
-        }
+    /// There is no RAM in the range, the machine is not here, or something else is done with it; or there can be no such file.
+    pub fn dump_memory(&mut self, path: &Path, range: Option<Range<u64>>) -> Result<Ticket, String> {
+        self.is_free()?;
         let parts = parts(&self.board.ram, range);
         let total: u64 = parts.iter().map(|part| part.end - part.start).sum();
         if total == 0 {
             return Err("dump: no guest memory to dump".into());
         }
-        let runs = self.run_state == RunState::Running;
-        if runs {
-            self.stop(RunState::Paused);
-        }
-        let done = self.write_dump(path, &parts);
-        let failed = done.is_err();
-        let status = DumpStatus { failed, completed: if failed { 0 } else { total }, total };
-        self.dumped = Some(status);
-        self.events.push(Event::Dumped { status, error: done.clone().err() });
-        if runs {
-            self.cont()?;
-        }
-        done
+        let failed = |error: &dyn Error| format!("cannot write '{}': {}", path.display(), crate::error_chain(error));
+        let file = AtomicFile::new(path).map_err(|error| failed(&error))?;
+        let progress = Arc::new(Progress::of(total));
+        let begun = Arc::clone(&progress);
+        let begin = |machine: &mut Self, _| machine.begin_dump(file, parts, begun);
+        let ticket = self.stand_for(path.display().to_string(), RunState::SaveVm, progress, begin);
+        ticket.map_err(|error| failed(&error))
     }
 
-    fn write_dump(&mut self, path: &Path, parts: &[Range<u64>]) -> Result<(), String> {
-        let harts = (0..self.hart_count()).map(|hart| self.hart_state(hart)).collect::<Result<Vec<_>, _>>()?;
-        let read = |at, bytes: &mut [u8]| self.board.ram.read_slice(bytes, GuestAddress(at)).map_err(io::Error::other);
-        let failed = |error: &dyn Error| format!("cannot write '{}': {}", path.display(), crate::error_chain(error));
-        let mut file = AtomicFile::new(path).map_err(|error| failed(&error))?;
-        write(file.file(), &harts, parts, read).map_err(|error| failed(&error))?;
-        file.commit().map_err(|error| failed(&error))
+    fn begin_dump(
+        &mut self,
+        mut file: AtomicFile,
+        parts: Vec<Range<u64>>,
+        progress: Arc<Progress>,
+    ) -> Result<Stage, SnapshotError> {
+        let decision = Arc::new(Decision::new()?);
+        let harts = (0..self.hart_count()).map(|hart| self.hart_state(hart)).collect::<Result<Vec<_>, _>>();
+        let harts = harts.map_err(SnapshotError::Refused)?;
+        let (ram, decided) = (Arc::clone(&self.board.ram), Arc::clone(&decision));
+        let dump = move || {
+            let read = |at, bytes: &mut [u8]| ram.read_slice(bytes, GuestAddress(at)).map_err(io::Error::other);
+            write(file.file(), &harts, &parts, read, &progress)?;
+            match decided.give() {
+                true => file.commit().map_err(SnapshotError::Write),
+                false => Err(SnapshotError::cancelled()),
+            }
+        };
+        Ok(Stage::Dumping(self.start_work("dump", dump)?, decision))
+    }
+
+    pub(super) fn end_dump(&mut self, now: &UnderWay, dumped: Result<(), SnapshotError>) -> Result<(), String> {
+        let done = dumped.map_err(|error| now.error(&error));
+        let (completed, total) = now.progress.now();
+        let state = if done.is_ok() { DumpState::Completed } else { DumpState::Failed };
+        let status = DumpStatus { state, completed, total };
+        self.dumped = Some(status);
+        self.events.push(Event::Dumped { status, error: done.clone().err() });
+        self.go_back_after(now, now.stays());
+        done
     }
 }
 
@@ -108,45 +135,46 @@ fn write(
     harts: &[Box<HartState>],
     parts: &[Range<u64>],
     read: impl Fn(u64, &mut [u8]) -> io::Result<()>,
-) -> io::Result<()> {
+    progress: &Progress,
+) -> Result<(), SnapshotError> {
     let notes: Vec<u8> = (1..).zip(harts).flat_map(|(id, hart)| note(id, hart)).collect();
     let at_notes = HEADER + SEGMENT * (parts.len() as u64 + 1);
     let mut head = header(parts.len() as u16 + 1);
     head.extend(segment(PT_NOTE, at_notes, 0, notes.len() as u64));
-    let mut at = (at_notes + notes.len() as u64).next_multiple_of(PAGE as u64);
+    let mut at = (at_notes + notes.len() as u64).next_multiple_of(PAGE);
     let mut places = Vec::new();
     for part in parts {
         head.extend(segment(PT_LOAD, at, part.start, part.end - part.start));
         places.push(at);
-        at = (at + part.end - part.start).next_multiple_of(PAGE as u64);
+        at = (at + part.end - part.start).next_multiple_of(PAGE);
     }
     head.extend(notes);
-    file.write_all_at(&head, 0)?;
+    file.write_all_at(&head, 0).map_err(SnapshotError::Write)?;
     let end = places.last().zip(parts.last()).map_or(head.len() as u64, |(at, part)| at + (part.end - part.start));
-    file.set_len(end)?;
+    file.set_len(end).map_err(SnapshotError::Write)?;
     for (part, at) in parts.iter().zip(places) {
-        copy(file, part, at, &read)?;
+        copy(file, part, at, &read, progress)?;
     }
     Ok(())
 }
 
 /// Copies memory to `to` in the file; pages of zeroes are left out.
-fn copy(file: &File, part: &Range<u64>, to: u64, read: &impl Fn(u64, &mut [u8]) -> io::Result<()>) -> io::Result<()> {
+fn copy(
+    file: &File,
+    part: &Range<u64>,
+    to: u64,
+    read: &impl Fn(u64, &mut [u8]) -> io::Result<()>,
+    progress: &Progress,
+) -> Result<(), SnapshotError> {
     let mut bytes = vec![0; CHUNK];
     let mut from = part.start;
     while from < part.end {
         let chunk = &mut bytes[..CHUNK.min(usize::try_from(part.end - from).unwrap_or(CHUNK))];
-        read(from, chunk)?;
-        let mut done = 0;
-        let pages: Vec<&[u8]> = chunk.chunks(PAGE).collect();
-        for run in pages.chunk_by(|a, b| is_zero(a) == is_zero(b)) {
-            let len: usize = run.iter().map(|page| page.len()).sum();
-            if !is_zero(run[0]) {
-                file.write_all_at(&chunk[done..done + len], to + (from - part.start) + done as u64)?;
-            }
-            done += len;
-        }
+        let unreadable = |source| SnapshotError::Host { what: format!("read RAM at {from:#x}"), source };
+        read(from, chunk).map_err(unreadable)?;
+        write_sparse(file, chunk, to + (from - part.start)).map_err(SnapshotError::Write)?;
         from += chunk.len() as u64;
+        progress.add(chunk.len() as u64)?;
     }
     Ok(())
 }
@@ -216,7 +244,10 @@ mod tests {
             Ok(())
         };
         let file = tempfile::tempfile().unwrap();
-        write(&file, &harts, &parts, read).unwrap();
+        let progress = Progress::of(1);
+        write(&file, &harts, &parts, read, &progress).unwrap();
+        progress.expect(u64::MAX);
+        assert_eq!(progress.now().0, 0x40_0000 + 0x2f00);
         let mut bytes = Vec::new();
         io::Read::read_to_end(&mut &file, &mut bytes).unwrap();
         let half = |at: usize| u16::from_le_bytes(bytes[at..at + 2].try_into().unwrap());
@@ -236,7 +267,7 @@ mod tests {
         assert_eq!(long(second + 112 + 11 * 8), 7, "a1");
         for (n, part) in (1..).zip(&parts) {
             let (kind, offset, address, len) = segment(n);
-            assert_eq!((kind, address, len, offset % PAGE), (PT_LOAD, part.start, part.end - part.start, 0));
+            assert_eq!((kind, address, len, offset % PAGE as usize), (PT_LOAD, part.start, part.end - part.start, 0));
             for at in part.clone() {
                 assert_eq!(bytes[offset + (at - part.start) as usize], byte(at), "{at:#x}");
             }

@@ -1,7 +1,7 @@
 //! What programs have the machine do under a name, and look at until they have seen enough of it.
 
 use super::Machine;
-use super::named::Ticket;
+use super::task::Ticket;
 use crate::monitor::event::Event;
 
 /// Jobs that nobody has dismissed, at most.
@@ -61,7 +61,7 @@ impl Machine {
     }
 
     fn update_progress(&mut self, i: usize) {
-        if let Some((done, total, _)) = self.jobs[i].ticket.and_then(|ticket| self.snapshot_progress(ticket)) {
+        if let Some((done, total, _)) = self.jobs[i].ticket.as_ref().and_then(|ticket| self.task_progress(ticket)) {
             self.jobs[i].progress = (done, total);
         }
     }
@@ -126,7 +126,7 @@ impl Machine {
     pub(super) fn look_after_jobs(&mut self) {
         for i in 0..self.jobs.len() {
             self.update_progress(i);
-            if let Some(done) = self.jobs[i].ticket.and_then(|ticket| self.snapshot_end(ticket)) {
+            if let Some(done) = self.jobs[i].ticket.as_ref().and_then(Ticket::end) {
                 let job = &mut self.jobs[i];
                 job.ticket = None;
                 if done.is_ok() {
@@ -143,11 +143,11 @@ impl Machine {
     /// There is none with this name, or it is too late for that.
     pub fn cancel_job(&mut self, id: &str) -> Result<(), String> {
         let i = self.job(id)?;
-        let (status, ticket) = (self.jobs[i].status, self.jobs[i].ticket);
+        let (status, ticket) = (self.jobs[i].status, self.jobs[i].ticket.clone());
         let Some(ticket) = ticket.filter(|_| status == JobStatus::Running) else {
             return Err(refused(id, status, "cancel"));
         };
-        self.cancel_snapshot(ticket)?;
+        self.cancel_task(&ticket)?;
         self.set_job(i, JobStatus::Aborting);
         Ok(())
     }

@@ -174,8 +174,8 @@ impl Machine {
         }
     }
 
-    /// Whether the machine may leave this program, or be saved or loaded.
-    pub(super) fn can_move(&self) -> Result<(), String> {
+    /// Whether nothing is done with the machine, so that it may be loaded, or its memory dumped.
+    pub(super) fn is_free(&self) -> Result<(), String> {
         if self.moves.outgoing.is_some() {
             return Err("the machine is being moved already".into());
         }
@@ -185,8 +185,9 @@ impl Machine {
         self.is_kept_still().map_or(Ok(()), Err)
     }
 
-    /// Whether the guest is one that may be saved.
-    pub(super) fn is_whole(&self) -> Result<(), String> {
+    /// Whether the machine may leave this program, or be saved: its guest has to be whole, too.
+    pub(super) fn can_move(&self) -> Result<(), String> {
+        self.is_free()?;
         match self.run_state {
             RunState::InternalError => self.run_state.may_go_on(),
             _ => Ok(()),

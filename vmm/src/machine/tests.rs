@@ -3,6 +3,7 @@
 mod debug_switch;
 mod devices;
 mod disks;
+mod dump;
 mod gdb;
 mod jobs;
 mod monitor;

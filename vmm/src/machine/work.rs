@@ -1,4 +1,4 @@
-//! Work on snapshots that takes long: in threads beside the main thread, which is told when it is done.
+//! Work on snapshots and dumps that takes long: in threads beside the main thread, which is told when it is done.
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, TryRecvError};

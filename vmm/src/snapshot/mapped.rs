@@ -14,7 +14,7 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryRegion};
 use super::error::SnapshotError;
 use super::format::Section;
 use super::progress::Progress;
-use super::ram::{CHUNK, PAGE, is_zero};
+use super::ram::{CHUNK, PAGE, write_sparse};
 use super::save::{Stop, Summary};
 
 pub const NAME: &str = "ram-map";
@@ -69,19 +69,8 @@ pub fn write(file: &File, ram: &GuestRam, progress: &Progress, stop: Stop<'_>) -
             let unreadable = |_| SnapshotError::Malformed(format!("no RAM at {:#x}", start + from));
             ram.read_slice(part, GuestAddress(start + from)).map_err(unreadable)?;
             sums.push(crc32fast::hash(part));
-            // Neighbours together.
-            let mut offset = at + from;
-            for run in part.chunks(PAGE as usize).collect::<Vec<_>>().chunk_by(|a, b| is_zero(a) == is_zero(b)) {
-                let len = run.iter().map(|page| page.len()).sum::<usize>();
-                pages += run.len() as u64;
-                if is_zero(run[0]) {
-                    zeros += run.len() as u64;
-                } else {
-                    let first = (offset - at - from) as usize;
-                    file.write_all_at(&part[first..first + len], offset).map_err(SnapshotError::Write)?;
-                }
-                offset += len as u64;
-            }
+            pages += (part.len() as u64).div_ceil(PAGE);
+            zeros += write_sparse(file, part, at + from).map_err(SnapshotError::Write)?;
             progress.add(part.len() as u64)?;
         }
         regions.push(MappedRegion { start, size, offset: at, sums });

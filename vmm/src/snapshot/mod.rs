@@ -29,6 +29,6 @@ pub use identity::Identity;
 pub use load::{Loaded, Loader, Pages};
 pub use named::{list, named};
 pub use progress::Progress;
-pub use ram::{PAGE, is_zero};
+pub use ram::{PAGE, write_sparse};
 pub use save::{Saver, Stop, Summary, save_mapped};
 pub use state::{Collected, MachineState, Run, device_name, state_error};

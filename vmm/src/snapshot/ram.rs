@@ -4,6 +4,9 @@
 //! (4), the way the data is packed (4; 0 as it is, 1 zstd), a bitmap of the pages that are not zero, and their contents one
 //! after another. A later chunk replaces an earlier one: so a running machine is copied.
 
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use devices::GuestRam;
@@ -35,6 +38,21 @@ fn bad(what: impl Into<String>) -> SnapshotError {
 pub fn is_zero(bytes: &[u8]) -> bool {
     // In parts without a way out of them: those are done many bytes at once.
     bytes.chunks(256).all(|part| part.iter().fold(0, |all, byte| all | byte) == 0)
+}
+
+/// Writes pages to a new file, the last of them maybe not whole, from `at` on; those of zeroes are left out. How many these are.
+pub fn write_sparse(file: &File, bytes: &[u8], at: u64) -> io::Result<u64> {
+    let (mut done, mut zeros) = (0, 0);
+    // Neighbours together.
+    for run in bytes.chunks(PAGE as usize).collect::<Vec<_>>().chunk_by(|a, b| is_zero(a) == is_zero(b)) {
+        let len = run.iter().map(|page| page.len()).sum::<usize>();
+        match is_zero(run[0]) {
+            true => zeros += run.len() as u64,
+            false => file.write_all_at(&bytes[done..done + len], at + done as u64)?,
+        }
+        done += len;
+    }
+    Ok(zeros)
 }
 
 /// Makes sections of chunks; keeps its buffers.

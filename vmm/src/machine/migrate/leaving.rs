@@ -251,7 +251,6 @@ impl Machine {
     /// It cannot be moved there, or not now.
     pub fn migrate(&mut self, channel: Channel) -> Result<(), String> {
         self.can_move()?;
-        self.is_whole()?;
         self.moves.last = None;
         let to = channel.clone();
         let begin = || {

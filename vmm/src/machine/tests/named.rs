@@ -30,7 +30,7 @@ pub struct Gate {
 }
 
 impl Gate {
-    fn new() -> (Self, Arc<dyn Fn() + Send + Sync>) {
+    pub fn new() -> (Self, Arc<dyn Fn() + Send + Sync>) {
         let (begin, begins) = channel();
         let (begins, came) = (Mutex::new(begins), Arc::<AtomicUsize>::default());
         let gate = Self { begin, came: Arc::clone(&came) };
@@ -84,7 +84,7 @@ impl Held {
     pub fn run(&self, option: &str, somebody: impl FnOnce(&Path, Gate) + Send) -> Ending {
         let (gate, wait) = Gate::new();
         let words: Vec<_> = self.words.iter().map(String::as_str).collect();
-        let prepare = |machine: &mut Machine| machine.snapshots.gate = Some(wait);
+        let prepare = |machine: &mut Machine| machine.tasks.gate = Some(wait);
         with_prepared(option, &words, Mock::default(), prepare, |path, _| somebody(path, gate)).0
     }
 
@@ -98,12 +98,12 @@ impl Held {
     }
 }
 
-fn say(p: &mut Person, command: &str) {
+pub fn say(p: &mut Person, command: &str) {
     p.0.write_all(format!("{command}\n").as_bytes()).unwrap();
 }
 
 /// The answer to a command that was said before, without its echo.
-fn end(p: &mut Person) -> String {
+pub fn end(p: &mut Person) -> String {
     let answer = p.answer().replace("\r\n", "\n");
     answer.split_once('\n').expect("the command is echoed").1.to_owned()
 }
@@ -216,10 +216,10 @@ fn a_reset_waits_for_the_end() {
 }
 
 /// How it ends, of a machine that nobody runs.
-fn ended(machine: &mut Machine, ticket: Ticket) -> Result<(), String> {
+pub fn ended(machine: &mut Machine, ticket: &Ticket) -> Result<(), String> {
     loop {
-        machine.look_after_snapshot();
-        if let Some(end) = machine.snapshot_end(ticket) {
+        machine.look_after_task();
+        if let Some(end) = ticket.end() {
             break end;
         }
     }
@@ -233,18 +233,18 @@ fn an_end_gives_a_save_up() {
     let mut machine = Machine::new(config(&words), &Mock::default()).unwrap();
     for mapped in [false, true] {
         machine.set_mapped_ram(mapped);
-        machine.snapshots.gate = None;
+        machine.tasks.gate = None;
         let saved = machine.save_snapshot("one").unwrap();
-        assert_eq!(ended(&mut machine, saved), Ok(()));
+        assert_eq!(ended(&mut machine, &saved), Ok(()));
         let before = std::fs::read(held.path("one.vireo")).unwrap();
         machine.board.ram.write_slice(&[7; 5000], GuestAddress(RAM_BASE + 5000)).unwrap();
         let (gate, wait) = Gate::new();
-        machine.snapshots.gate = Some(wait);
+        machine.tasks.gate = Some(wait);
         let saved = machine.save_snapshot("one").unwrap();
-        machine.cancel_snapshot(saved).unwrap();
+        machine.cancel_task(&saved).unwrap();
         assert_eq!(held.files().len(), 2);
         drop(gate);
-        machine.abandon_snapshot();
+        machine.abandon_task();
         assert_eq!(held.files(), ["one.vireo"]);
         assert!(std::fs::read(held.path("one.vireo")).unwrap() == before);
         // It stood before.
@@ -260,18 +260,18 @@ fn images_become_whole() {
     let words: Vec<_> = held.words.iter().map(String::as_str).collect();
     let mut machine = Machine::new(config(&words), &Mock::default()).unwrap();
     let saved = machine.save_snapshot("one").unwrap();
-    assert_eq!(ended(&mut machine, saved), Ok(()));
+    assert_eq!(ended(&mut machine, &saved), Ok(()));
     std::fs::write(&disk, [9; 8192]).unwrap();
     let (gate, wait) = Gate::new();
-    machine.snapshots.gate = Some(wait);
+    machine.tasks.gate = Some(wait);
     machine.load_snapshot("one").unwrap();
     gate.open();
     while gate.came.load(Ordering::SeqCst) < 2 {
-        machine.look_after_snapshot();
+        machine.look_after_task();
     }
     // None is begun yet.
     drop(gate);
-    machine.abandon_snapshot();
+    machine.abandon_task();
     let contents = std::fs::read(&disk).unwrap();
     assert!(contents == [9; 8192] || contents == [7; 8192]);
     std::fs::write(&disk, [9; 8192]).unwrap();
@@ -292,18 +292,18 @@ fn a_guest_that_goes_back_starts_with_nothing() {
     let words: Vec<_> = held.words.iter().map(String::as_str).collect();
     let mut machine = Machine::new(config(&words), &Mock::default()).unwrap();
     let saved = machine.save_snapshot("one").unwrap();
-    assert_eq!(ended(&mut machine, saved), Ok(()));
+    assert_eq!(ended(&mut machine, &saved), Ok(()));
     let asked = [Request::PowerOff(0), Request::Reset(Cause::Guest), Request::Reset(Cause::Monitor)];
     let back = machine.load_snapshot("one").unwrap();
     asked.iter().for_each(|request| machine.defer(request.clone()));
     assert_eq!(machine.take_deferred(), []);
-    assert_eq!(ended(&mut machine, back), Ok(()));
+    assert_eq!(ended(&mut machine, &back), Ok(()));
     assert_eq!(machine.take_deferred(), asked[2..]);
     assert_eq!(machine.run_state(), RunState::Paused);
 
     let saved = machine.save_snapshot("one").unwrap();
     asked.iter().for_each(|request| machine.defer(request.clone()));
-    assert_eq!(ended(&mut machine, saved), Ok(()));
+    assert_eq!(ended(&mut machine, &saved), Ok(()));
     assert_eq!(machine.take_deferred(), asked);
 
     std::fs::write(held.path("two.vireo"), "no snapshot").unwrap();
@@ -311,7 +311,7 @@ fn a_guest_that_goes_back_starts_with_nothing() {
     for name in ["two", "one"] {
         let back = machine.load_snapshot(name).unwrap();
         machine.cont().unwrap();
-        assert_eq!(ended(&mut machine, back).is_ok(), name == "one");
+        assert_eq!(ended(&mut machine, &back).is_ok(), name == "one");
         let then = if name == "one" { RunState::Running } else { RunState::Shutdown };
         assert_eq!(machine.run_state(), then);
     }
@@ -319,7 +319,7 @@ fn a_guest_that_goes_back_starts_with_nothing() {
     machine.stop(RunState::Shutdown);
     let saved = machine.save_snapshot("one").unwrap();
     assert!(machine.cont().unwrap_err().contains("powered off"));
-    assert_eq!(ended(&mut machine, saved), Ok(()));
+    assert_eq!(ended(&mut machine, &saved), Ok(()));
     assert_eq!(machine.run_state(), RunState::Shutdown);
 }
 

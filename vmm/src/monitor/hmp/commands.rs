@@ -61,7 +61,7 @@ pub const COMMANDS: &[Row] = &[
     Row {
         names: &["dump-guest-memory"],
         args: "[-d] FILE [BEGIN LENGTH]",
-        help: "write RAM, or a part of it, and registers to a core file for gdb and crash (-d: as without)",
+        help: "write RAM, or a part of it, and registers to a core file for gdb and crash (-d: do not wait)",
         run: memory::dump_guest,
     },
     Row { names: &["gva2gpa"], args: "ADDR", help: "where a virtual address leads", run: memory::translate },

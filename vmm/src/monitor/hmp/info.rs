@@ -5,7 +5,7 @@ use std::fmt::Write;
 use ::accel::trace;
 use arch::csr;
 
-use super::{Arguments, Context, Row, accel, devices, expr, migration, snapshots};
+use super::{Arguments, Context, Row, accel, devices, expr, memory, migration, snapshots};
 use crate::board::assembly::Interrupt;
 use crate::config::{CacheMode, NetBackendConfig, VirtioKind};
 use crate::machine::{RegionKind, Rom, RunState};
@@ -30,6 +30,7 @@ pub const SUBJECTS: &[Row] = &[
     Row { names: &["chardev"], args: "", help: "character devices", run: chardev },
     Row { names: &["block"], args: "", help: "disks and flash images", run: block },
     Row { names: &["blockstats"], args: "", help: "what disks have done", run: blockstats },
+    Row { names: &["dump"], args: "", help: "the dump of the guest's memory", run: memory::dump_status },
     Row { names: &["network"], args: "", help: "network cards and what is behind them", run: network },
 ];
 

@@ -7,7 +7,8 @@ use accel::HartState;
 use arch::isa::{Decoder, disasm, insn_len};
 use arch::{csr, reg};
 
-use super::{Arguments, Context, expr};
+use super::{Arguments, Context, Waits, expr};
+use crate::machine::{DumpState, DumpStatus};
 
 /// The most elements of one command.
 const COUNT_MAX: u64 = 65_536;
@@ -205,10 +206,10 @@ pub fn host_address(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String
     Err(format!("memory at address {pa:#x} is not RAM"))
 }
 
-/// `-d` makes no difference: it is done when the command returns.
+/// `-d`: nobody waits for its end.
 pub fn dump_guest(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
     let words: Vec<&str> = args.words.iter().map(String::as_str).collect();
-    let words = if words[0] == "-d" { &words[1..] } else { &words[..] };
+    let (detach, words) = if words[0] == "-d" { (true, &words[1..]) } else { (false, &words[..]) };
     let number = |word: &str| expr::number(word).ok_or_else(|| format!("'{word}' is no number"));
     let (path, range) = match words {
         [option, ..] if option.starts_with('-') => {
@@ -221,7 +222,24 @@ pub fn dump_guest(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> 
         }
         _ => return Err("dump-guest-memory takes [-d] FILE [BEGIN LENGTH]".into()),
     };
-    cx.machine.dump_memory(Path::new(path), range)
+    let ticket = cx.machine.dump_memory(Path::new(path), range)?;
+    if !detach {
+        *cx.waits = Some(Waits::Task(ticket));
+    }
+    Ok(())
+}
+
+/// QEMU's words.
+pub fn dump_status(cx: &mut Context<'_>, _: &Arguments) -> Result<(), String> {
+    let Some(DumpStatus { state, completed, total }) = cx.machine.dump_status() else {
+        let _ = writeln!(cx.out, "Status: none");
+        return Ok(());
+    };
+    let _ = writeln!(cx.out, "Status: {}", state.name());
+    if state == DumpState::Active {
+        let _ = writeln!(cx.out, "Finished: {:.2} %", 100.0 * completed as f64 / total as f64);
+    }
+    Ok(())
 }
 
 pub fn print(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {

@@ -37,18 +37,18 @@ pub fn migrate(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
 }
 
 /// How a move has ended, for who has waited for it.
-pub fn end(machine: &Machine) -> Option<String> {
+pub fn end(machine: &Machine) -> Option<Result<String, String>> {
     if machine.is_moving() {
         return None;
     }
-    let mut out = String::new();
-    match machine.migration() {
-        Status::Ended(Outcome::Failed(why)) => {
-            let _ = writeln!(out, "Error: {why}");
+    Some(match machine.migration() {
+        Status::Ended(Outcome::Failed(why)) => Err(why),
+        status => {
+            let mut out = String::new();
+            tell(&status, &mut out);
+            Ok(out)
         }
-        status => tell(&status, &mut out),
-    }
-    Some(out)
+    })
 }
 
 /// How far it is, in a line.

@@ -3,32 +3,18 @@
 use std::fmt::Write;
 
 use super::{Arguments, Context, Waits};
-use crate::machine::{Machine, Named, Ticket};
+use crate::machine::Named;
 
 pub fn save(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
     let ticket = cx.machine.save_snapshot(args.first())?;
-    *cx.waits = Some(Waits::Snapshot(ticket));
+    *cx.waits = Some(Waits::Task(ticket));
     Ok(())
 }
 
 pub fn load(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
     let ticket = cx.machine.load_snapshot(args.first())?;
-    *cx.waits = Some(Waits::Snapshot(ticket));
+    *cx.waits = Some(Waits::Task(ticket));
     Ok(())
-}
-
-/// How it has ended, for who has waited for it.
-pub fn end(machine: &mut Machine, ticket: Ticket) -> Option<String> {
-    Some(match machine.snapshot_end(ticket)? {
-        Ok(()) => String::new(),
-        Err(why) => format!("Error: {why}\n"),
-    })
-}
-
-/// How far it is, in a line.
-pub fn progress(machine: &Machine, ticket: Ticket) -> Option<String> {
-    let (done, total, what) = machine.snapshot_progress(ticket)?;
-    Some(format!("{what}: {} %", u128::from(done) * 100 / u128::from(total)))
 }
 
 pub fn delete(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{migration, snapshots};
+use super::migration;
 use crate::machine::{Machine, Ticket};
 
 /// What is told only to those who have waited so long.
@@ -11,36 +11,45 @@ const PATIENCE: Duration = Duration::from_millis(500);
 const TICK: Duration = Duration::from_millis(200);
 
 /// What is waited for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Waits {
     Move,
-    Snapshot(Ticket),
+    Task(Ticket),
 }
 
 impl Waits {
-    /// What came of it, for people, once it is done.
-    pub fn end(self, machine: &mut Machine) -> Option<String> {
+    /// What came of it, once it is done: what there is to say, or why it failed.
+    pub fn outcome(&self, machine: &Machine) -> Option<Result<String, String>> {
         match self {
             Self::Move => migration::end(machine),
-            Self::Snapshot(ticket) => snapshots::end(machine, ticket),
+            Self::Task(ticket) => ticket.end().map(|done| done.map(|()| String::new())),
         }
+    }
+
+    /// The same for people.
+    pub fn end(&self, machine: &Machine) -> Option<String> {
+        self.outcome(machine).map(|done| done.unwrap_or_else(|why| format!("Error: {why}\n")))
     }
 
     /// Nobody wants to wait any longer.
     ///
     /// # Errors
     /// It is too late to give it up.
-    pub fn cancel(self, machine: &mut Machine) -> Result<(), String> {
+    pub fn cancel(&self, machine: &mut Machine) -> Result<(), String> {
         match self {
             Self::Move => machine.cancel_migration(),
-            Self::Snapshot(ticket) => machine.cancel_snapshot(ticket),
+            Self::Task(ticket) => machine.cancel_task(ticket),
         }
     }
 
-    fn progress(self, machine: &Machine) -> Option<String> {
+    /// How far it is, in a line.
+    fn progress(&self, machine: &Machine) -> Option<String> {
         match self {
             Self::Move => migration::progress(machine),
-            Self::Snapshot(ticket) => snapshots::progress(machine, ticket),
+            Self::Task(ticket) => {
+                let (done, total, what) = machine.task_progress(ticket)?;
+                Some(format!("{what}: {} %", u128::from(done) * 100 / u128::from(total)))
+            }
         }
     }
 }

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use super::arguments::Nothing;
 use super::shape::{Takes, takes};
 use super::{
-    Arguments, Context, Outcome, Returns, Row, accel, block, chardev, cpus, devices, done, dump, jobs, keys, memory,
-    migration, query, schema,
+    Arguments, Context, Later, Outcome, Returns, Row, accel, block, chardev, cpus, devices, done, dump, jobs, keys,
+    memory, migration, query, schema,
 };
 use crate::control::Request;
 use crate::machine::RunState;
@@ -184,7 +184,7 @@ fn human_monitor_command(cx: &mut Context<'_>, args: Arguments) -> Outcome {
     let mut waits = None;
     let said = line(cx, &command_line, &mut hart, &mut waits);
     let answer = human_text(&said);
-    *cx.waits = waits.map(|waits| (said, waits));
+    *cx.waits = waits.map(|waits| (Later::Text(said), waits));
     Ok(answer)
 }
 

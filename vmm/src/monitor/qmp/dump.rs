@@ -5,17 +5,18 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Arguments, Context, Outcome, done};
+use super::{Arguments, Context, Later, Outcome, done};
 use crate::machine::DumpStatus;
+use crate::monitor::hmp::Waits;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Dump {
     paging: bool,
     protocol: String,
-    /// It is done when the command is answered, with this or without: who waits for the event sees no difference.
-    #[serde(default, rename = "detach")]
-    _detach: bool,
+    /// The answer comes at once; DUMP_COMPLETED tells of the end.
+    #[serde(default)]
+    detach: bool,
     begin: Option<u64>,
     length: Option<u64>,
     #[serde(rename = "format")]
@@ -29,7 +30,7 @@ enum Format {
 }
 
 pub fn dump(cx: &mut Context<'_>, args: Arguments) -> Outcome {
-    let Dump { paging, protocol, begin, length, .. } = args.take()?;
+    let Dump { paging, protocol, detach, begin, length, .. } = args.take()?;
     let path = match protocol.split_once(':') {
         Some(("file", path)) => Path::new(path),
         Some(("fd", _)) => {
@@ -46,7 +47,10 @@ pub fn dump(cx: &mut Context<'_>, args: Arguments) -> Outcome {
         (Some(_), None) => return Err("Parameter 'length' is missing".to_owned().into()),
         (None, Some(_)) => return Err("Parameter 'begin' is missing".to_owned().into()),
     };
-    cx.machine.dump_memory(path, range)?;
+    let ticket = cx.machine.dump_memory(path, range)?;
+    if !detach {
+        *cx.waits = Some((Later::Nothing, Waits::Task(ticket)));
+    }
     done()
 }
 
@@ -57,11 +61,7 @@ pub fn query(cx: &mut Context<'_>, args: Arguments) -> Outcome {
 
 /// QMP's `DumpQueryResult`.
 pub fn status(status: Option<DumpStatus>) -> Value {
-    let name = match status {
-        None => "none",
-        Some(status) if status.failed => "failed",
-        Some(_) => "completed",
-    };
+    let name = status.map_or("none", |status| status.state.name());
     let (completed, total) = status.map_or((0, 0), |status| (status.completed, status.total));
     json!({ "status": name, "completed": completed, "total": total })
 }

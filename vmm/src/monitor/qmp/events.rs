@@ -89,7 +89,7 @@ mod tests {
     use ::devices::virtio::blk::DiskError;
 
     use super::*;
-    use crate::machine::{DumpStatus, JobStatus, Reason};
+    use crate::machine::{DumpState, DumpStatus, JobStatus, Reason};
     use crate::monitor::event::Cause;
 
     /// One of each; a new kind has to be added for this to compile.
@@ -105,7 +105,10 @@ mod tests {
             Event::NoReboot(Cause::User),
             Event::Switched(switched),
             Event::JobStatus { id: "j".into(), status: JobStatus::Created },
-            Event::Dumped { status: DumpStatus { failed: true, completed: 0, total: 1 }, error: Some("full".into()) },
+            Event::Dumped {
+                status: DumpStatus { state: DumpState::Failed, completed: 0, total: 1 },
+                error: Some("full".into()),
+            },
             Event::BlockIoError(DriveError { drive: "d".into(), device: "b".into(), error }),
         ];
         for event in &all {

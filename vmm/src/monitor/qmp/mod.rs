@@ -72,8 +72,15 @@ fn done() -> Outcome {
 pub struct Context<'a> {
     pub machine: &'a mut Machine,
     pub negotiated: &'a mut bool,
-    /// Set by a command that is not done when it returns: what it has said so far, and what it waits for.
-    pub waits: &'a mut Option<(String, hmp::Waits)>,
+    /// Set by a command that is not done when it returns: what is said then, and what it waits for.
+    pub waits: &'a mut Option<(Later, hmp::Waits)>,
+}
+
+/// What is said when a command is done.
+pub enum Later {
+    Nothing,
+    /// What a command for people has said so far, and how it has ended.
+    Text(String),
 }
 
 impl Context<'_> {
@@ -129,8 +136,8 @@ pub struct Qmp {
     negotiated: bool,
     /// Answers that wait for the events of their command.
     answers: Vec<Reply>,
-    /// A command that is not done: its id, what it has said, and what it waits for.
-    waits: Option<(Option<Box<RawValue>>, String, hmp::Waits)>,
+    /// A command that is not done: its id, what is said then, and what it waits for.
+    waits: Option<(Option<Box<RawValue>>, Later, hmp::Waits)>,
 }
 
 /// What is said to a request.
@@ -195,8 +202,8 @@ impl Qmp {
             }
             Ok(_) => Err("QMP input must be a JSON object".to_owned().into()),
         };
-        if let Some((said, waits)) = waits {
-            self.waits = Some((id, said, waits));
+        if let Some((later, waits)) = waits {
+            self.waits = Some((id, later, waits));
             return None;
         }
         Some(Reply { said: outcome.map_or_else(Said::Error, Said::Return), id })
@@ -206,7 +213,7 @@ impl Qmp {
         &mut self,
         mut request: Map<String, Value>,
         machine: &mut Machine,
-        waits: &mut Option<(String, hmp::Waits)>,
+        waits: &mut Option<(Later, hmp::Waits)>,
     ) -> Outcome {
         let name = match request.remove("execute") {
             None => None,
@@ -258,15 +265,23 @@ impl Session for Qmp {
     }
 
     fn waits(&mut self, machine: &mut Machine, out: &mut Vec<u8>) -> bool {
-        let Some((id, said, waits)) = self.waits.take() else { return false };
-        match waits.end(machine) {
-            Some(end) => {
-                let said = Said::Return(commands::human_text(&(said + &end)));
+        let Some((id, later, waits)) = self.waits.take() else { return false };
+        let said = match &later {
+            Later::Nothing => waits.outcome(machine).map(|done| match done {
+                Ok(_) => Said::Return(json!({})),
+                Err(why) => Said::Error(why.into()),
+            }),
+            Later::Text(said) => {
+                waits.end(machine).map(|end| Said::Return(commands::human_text(&format!("{said}{end}"))))
+            }
+        };
+        match said {
+            Some(said) => {
                 self.say(&Reply { said, id }, out);
                 false
             }
             None => {
-                self.waits = Some((id, said, waits));
+                self.waits = Some((id, later, waits));
                 true
             }
         }
