@@ -31,6 +31,20 @@ pub fn open(path: &Path) -> io::Result<File> {
     File::open(path)
 }
 
+/// Removes a file. A large one's blocks take a while to be given back: a thread does that.
+///
+/// # Errors
+/// It is not there, or cannot be removed.
+pub fn remove(path: &Path) -> io::Result<()> {
+    // Who has it open last gives them back.
+    let last = open(path).ok();
+    fs::remove_file(path)?;
+    if let Err(error) = std::thread::Builder::new().name("remove".to_owned()).spawn(move || drop(last)) {
+        tracing::debug!(%error, "no thread gives the blocks of '{}' back", path.display());
+    }
+    Ok(())
+}
+
 /// Refuses what a new file must not take the place of: devices, pipes and sockets.
 ///
 /// # Errors
@@ -160,6 +174,11 @@ mod tests {
         refuse_special(&file).unwrap();
         refuse_special(&path("nothing")).unwrap();
         assert!(open(&pipe).is_err() && open(&file).is_ok());
+        // What is there goes, whatever it is.
+        for path in [&file, &pipe] {
+            remove(path).unwrap();
+            assert_eq!(remove(path).unwrap_err().kind(), io::ErrorKind::NotFound);
+        }
     }
 
     #[test]

@@ -182,7 +182,7 @@ impl Machine {
         if let Some(why) = self.snapshot_in_use(name) {
             return Err(why);
         }
-        std::fs::remove_file(path).map_err(|error| format!("cannot delete '{name}': {error}"))
+        crate::files::remove(&path).map_err(|error| format!("cannot delete '{name}': {error}"))
     }
 
     /// All snapshots, by name.
