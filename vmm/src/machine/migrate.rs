@@ -62,8 +62,26 @@ pub enum Status {
         total: Duration,
         /// How long the guest has stood still for the end of the move.
         still: Option<Duration>,
+        /// Somebody has given up, and its thread is to see that.
+        cancelled: bool,
     },
     Ended(Outcome),
+}
+
+impl Status {
+    /// QMP's `MigrationStatus`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Setup => "setup",
+            Self::Active { cancelled: true, .. } => "cancelling",
+            Self::Active { still: Some(_), .. } => "device",
+            Self::Active { still: None, .. } => "active",
+            Self::Ended(Outcome::Cancelled) => "cancelled",
+            Self::Ended(Outcome::Failed(_)) => "failed",
+            Self::Ended(Outcome::Done(_)) => "completed",
+        }
+    }
 }
 
 /// The moves of a machine; one at a time.

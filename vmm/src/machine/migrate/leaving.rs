@@ -109,6 +109,7 @@ impl Outgoing {
                 Leaving::Connecting(_) | Leaving::Copying(_) => None,
                 Leaving::Ending(ending) => Some(ending.since.elapsed()),
             },
+            cancelled: self.course.decision.is_cancelled(),
         }
     }
 

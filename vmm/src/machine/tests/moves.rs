@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::gdb::Client;
 use super::monitor::{Person, connect, with_person, with_socket};
 use super::*;
+use crate::monitor::hmp;
 use crate::snapshot::{Channel, Decision, GO};
 
 /// A free port, for two machines to have one after the other.
@@ -87,6 +88,31 @@ fn a_silent_reader_keeps_nobody_waiting() {
         assert_eq!(p.ask("info status"), "VM status: running\n");
         p.0.write_all(b"q\n").unwrap();
     });
+}
+
+/// Until its thread has seen that, others do.
+#[test]
+fn a_move_that_is_given_up_says_so_at_once() {
+    let mut machine = Machine::new(config(&["-nodefaults", "-m", "6M"]), &Mock::default()).unwrap();
+    machine.migrate(Channel::parse("exec:cat >/dev/null").unwrap()).unwrap();
+    while machine.migration().name() == "setup" {
+        machine.look_after_moves().unwrap();
+    }
+    assert_eq!(machine.migration().name(), "active");
+    machine.cancel_migration().unwrap();
+    let ask = |machine: &mut Machine| {
+        let (hart, shown, waits) = (&mut 0, &mut hmp::Format::default(), &mut None);
+        let mut out = String::new();
+        let mut context = hmp::Context { machine, hart, shown, out: &mut out, waits, is_person: true };
+        hmp::execute("info migrate", &mut context);
+        out
+    };
+    let told = ask(&mut machine);
+    assert!(told.starts_with("Migration status: cancelling\ntotal time: "), "{told}");
+    while machine.is_moving() {
+        machine.look_after_moves().unwrap();
+    }
+    assert_eq!(ask(&mut machine), "Migration status: cancelled\n");
 }
 
 /// Nobody takes the connection: monitors are served meanwhile, and may give up at once; so may the program.

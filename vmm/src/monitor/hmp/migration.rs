@@ -54,6 +54,7 @@ pub fn end(machine: &Machine) -> Option<Result<String, String>> {
 /// How far it is, in a line.
 pub fn progress(machine: &Machine) -> Option<String> {
     match machine.migration() {
+        Status::Active { cancelled: true, .. } => Some("moving: being given up".to_owned()),
         Status::Active { sent: Sent { summary, rounds, .. }, left, .. } => {
             Some(format!("moving: {} sent, {} of round {} left", size(summary.bytes), size(left), rounds + 1))
         }
@@ -114,10 +115,12 @@ pub fn parameters(cx: &mut Context<'_>, _: &Arguments) -> Result<(), String> {
 
 fn tell(status: &Status, out: &mut String) {
     let _ = match status {
-        Status::None => Ok(()),
-        Status::Setup => writeln!(out, "Migration status: setup"),
-        Status::Active { sent: Sent { summary, rounds, dirty_rate, expected, .. }, left, total, still } => {
-            let _ = writeln!(out, "Migration status: {}", if still.is_some() { "device" } else { "active" });
+        Status::None | Status::Ended(Outcome::Failed(_)) => Ok(()),
+        _ => writeln!(out, "Migration status: {}", status.name()),
+    };
+    let _ = match status {
+        Status::None | Status::Setup | Status::Ended(Outcome::Cancelled) => Ok(()),
+        Status::Active { sent: Sent { summary, rounds, dirty_rate, expected, .. }, left, total, still, .. } => {
             let _ = writeln!(out, "total time: {} ms", total.as_millis());
             if let Some(still) = still {
                 let (still, patience) = (still.as_millis(), PATIENCE.as_secs());
@@ -128,10 +131,8 @@ fn tell(status: &Status, out: &mut String) {
             let _ = writeln!(out, "transferred ram: {sent} kbytes\nremaining ram: {left} kbytes\nrounds: {rounds}");
             writeln!(out, "dirty pages rate: {dirty_rate} pages/s")
         }
-        Status::Ended(Outcome::Cancelled) => writeln!(out, "Migration status: cancelled"),
-        Status::Ended(Outcome::Failed(why)) => writeln!(out, "Migration status: failed ({why})"),
+        Status::Ended(Outcome::Failed(why)) => writeln!(out, "Migration status: {} ({why})", status.name()),
         Status::Ended(Outcome::Done(Report { sent: Sent { summary, rounds, .. }, total, downtime })) => {
-            let _ = writeln!(out, "Migration status: completed");
             let _ = writeln!(out, "total time: {} ms", total.as_millis());
             let _ = writeln!(out, "downtime: {:.1} ms", downtime.as_secs_f64() * 1e3);
             let _ = writeln!(out, "transferred ram: {} kbytes", summary.bytes / 1024);

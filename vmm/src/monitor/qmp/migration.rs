@@ -103,19 +103,20 @@ pub fn query_parameters(cx: &mut Context<'_>, args: Arguments) -> Outcome {
 /// Milliseconds and bytes, as QEMU has them.
 pub fn query(cx: &mut Context<'_>, args: Arguments) -> Outcome {
     args.none()?;
-    Ok(match cx.machine.migration() {
+    let status = cx.machine.migration();
+    let name = status.name();
+    Ok(match status {
         Status::None => json!({}),
-        Status::Setup => json!({ "status": "setup" }),
-        Status::Active { sent, left, total, still } => json!({
-            "status": if still.is_some() { "device" } else { "active" },
+        Status::Setup | Status::Ended(machine::Outcome::Cancelled) => json!({ "status": name }),
+        Status::Active { sent, left, total, still, .. } => json!({
+            "status": name,
             "total-time": total.as_millis() as u64,
             "expected-downtime": still.unwrap_or(sent.expected).as_millis() as u64,
             "ram": ram(cx.machine, &sent, left, total),
         }),
-        Status::Ended(machine::Outcome::Cancelled) => json!({ "status": "cancelled" }),
-        Status::Ended(machine::Outcome::Failed(why)) => json!({ "status": "failed", "error-desc": why }),
+        Status::Ended(machine::Outcome::Failed(why)) => json!({ "status": name, "error-desc": why }),
         Status::Ended(machine::Outcome::Done(Report { sent, total, downtime })) => json!({
-            "status": "completed",
+            "status": name,
             "total-time": total.as_millis() as u64,
             "downtime": downtime.as_millis() as u64,
             "ram": ram(cx.machine, &sent, 0, total),
