@@ -12,6 +12,7 @@ use super::task::{Stage, Ticket, UnderWay};
 use super::{Machine, RunState};
 use crate::snapshot::{
     self, Channel, Decision, Disk, Loaded, Loader, Pages, Progress, Saver, Scope, SnapshotError, Summary, save_mapped,
+    whole,
 };
 
 /// A snapshot in the folder.
@@ -58,7 +59,7 @@ impl Machine {
         let mut sink = Channel::File { path, map: false }.create(Arc::clone(&decision))?;
         let (identity, state) = (self.identity(), self.machine_state(running)?);
         let (ram, disks) = (Arc::clone(&self.board.ram), Disk::kept(&self.kept.disks, Scope::All));
-        progress.expect(self.config.ram_size + disks.iter().map(|disk| disk.image.len()).sum::<u64>());
+        progress.expect(whole(&ram, &disks));
         let (mapped, progress) = (self.mapped_ram(), Arc::clone(progress));
         let write = move || -> Result<Summary, SnapshotError> {
             if mapped {

@@ -30,5 +30,5 @@ pub use load::{Loaded, Loader, Pages};
 pub use named::{list, named};
 pub use progress::Progress;
 pub use ram::{PAGE, write_sparse};
-pub use save::{Saver, Stop, Summary, save_mapped};
+pub use save::{Saver, Stop, Summary, save_mapped, whole};
 pub use state::{Collected, MachineState, Run, device_name, state_error};

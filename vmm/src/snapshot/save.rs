@@ -7,6 +7,7 @@ use std::sync::Arc;
 use accel::DirtyPages;
 use devices::GuestRam;
 use devices::backend::block::Clusters;
+use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
 
 use super::channel::Sink;
 use super::disks::{self, Disk};
@@ -146,6 +147,11 @@ impl Saver<Sink> {
         }
         Ok(())
     }
+}
+
+/// Bytes of RAM and of these disks: what is done of a machine that is written as a whole.
+pub fn whole(ram: &GuestRam, disks: &[Disk]) -> u64 {
+    ram.iter().map(|region| region.len()).chain(disks.iter().map(|disk| disk.image.len())).sum()
 }
 
 /// Writes a stopped machine with RAM to be mapped, and these of its disks, unless `stop` says that nobody wants it any more.

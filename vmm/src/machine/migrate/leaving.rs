@@ -19,7 +19,7 @@ use crate::machine::work::Work;
 use crate::machine::{Machine, RunState};
 use crate::snapshot::{
     Channel, Decision, Disk, MachineState, Progress, Saver, Scope, Shared, Sink, SnapshotError, Stop, Summary, Tracked,
-    save_mapped,
+    save_mapped, whole,
 };
 
 /// Most rounds over pages that a guest goes on writing to.
@@ -356,8 +356,7 @@ impl Machine {
                 }
                 Rest::All(mut sink, disks) => Work::start("migration", &self.control, move || {
                     let file = sink.file().ok_or_else(SnapshotError::not_a_file)?;
-                    let bytes = ram.iter().map(|region| region.len()).chain(disks.iter().map(|disk| disk.image.len()));
-                    course.begin_round(bytes.sum::<u64>() / dirty::PAGE);
+                    course.begin_round(whole(&ram, &disks) / dirty::PAGE);
                     course.sent().live = Some(0);
                     let stop = |summary| course.stops(summary);
                     let summary = save_mapped(file, &identity, &state, &ram, &disks, &course.round, &stop)?;
