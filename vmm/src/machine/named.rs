@@ -122,10 +122,11 @@ impl Machine {
         loaded: Result<Loaded, SnapshotError>,
     ) -> Result<(), SnapshotError> {
         let Stage::Checking(_, loader, file) = &now.stage else { return Ok(()) };
-        let Loaded { state, has_images, .. } = loaded?;
+        // However it ended: what its reader has to say of it is not why.
         if now.progress.is_abandoned() {
             return Err(SnapshotError::cancelled());
         }
+        let Loaded { state, has_images, .. } = loaded?;
         let before = self.machine_state(false)?;
         self.restore(state.clone())?;
         let (loader, file) = (loader.clone(), Arc::clone(file));
