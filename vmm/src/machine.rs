@@ -72,7 +72,7 @@ use crate::monitor::event::{Cause, Event};
 use crate::open::{Chardevs, ImageLocks, Kept, OpenError};
 use crate::sbi_host::SbiMachine;
 use crate::signature::{self, SignatureError};
-use crate::snapshot::SnapshotError;
+use crate::snapshot::{SnapshotError, check_folder};
 
 /// How long the last output may take to leave when the program ends.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -192,6 +192,10 @@ pub fn run(mut config: MachineConfig) -> Result<Ending, MachineError> {
 impl Machine {
     pub fn new(config: MachineConfig, engine: &dyn Accel) -> Result<Self, MachineError> {
         let host = |what| move |source| MachineError::Host { what, source };
+        if let Some(folder) = &config.board.snapshots {
+            let what = "keep snapshots in";
+            check_folder(folder).map_err(|source| MachineError::File { what, path: folder.clone(), source })?;
+        }
         let control = Arc::new(Control::new().map_err(host("make an event descriptor"))?);
         let timers = EventLoopTimers::new().map_err(host("make a timer"))?;
         let called = Arc::clone(&control);

@@ -83,6 +83,8 @@ fn bad_input_is_one_line_and_exit_code_one() {
         (&["-pidfile", "/nonexistent/pid"], "/nonexistent/pid"),
         (&["-D", "/nonexistent/log"], "/nonexistent/log"),
         (&["-M", "virt,dumpdtb=/nonexistent/dtb"], "/nonexistent/dtb"),
+        (&["-M", "virt,snapshots=/nonexistent/s"], "cannot keep snapshots in '/nonexistent/s': No such file"),
+        (&["-M", &format!("virt,snapshots={garbage}")], "not a directory"),
         (&["-vnc", ":0"], "not supported by vireo yet"),
     ] {
         let text = error(words);

@@ -27,7 +27,7 @@ pub use error::SnapshotError;
 pub use handed::{Arrived, Shared};
 pub use identity::Identity;
 pub use load::{Loaded, Loader, Pages};
-pub use named::{list, named};
+pub use named::{check_folder, list, named};
 pub use progress::Progress;
 pub use ram::{PAGE, write_sparse};
 pub use save::{Saver, Stop, Summary, save_mapped, whole};

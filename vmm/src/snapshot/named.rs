@@ -1,5 +1,6 @@
 //! The folder of snapshots with names.
 
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -10,6 +11,17 @@ use crate::machine::Named;
 const SUFFIX: &str = ".vireo";
 const NAME_MAX: usize = 100;
 const NO_FOLDER: &str = "there is no place for snapshots: -machine snapshots=FOLDER names one";
+
+/// Whether a folder for snapshots is there.
+///
+/// # Errors
+/// It is not, or it is something else.
+pub fn check_folder(folder: &Path) -> io::Result<()> {
+    match std::fs::metadata(folder)?.is_dir() {
+        true => Ok(()),
+        false => Err(io::ErrorKind::NotADirectory.into()),
+    }
+}
 
 /// The file of the snapshot `name` in `folder`.
 ///
