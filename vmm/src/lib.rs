@@ -18,6 +18,7 @@ pub mod machine;
 pub mod monitor;
 mod open;
 pub mod profile;
+mod progress_line;
 mod sbi_host;
 mod semihosting;
 mod signature;

@@ -3,25 +3,22 @@
 //! On a terminal a line tells how far it is, if it takes long. A signal that would end the program ends it here, too,
 //! in order: the caller learns of it and goes.
 
-use std::io::{self, IsTerminal, Write};
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicUsize, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread::available_parallelism;
-use std::time::{Duration, Instant};
 
 use rustix::mm::{Advice, madvise};
 
 use super::backing::Backing;
 use super::{MemoryError, Region};
 use crate::cli::show_size;
+use crate::progress_line::{EVERY, ProgressLine};
 
 /// Bytes that a thread takes at a time: a signal is seen after as much.
 const CHUNK: usize = 64 << 20;
 /// More threads than this only wait for each other in the kernel.
 const THREADS_MAX: usize = 16;
-/// How long nothing is said.
-const PATIENCE: Duration = Duration::from_secs(1);
-const EVERY: Duration = Duration::from_millis(200);
 
 /// Makes the pages of `region`; `threads`: the user's wish.
 pub fn populate(region: &Region, backing: &Backing, threads: Option<u32>) -> Result<(), MemoryError> {
@@ -104,7 +101,7 @@ impl Work {
     /// The inner result is what the host says; the outer one, that a signal came.
     fn run(&self, threads: usize) -> Result<io::Result<()>, MemoryError> {
         let (report, reports) = channel();
-        let mut progress = Progress::new(self.size);
+        let mut line = ProgressLine::new(format!("allocating {} of RAM", show_size(self.size as u64)));
         let mut result = Ok(());
         std::thread::scope(|scope| {
             for _ in 0..threads {
@@ -120,12 +117,16 @@ impl Work {
             loop {
                 match reports.recv_timeout(EVERY) {
                     Ok(done) => result = std::mem::replace(&mut result, Ok(())).and(done),
-                    Err(RecvTimeoutError::Timeout) => progress.show(self.done.load(Ordering::Relaxed)),
+                    Err(RecvTimeoutError::Timeout) => {
+                        if let Some(line) = &mut line {
+                            line.show(self.done.load(Ordering::Relaxed) as u64, self.size as u64);
+                        }
+                    }
                     Err(RecvTimeoutError::Disconnected) => break,
                 }
             }
         });
-        drop(progress);
+        drop(line);
         interrupted().map(|()| result)
     }
 
@@ -164,39 +165,6 @@ impl Work {
                 }
                 Ok(())
             }
-        }
-    }
-}
-
-/// The line on the terminal.
-struct Progress {
-    total: usize,
-    begun: Instant,
-    shown: bool,
-}
-
-impl Progress {
-    fn new(total: usize) -> Self {
-        Self { total, begun: Instant::now(), shown: false }
-    }
-
-    fn show(&mut self, done: usize) {
-        let mut out = io::stderr();
-        if self.begun.elapsed() < PATIENCE || !out.is_terminal() {
-            return;
-        }
-        let percent = done as u128 * 100 / self.total as u128;
-        // Nobody waits for what cannot be shown.
-        let _ = write!(out, "\rvireo: allocating {} of RAM: {percent} %", show_size(self.total as u64));
-        self.shown = true;
-    }
-}
-
-impl Drop for Progress {
-    fn drop(&mut self) {
-        if self.shown {
-            // Back to the start, and the line is gone.
-            let _ = write!(io::stderr(), "\r\x1b[K");
         }
     }
 }

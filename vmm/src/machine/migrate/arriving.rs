@@ -1,14 +1,24 @@
 //! Into this program, which waits for a guest.
 
 use std::fs::File;
+use std::sync::Arc;
 
+use devices::chardev::{BackendConfig, ChardevConfig};
+
+use crate::config::MonitorMode;
 use crate::machine::work::Work;
 use crate::machine::{Machine, MachineError, RunState};
-use crate::snapshot::{Answer, Channel, Identity, MachineState, Pages, Shared, SnapshotError, Source, Stream};
+use crate::progress_line::{EVERY, ProgressLine};
+use crate::snapshot::{
+    Answer, Channel, Identity, Listening, Loader, MachineState, Pages, Progress, Shared, SnapshotError, Source, Stream,
+};
 
 pub(super) struct Incoming {
     channel: Channel,
     stage: Arriving,
+    /// Of a file that is read.
+    progress: Arc<Progress>,
+    line: Option<ProgressLine>,
 }
 
 /// How far it is.
@@ -25,8 +35,8 @@ struct Arrival {
     guest: Guest,
     shared: Option<Shared>,
     stream: Option<Stream>,
-    /// The file that it comes from if there are contents of images in it.
-    images: Option<File>,
+    /// The file that it comes from if there are contents of images in it, which have to be read, too.
+    images: Option<(File, Arc<Progress>)>,
     answer: Answer,
 }
 
@@ -70,7 +80,8 @@ impl Machine {
             return Err(failed(&channel, SnapshotError::Refused(what)));
         }
         let listening = channel.listen().map_err(|error| failed(&channel, error))?;
-        let loader = self.loader();
+        let (line, progress) = self.watch(&channel, &listening);
+        let loader = Loader { progress: Arc::clone(&progress), ..self.loader() };
         let work = move || {
             let (source, mut answer) = listening.accept()?;
             let (loaded, stream, file) = match source {
@@ -86,7 +97,7 @@ impl Machine {
             match whole {
                 Ok((Identity { writer, engine, .. }, state, has_images, shared)) => {
                     let guest = Guest { writer, engine, running: state.run.running };
-                    let images = file.filter(|_| has_images);
+                    let images = file.filter(|_| has_images).map(|file| (file, loader.progress));
                     Ok((Arrival { guest, shared, stream, images, answer }, state))
                 }
                 Err(error) => {
@@ -97,16 +108,46 @@ impl Machine {
             }
         };
         let loaded = self.start_incoming(work).map_err(|error| failed(&channel, error))?;
-        self.moves.incoming = Some(Incoming { channel, stage: Arriving::Loading(loaded) });
+        let stage = Arriving::Loading(loaded);
+        self.moves.incoming = Some(Incoming { channel, stage, progress, line });
+        self.show_arriving();
         Ok(())
+    }
+
+    /// How far a file is read, and the line that tells of it where somebody sees it.
+    fn watch(&self, channel: &Channel, listening: &Listening) -> (Option<ProgressLine>, Arc<Progress>) {
+        let bytes = match listening {
+            Listening::File(file, false) => file.metadata().map_or(0, |data| data.len()),
+            _ => 0,
+        };
+        // A monitor there has the lines.
+        let is_terminals = |id: &str| {
+            let is_stdio = |c: &ChardevConfig| c.id == id && matches!(c.backend, BackendConfig::Stdio { .. });
+            self.config.chardevs.iter().any(is_stdio) && !self.chardevs.find(id).is_shared()
+        };
+        let mut monitors = self.config.monitors.iter().filter(|monitor| monitor.mode == MonitorMode::Readline);
+        let is_free = bytes > 0 && !monitors.any(|monitor| is_terminals(&monitor.chardev));
+        let line = is_free.then(|| ProgressLine::new(format!("loading '{channel}'"))).flatten();
+        (line, Arc::new(Progress::of(bytes)))
+    }
+
+    /// Shows how far it is, and will be called for that again.
+    fn show_arriving(&mut self) {
+        if let Some(Incoming { progress, line: Some(line), .. }) = &mut self.moves.incoming {
+            let (done, total) = progress.now();
+            line.show(done, total);
+            self.call_monitors(EVERY);
+        }
     }
 
     /// Goes on with what a thread has done.
     pub(super) fn look_after_arriving(&mut self) -> Result<(), MachineError> {
-        if let Some(Incoming { channel, stage }) = self.moves.incoming.take() {
+        if let Some(Incoming { channel, stage, progress, mut line }) = self.moves.incoming.take() {
             let text = channel.to_string();
+            // What follows may have the terminal.
+            let mut erase = || line.iter_mut().for_each(ProgressLine::erase);
             let next = match stage {
-                Arriving::Loading(work) => match work.poll() {
+                Arriving::Loading(work) => match work.poll().inspect(|_| erase()) {
                     None => Ok(Some(Arriving::Loading(work))),
                     Some(loaded) => loaded.and_then(|(arrival, state)| self.check_arrival(arrival, state)),
                 },
@@ -114,13 +155,14 @@ impl Machine {
                     None => Ok(Some(Arriving::Agreeing(work))),
                     Some(agreed) => agreed.and_then(|arrival| self.take_over(arrival)),
                 },
-                Arriving::Placing(guest, work) => match work.poll() {
+                Arriving::Placing(guest, work) => match work.poll().inspect(|_| erase()) {
                     None => Ok(Some(Arriving::Placing(guest, work))),
                     Some(placed) => placed.map_err(half_placed).map(|()| self.welcome(&guest)),
                 },
             };
             let next = next.map_err(|source| MachineError::Incoming { channel: text, source })?;
-            self.moves.incoming = next.map(|stage| Incoming { channel, stage });
+            self.moves.incoming = next.map(|stage| Incoming { channel, stage, progress, line });
+            self.show_arriving();
         }
         Ok(())
     }
@@ -169,8 +211,11 @@ impl Machine {
         }
         self.adopt(shared.unwrap_or_default());
         answer.give(Ok(()))?;
-        let Some(file) = images else { return Ok(self.welcome(&guest)) };
-        let loader = self.loader();
+        let Some((file, progress)) = images else { return Ok(self.welcome(&guest)) };
+        let (_, bytes) = progress.now();
+        progress.reach(bytes);
+        progress.expect(2 * bytes);
+        let loader = Loader { progress, ..self.loader() };
         Ok(Some(Arriving::Placing(guest, self.start_incoming(move || loader.images(&file))?)))
     }
 
