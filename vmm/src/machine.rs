@@ -76,6 +76,8 @@ use crate::snapshot::{SnapshotError, check_folder};
 
 /// How long the last output may take to leave when the program ends.
 const DRAIN: Duration = Duration::from_secs(2);
+/// How long gdb, if it is there, may take then to confirm the packet that says so.
+const CONFIRMATION: Duration = Duration::from_millis(500);
 
 /// Why a machine cannot be built or go on.
 #[derive(Debug, thiserror::Error)]
@@ -315,11 +317,16 @@ impl Machine {
         self.abandon_task();
         self.end_profile();
         Arc::clone(&self.monitors).finish(&mut self, ending.as_ref().ok());
+        let gdb = self.gdb_server().map(|id| Arc::clone(self.chardevs.find(id)));
         // The harts end before the last output is written, so that it is the last.
         drop(self.threads);
         for chardev in self.chardevs.iter() {
             chardev.drain(DRAIN);
         }
+        if let Some(gdb) = gdb {
+            gdb.hear_out(CONFIRMATION);
+        }
+        self.chardevs.iter().for_each(|chardev| chardev.close());
         ending
     }
 

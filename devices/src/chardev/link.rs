@@ -70,6 +70,12 @@ impl End {
     fn watch(&mut self, poll: &Poll, flags: EventFlags) -> io::Result<()> {
         self.watch.set(poll, self.stream.file.as_fd(), flags)
     }
+
+    fn wait(&self, flags: PollFlags, timeout: std::time::Duration) -> io::Result<()> {
+        let timeout = Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: timeout.subsec_nanos().into() };
+        poll(&mut [PollFd::new(&self.stream.file, flags)], Some(&timeout))?;
+        Ok(())
+    }
 }
 
 /// What became of an attempt to read or write.
@@ -225,9 +231,11 @@ impl Link {
 
     /// Blocks until the peer takes output again, or `timeout` is over.
     pub fn wait_writable(&mut self, timeout: std::time::Duration) -> io::Result<()> {
-        let Some(end) = self.output() else { return Ok(()) };
-        let timeout = Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: timeout.subsec_nanos().into() };
-        poll(&mut [PollFd::new(&end.stream.file, PollFlags::OUT)], Some(&timeout))?;
-        Ok(())
+        self.output().map_or(Ok(()), |end| end.wait(PollFlags::OUT, timeout))
+    }
+
+    /// Blocks until there is input, or its end, or `timeout` is over.
+    pub fn wait_readable(&self, timeout: std::time::Duration) -> io::Result<()> {
+        self.input.as_ref().map_or(Ok(()), |end| end.wait(PollFlags::IN, timeout))
     }
 }

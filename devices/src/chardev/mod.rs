@@ -387,6 +387,24 @@ impl Chardev {
         }
     }
 
+    /// Waits until the far end says something or has gone, for at most `timeout`: it may confirm the last word, and calls it an
+    /// error if nobody is there to hear that. For the end of the program, behind [`Chardev::drain`].
+    pub fn hear_out(&self, timeout: Duration) {
+        if let Some(Err(error)) = locked(&self.io).link.as_ref().map(|link| link.wait_readable(timeout)) {
+            tracing::debug!(id = self.id, %error, "cannot wait for the far end");
+        }
+    }
+
+    /// Ends the connection, and whatever could make another one; names in the file system go with it. Output is swallowed
+    /// from then on. For the end of the program: users may keep the device for longer.
+    pub fn close(&self) {
+        let mut io = locked(&self.io);
+        if let Some(mut link) = io.link.take() {
+            link.unwatch(&self.poll);
+        }
+        io.source = source::closed();
+    }
+
     /// Takes up to `max` bytes out of a ring buffer; nothing from other devices.
     pub fn read_ring(&self, max: usize) -> Vec<u8> {
         let mut io = locked(&self.io);

@@ -291,6 +291,30 @@ fn a_peer_that_does_not_read_holds_the_output_and_loses_nothing() {
     assert!(b.endpoint.write(b"x") == 1);
 }
 
+/// Users, who may keep the device, notice nothing.
+#[test]
+fn what_is_closed_leaves_nothing_behind() {
+    let (dir, b, mut peer) = pair(false);
+    let place = dir.path("s");
+    assert!(place.exists());
+    b.send(b"the last word");
+    assert!(b.chardev.drain(PATIENCE));
+    let answer = std::thread::spawn(move || {
+        let heard = receive(&mut peer, 13);
+        peer.write_all(b"+").unwrap();
+        (heard, peer)
+    });
+    b.chardev.hear_out(PATIENCE);
+    b.chardev.close();
+    assert!(!place.exists() && !b.chardev.is_connected());
+    let (heard, mut peer) = answer.join().unwrap();
+    assert_eq!(heard, b"the last word");
+    // Cut off, because nobody has read the answer.
+    assert!(!matches!(peer.read(&mut [0]), Ok(1)));
+    assert_eq!(b.endpoint.write(b"swallowed"), 9);
+    assert!(b.chardev.drain(PATIENCE));
+}
+
 #[test]
 fn drain_waits_for_the_peer_and_gives_up_in_the_end() {
     let (_dir, b, mut peer) = pair(false);

@@ -14,7 +14,7 @@ const DEFAULT: &str = "tcp::1234";
 
 impl Machine {
     /// The character device of the gdb server.
-    fn gdb_server(&self) -> Option<&str> {
+    pub(super) fn gdb_server(&self) -> Option<&str> {
         let at = self.config.monitors.iter().find(|monitor| monitor.mode == MonitorMode::Gdb);
         at.map(|monitor| monitor.chardev.as_str())
     }

@@ -39,6 +39,11 @@ pub(super) trait Source: Send {
     }
 }
 
+/// What is there behind the end of a device: nothing, and nobody comes.
+pub(super) fn closed() -> Box<dyn Source> {
+    Box::new(fixed::Fixed::nothing())
+}
+
 /// An opened back end.
 pub(super) struct Opened {
     pub source: Box<dyn Source>,

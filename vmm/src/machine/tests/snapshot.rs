@@ -297,9 +297,6 @@ fn with_guest<T: Send>(
     user: impl FnOnce(&mut UnixStream, &mut Person) -> T + Send,
 ) -> (Result<Ending, String>, T) {
     let (console, monitor) = (dir.join("console"), dir.join("monitor"));
-    for path in [&console, &monitor] {
-        let _ = std::fs::remove_file(path);
-    }
     let place = |path: &Path| format!("unix:{},server=on,wait=off", path.display());
     let (serial, steer) = (place(&console), place(&monitor));
     let words = [&["-S", "-nodefaults", "-serial", &serial, "-monitor", &steer, "-accel", "tcg"], words].concat();
