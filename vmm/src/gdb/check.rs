@@ -53,6 +53,9 @@ pub fn check(body: &[u8], harts: u32) -> Option<Does> {
             let (range, data) = cut(written, b':')?;
             memory(range)? == unescaped(data)?.len() as u64
         }
+        // There is one process, and what is garbled does not end it.
+        [b'v', b'K', b'i', b'l', b'l', b';', process @ ..] | [b'D', b';', process @ ..] => hex(process)? == 1,
+        [b'v', b'K', b'i', b'l', b'l', ..] | [b'D' | b'k', _, ..] => false,
         [b'c' | b's'] => true,
         [b'c' | b's', address @ ..] => return hex(address).map(Does::GoesOnAt),
         _ => true,
@@ -157,6 +160,11 @@ mod tests {
             "s",
             "qSupported",
             "g",
+            "k",
+            "D",
+            "D;1",
+            "vKill;1",
+            "vKill;01",
             "",
         ] {
             assert_eq!(check(good.as_bytes(), 2), Some(Does::Nothing), "{good}");
@@ -189,6 +197,14 @@ mod tests {
             "Hc3",
             "qThreadExtraInfo,9",
             "qThreadExtraInfo,-1",
+            "k1",
+            "D1",
+            "D;2",
+            "D;",
+            "vKill",
+            "vKill;",
+            "vKill;2",
+            "vKill;1x",
         ] {
             assert_eq!(check(bad.as_bytes(), 2), None, "{bad}");
         }

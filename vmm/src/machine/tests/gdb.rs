@@ -422,6 +422,24 @@ fn gdb_hears_of_the_end_and_of_other_stops() {
     });
 }
 
+/// gdb calls it an error if nobody hears its confirmation.
+#[test]
+fn gdb_confirms_that_it_has_killed() {
+    let (ending, _) = with_gdb(&["-S"], vec![], |path, _| {
+        let mut gdb = Client::at(path);
+        for garbled in ["vKill;2", "vKill;1x", "D;2"] {
+            assert_eq!(gdb.ask(garbled), "E16", "{garbled}");
+        }
+        gdb.packet(b"vKill;1");
+        let mut answer = [0; 7];
+        gdb.0.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"+$OK#9a");
+        std::thread::sleep(Duration::from_millis(50));
+        gdb.send(b"+");
+    });
+    assert_eq!(ending, Ending::Code(0));
+}
+
 #[test]
 fn nonsense_is_refused_and_the_server_stays() {
     with_gdb(&[], vec![], |path, _| {
