@@ -123,6 +123,9 @@ impl Machine {
     /// Stops a machine that runs; another one stays what it is. One that is moved, saved or loaded stands, and stays so if it
     /// stays here.
     pub fn interrupt(&mut self, state: RunState) {
+        if self.run_state == RunState::InMigrate {
+            self.config.starts_stopped = true;
+        }
         self.stop_afterwards(state);
         self.stand_afterwards(state);
         if self.run_state == RunState::Running {
@@ -135,11 +138,15 @@ impl Machine {
         self.control.forget_debug_stops();
     }
 
-    /// Goes on after [`Machine::stop`].
+    /// Goes on after [`Machine::stop`]; where the guest has still to come, when it is here.
     ///
     /// # Errors
     /// The machine has to be reset first.
     pub fn cont(&mut self) -> Result<(), String> {
+        if self.run_state == RunState::InMigrate {
+            self.config.starts_stopped = false;
+            return Ok(());
+        }
         self.cont_with(true)
     }
 

@@ -322,6 +322,38 @@ fn arrives(monitor: &mut Person) {
     monitor.ask("cont");
 }
 
+/// Whether a guest that ran goes on when it is here, is said by whoever spoke last before.
+#[test]
+fn a_guest_that_comes_goes_on_or_not_as_it_was_said_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let from = format!("file:{}", dir.path().join("snapshot").display());
+    with_guest(dir.path(), &["-m", "64M"], |console, monitor| {
+        monitor.ask("cont");
+        hear(console, "vireo> ");
+        assert!(monitor.ask(&format!("migrate {from}")).contains("completed"));
+    })
+    .0
+    .unwrap();
+    // The machine has -S.
+    for (said, then) in
+        [(&[][..], "paused"), (&["cont"], "running"), (&["cont", "stop"], "paused"), (&["stop", "cont"], "running")]
+    {
+        with_guest(dir.path(), &["-m", "64M", "-incoming", "defer"], |_, monitor| {
+            for word in said {
+                assert_eq!(monitor.ask(word), "", "{said:?}");
+                assert_eq!(monitor.ask("info status"), "VM status: paused (inmigrate)\n");
+            }
+            assert_eq!(monitor.ask(&format!("migrate_incoming {from}")), "");
+            while monitor.ask("info status").contains("inmigrate") {
+                thread::sleep(Duration::from_millis(1));
+            }
+            assert_eq!(monitor.ask("info status"), format!("VM status: {then}\n"), "{said:?}");
+        })
+        .0
+        .unwrap();
+    }
+}
+
 /// What comes up to `end`.
 fn hear(console: &mut UnixStream, end: &str) -> String {
     let mut text = Vec::new();
@@ -395,7 +427,7 @@ fn a_guest_moves_to_another_program() {
             let words = [&words[..], &["-incoming", "defer"]].concat();
             with_guest(path, &words, |console, monitor| {
                 assert_eq!(monitor.ask("info status"), "VM status: paused (inmigrate)\n");
-                assert!(monitor.ask("cont").contains("Error: the guest is not here yet"));
+                assert_eq!(monitor.ask("cont"), "", "it is to go on when it is here");
                 assert_eq!(monitor.ask(&format!("migrate_incoming {theirs}")), "");
                 arrives(monitor);
                 console.write_all(TESTS.as_bytes()).unwrap();
