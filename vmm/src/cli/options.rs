@@ -143,6 +143,9 @@ pub struct Options {
         help_heading = "Running"
     )]
     pub incoming: Vec<String>,
+    /// Only devices that can be saved and moved, which all are
+    #[arg(long = "only-migratable", action = ArgAction::Count, help_heading = "Running")]
+    pub only_migratable: u8,
     /// The guest goes on from this snapshot in the folder of -machine snapshots=
     #[arg(long = "loadvm", value_name = "NAME", help_heading = "Running")]
     pub loadvm: Vec<String>,

@@ -35,7 +35,6 @@ pub const OPTIONS: &[(&str, &str)] = &[
     ("no-fd-bootchk", "a boot check of other boards"),
     ("no-user-config", "configuration files"),
     ("numa", "NUMA"),
-    ("only-migratable", "migration"),
     ("option-rom", "an option ROM"),
     ("parallel", "a parallel port"),
     ("pflash", "the short form of -drive if=pflash"),
