@@ -7,6 +7,7 @@
 
 mod build;
 mod debug_switch;
+mod descriptors;
 mod dump;
 mod gdb_server;
 mod hardware;
@@ -52,6 +53,7 @@ pub use switch::Switched;
 pub use task::Ticket;
 
 use debug_switch::Away;
+use descriptors::Descriptors;
 use migrate::Moves;
 use observe::Profile;
 use switch::Running;
@@ -157,6 +159,8 @@ pub struct Machine {
     events: Vec<Event>,
     /// A monitor has asked for something that was not done yet.
     requested: bool,
+    /// What monitors were handed.
+    descriptors: Descriptors,
     moves: Moves,
     tasks: Tasks,
     profile: Profile,
@@ -276,6 +280,7 @@ impl Machine {
             dumped: None,
             events: Vec::new(),
             requested: false,
+            descriptors: Descriptors::default(),
             moves: Moves::default(),
             tasks: Tasks::default(),
             profile: Profile::default(),

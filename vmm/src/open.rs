@@ -29,7 +29,7 @@ use crate::config::{
 use crate::control::Control;
 use crate::disk_errors::Ears;
 use crate::semihosting;
-use crate::snapshot::{Channel, Disk};
+use crate::snapshot::Disk;
 
 /// Why something outside of the machine cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -298,7 +298,7 @@ fn card(id: &str, n: &NetConfig, config: &MachineConfig, down: &mut Vec<DownScri
             // A file's or a program's guest is nowhere else; another's may have the ports still.
             let elsewhere = match &config.incoming {
                 Some(Incoming::Deferred) => true,
-                Some(Incoming::From(channel)) => matches!(channel, Channel::Unix(_) | Channel::Tcp(_)),
+                Some(Incoming::From(channel)) => channel.is_answered(),
                 None => false,
             };
             let start = if elsewhere { UserNet::start_waiting } else { UserNet::start };

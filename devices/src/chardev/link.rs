@@ -1,18 +1,23 @@
 //! A live connection to the far end: descriptors to read and write without blocking.
 
+use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, IoSliceMut, Read, Write};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::event::epoll::EventFlags;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
+use rustix::net::{AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg, sockopt};
 
 use super::poll::{Poll, Token, Watch};
 use super::telnet::{self, Telnet};
 
 /// Bytes written at once to a descriptor that could block: below what the kernel calls writable.
 const CAREFUL: usize = 256;
+/// Descriptors that come over a socket and that nobody has asked for yet; more are closed. QEMU takes as many in a message.
+const DESCRIPTORS_MAX: usize = 16;
 
 /// A descriptor.
 #[derive(Debug)]
@@ -20,6 +25,8 @@ pub(super) struct Stream {
     file: File,
     /// It may block, and is not ours to change: ask before every call.
     careful: bool,
+    /// What came along (`SCM_RIGHTS`), in its order; only Unix sockets have any.
+    descriptors: Option<VecDeque<OwnedFd>>,
 }
 
 impl Stream {
@@ -28,12 +35,13 @@ impl Stream {
         let fd = fd.into();
         let flags = rustix::fs::fcntl_getfl(&fd)?;
         rustix::fs::fcntl_setfl(&fd, flags | OFlags::NONBLOCK)?;
-        Ok(Self { file: fd.into(), careful: false })
+        let is_local = sockopt::socket_domain(&fd).is_ok_and(|family| family == AddressFamily::UNIX);
+        Ok(Self { file: fd.into(), careful: false, descriptors: is_local.then(VecDeque::new) })
     }
 
     /// Takes a descriptor whose flags others share.
     pub fn careful(fd: impl Into<OwnedFd>) -> Self {
-        Self { file: fd.into().into(), careful: true }
+        Self { file: fd.into().into(), careful: true, descriptors: None }
     }
 
     fn ready(&self, flags: PollFlags) -> io::Result<bool> {
@@ -42,11 +50,21 @@ impl Stream {
         Ok(poll(&mut fds, Some(&now))? > 0)
     }
 
-    fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         if self.careful && !self.ready(PollFlags::IN)? {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        (&self.file).read(buf)
+        let Some(descriptors) = &mut self.descriptors else { return (&self.file).read(buf) };
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let received = recvmsg(&self.file, &mut [IoSliceMut::new(buf)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+        for message in control.drain() {
+            if let RecvAncillaryMessage::ScmRights(fds) = message {
+                descriptors.extend(fds);
+            }
+        }
+        descriptors.truncate(DESCRIPTORS_MAX);
+        Ok(received.bytes)
     }
 
     fn write(&self, data: &[u8]) -> io::Result<usize> {
@@ -161,11 +179,16 @@ impl Link {
     }
 
     pub fn read(&mut self, buf: &mut [u8]) -> Outcome {
-        let read = self.input.as_ref().map_or(Outcome::Blocked, |end| Outcome::of(end.stream.read(buf)));
+        let read = self.input.as_mut().map_or(Outcome::Blocked, |end| Outcome::of(end.stream.read(buf)));
         match (read, &mut self.telnet) {
             (Outcome::Done(n), Some(telnet)) => Outcome::Done(telnet.strip(&mut buf[..n])),
             (read, _) => read,
         }
+    }
+
+    /// The first descriptor that came along and was not taken yet.
+    pub fn take_descriptor(&mut self) -> Option<OwnedFd> {
+        self.input.as_mut()?.stream.descriptors.as_mut()?.pop_front()
     }
 
     /// Nobody listening counts as written.

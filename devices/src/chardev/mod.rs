@@ -30,7 +30,7 @@ mod tests;
 
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -410,6 +410,11 @@ impl Chardev {
         let mut io = locked(&self.io);
         self.pump_output(&mut io);
         io.ring.as_mut().map_or_else(Vec::new, |ring| ring.take(max))
+    }
+
+    /// The first descriptor that the far end has handed over with what it said (`SCM_RIGHTS`) and that nobody has taken yet.
+    pub fn take_descriptor(&self) -> Option<OwnedFd> {
+        locked(&self.io).link.as_mut()?.take_descriptor()
     }
 
     /// Whether somebody is at the far end.

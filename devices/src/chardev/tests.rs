@@ -291,6 +291,35 @@ fn a_peer_that_does_not_read_holds_the_output_and_loses_nothing() {
     assert!(b.endpoint.write(b"x") == 1);
 }
 
+/// They wait, in their order and not without end, for who asks for them.
+#[test]
+fn descriptors_come_along_over_unix_sockets() {
+    use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+    use std::mem::MaybeUninit;
+    use std::os::fd::AsFd;
+    let (dir, b, peer) = pair(false);
+    let hand = |name: &str| {
+        let file = fs::File::create(dir.path(name)).unwrap();
+        let fds = [file.as_fd()];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        assert!(control.push(SendAncillaryMessage::ScmRights(&fds)));
+        sendmsg(&peer, &[std::io::IoSlice::new(b"x")], &mut control, SendFlags::empty()).unwrap();
+        b.expect_input(b"x");
+    };
+    assert!(b.chardev.take_descriptor().is_none());
+    for i in 0..20 {
+        hand(&i.to_string());
+    }
+    for i in 0..16 {
+        let fd = b.chardev.take_descriptor().unwrap_or_else(|| panic!("{i} is there"));
+        let name = fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())).unwrap();
+        assert_eq!(name, dir.path(&i.to_string()));
+        assert!(rustix::io::fcntl_getfd(&fd).unwrap().contains(rustix::io::FdFlags::CLOEXEC));
+    }
+    assert!(b.chardev.take_descriptor().is_none(), "more are closed");
+}
+
 /// Users, who may keep the device, notice nothing.
 #[test]
 fn what_is_closed_leaves_nothing_behind() {

@@ -139,7 +139,7 @@ pub struct Options {
     /// The guest comes from elsewhere: a file that `migrate` has made, a program's output, or another vireo; defer: a monitor says from where
     #[arg(
         long = "incoming",
-        value_name = "file:PATH[,map=on]|exec:COMMAND|unix:PATH|tcp:HOST:PORT|defer",
+        value_name = "file:PATH[,map=on]|exec:COMMAND|unix:PATH|tcp:HOST:PORT|fd:NUMBER|defer",
         help_heading = "Running"
     )]
     pub incoming: Vec<String>,

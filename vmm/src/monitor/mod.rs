@@ -180,7 +180,9 @@ impl Port {
         if talk.input.is_empty() {
             return self.next_item(talk, machine);
         }
-        let taken = talk.session.input(talk.input.make_contiguous(), machine, &mut talk.output);
+        let Talk { session, input, output, .. } = talk;
+        let taken = machine
+            .for_speaker(self.endpoint.chardev(), |machine| session.input(input.make_contiguous(), machine, output));
         talk.input.drain(..taken);
         self.flush(talk);
         true

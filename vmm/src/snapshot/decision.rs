@@ -14,7 +14,8 @@
 //!   standing here: the user knows more, and `cont` goes on with it.
 //!
 //! A program (`exec:`) decides by its exit status, and a file by being there: the writer cannot give up any more once the
-//! program has its input, or the file is on its way to its place.
+//! program has its input, or the file is on its way to its place. To a pipe or a file that was handed over (`fd:`) the last byte
+//! goes when the writer has decided, and a reader without it has nothing.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};

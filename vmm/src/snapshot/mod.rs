@@ -20,7 +20,7 @@ mod ram;
 mod save;
 mod state;
 
-pub use channel::{Answer, Channel, Listening, Sink, Source, Stream};
+pub use channel::{Answer, Channel, Descriptor, Listening, Sink, Source, Stream};
 pub use decision::{Decision, GO, PATIENCE};
 pub use disks::{Disk, Scope, Tracked};
 pub use error::SnapshotError;

@@ -143,7 +143,7 @@ impl Outgoing {
             Channel::File { .. } => true,
             // One that has all of it ends when it wants.
             Channel::Exec(_) => self.course.decision.is_cancelled(),
-            Channel::Unix(_) | Channel::Tcp(_) => false,
+            Channel::Unix(_) | Channel::Tcp(_) | Channel::Fd(_) => false,
         };
         if is_ended {
             // Soon: it looks at the wish behind every chunk.
@@ -339,7 +339,7 @@ impl Machine {
         if course.decision.is_cancelled() {
             return Err(SnapshotError::cancelled());
         }
-        let here = matches!(channel, Channel::Unix(_));
+        let here = channel.is_local();
         let (before, since) = (self.run_state, Instant::now());
         self.stop(RunState::FinishMigrate);
         // Before the other side may start.
@@ -400,7 +400,7 @@ impl Machine {
         let outcome = match (taken, stage) {
             (Ok((summary, with)), stage) => {
                 self.run_state = RunState::PostMigrate;
-                if matches!(channel, Channel::Unix(_) | Channel::Tcp(_)) {
+                if channel.is_answered() {
                     self.let_go(with);
                 }
                 let downtime = match stage {

@@ -1,13 +1,17 @@
 //! The end of a move: who goes on with the guest, and what of the host's goes along.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{IoSlice, Read, Write};
+use std::mem::MaybeUninit;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
+
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
 use super::gdb::Client;
 use super::monitor::{Person, connect, with_person, with_socket};
@@ -48,6 +52,48 @@ fn until(p: &mut Person, command: &str, text: &str) -> String {
         }
         thread::sleep(Duration::from_millis(1));
     }
+}
+
+/// Says a command with a descriptor along.
+fn hand(p: &mut Person, command: &str, fd: impl AsFd) -> String {
+    let fds = [fd.as_fd()];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    assert!(control.push(SendAncillaryMessage::ScmRights(&fds)));
+    let line = format!("{command}\n");
+    sendmsg(&p.0, &[IoSlice::new(line.as_bytes())], &mut control, SendFlags::NOSIGNAL).unwrap();
+    p.answer().replace("\r\n", "\n").strip_prefix(&line).expect("the command is echoed").to_owned()
+}
+
+/// Through a pipe whose ends two monitors were handed.
+#[test]
+fn a_machine_moves_by_descriptors() {
+    let (mut read, write) = std::io::pipe().unwrap();
+    let reader = thread::spawn(move || {
+        let mut bytes = Vec::new();
+        read.read_to_end(&mut bytes).unwrap();
+        bytes
+    });
+    with_person(&["-m", "6M"], |mut p, _| {
+        assert_eq!(p.ask("getfd x"), "Error: No file descriptor supplied via SCM_RIGHTS\n");
+        assert_eq!(p.ask("migrate fd:x"), "Error: File descriptor named 'x' has not been found\n");
+        assert!(hand(&mut p, "getfd 1", &write).contains("expects a name not starting with a digit"));
+        assert_eq!(hand(&mut p, "getfd x", &write), "");
+        assert_eq!(p.ask("closefd x"), "");
+        assert_eq!(p.ask("closefd x"), "Error: File descriptor named 'x' not found\n");
+        assert_eq!(hand(&mut p, "getfd x", write), "");
+        assert!(p.ask("migrate fd:x").contains("completed"));
+        assert_eq!(p.ask("migrate fd:x"), "Error: File descriptor named 'x' has not been found\n");
+    });
+    let bytes = reader.join().unwrap();
+    let (read, mut write) = std::io::pipe().unwrap();
+    let writer = thread::spawn(move || write.write_all(&bytes).unwrap());
+    with_person(&["-m", "6M", "-incoming", "defer"], |mut p, _| {
+        assert_eq!(hand(&mut p, "getfd y", read), "");
+        assert_eq!(p.ask("migrate_incoming fd:y"), "");
+        until(&mut p, "info status", "VM status: running");
+    });
+    writer.join().unwrap();
 }
 
 /// Somebody reads everything and says nothing: monitors are served meanwhile, and may give up at once.

@@ -461,7 +461,9 @@ fn a_guest_moves_to_another_program() {
 fn what_cannot_be_is_said() {
     with_person(&["-m", "6M"], |mut p, _| {
         assert!(p.ask("migrate").contains("it takes [-d] PLACE"));
-        assert!(p.ask("migrate carrier:pigeon").contains("file:PATH, exec:COMMAND, unix:PATH and tcp:HOST:PORT are"));
+        assert!(
+            p.ask("migrate carrier:pigeon").contains("file:PATH, exec:COMMAND, unix:PATH, tcp:HOST:PORT and fd:FD are")
+        );
         assert!(p.ask("migrate file:/nonexistent/x").contains("cannot write 'file:/nonexistent/x'"));
         assert!(p.ask("migrate exec:cat >/dev/null; exit 3").contains("exit status: 3"));
         assert!(p.ask("migrate exec:false").contains("'exec:false' failed: exit status: 1"));

@@ -98,9 +98,16 @@ pub const COMMANDS: &[Row] = &[
     Row {
         names: &["migrate"],
         args: "[-d] PLACE",
-        help: "move the machine: file:PATH, exec:COMMAND, unix:PATH, tcp:HOST:PORT (-d: do not wait)",
+        help: "move the machine: file:PATH, exec:COMMAND, unix:PATH, tcp:HOST:PORT, fd:NAME (-d: do not wait)",
         run: migration::migrate,
     },
+    Row {
+        names: &["getfd"],
+        args: "NAME",
+        help: "name the descriptor that came with this (SCM_RIGHTS), for fd:NAME",
+        run: migration::name_descriptor,
+    },
+    Row { names: &["closefd"], args: "NAME", help: "close it", run: migration::close_descriptor },
     Row { names: &["migrate_cancel"], args: "", help: "give the move up", run: migration::cancel },
     Row {
         names: &["migrate_incoming"],

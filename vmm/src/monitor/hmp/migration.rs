@@ -6,7 +6,7 @@ use super::snapshots::size;
 use super::{Arguments, Context, Waits};
 use crate::cli::size::parse as parse_size;
 use crate::machine::{Machine, Outcome, Parameters, Report, Sent, Status, Unit};
-use crate::snapshot::{Channel, PATIENCE};
+use crate::snapshot::PATIENCE;
 
 /// The one capability there is; the name is QEMU's.
 const MAPPED_RAM: &str = "mapped-ram";
@@ -19,10 +19,11 @@ pub fn migrate(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
             None => (false, text),
         };
     if text.is_empty() {
-        return Err("migrate needs a place: file:PATH, exec:COMMAND, unix:PATH or tcp:HOST:PORT".into());
+        return Err("migrate needs a place: file:PATH, exec:COMMAND, unix:PATH, tcp:HOST:PORT or fd:NAME".into());
     }
     let text = text.strip_prefix('"').and_then(|t| t.strip_suffix('"')).unwrap_or(text);
-    cx.machine.migrate(Channel::parse(text)?)?;
+    let place = cx.machine.place(text)?;
+    cx.machine.migrate(place)?;
     if detach {
         return Ok(());
     }
@@ -67,7 +68,16 @@ pub fn cancel(cx: &mut Context<'_>, _: &Arguments) -> Result<(), String> {
 }
 
 pub fn incoming(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
-    cx.machine.migrate_incoming(Channel::parse(args.text.trim())?)
+    let place = cx.machine.place(args.text.trim())?;
+    cx.machine.migrate_incoming(place)
+}
+
+pub fn name_descriptor(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
+    cx.machine.name_descriptor(args.text.trim())
+}
+
+pub fn close_descriptor(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
+    cx.machine.close_descriptor(args.text.trim())
 }
 
 pub fn set_capability(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {

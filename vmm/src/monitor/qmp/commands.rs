@@ -24,6 +24,12 @@ pub const COMMANDS: &[Row] = &[
     Row { name: "__org.vireo_accel-set", takes: takes::<accel::Wanted>(), returns: Returns::Object, run: accel::set },
     Row { name: "__org.vireo_query-accel", takes: NONE, returns: Returns::Object, run: accel::query },
     Row { name: "block_resize", takes: takes::<block::Resize>(), returns: Returns::Nothing, run: block::resize },
+    Row {
+        name: "closefd",
+        takes: takes::<migration::Named>(),
+        returns: Returns::Nothing,
+        run: migration::close_descriptor,
+    },
     Row { name: "cont", takes: NONE, returns: Returns::Nothing, run: cont },
     Row {
         name: "device-list-properties",
@@ -34,6 +40,12 @@ pub const COMMANDS: &[Row] = &[
     Row { name: "device_add", takes: takes::<devices::Add>(), returns: Returns::Nothing, run: devices::add },
     Row { name: "device_del", takes: takes::<devices::Del>(), returns: Returns::Nothing, run: devices::del },
     Row { name: "dump-guest-memory", takes: takes::<dump::Dump>(), returns: Returns::Nothing, run: dump::dump },
+    Row {
+        name: "getfd",
+        takes: takes::<migration::Named>(),
+        returns: Returns::Nothing,
+        run: migration::name_descriptor,
+    },
     Row {
         name: "human-monitor-command",
         takes: takes::<HumanCommand>(),

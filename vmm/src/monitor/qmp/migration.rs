@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::shape::{Member, Shape, Takes};
 use super::{Arguments, Context, Outcome, done};
 use crate::machine::{self, Machine, Parameters, Report, Sent, Status};
-use crate::snapshot::{Channel, PAGE, Summary};
+use crate::snapshot::{PAGE, Summary};
 
 const MAPPED_RAM: &str = "mapped-ram";
 
@@ -24,7 +24,8 @@ pub struct Place {
 /// Answers at once; `query-migrate` tells how it goes.
 pub fn migrate(cx: &mut Context<'_>, args: Arguments) -> Outcome {
     let Place { uri, .. } = args.take()?;
-    cx.machine.migrate(Channel::parse(&uri)?)?;
+    let place = cx.machine.place(&uri)?;
+    cx.machine.migrate(place)?;
     done()
 }
 
@@ -36,7 +37,26 @@ pub struct Source {
 
 pub fn incoming(cx: &mut Context<'_>, args: Arguments) -> Outcome {
     let Source { uri } = args.take()?;
-    cx.machine.migrate_incoming(Channel::parse(&uri)?)?;
+    let place = cx.machine.place(&uri)?;
+    cx.machine.migrate_incoming(place)?;
+    done()
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Named {
+    fdname: String,
+}
+
+pub fn name_descriptor(cx: &mut Context<'_>, args: Arguments) -> Outcome {
+    let Named { fdname } = args.take()?;
+    cx.machine.name_descriptor(&fdname)?;
+    done()
+}
+
+pub fn close_descriptor(cx: &mut Context<'_>, args: Arguments) -> Outcome {
+    let Named { fdname } = args.take()?;
+    cx.machine.close_descriptor(&fdname)?;
     done()
 }
 

@@ -11,10 +11,10 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
-use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
+use super::descriptor::{Plain, set_waiting};
 use super::program::Running;
 use super::socket::{BATCH, BUFFER, Socket};
 use crate::files::AtomicFile;
@@ -27,6 +27,7 @@ pub(super) enum To {
     File(AtomicFile),
     Exec(Running, ChildStdin),
     Socket(Socket),
+    Plain(Plain),
 }
 
 impl To {
@@ -34,7 +35,8 @@ impl To {
     fn prepare(&self) -> io::Result<()> {
         match self {
             Self::File(_) => Ok(()),
-            Self::Exec(_, stdin) => Ok(fcntl_setfl(stdin, fcntl_getfl(stdin)? | OFlags::NONBLOCK)?),
+            Self::Exec(_, stdin) => set_waiting(stdin, false),
+            Self::Plain(plain) => set_waiting(plain, false),
             Self::Socket(Socket::Unix(s)) => s.set_nonblocking(true),
             Self::Socket(Socket::Tcp(s)) => s.set_nodelay(true).and_then(|()| s.set_nonblocking(true)),
         }
@@ -54,6 +56,7 @@ impl Way {
         let socket = match &mut self.to {
             To::File(file) => return file.write(bytes),
             To::Exec(_, stdin) => return stdin.write(bytes),
+            To::Plain(plain) => return plain.write(bytes),
             To::Socket(socket) if self.descriptors.is_empty() => return socket.write(bytes),
             To::Socket(socket) => socket,
         };
@@ -105,6 +108,7 @@ impl Write for Way {
                 To::File(_) => return Err(error),
                 // A program may take as long as it wants.
                 To::Exec(_, stdin) => self.decision.wait(stdin, PollFlags::OUT, None)?,
+                To::Plain(plain) => self.decision.wait(plain, PollFlags::OUT, None)?,
                 To::Socket(socket) => self.decision.wait(socket, PollFlags::OUT, Some(PATIENCE))?,
             }
         }
@@ -183,7 +187,7 @@ impl Sink {
     pub fn file(&mut self) -> Option<&mut File> {
         match &mut self.to.get_mut().to {
             To::File(file) => Some(file.file()),
-            To::Exec(..) | To::Socket(_) => None,
+            To::Exec(..) | To::Socket(_) | To::Plain(_) => None,
         }
     }
 
@@ -215,6 +219,14 @@ impl Sink {
                 child.finish().map(|()| false)
             }
             To::Socket(socket) => agree(socket, &decision, &name),
+            To::Plain(mut plain) => {
+                // Room for the last byte, as long as somebody may give up.
+                decision.wait(&plain, PollFlags::OUT, None).map_err(SnapshotError::Write)?;
+                if !decision.give() {
+                    return Err(SnapshotError::cancelled());
+                }
+                plain.finish().map(|()| false).map_err(SnapshotError::Write)
+            }
         }
     }
 }

@@ -82,6 +82,13 @@ impl Socket {
         Ok(Self::Tcp(socket.into()))
     }
 
+    pub(super) fn try_clone(&self) -> io::Result<Self> {
+        match self {
+            Self::Unix(s) => s.try_clone().map(Self::Unix),
+            Self::Tcp(s) => s.try_clone().map(Self::Tcp),
+        }
+    }
+
     /// A reader's: it waits no longer than that in a call.
     pub(super) fn set_patience(&self) -> io::Result<()> {
         let patience = Some(PATIENCE);

@@ -25,6 +25,8 @@ pub enum Listening {
     Stream(Box<dyn Read + Send>, Answer),
     Unix(UnixListener, PathBuf),
     Tcp(TcpListener),
+    /// Somebody is at the other end.
+    Connected(Socket),
 }
 
 /// Tells the writer what became of its guest.
@@ -128,6 +130,7 @@ impl Listening {
                 let _ = std::fs::remove_file(path);
                 two(stream.and_then(|(s, _)| Ok((Socket::Unix(s.try_clone()?), Socket::Unix(s)))))
             }
+            Self::Connected(socket) => two(socket.try_clone().map(|other| (other, socket))),
             Self::Tcp(listener) => {
                 two(listener.accept().and_then(|(s, _)| Ok((Socket::Tcp(s.try_clone()?), Socket::Tcp(s)))))
             }

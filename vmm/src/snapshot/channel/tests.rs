@@ -1,6 +1,7 @@
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{Read, Seek, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +22,19 @@ fn texts() {
     for text in ["file:/a/b", "file:a,map=on", "exec:cat >x:y", "unix:/s", "tcp:localhost:80", "tcp::0"] {
         assert_eq!(Channel::parse(text).unwrap().to_string(), text);
     }
-    for text in ["", "file", "file:", "udp:1:2", "tcp:host", "tcp:1:65536", "file:a,map=x"] {
+    for text in [
+        "",
+        "file",
+        "file:",
+        "udp:1:2",
+        "tcp:host",
+        "tcp:1:65536",
+        "file:a,map=x",
+        "fd:",
+        "fd:a",
+        "fd:-1",
+        "fd:1000000",
+    ] {
         assert!(Channel::parse(text).is_err(), "{text}");
     }
 }
@@ -43,6 +56,74 @@ fn a_file_is_there_when_it_is_whole() {
     assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 1);
 }
 
+/// Of these two one is to write to, and one to read from.
+fn by_descriptors(to: impl Into<OwnedFd>, from: impl Into<OwnedFd>) -> (Channel, Channel) {
+    let fd = |fd: OwnedFd| Channel::Fd(Descriptor::new("x".to_owned(), fd));
+    (fd(to.into()), fd(from.into()))
+}
+
+/// Nobody answers, so that the last byte is what the reader waits for.
+#[test]
+fn a_pipe_has_all_of_it_when_that_is_decided() {
+    for cancel in [false, true] {
+        let (read, write) = std::io::pipe().unwrap();
+        let (to, from) = by_descriptors(write, read);
+        assert!(!to.is_answered() && !to.is_local());
+        let (source, answer) = from.listen().unwrap().accept().unwrap();
+        assert!(matches!(answer, Answer::Nobody));
+        let Source::Stream(mut stream) = source else { panic!("a pipe is a stream") };
+        let decision = Arc::new(Decision::new().unwrap());
+        let mut sink = to.create(Arc::clone(&decision)).unwrap();
+        drop(to);
+        // More than goes into a pipe at once, in pieces of all sizes.
+        let bytes: Vec<u8> = (0..3_000_000u32).map(|i| (i % 251) as u8).collect();
+        std::thread::scope(|scope| {
+            let reader = scope.spawn(move || {
+                let mut all = Vec::new();
+                stream.read_to_end(&mut all).unwrap();
+                all
+            });
+            for piece in bytes[..100].chunks(1).chain(bytes[100..].chunks(777_777)) {
+                sink.write_all(piece).unwrap();
+                sink.flush().unwrap();
+            }
+            if cancel {
+                assert!(decision.cancel());
+                assert!(sink.commit().is_err());
+            } else {
+                assert!(!sink.commit().unwrap());
+            }
+            let end = bytes.len() - usize::from(cancel);
+            assert!(reader.join().unwrap() == bytes[..end], "cancelled: {cancel}");
+        });
+    }
+}
+
+/// As `file:`, and from the place where it is.
+#[test]
+fn a_file_that_is_open_is_written_and_read() {
+    let mut file = tempfile::tempfile().unwrap();
+    let (to, from) = by_descriptors(file.try_clone().unwrap(), file.try_clone().unwrap());
+    let mut sink = create(&to).unwrap();
+    sink.write_all(b"whole").unwrap();
+    sink.commit().unwrap();
+    file.rewind().unwrap();
+    assert!(matches!(from.listen().unwrap(), Listening::File(_, false)));
+    file.seek(std::io::SeekFrom::Start(2)).unwrap();
+    let (Source::Stream(mut stream), Answer::Nobody) = from.listen().unwrap().accept().unwrap() else {
+        panic!("the rest of a file is a stream")
+    };
+    let mut rest = String::new();
+    stream.read_to_string(&mut rest).unwrap();
+    assert_eq!(rest, "ole");
+    // What cannot be a way says so.
+    let (one, other) = std::os::unix::net::UnixDatagram::pair().unwrap();
+    let (to, from) = by_descriptors(one, other);
+    let text = crate::error_chain(&create(&to).err().unwrap());
+    assert!(text.contains("cannot use 'fd:x': it is a socket for packets"), "{text}");
+    assert!(from.listen().is_err());
+}
+
 type Reader = fn(Stream, Answer);
 
 /// Sends five bytes, with a descriptor, to somebody who does `read` with them. `None`: nobody gives up.
@@ -58,6 +139,7 @@ fn transfer(to: Channel, listening: Listening, read: Reader, cancel: bool) -> Re
         });
         let decision = Arc::new(Decision::new().unwrap());
         let mut sink = to.create(Arc::clone(&decision))?;
+        drop(to);
         sink.attach([Arc::new(File::open("/dev/null").unwrap().into())]);
         sink.write_all(b"guest").unwrap();
         let committing = scope.spawn(|| sink.commit());
@@ -70,14 +152,19 @@ fn transfer(to: Channel, listening: Listening, read: Reader, cancel: bool) -> Re
     })
 }
 
-/// Both kinds of sockets, with what came of them.
-fn both(read: Reader, cancel: bool) -> [Result<bool, SnapshotError>; 2] {
+/// All kinds of sockets, with what came of them.
+fn both(read: Reader, cancel: bool) -> [Result<bool, SnapshotError>; 3] {
     let dir = tempfile::tempdir().unwrap();
     let listening = Channel::parse("tcp::0").unwrap().listen().unwrap();
     let tcp = Channel::Tcp(format!(":{}", listening.port().unwrap()));
     let unix = Channel::Unix(dir.path().join("socket"));
     let there = unix.listen().unwrap();
-    [transfer(tcp, listening, read, cancel), transfer(unix, there, read, cancel)]
+    let (one, other) = UnixStream::pair().unwrap();
+    let (to, from) = by_descriptors(one, other);
+    assert!(to.is_answered() && to.is_local());
+    let connected = from.listen().unwrap();
+    drop(from);
+    [transfer(tcp, listening, read, cancel), transfer(unix, there, read, cancel), transfer(to, connected, read, cancel)]
 }
 
 fn confirm(stream: &mut Stream, answer: &mut Answer) -> Result<(), SnapshotError> {
@@ -87,7 +174,7 @@ fn confirm(stream: &mut Stream, answer: &mut Answer) -> Result<(), SnapshotError
 
 #[test]
 fn sockets_agree() {
-    let [tcp, unix] = both(
+    let [tcp, unix, pair] = both(
         |mut stream, mut answer| {
             confirm(&mut stream, &mut answer).unwrap();
             answer.give(Ok(())).unwrap();
@@ -95,7 +182,7 @@ fn sockets_agree() {
         false,
     );
     assert!(!tcp.unwrap(), "descriptors do not go over TCP");
-    assert!(unix.unwrap());
+    assert!(unix.unwrap() && pair.unwrap());
 }
 
 /// Whatever the reader does short of saying that it goes on, the guest does not.
@@ -121,8 +208,9 @@ fn who_does_not_go_on_is_not_believed_to() {
         stream.read_exact(&mut []).unwrap();
     };
     for read in [gone, gone_late, deaf] {
-        let [tcp, unix] = both(read, false);
+        let [tcp, unix, pair] = both(read, false);
         assert!(matches!(unix, Err(SnapshotError::Refused(_))), "{unix:?}");
+        assert!(matches!(pair, Err(SnapshotError::Refused(_))), "{pair:?}");
         // A connection that breaks says less.
         assert!(matches!(tcp, Err(SnapshotError::Refused(_) | SnapshotError::Undecided(_))), "{tcp:?}");
     }
