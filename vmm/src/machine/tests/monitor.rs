@@ -213,6 +213,9 @@ fn memory_and_registers_show() {
         let tree = p.ask("info mtree");
         assert!(tree.contains("0000000080000000-0000000087ffffff: ram ram\n"), "{tree}");
         assert!(tree.contains("0000000010000000-"), "{tree}");
+        assert_eq!(p.ask("info mem"), "No translation or protection\n");
+        assert!(p.ask("log").contains("guest_errors  "));
+        assert_eq!(p.ask("log help"), p.ask("log"));
         p.0.write_all(b"q\n").unwrap();
     });
 }

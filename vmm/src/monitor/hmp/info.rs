@@ -5,7 +5,7 @@ use std::fmt::Write;
 use ::accel::trace;
 use arch::csr;
 
-use super::{Arguments, Context, Row, accel, devices, expr, memory, migration, snapshots};
+use super::{Arguments, Context, Row, accel, devices, expr, memory, migration, paging, snapshots};
 use crate::board::assembly::Interrupt;
 use crate::config::{CacheMode, NetBackendConfig, VirtioKind};
 use crate::machine::{RegionKind, Rom, RunState};
@@ -22,6 +22,7 @@ pub const SUBJECTS: &[Row] = &[
     Row { names: &["irq"], args: "", help: "wires of devices, and how often each went up", run: irq },
     Row { names: &["roms"], args: "", help: "what was put into memory for the boot", run: roms },
     Row { names: &["mtree"], args: "[-f]", help: "what answers at which physical address", run: mtree },
+    Row { names: &["mem"], args: "", help: "what the hart's page tables (satp) map", run: paging::mem },
     Row { names: &["qtree"], args: "", help: "buses and devices of the board", run: devices::tree },
     Row { names: &["snapshots"], args: "", help: "saved machines", run: snapshots::list },
     Row { names: &["migrate"], args: "", help: "how a move of the machine stands", run: migration::info },

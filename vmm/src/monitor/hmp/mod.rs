@@ -10,6 +10,7 @@ mod info;
 mod keys;
 mod memory;
 mod migration;
+mod paging;
 mod profile;
 mod snapshots;
 mod tracing;

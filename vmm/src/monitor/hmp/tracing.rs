@@ -7,7 +7,7 @@ use crate::cli::log::{self, FILTERS, ITEMS};
 
 /// `log ITEM,...`: these and no others.
 pub fn log(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
-    let [words] = args.words.as_slice() else {
+    let Some(words) = args.words.first().filter(|words| *words != "help") else {
         for item in ITEMS {
             let _ = writeln!(cx.out, "{:<12}  {}", item.name, item.meaning);
         }
