@@ -117,15 +117,16 @@ fn a_keyboard_that_nobody_touches_sleeps() {
             std::fs::read_to_string(path.join("comm")).is_ok_and(|name| name.trim() == "sleepy")
         };
         let mut tasks = tasks.filter(is_ours);
-        let text = std::fs::read_to_string(tasks.next().expect("a worker").join("stat")).unwrap();
+        // It gives itself its name when it comes to run.
+        let text = std::fs::read_to_string(tasks.next()?.join("stat")).unwrap();
         let fields: Vec<_> = text.rsplit_once(')').unwrap().1.split_whitespace().collect();
-        fields[0].to_owned()
+        Some(fields[0].to_owned())
     };
     // Asleep at ten looks in a row; one that spins is never found so but by chance.
     d.wait("it to sleep", || {
         (0..10).all(|_| {
             std::thread::sleep(Duration::from_millis(2));
-            state() == "S"
+            state().is_some_and(|state| state == "S")
         })
     });
     keys.press(&[30], Duration::ZERO).unwrap();
