@@ -10,6 +10,7 @@ mod monitor;
 mod moves;
 mod named;
 mod qmp;
+mod qmp_events;
 mod qmp_queries;
 mod shared_images;
 mod snapshot;

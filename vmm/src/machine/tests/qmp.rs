@@ -1,18 +1,16 @@
-//! Machines with a program at their monitor.
+//! Machines with a program at their monitor: sessions, and commands that write files and move machines.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::thread;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::monitor::{Leaving, connect, started, with_socket};
+use super::monitor::{connect, with_socket};
 use super::*;
 
 /// A program at a QMP socket.
-pub struct Program(BufReader<UnixStream>);
+pub struct Program(pub BufReader<UnixStream>);
 
 impl Program {
     /// Connects as soon as the machine listens, and negotiates.
@@ -22,7 +20,7 @@ impl Program {
         program
     }
 
-    fn unnegotiated(path: &Path) -> Self {
+    pub fn unnegotiated(path: &Path) -> Self {
         let mut program = Self(BufReader::new(connect(path)));
         let greeting = program.hear();
         assert!(greeting["QMP"]["version"]["qemu"]["major"].is_u64(), "{greeting}");
@@ -52,7 +50,7 @@ impl Program {
         value
     }
 
-    fn hears(&mut self, values: impl IntoIterator<Item = Value>) {
+    pub fn hears(&mut self, values: impl IntoIterator<Item = Value>) {
         for value in values {
             assert_eq!(self.hear(), value);
         }
@@ -81,19 +79,19 @@ impl Program {
     }
 }
 
-fn done() -> Value {
+pub fn done() -> Value {
     json!({ "return": {} })
 }
 
-fn event(name: &str, guest: bool, reason: &str) -> Value {
+pub fn event(name: &str, guest: bool, reason: &str) -> Value {
     json!({ "event": name, "data": { "guest": guest, "reason": reason } })
 }
 
-fn plain(name: &str) -> Value {
+pub fn plain(name: &str) -> Value {
     json!({ "event": name })
 }
 
-fn error(class: &str, desc: &str) -> Value {
+pub fn error(class: &str, desc: &str) -> Value {
     json!({ "error": { "class": class, "desc": desc } })
 }
 
@@ -131,164 +129,8 @@ fn a_session_begins_with_capabilities() {
     });
 }
 
-#[test]
-fn a_machine_stops_goes_on_and_starts_anew() {
-    let (ending, mock) = with_program(&["-smp", "2"], |mut p, mock| {
-        started(mock, 1);
-        let say = |p: &mut Program, command: &str| p.say(json!({ "execute": command }).to_string());
-        say(&mut p, "stop");
-        p.hears([plain("STOP"), done()]);
-        assert_eq!(p.ask("query-status"), json!({ "status": "paused", "running": false }));
-        assert_eq!(p.ask("stop"), json!({}));
-        say(&mut p, "cont");
-        p.hears([plain("RESUME"), done()]);
-        assert_eq!(p.ask("cont"), json!({}));
-        say(&mut p, "system_reset");
-        p.hears([event("RESET", false, "host-qmp-system-reset"), done()]);
-        started(mock, 2);
-        say(&mut p, "stop");
-        p.hears([plain("STOP"), done()]);
-        say(&mut p, "system_reset");
-        p.hears([event("RESET", false, "host-qmp-system-reset"), done()]);
-        assert_eq!(p.ask("query-status"), json!({ "status": "prelaunch", "running": false }));
-        // What stands behind `quit` is not done any more.
-        p.say(r#"{"execute":"quit","id":"q"}{"execute":"cont"}"#);
-        p.hears([event("SHUTDOWN", false, "host-qmp-quit"), json!({ "return": {}, "id": "q" })]);
-    });
-    assert_eq!(ending, Ending::Code(0));
-    assert_eq!(mock.events(0).len(), 2);
-}
-
-fn reboot() -> Step {
+pub fn reboot() -> Step {
     store32(map::FINISHER.base, 0x7777)
-}
-
-#[test]
-fn a_guest_s_doings_are_told() {
-    let mock = Mock::new(vec![vec![vec![reboot()], vec![power_off(3)]]]);
-    let (ending, _) = with_path(&["-S", "-no-shutdown"], mock, |path, _| {
-        // One that has not negotiated hears of nothing; another one hears the same.
-        let mut p = Program::at(path);
-        assert_eq!(p.ask("query-status"), json!({ "status": "prelaunch", "running": false }));
-        p.say(r#"{"execute":"cont"}"#);
-        p.hears([plain("RESUME"), done()]);
-        let guest = |name, reason| event(name, true, reason);
-        p.hears([guest("RESET", "guest-reset"), guest("SHUTDOWN", "guest-shutdown"), plain("STOP")]);
-        assert_eq!(p.ask("query-status"), json!({ "status": "shutdown", "running": false }));
-        let refused = p.send(json!({ "execute": "cont" }));
-        assert_eq!(refused["error"]["class"], "GenericError");
-        p.say(r#"{"execute":"system_reset"}"#);
-        p.hears([event("RESET", false, "host-qmp-system-reset"), done()]);
-        assert_eq!(p.ask("query-status"), json!({ "status": "prelaunch", "running": false }));
-        p.quit();
-    });
-    assert_eq!(ending, Ending::Code(0));
-}
-
-#[test]
-fn the_end_is_told() {
-    let end = |words: &[&str], step: Step| {
-        let words = [&["-S"], words].concat();
-        let mut last = Value::Null;
-        with_path(&words, Mock::new(vec![vec![vec![step]]]), |path, _| {
-            let mut p = Program::at(path);
-            p.say(r#"{"execute":"cont"}"#);
-            p.hears([plain("RESUME"), done()]);
-            last = p.hear();
-            // And nothing more.
-            assert_eq!(p.0.read_line(&mut String::new()).unwrap(), 0);
-        });
-        last
-    };
-    assert_eq!(end(&[], power_off(0)), event("SHUTDOWN", true, "guest-shutdown"));
-    assert_eq!(end(&["-no-reboot"], reboot()), event("SHUTDOWN", true, "guest-reset"));
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("qmp");
-    let option = format!("unix:{},server=on,wait=off", path.display());
-    let machine = Machine::new(config(&["-nodefaults", "-qmp", &option]), &Mock::default()).unwrap();
-    let control = Arc::clone(&machine.control);
-    thread::scope(|s| {
-        s.spawn(|| {
-            let leaving = Leaving(control);
-            let mut p = Program::at(&path);
-            leaving.0.request(Request::Signal(15));
-            p.hears([event("SHUTDOWN", false, "host-signal")]);
-        });
-        assert_eq!(machine.run().unwrap(), Ending::Signal(15));
-    });
-}
-
-#[test]
-fn every_session_hears_of_events_after_it_has_negotiated() {
-    let dir = tempfile::tempdir().unwrap();
-    let other = dir.path().join("other");
-    let chardev = format!("socket,id=o,path={},server=on,wait=off", other.display());
-    with_program(&["-chardev", &chardev, "-mon", "o,mode=control"], |mut p, _| {
-        let mut o = Program::unnegotiated(&other);
-        p.say(r#"{"execute":"stop"}"#);
-        p.hears([plain("STOP"), done()]);
-        assert_eq!(o.ask("qmp_capabilities"), json!({}));
-        p.say(r#"{"execute":"cont"}"#);
-        p.hears([plain("RESUME"), done()]);
-        o.hears([plain("RESUME")]);
-        p.quit();
-        o.hears([event("SHUTDOWN", false, "host-qmp-quit")]);
-    });
-}
-
-#[test]
-fn what_a_machine_is_shows() {
-    let dir = tempfile::tempdir().unwrap();
-    let disk = dir.path().join("disk");
-    std::fs::write(&disk, [0; 4096]).unwrap();
-    let drive = format!("file={},format=raw,if=none,id=d0,readonly=on", disk.display());
-    let words = [
-        &["-name", "guest", "-smp", "4,sockets=2,cores=2", "-m", "64M", "-cpu", "rva22s64"][..],
-        &["-chardev", "ringbuf,id=r", "-drive", &drive, "-device", "virtio-blk-device,drive=d0,id=disk0"],
-        &["-chardev", "pty,id=p", "-chardev", "socket,id=t,host=127.0.0.1,port=0,server=on,wait=off"],
-    ];
-    with_program(&words.concat(), |mut p, _| {
-        // An image stays open when its name is gone.
-        std::fs::remove_file(&disk).unwrap();
-        assert_eq!(p.ask("query-name"), json!({ "name": "guest" }));
-        assert_eq!(p.ask("query-target"), json!({ "arch": "riscv64" }));
-        assert_eq!(p.ask("query-memory-size-summary"), json!({ "base-memory": 64 << 20 }));
-        assert_eq!(p.ask("query-iothreads"), json!([]));
-        assert_eq!(p.ask("query-kvm")["enabled"], false);
-        assert_eq!(p.ask("query-current-machine"), json!({ "wakeup-suspend-support": false }));
-        assert_eq!(p.ask("query-version")["package"], concat!("vireo-", env!("CARGO_PKG_VERSION")));
-        let machines = p.ask("query-machines");
-        let default: Vec<_> = machines.as_array().unwrap().iter().filter(|m| m["is-default"] == true).collect();
-        assert_eq!((default.len(), &default[0]["alias"]), (1, &json!("virt")));
-        let commands = p.ask("query-commands");
-        assert!(commands.as_array().unwrap().contains(&json!({ "name": "query-commands" })));
-
-        let cpus = p.ask("query-cpus-fast");
-        assert_eq!(cpus.as_array().unwrap().len(), 4);
-        let place = json!({ "socket-id": 1, "cluster-id": 0, "core-id": 1, "thread-id": 0 });
-        assert_eq!((&cpus[3]["cpu-index"], &cpus[3]["props"]), (&json!(3), &place));
-        assert_eq!((&cpus[3]["target"], &cpus[3]["qom-type"]), (&json!("riscv64"), &json!("rva22s64-riscv-cpu")));
-        let task = Path::new("/proc/self/task").join(cpus[3]["thread-id"].to_string()).join("comm");
-        assert_eq!(std::fs::read_to_string(task).unwrap(), "vcpu3\n");
-
-        let chardevs = p.ask("query-chardev");
-        let of = |label: &str| chardevs.as_array().unwrap().iter().find(|c| c["label"] == label).unwrap().clone();
-        assert_eq!(of("r"), json!({ "label": "r", "filename": "ringbuf", "frontend-open": false }));
-        assert!(of("p")["filename"].as_str().unwrap().starts_with("pty:/dev/pts/"), "{chardevs}");
-        let place = of("t")["filename"].as_str().unwrap().to_owned();
-        let port = place.strip_prefix("disconnected:tcp:127.0.0.1:").and_then(|p| p.strip_suffix(",server=on"));
-        assert!(port.expect(&place).parse::<u16>().unwrap() > 0, "{place}");
-        let mine = of("compat_monitor0");
-        assert_eq!(mine["frontend-open"], true);
-        assert!(mine["filename"].as_str().unwrap().starts_with("unix:"), "{mine}");
-
-        let blocks = p.ask("query-block");
-        let (block, inserted) = (&blocks[0], &blocks[0]["inserted"]);
-        assert_eq!((&block["device"], &block["removable"]), (&json!("d0"), &json!(false)));
-        assert_eq!((&block["qdev"], &block["io-status"]), (&json!("disk0"), &json!("ok")));
-        assert_eq!((&inserted["ro"], &inserted["image"]["virtual-size"]), (&json!(true), &json!(4096)));
-        p.quit();
-    });
 }
 
 #[test]
@@ -363,30 +205,6 @@ fn what_is_wrong_is_answered() {
         assert_eq!(p.hear()["error"]["class"], "GenericError");
         p.hears([json!({ "return": {} })]);
         p.quit();
-    });
-}
-
-/// Answers and events that nobody reads do not pile up, and nobody else waits for them.
-#[test]
-fn a_program_that_does_not_read_does_not_stop_the_machine() {
-    let dir = tempfile::tempdir().unwrap();
-    let other = dir.path().join("other");
-    let chardev = format!("socket,id=o,path={},server=on,wait=off", other.display());
-    with_program(&["-chardev", &chardev, "-mon", "o,mode=control"], |mut p, _| {
-        let mut sleeper = Program::at(&other);
-        sleeper.0.get_mut().set_write_timeout(Some(Duration::from_millis(500))).unwrap();
-        while sleeper.0.get_mut().write_all(b"{\"execute\":\"query-commands\"}").is_ok() {}
-        for _ in 0..2000 {
-            p.say(r#"{"execute":"stop"}{"execute":"cont"}"#);
-            p.hears([plain("STOP"), done(), plain("RESUME"), done()]);
-        }
-        // The machine writes out what waits for the sleeper before it ends.
-        p.say(r#"{"execute":"quit"}"#);
-        let mut heard = Vec::new();
-        // The end is an error: its last requests were not taken.
-        let _ = sleeper.0.read_to_end(&mut heard);
-        let events = String::from_utf8(heard).unwrap().matches("\"STOP\"").count();
-        assert!((1..1000).contains(&events), "{events} of 2000");
     });
 }
 
@@ -510,40 +328,6 @@ fn memory_is_dumped_for_debuggers() {
     });
 }
 
-/// A client library's own types take what is said.
-#[test]
-fn a_client_library_is_served() {
-    use qapi::qmp;
-
-    let words = ["-name", "guest", "-smp", "2", "-chardev", "ringbuf,id=r"];
-    with_path(&words, Mock::default(), |path, _| {
-        let stream = connect(path);
-        let mut client = qapi::Qmp::from_stream(&stream);
-        let greeting = client.handshake().unwrap();
-        assert_eq!(greeting.version.package, concat!("vireo-", env!("CARGO_PKG_VERSION")));
-        assert!(client.execute(&qmp::query_status {}).unwrap().running);
-        assert_eq!(client.execute(&qmp::query_name {}).unwrap().name.as_deref(), Some("guest"));
-        assert_eq!(client.execute(&qmp::query_cpus_fast {}).unwrap().len(), 2);
-        assert_eq!(client.execute(&qmp::query_chardev {}).unwrap().len(), 2);
-        assert_eq!(client.execute(&qmp::query_block {}).unwrap().len(), 0);
-        assert_eq!(
-            client.execute(&qmp::query_machines { compat_props: None }).unwrap().len(),
-            crate::board::MACHINES.len()
-        );
-        assert_eq!(client.execute(&qmp::query_memory_size_summary {}).unwrap().base_memory, 128 << 20);
-        assert!(!client.execute(&qmp::query_kvm {}).unwrap().enabled);
-        assert!(!client.execute(&qmp::query_current_machine {}).unwrap().wakeup_suspend_support);
-        client.execute(&qmp::stop {}).unwrap();
-        client.execute(&qmp::system_reset {}).unwrap();
-        let events: Vec<_> = client.events().collect();
-        let [qmp::Event::STOP { .. }, qmp::Event::RESET { data, .. }] = &events[..] else { panic!("{events:?}") };
-        assert_eq!((data.guest, data.reason), (false, qmp::ShutdownCause::host_qmp_system_reset));
-        assert!(client.execute(&qmp::query_vnc {}).is_err());
-        // The machine may have ended before the client has written the end of the line.
-        let _ = client.execute(&qmp::quit {});
-    });
-}
-
 #[test]
 fn a_ring_buffer_gives_what_the_guest_wrote() {
     let text = "Hé".bytes().map(|byte| store(map::UART.base, &[byte]));
@@ -623,28 +407,5 @@ fn a_machine_moves() {
         let status = answer(&mut p, json!({ "execute": "query-status" }));
         assert_eq!(status, json!({ "status": "postmigrate", "running": false }));
         assert!(stopped);
-    });
-}
-
-#[test]
-fn engines_change_and_programs_hear_of_it() {
-    with_program(&["-S"], |mut p, _| {
-        let engines = p.ask("__org.vireo_query-accel");
-        assert_eq!(engines["accel"], json!("mock"));
-        assert_eq!(engines["accels"][1], json!({ "name": "tcg", "available": true }));
-        let set = |name: &str| json!({ "execute": "__org.vireo_accel-set", "arguments": { "accel": name } });
-        let why = "the guest stays on mock: there is no accelerator 'qemu'; there are kvm, tcg and interp";
-        assert_eq!(p.send(set("qemu")), error("GenericError", why));
-        let data = json!({ "from": "mock", "to": "interp", "reason": "request", "downtime": 0.0 });
-        p.say(set("interp").to_string());
-        p.hears([
-            json!({ "event": "__ORG.VIREO_ACCEL_CHANGE", "data": data }),
-            json!({ "return": { "accel": "interp", "downtime": 0.0 } }),
-        ]);
-        assert_eq!(p.send(set("interp")), json!({ "return": { "accel": "interp", "downtime": 0.0 } }));
-        assert_eq!(p.ask("__org.vireo_query-accel")["accel"], json!("interp"));
-        assert_eq!(p.ask("query-kvm")["enabled"], json!(false));
-        assert_eq!(p.ask("query-status")["status"], json!("prelaunch"));
-        p.quit();
     });
 }

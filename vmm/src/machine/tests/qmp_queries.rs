@@ -1,4 +1,6 @@
-//! What programs ask a machine for at a monitor, beyond its state.
+//! What programs ask a machine for at a monitor.
+
+use std::path::Path;
 
 use serde_json::{Value, json};
 
@@ -203,5 +205,94 @@ fn a_client_library_understands() {
         // No driver has the keyboard.
         assert!(client.execute(&qmp::system_powerdown {}).is_err());
         client.execute(&qmp::quit {}).unwrap();
+    });
+}
+
+#[test]
+fn what_a_machine_is_shows() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = dir.path().join("disk");
+    std::fs::write(&disk, [0; 4096]).unwrap();
+    let drive = format!("file={},format=raw,if=none,id=d0,readonly=on", disk.display());
+    let words = [
+        &["-name", "guest", "-smp", "4,sockets=2,cores=2", "-m", "64M", "-cpu", "rva22s64"][..],
+        &["-chardev", "ringbuf,id=r", "-drive", &drive, "-device", "virtio-blk-device,drive=d0,id=disk0"],
+        &["-chardev", "pty,id=p", "-chardev", "socket,id=t,host=127.0.0.1,port=0,server=on,wait=off"],
+    ];
+    with_program(&words.concat(), |mut p, _| {
+        // An image stays open when its name is gone.
+        std::fs::remove_file(&disk).unwrap();
+        assert_eq!(p.ask("query-name"), json!({ "name": "guest" }));
+        assert_eq!(p.ask("query-target"), json!({ "arch": "riscv64" }));
+        assert_eq!(p.ask("query-memory-size-summary"), json!({ "base-memory": 64 << 20 }));
+        assert_eq!(p.ask("query-iothreads"), json!([]));
+        assert_eq!(p.ask("query-kvm")["enabled"], false);
+        assert_eq!(p.ask("query-current-machine"), json!({ "wakeup-suspend-support": false }));
+        assert_eq!(p.ask("query-version")["package"], concat!("vireo-", env!("CARGO_PKG_VERSION")));
+        let machines = p.ask("query-machines");
+        let default: Vec<_> = machines.as_array().unwrap().iter().filter(|m| m["is-default"] == true).collect();
+        assert_eq!((default.len(), &default[0]["alias"]), (1, &json!("virt")));
+        let commands = p.ask("query-commands");
+        assert!(commands.as_array().unwrap().contains(&json!({ "name": "query-commands" })));
+
+        let cpus = p.ask("query-cpus-fast");
+        assert_eq!(cpus.as_array().unwrap().len(), 4);
+        let place = json!({ "socket-id": 1, "cluster-id": 0, "core-id": 1, "thread-id": 0 });
+        assert_eq!((&cpus[3]["cpu-index"], &cpus[3]["props"]), (&json!(3), &place));
+        assert_eq!((&cpus[3]["target"], &cpus[3]["qom-type"]), (&json!("riscv64"), &json!("rva22s64-riscv-cpu")));
+        let task = Path::new("/proc/self/task").join(cpus[3]["thread-id"].to_string()).join("comm");
+        assert_eq!(std::fs::read_to_string(task).unwrap(), "vcpu3\n");
+
+        let chardevs = p.ask("query-chardev");
+        let of = |label: &str| chardevs.as_array().unwrap().iter().find(|c| c["label"] == label).unwrap().clone();
+        assert_eq!(of("r"), json!({ "label": "r", "filename": "ringbuf", "frontend-open": false }));
+        assert!(of("p")["filename"].as_str().unwrap().starts_with("pty:/dev/pts/"), "{chardevs}");
+        let place = of("t")["filename"].as_str().unwrap().to_owned();
+        let port = place.strip_prefix("disconnected:tcp:127.0.0.1:").and_then(|p| p.strip_suffix(",server=on"));
+        assert!(port.expect(&place).parse::<u16>().unwrap() > 0, "{place}");
+        let mine = of("compat_monitor0");
+        assert_eq!(mine["frontend-open"], true);
+        assert!(mine["filename"].as_str().unwrap().starts_with("unix:"), "{mine}");
+
+        let blocks = p.ask("query-block");
+        let (block, inserted) = (&blocks[0], &blocks[0]["inserted"]);
+        assert_eq!((&block["device"], &block["removable"]), (&json!("d0"), &json!(false)));
+        assert_eq!((&block["qdev"], &block["io-status"]), (&json!("disk0"), &json!("ok")));
+        assert_eq!((&inserted["ro"], &inserted["image"]["virtual-size"]), (&json!(true), &json!(4096)));
+        p.quit();
+    });
+}
+
+/// A client library's own types take what is said.
+#[test]
+fn a_client_library_is_served() {
+    use qapi::qmp;
+
+    let words = ["-name", "guest", "-smp", "2", "-chardev", "ringbuf,id=r"];
+    with_path(&words, Mock::default(), |path, _| {
+        let stream = connect(path);
+        let mut client = qapi::Qmp::from_stream(&stream);
+        let greeting = client.handshake().unwrap();
+        assert_eq!(greeting.version.package, concat!("vireo-", env!("CARGO_PKG_VERSION")));
+        assert!(client.execute(&qmp::query_status {}).unwrap().running);
+        assert_eq!(client.execute(&qmp::query_name {}).unwrap().name.as_deref(), Some("guest"));
+        assert_eq!(client.execute(&qmp::query_cpus_fast {}).unwrap().len(), 2);
+        assert_eq!(client.execute(&qmp::query_chardev {}).unwrap().len(), 2);
+        assert_eq!(client.execute(&qmp::query_block {}).unwrap().len(), 0);
+        assert_eq!(
+            client.execute(&qmp::query_machines { compat_props: None }).unwrap().len(),
+            crate::board::MACHINES.len()
+        );
+        assert_eq!(client.execute(&qmp::query_memory_size_summary {}).unwrap().base_memory, 128 << 20);
+        assert!(!client.execute(&qmp::query_kvm {}).unwrap().enabled);
+        assert!(!client.execute(&qmp::query_current_machine {}).unwrap().wakeup_suspend_support);
+        client.execute(&qmp::stop {}).unwrap();
+        client.execute(&qmp::system_reset {}).unwrap();
+        let events: Vec<_> = client.events().collect();
+        let [qmp::Event::STOP { .. }, qmp::Event::RESET { data, .. }] = &events[..] else { panic!("{events:?}") };
+        assert_eq!((data.guest, data.reason), (false, qmp::ShutdownCause::host_qmp_system_reset));
+        assert!(client.execute(&qmp::query_vnc {}).is_err());
+        // The machine may have ended before the client has written the end of the line.
+        let _ = client.execute(&qmp::quit {});
     });
 }
