@@ -1,16 +1,15 @@
-//! Options about the machine as a whole: `-M`, `-accel`, `-m`, `-name`, `-rtc`, `-global`.
+//! Options about the machine as a whole: `-M`, `-m`, `-name`, `-semihosting`, `-global`.
 
 use std::path::PathBuf;
 
-use accel::kvm::options::{AiaMode, KernelIrqchip, KvmOptions};
-use accel::tcg::HostSimd;
+use accel::kvm::options::KernelIrqchip;
 use devices::intc::imsic::GUESTS_MAX;
 
 use super::error::{CliError, Result, did_you_mean};
 use super::optlist::{OptList, on_off};
 use super::size;
 use crate::board::{self, MachineType};
-use crate::config::{AccelChoice, Aia, BoardOptions, RAM_MAX, RAM_MIN, RtcBase, SemihostingConfig, TcgConfig};
+use crate::config::{Aia, BoardOptions, RAM_MAX, RAM_MIN, SemihostingConfig};
 
 /// What the `-machine` options said together.
 #[derive(Debug)]
@@ -93,137 +92,6 @@ fn refuse_others(o: &mut OptList) -> Result<()> {
     o.unsupported(&["memory-encryption", "dt-compatible", "phandle-start", "hmat", "nvdimm", "smp", "memory"])
 }
 
-/// `-accel` (several), `-machine accel=a:b` and `-enable-kvm`, in order of preference; `-machine kernel-irqchip=` holds
-/// where `-accel` says nothing of it.
-pub fn parse_accel(
-    values: &[String],
-    machine: Option<&str>,
-    enable_kvm: bool,
-    irqchip: Option<KernelIrqchip>,
-) -> Result<Vec<AccelChoice>> {
-    let given = usize::from(!values.is_empty()) + usize::from(machine.is_some()) + usize::from(enable_kvm);
-    if given > 1 && !(values.is_empty() && machine == Some("kvm")) {
-        return Err(CliError::new("-accel", "only one of -accel, -machine accel= and -enable-kvm may be given"));
-    }
-    let kvm = KvmOptions { irqchip: irqchip.unwrap_or_default(), ..KvmOptions::default() };
-    let mut choices = Vec::new();
-    if enable_kvm {
-        choices.push(AccelChoice::Kvm(kvm.clone()));
-    }
-    for text in values {
-        choices.extend(parse_one_accel("-accel", text, &kvm)?);
-    }
-    if let Some(text) = machine.filter(|_| !enable_kvm) {
-        choices.extend(parse_one_accel("-machine accel", text, &kvm)?);
-    }
-    match irqchip {
-        Some(irqchip @ (KernelIrqchip::On | KernelIrqchip::Split))
-            if !choices.iter().any(|c| matches!(c, AccelChoice::Kvm(_))) =>
-        {
-            let message = "there is no kernel's interrupt controller without -accel kvm; it must be off";
-            Err(CliError::new(format!("-machine kernel-irqchip={irqchip}"), message))
-        }
-        _ => Ok(choices),
-    }
-}
-
-fn parse_one_accel(option: &str, text: &str, kvm: &KvmOptions) -> Result<Vec<AccelChoice>> {
-    let mut o = OptList::parse(option, text)?;
-    let names = o.head("accel")?.ok_or_else(|| o.error("needs an accelerator: kvm, tcg or interp"))?;
-    let mut choices = Vec::new();
-    let mut tcg_given = false;
-    for name in names.split(':') {
-        choices.push(match name {
-            "kvm" => AccelChoice::Kvm(kvm.clone()),
-            "tcg" | "interp" => {
-                let jit = [name == "tcg"];
-                tcg_given |= jit[0];
-                AccelChoice::Tcg(TcgConfig { jit: jit[0], ..TcgConfig::default() })
-            }
-            "hvf" | "xen" | "nvmm" | "whpx" | "qtest" | "mshv" | "nitro" => {
-                return Err(
-                    o.error(format!("accelerator '{name}' is not supported by vireo yet; use kvm, tcg or interp"))
-                );
-            }
-            _ => {
-                let hint = did_you_mean(name, ["kvm", "tcg", "interp"]);
-                return Err(o.error(format!("unknown accelerator '{name}'{hint}; -accel help lists them")));
-            }
-        });
-    }
-    let has_tcg = choices.iter().any(|c| matches!(c, AccelChoice::Tcg(_)));
-    let has_kvm = choices.iter().any(|c| matches!(c, AccelChoice::Kvm(_)));
-    if has_kvm {
-        let options = parse_kvm(&mut o, kvm)?;
-        for choice in &mut choices {
-            if let AccelChoice::Kvm(kvm) = choice {
-                kvm.clone_from(&options);
-            }
-        }
-    }
-    if has_tcg {
-        let jit = o.flag("jit")?;
-        let cache = o.number("tb-size", 1..=2048)?;
-        let one = o.flag("one-insn-per-tb")?;
-        let tlb = o.number("x-tlb-entries", 0..=4096)?;
-        if let Some(n) = tlb.filter(|n: &u32| *n != 0 && !n.is_power_of_two()) {
-            return Err(o.error(format!("x-tlb-entries={n} must be 0 or a power of two up to 4096")));
-        }
-        let evict = o.number("x-evict", 1..=1_000_000)?;
-        let hot = o.number("x-hot", 0..=1_000_000)?;
-        let idle_code = o.number("x-idle-code", 0..=2048)?;
-        let (chain, jump_cache) = (o.flag("x-chain")?, o.flag("x-jump-cache")?);
-        let host =
-            o.choice("x-host", &[("avx512", HostSimd::Avx512), ("avx2", HostSimd::Avx2), ("none", HostSimd::None)])?;
-        o.unsupported(&["split-wx"])?;
-        if o.choice("thread", &[("multi", true), ("single", false)])? == Some(false) {
-            return Err(o.error("thread=single is not supported by vireo yet; every hart has a thread of its own"));
-        }
-        if jit == Some(true) && !tcg_given {
-            return Err(o.error("jit=on contradicts interp; use tcg"));
-        }
-        let compiles = tcg_given && jit != Some(false);
-        for (key, given) in [("x-hot", hot.is_some_and(|n| n > 0)), ("x-host", host.is_some())] {
-            if given && !compiles {
-                return Err(o.error(format!("{key} is about host code, which interp does not make; use tcg")));
-            }
-        }
-        if let (Some(n @ 1..), Some(false)) = (hot, chain) {
-            return Err(o.error(format!("x-hot={n} needs x-chain=on: loops are found where blocks are linked")));
-        }
-        for choice in &mut choices {
-            if let AccelChoice::Tcg(tcg) = choice {
-                // interp stays what it is.
-                tcg.jit &= jit.unwrap_or(true);
-                tcg.code_cache_mib = cache;
-                tcg.one_insn_per_block = one.unwrap_or(false);
-                tcg.chain = chain.unwrap_or(true);
-                tcg.jump_cache = jump_cache.unwrap_or(true);
-                tcg.tlb_entries = tlb;
-                tcg.evict = evict;
-                tcg.hot = hot;
-                tcg.idle_code_mib = idle_code;
-                tcg.host = host;
-            }
-        }
-    }
-    o.finish()?;
-    Ok(choices)
-}
-
-/// `-accel kvm,...`.
-fn parse_kvm(o: &mut OptList, base: &KvmOptions) -> Result<KvmOptions> {
-    o.unsupported(&["kvm-shadow-mem", "dirty-ring-size", "notify-vmexit", "eager-split-size", "device"])?;
-    let irqchip = o.choice("kernel-irqchip", &KernelIrqchip::WORDS)?.unwrap_or(base.irqchip);
-    let aia = o.choice("riscv-aia", &AiaMode::WORDS)?.unwrap_or(base.aia);
-    if (irqchip, aia) == (KernelIrqchip::Off, AiaMode::HwAccel) {
-        let message = "riscv-aia=hwaccel needs the kernel's IMSICs: kernel-irqchip=off must be on or split";
-        return Err(o.error(message));
-    }
-    let debug_switch = o.flag("debug-switch")?.unwrap_or(base.debug_switch);
-    Ok(KvmOptions { irqchip, aia, debug_switch })
-}
-
 /// Bytes; `None`: the machine's own size.
 pub fn parse_memory(values: &[String]) -> Result<Option<u64>> {
     let mut ram = None;
@@ -258,31 +126,6 @@ pub fn parse_name(values: &[String]) -> Result<(Option<String>, Option<String>)>
     Ok((guest, process))
 }
 
-/// The most that an instruction may take, as a power of two of nanoseconds.
-const ICOUNT_SHIFT_MAX: u32 = 10;
-
-/// `-icount [shift=]N`.
-pub fn parse_icount(values: &[String]) -> Result<Option<u32>> {
-    let mut shift = None;
-    for text in values {
-        let mut o = OptList::parse("-icount", text)?;
-        let word = o.head("shift")?.ok_or_else(|| o.error("needs shift=N"))?;
-        let n = word.parse().ok().filter(|n| *n <= ICOUNT_SHIFT_MAX);
-        shift = Some(n.ok_or_else(|| match word.as_str() {
-            "auto" => o.error("shift=auto is not supported by vireo yet; it must be a number"),
-            _ => o.error(format!("shift={word}: must be 0 to {ICOUNT_SHIFT_MAX}")),
-        })?);
-        if o.flag("align")? == Some(true) {
-            return Err(o.error("align=on is not supported by vireo yet; the clock does not follow the host's"));
-        }
-        // A hart that waits does not wait in real time, whatever this says.
-        o.flag("sleep")?;
-        o.unsupported(&["rr", "rrfile", "rrsnapshot"])?;
-        o.finish()?;
-    }
-    Ok(shift)
-}
-
 /// `-semihosting` and `-semihosting-config`, which turns them on unless it says otherwise.
 pub fn parse_semihosting(on: bool, values: &[String]) -> Result<Option<SemihostingConfig>> {
     let mut on = on;
@@ -301,64 +144,6 @@ pub fn parse_semihosting(on: bool, values: &[String]) -> Result<Option<Semihosti
         o.finish()?;
     }
     Ok(on.then_some(config))
-}
-
-pub fn parse_rtc(values: &[String]) -> Result<RtcBase> {
-    let mut base = RtcBase::Utc;
-    for text in values {
-        let mut o = OptList::parse_headless("-rtc", text)?;
-        if let Some(text) = o.text("base")? {
-            base = match text.as_str() {
-                "utc" => RtcBase::Utc,
-                "localtime" => RtcBase::LocalTime,
-                date => RtcBase::Fixed(parse_date(date).ok_or_else(|| {
-                    o.error(format!(
-                        "base={date}: must be utc, localtime, or a date such as 2030-01-31T12:00:00 or 2030-01-31"
-                    ))
-                })?),
-            };
-        }
-        if let Some(clock) = o.text("clock")?
-            && clock != "host"
-        {
-            return Err(o.error(format!("clock={clock} is not supported by vireo yet; it must be host")));
-        }
-        if let Some(fix) = o.text("driftfix")?
-            && fix != "none"
-        {
-            return Err(o.error(format!("driftfix={fix} is not supported by vireo yet; it must be none")));
-        }
-        o.finish()?;
-    }
-    Ok(base)
-}
-
-/// `YYYY-MM-DD` or `YYYY-MM-DDTHH:MM:SS`, UTC, as seconds since 1970.
-fn parse_date(text: &str) -> Option<i64> {
-    let (date, time) = text.split_once('T').unwrap_or((text, "00:00:00"));
-    let numbers = |text: &str, separator| -> Option<[i64; 3]> {
-        let mut parts = text
-            .split(separator)
-            .map(|p| p.bytes().all(|b| b.is_ascii_digit()).then(|| p.parse::<u16>().ok()).flatten().map(i64::from));
-        let all = [parts.next()??, parts.next()??, parts.next()??];
-        parts.next().is_none().then_some(all)
-    };
-    let [year, month, day] = numbers(date, '-')?;
-    let [hour, minute, second] = numbers(time, ':')?;
-    let leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
-    let days = match month {
-        4 | 6 | 9 | 11 => 30,
-        2 => 28 + i64::from(leap),
-        1..=12 => 31,
-        _ => return None,
-    };
-    if !(1970..=9999).contains(&year) || !(1..=days).contains(&day) || hour > 23 || minute > 59 || second > 59 {
-        return None;
-    }
-    // Days from the civil calendar: years begin in March, so that the leap day is the last one.
-    let (y, m) = if month <= 2 { (year - 1, month + 9) } else { (year, month - 3) };
-    let days = 365 * y + y / 4 - y / 100 + y / 400 + (153 * m + 2) / 5 + day - 1 - 719_468;
-    Some(((days * 24 + hour) * 60 + minute) * 60 + second)
 }
 
 /// `-global`: whether virtio-mmio is legacy.
@@ -407,84 +192,6 @@ mod tests {
     }
 
     #[test]
-    fn accels() {
-        let tcg = |jit| AccelChoice::Tcg(TcgConfig { jit, ..TcgConfig::default() });
-        let accel = |text: &str| parse_accel(&v(text), None, false, None);
-        assert_eq!(accel("kvm:tcg").unwrap(), [AccelChoice::Kvm(KvmOptions::default()), tcg(true)]);
-        assert_eq!(accel("interp").unwrap(), [tcg(false)]);
-        assert_eq!(accel("tcg,jit=off").unwrap(), [tcg(false)]);
-        assert_eq!(accel("interp:tcg,jit=on").unwrap(), [tcg(false), tcg(true)]);
-        assert_eq!(accel("tcg:interp,jit=off").unwrap(), [tcg(false), tcg(false)]);
-        assert_eq!(
-            accel("tcg,tb-size=64,thread=multi,one-insn-per-tb=on").unwrap(),
-            [AccelChoice::Tcg(TcgConfig {
-                jit: true,
-                code_cache_mib: Some(64),
-                one_insn_per_block: true,
-                ..TcgConfig::default()
-            })]
-        );
-        let forced = TcgConfig {
-            chain: false,
-            jump_cache: false,
-            tlb_entries: Some(4),
-            evict: Some(9),
-            hot: Some(0),
-            idle_code_mib: Some(0),
-            host: Some(HostSimd::Avx2),
-            ..TcgConfig::default()
-        };
-        let text = "tcg,x-chain=off,x-jump-cache=off,x-tlb-entries=4,x-evict=9,x-hot=0,x-idle-code=0,x-host=avx2";
-        assert_eq!(accel(text).unwrap(), [AccelChoice::Tcg(forced)]);
-        assert_eq!(
-            parse_accel(&[], Some("kvm:tcg"), false, None).unwrap(),
-            [AccelChoice::Kvm(KvmOptions::default()), tcg(true)]
-        );
-        assert_eq!(parse_accel(&[], None, true, None).unwrap(), [AccelChoice::Kvm(KvmOptions::default())]);
-        assert_eq!(parse_accel(&[], None, false, None).unwrap(), []);
-        assert_eq!(
-            parse_accel(&["kvm".into(), "tcg".into()], None, false, None).unwrap(),
-            [AccelChoice::Kvm(KvmOptions::default()), tcg(true)]
-        );
-        let kvm = |irqchip, aia| [AccelChoice::Kvm(KvmOptions { irqchip, aia, debug_switch: false })];
-        let text = "kvm,kernel-irqchip=split,riscv-aia=emul";
-        assert_eq!(accel(text).unwrap(), kvm(KernelIrqchip::Split, AiaMode::Emul));
-        let machine = |text: &str| parse_accel(&v(text), None, false, Some(KernelIrqchip::Split));
-        assert_eq!(machine("kvm").unwrap(), kvm(KernelIrqchip::Split, AiaMode::Auto));
-        assert_eq!(machine("kvm,kernel-irqchip=off").unwrap(), kvm(KernelIrqchip::Off, AiaMode::Auto));
-        assert!(machine("tcg").is_err());
-        for text in [
-            "",
-            "foo",
-            "tgc",
-            "hvf",
-            "tcg:",
-            "tcg,jit=7",
-            "tcg,tb-size=0",
-            "tcg,thread=single",
-            "kvm,jit=on",
-            "kvm,kernel-irqchip=no",
-            "kvm,riscv-aia=on",
-            "kvm,kernel-irqchip=off,riscv-aia=hwaccel",
-            "tcg,riscv-aia=auto",
-            "interp,jit=on",
-            "tcg,x-tlb-entries=3",
-            "tcg,x-chain=maybe",
-            "tcg,tb-size=x,tb-size=1",
-            "interp,x-hot=1",
-            "interp,x-host=none",
-            "tcg,jit=off,x-hot=1",
-            "tcg,x-chain=off,x-hot=1",
-            "tcg,x-host=mmx",
-            "tcg,x=1",
-        ] {
-            let e = accel(text).expect_err(text).to_string();
-            assert!(e.starts_with(&format!("-accel {text}")), "{e}");
-        }
-        assert!(parse_accel(&v("tcg"), Some("kvm"), false, None).is_err());
-    }
-
-    #[test]
     fn machines() {
         let m = parse_machine(&v("virt,aclint=on,timebase=1000000,dumpdtb=a,accel=tcg,pflash0=f")).unwrap();
         assert!(m.board.aclint);
@@ -505,25 +212,6 @@ mod tests {
         ] {
             let e = parse_machine(&v(text)).expect_err(text).to_string();
             assert!(e.contains(what), "{text}: {e}");
-        }
-    }
-
-    #[test]
-    fn dates() {
-        assert_eq!(parse_date("1970-01-01"), Some(0));
-        assert_eq!(parse_date("2000-02-29T12:34:56"), Some(951_827_696));
-        assert_eq!(parse_date("2038-01-19T03:14:08"), Some(1 << 31));
-        for bad in [
-            "",
-            "2023-02-29",
-            "2023-13-01",
-            "2023-1",
-            "1969-12-31",
-            "2023-01-01T24:00:00",
-            "2023-01-01 00:00:00",
-            "+2023-01-01",
-        ] {
-            assert_eq!(parse_date(bad), None, "{bad}");
         }
     }
 

@@ -8,6 +8,7 @@ mod chardev;
 mod console;
 mod device;
 mod drive;
+mod engine;
 mod error;
 mod help;
 pub mod log;
@@ -19,6 +20,7 @@ mod options;
 mod optlist;
 pub(crate) mod size;
 mod smp;
+mod time;
 mod unsupported;
 
 use std::path::{Path, PathBuf};
@@ -155,7 +157,7 @@ fn information(o: &Options) -> Result<Option<String>> {
 
 fn build(o: &Options, order: &[Occurrence]) -> Result<MachineConfig> {
     let machine = machine::parse_machine(&o.machine)?;
-    let accel = machine::parse_accel(&o.accel, machine.accel.as_deref(), o.enable_kvm > 0, machine.irqchip)?;
+    let accel = engine::parse_accel(&o.accel, machine.accel.as_deref(), o.enable_kvm > 0, machine.irqchip)?;
     let (name, process_name) = machine::parse_name(&o.name)?;
     let boot = parse_boot(o, &machine.boot)?;
     let isa = with_interrupts(parse_cpu(&o.cpu)?, &machine.board)?;
@@ -203,8 +205,8 @@ fn build(o: &Options, order: &[Occurrence]) -> Result<MachineConfig> {
         netdevs,
         virtio,
         force_legacy: machine::parse_global(&o.global)?,
-        rtc: machine::parse_rtc(&o.rtc)?,
-        icount: machine::parse_icount(&o.icount)?,
+        rtc: time::parse_rtc(&o.rtc)?,
+        icount: time::parse_icount(&o.icount)?,
         perf_map: o.perfmap > 0,
         jit_dump: o.jitdump > 0,
         semihosting: machine::parse_semihosting(o.semihosting > 0, &o.semihosting_config)?,
