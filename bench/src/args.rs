@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::fmt::Display;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -14,15 +14,15 @@ use std::time::Duration;
 use clap::error::{ContextKind, ContextValue};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser};
-use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::BenchError;
 use crate::engine::{self, Sources};
 use crate::linux::Linux;
 use crate::output::{self, Output};
+use crate::progress::Progress;
 use crate::report::{compare, html, operations, table};
 use crate::result::{Report, Settings};
-use crate::session::{self, Plan, SUITES, Watch};
+use crate::session::{self, Plan, SUITES};
 
 /// Compares engines on one board, with the same guest, run by run.
 #[derive(Debug, Parser)]
@@ -355,55 +355,6 @@ fn show(args: &Args, outputs: &[(Output, Format)], report: &Report, spare: &Path
         (false, None) => ExitCode::from(130),
         (true, None) => ExitCode::SUCCESS,
     })
-}
-
-/// A bar on a terminal; elsewhere a line a step.
-struct Progress(Option<ProgressBar>);
-
-impl Progress {
-    fn new() -> Self {
-        if !std::io::stderr().is_terminal() {
-            return Self(None);
-        }
-        let bar = ProgressBar::new(0);
-        let style = "{bar:24} {pos}/{len} {msg} {prefix:.dim}, {eta} left";
-        bar.set_style(ProgressStyle::with_template(style).expect("a template of ours"));
-        Self(Some(bar))
-    }
-
-    fn end(&self) {
-        if let Some(bar) = &self.0 {
-            bar.finish_and_clear();
-        }
-    }
-}
-
-impl Watch for Progress {
-    fn step(&self, done: usize, all: usize, what: &str) {
-        match &self.0 {
-            Some(bar) => {
-                bar.set_length(all as u64);
-                bar.set_position(done as u64);
-                bar.set_prefix("");
-                bar.set_message(what.to_owned());
-            }
-            None => eprintln!("[{}/{all}] {what}", done + 1),
-        }
-    }
-
-    fn benchmark(&self, name: &str) {
-        if let Some(bar) = &self.0 {
-            bar.set_prefix(name.to_owned());
-            bar.tick();
-        }
-    }
-
-    fn tell(&self, line: &str) {
-        match &self.0 {
-            Some(bar) => bar.suspend(|| eprintln!("vireo bench: {line}")),
-            None => eprintln!("vireo bench: {line}"),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ mod cpu_clock;
 mod host;
 mod native;
 mod output;
+mod progress;
 #[cfg(test)]
 mod testing;
 
