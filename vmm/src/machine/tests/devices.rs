@@ -2,7 +2,10 @@
 //! timers, stop and go.
 
 use ::devices::HartLines;
+use serde_json::json;
 
+use super::monitor::started;
+use super::qmp::{Program, done, event, plain, with_path};
 use super::*;
 use crate::board::virt::irq;
 
@@ -194,6 +197,34 @@ fn random_numbers_fill_a_buffer() {
     let events = events_of(&["-nodefaults", "-device", &device], script);
     assert_eq!(events[1..4], [loaded32(irq::virtio(SLOT)), loaded32(1), loaded32(32)]);
     assert_ne!(events[4], loaded(&[0; 32]));
+}
+
+/// It is a key of the keyboard, whose driver hears of it; programs at monitors do, too.
+#[test]
+fn the_power_button_is_pressed() {
+    const SLOT: u8 = 3;
+    let (keys, lamps) = (Queue { slot: SLOT, index: 0 }, Queue { slot: SLOT, index: 1 });
+    let strokes = (0..4).flat_map(|n| keys.submit(n, n, &[(keys.buffer(n.into()), 8, true)], false)).collect();
+    let script = [
+        listen(irq::virtio(SLOT)),
+        negotiate(SLOT, &[keys, lamps]),
+        strokes,
+        vec![load32(keys.used())],
+        vec![Step::Wait { irq: HartIrq::SupervisorExternal, level: true }],
+        vec![Step::Load { gpa: keys.buffer(0), len: 8 }, power_off(0)],
+    ];
+    let device = format!("virtio-keyboard-device,bus=virtio-mmio-bus.{SLOT}");
+    let mock = Mock::new(vec![vec![script.concat()]]);
+    let (ending, mock) = with_path(&["-device", &device], mock, |path, mock| {
+        let mut p = Program::at(path);
+        // The start, and what was loaded: then its buffers are there.
+        started(mock, 3);
+        p.say(json!({ "execute": "system_powerdown" }).to_string());
+        p.hears([plain("POWERDOWN"), done(), event("SHUTDOWN", true, "guest-shutdown")]);
+    });
+    assert_eq!(ending, Ending::Code(0));
+    // The power key goes down.
+    assert_eq!(mock.events(0)[3..], [loaded(&[1, 0, 116, 0, 1, 0, 0, 0])]);
 }
 
 #[test]
