@@ -1,4 +1,8 @@
-//! For tests, to whom a hart whose registers are lost is a failed test.
+//! For tests: registers of harts, to whom one whose registers are lost is a failed test, and random numbers.
+
+mod random;
+
+pub use random::{Rng, number};
 
 use crate::{HartState, Vcpu};
 

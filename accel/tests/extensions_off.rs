@@ -4,6 +4,7 @@
 mod guest;
 
 use accel::tcg::TcgOptions;
+use accel::testing::Rng;
 use arch::ext::{EXTENSIONS, Ext, ExtSet, IsaConfig};
 use arch::isa::{Decoder, rows};
 use guest::*;
@@ -35,12 +36,11 @@ fn without(ext: Ext) -> IsaConfig {
 /// A word of row `index` that a hart with everything decodes to it.
 fn word_of(index: usize, decoder: &Decoder) -> Option<u32> {
     let row = &rows()[index];
-    let mut bits = 0x9e37_79b9_7f4a_7c15u64;
+    let mut random = Rng::new(0);
     for _ in 0..10_000 {
-        bits = bits.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
         // Operands, and bits that may be anything.
         let free = !row.pattern.mask & if row.pattern.len == 2 { 0xffff } else { u32::MAX };
-        let word = row.pattern.bits | (bits >> 32) as u32 & free;
+        let word = row.pattern.bits | random.next() as u32 & free;
         if decoder.decode(word).is_some_and(|insn| std::ptr::eq(insn.row(), row)) {
             return Some(word);
         }

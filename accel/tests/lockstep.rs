@@ -4,8 +4,8 @@ mod guest;
 
 use accel::HartState;
 use accel::tcg::TcgOptions;
+use accel::testing::{Rng, number};
 use arch::isa::{Decoder, Insn, Op, Row, rows};
-use guest::random::{Rng, number};
 use guest::{Asm, Guest, RAM, forced_modes, modes};
 
 const DATA: u64 = RAM + (2 << 20);

@@ -4,10 +4,10 @@
 mod guest;
 
 use accel::tcg::TcgOptions;
+use accel::testing::{Rng, number};
 use accel::{HartState, Mode};
 use arch::csr;
 use arch::ext::Ext;
-use guest::random::{Rng, number};
 use guest::{Asm, CODE, Guest, Op, RAM, forced_modes};
 
 const HANDLER: u64 = RAM + 0x8000;

@@ -5,8 +5,8 @@ mod guest;
 
 use accel::HartState;
 use accel::tcg::{HostSimd, TcgOptions};
+use accel::testing::{Rng, number};
 use arch::isa::{Decoder, Insn, Op, disasm, rows};
-use guest::random::{Rng, number};
 use guest::{Guest, RAM, SKIP, forced_modes, word};
 
 const DATA: u64 = RAM + (2 << 20);

@@ -10,8 +10,8 @@ mod guest;
 
 use accel::HartState;
 use accel::tcg::TcgOptions;
+use accel::testing::{Rng, number};
 use arch::isa::{Row, rows};
-use guest::random::{Rng, number};
 use guest::{Asm, Guest, Op, RAM, SIZE, forced_modes, simd_modes};
 
 const DATA: u64 = RAM + (2 << 20);

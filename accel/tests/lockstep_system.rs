@@ -12,10 +12,11 @@ mod guest;
 use std::time::{Duration, Instant};
 
 use accel::tcg::{Tcg, TcgOptions};
+use accel::testing::{Rng, number};
 use arch::csr as n;
 use arch::ext::IsaConfig;
 use arch::isa::{Row, rows};
-use guest::random::{Rng, number, vector_insn};
+use guest::random::vector_insn;
 use guest::setup::Setup;
 use guest::world::{Action, CODE_PAGES, DATA, DATA_PAGES, End, OUTSIDE, Outside, ROLES, Roles, VA, World, data_page};
 use guest::{Asm, Guest, Op, forced_modes, isa_of_worlds, simd_modes};

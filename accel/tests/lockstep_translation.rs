@@ -12,9 +12,9 @@ mod guest;
 
 use accel::HartState;
 use accel::tcg::TcgOptions;
+use accel::testing::{Rng, number};
 use arch::csr::{envcfg, mcontrol6, mstatus};
 use arch::pte::{A, D, G, N, R, U, V, W, X};
-use guest::random::{Rng, number};
 use guest::*;
 
 const HANDLER: u64 = RAM + 0x8000;

@@ -4,9 +4,10 @@ mod guest;
 
 use accel::HartState;
 use accel::tcg::TcgOptions;
+use accel::testing::{Rng, number};
 use arch::ext::{Ext, ExtSet, IsaConfig};
 use arch::isa::{Decoder, Row, disasm, rows};
-use guest::random::{Rng, number, vector_insn};
+use guest::random::vector_insn;
 use guest::{Guest, RAM, SKIP, forced_modes, simd_modes};
 
 const DATA: u64 = RAM + (2 << 20);

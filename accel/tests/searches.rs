@@ -5,8 +5,8 @@ mod guest;
 
 use accel::HartState;
 use accel::tcg::TcgOptions;
+use accel::testing::{Rng, number};
 use arch::pte::{A, R};
-use guest::random::{Rng, number};
 use guest::*;
 
 const TABLES: u64 = RAM + 0x10_0000;

@@ -5,7 +5,7 @@
 mod softfloat_operands;
 
 use accel::tcg::helpers::softfloat::{Fmt, FpKind, FpOp, NV, NX, Rm, exec};
-use softfloat_operands::{Rng, Shape, check, random_int, rounds};
+use softfloat_operands::{Rng, Shape, around, check, random_int, rounds};
 use softfloat_wrapper::{ExceptionFlags, F16, F32, F64, Float, RoundingMode};
 
 const FORMATS: [Fmt; 3] = [Fmt::S, Fmt::D, Fmt::H];
@@ -217,7 +217,7 @@ fn compare(kinds: &[FpKind], formats: &[Fmt]) {
         for &kind in kinds {
             let op = FpOp::new(kind, fmt);
             for rm in Rm::ALL {
-                let mut rng = Rng(u64::from(op.bits()) << 8 | rm as u64);
+                let mut rng = Rng::new(u64::from(op.bits()) << 8 | rm as u64);
                 for _ in 0..rounds(ROUNDS) {
                     let regs = random_registers(&mut rng, op);
                     check(op, regs, rm, reference_of(op, regs, rm));
@@ -321,7 +321,7 @@ fn every_half_precision_operand() {
 #[test]
 fn flags_are_sticky() {
     let shape = Shape::of(Fmt::D);
-    let mut rng = Rng(1);
+    let mut rng = Rng::new(1);
     for kind in FpKind::ALL {
         for _ in 0..100 {
             let regs = shape.operands(&mut rng, Fmt::D);
@@ -345,9 +345,9 @@ fn speed() {
     println!("{:<14} {:>8} {:>10}", "", "here ns", "Berkeley");
     for fmt in [Fmt::S, Fmt::D] {
         let shape = Shape::of(fmt);
-        let mut rng = Rng(7);
+        let mut rng = Rng::new(7);
         let mut number = || {
-            let exp = shape.bias() + rng.around(20);
+            let exp = shape.bias() + around(&mut rng, 20);
             shape.make(0, exp, rng.next())
         };
         let operands: Vec<[u64; 3]> = (0..COUNT).map(|_| [number(), number(), number()]).collect();

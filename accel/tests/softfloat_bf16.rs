@@ -147,7 +147,7 @@ fn arithmetic() {
         FpKind::Nmadd,
     ] {
         for rm in Rm::ALL {
-            let mut rng = Rng(kind as u64 * 8 + rm as u64);
+            let mut rng = Rng::new(kind as u64 * 8 + rm as u64);
             for _ in 0..rounds(ROUNDS) {
                 let regs = shape.operands(&mut rng, Fmt::Bf16).map(|v| shape.register(&mut rng, v));
                 check(FpOp::new(kind, Fmt::Bf16), regs, rm, arithmetic_reference(kind, regs, rm));
@@ -160,7 +160,7 @@ fn arithmetic() {
 fn from_integers_and_other_formats() {
     for kind in [FpKind::FromW, FpKind::FromWu, FpKind::FromL, FpKind::FromLu, FpKind::FromS, FpKind::FromD] {
         for rm in Rm::ALL {
-            let mut rng = Rng(kind as u64 * 8 + rm as u64);
+            let mut rng = Rng::new(kind as u64 * 8 + rm as u64);
             for _ in 0..rounds(ROUNDS) {
                 let a = match kind {
                     FpKind::FromS => {

@@ -9,6 +9,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use accel::testing::Rng;
 use arch::ext::{Ext, ExtSet, IsaConfig};
 use arch::isa::{Decoder, Row, disasm, rows};
 
@@ -355,7 +356,7 @@ fn all_compressed() -> Vec<u32> {
 
 /// Every opcode with every funct3, funct7 and rs2, which are the bits that tell instructions apart; once with the other
 /// registers zero and once with random ones.
-fn all_selectors(random: &mut Random) -> Vec<u32> {
+fn all_selectors(random: &mut Rng) -> Vec<u32> {
     let selectors = (0..1u32 << 20).map(|s| s >> 8 << 20 | (s >> 5 & 7) << 12 | (s & 31) << 2 | 3);
     let words = selectors.flat_map(|word| {
         let registers = random.next() as u32;
@@ -370,7 +371,7 @@ fn is_32_bits(word: &u32) -> bool {
 }
 
 /// Random words; half of them made to match some row, and of these a quarter with one bit changed.
-fn random_words(random: &mut Random, count: usize) -> Vec<u32> {
+fn random_words(random: &mut Rng, count: usize) -> Vec<u32> {
     let full: Vec<&Row> = rows().iter().filter(|row| row.pattern.len == 4).collect();
     let word = |_| {
         let bits = random.next();
@@ -383,19 +384,6 @@ fn random_words(random: &mut Random, count: usize) -> Vec<u32> {
         }
     };
     (0..count).map(word).filter(is_32_bits).collect()
-}
-
-/// SplitMix64: the same words in every run.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ z >> 31
-    }
 }
 
 fn say_unknown(objdump: &Objdump, unknown: &[Ext]) {
@@ -418,7 +406,7 @@ fn every_selector_and_random_words() {
     let (objdump, dir) = (Objdump::find(), tempfile::tempdir().unwrap());
     let (isa, unknown) = everything(&objdump, dir.path());
     say_unknown(&objdump, &unknown);
-    let random = &mut Random(1);
+    let random = &mut Rng::new(1);
     let words = [all_selectors(random), random_words(random, RANDOM_WORDS)].concat();
     let met = compare(&objdump, dir.path(), &isa, &words);
     check_occurrence(&objdump, &met, Sweep::FullSize);
@@ -427,7 +415,7 @@ fn every_selector_and_random_words() {
 #[test]
 fn what_a_smaller_isa_lacks_does_not_decode() {
     let (objdump, dir) = (Objdump::find(), tempfile::tempdir().unwrap());
-    let words = [all_compressed(), all_selectors(&mut Random(2))];
+    let words = [all_compressed(), all_selectors(&mut Rng::new(2))];
     let mut met = vec![0; DIFFERENCES.len()];
     for exts in [&[Ext::I][..], &[Ext::I, Ext::M, Ext::A, Ext::C], &[Ext::I, Ext::Zmmul, Ext::F, Ext::Zbb, Ext::Zca]] {
         for words in &words {

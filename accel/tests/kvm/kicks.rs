@@ -3,11 +3,10 @@
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 
-use accel::testing::Registers as _;
+use accel::testing::{Registers as _, Rng};
 use accel::{HartState, Vcpu, VcpuExit};
 use arch::csr;
 
-use crate::guest::random::Rng;
 use crate::guest::{Asm, CODE, Op};
 use crate::machine::{DEVICE, Machine, end, handle_timer, kicks, meanwhile};
 

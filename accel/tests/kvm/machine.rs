@@ -7,12 +7,11 @@ use std::time::Duration;
 
 use accel::kvm::options::KvmOptions;
 use accel::select::{Choice, select};
-use accel::testing::Registers as _;
+use accel::testing::{Registers as _, Rng};
 use accel::{Accel, BusFault, Clock, HartState, HostHarts, SbiCall, Vcpu, VcpuExit, VcpuHandle};
 use arch::csr;
 use arch::ext::IsaConfig;
 
-use crate::guest::random::Rng;
 use crate::guest::setup::{Extra, Setup};
 use crate::guest::{Asm, CODE, END, Guest, Op};
 

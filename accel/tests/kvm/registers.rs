@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use accel::testing::Registers as _;
+use accel::testing::{Registers as _, Rng};
 use accel::{HartState, HostRegister, Mode, MpState, RegisterRole, Vcpu};
 use arch::csr::{envcfg, mstatus};
 use arch::ext::{Ext, IsaConfig};
 
-use crate::guest::random::Rng;
 use crate::guest::{Asm, Op};
 use crate::machine::{Machine, finish, kicks, meanwhile};
 

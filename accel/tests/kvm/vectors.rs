@@ -1,11 +1,10 @@
 //! Floating-point and vector registers survive the way into another machine, where the guest itself looks at them.
 
 use accel::HartState;
-use accel::testing::Registers as _;
+use accel::testing::{Registers as _, Rng};
 use arch::csr::{self, mstatus};
 use arch::ext::Ext;
 
-use crate::guest::random::Rng;
 use crate::guest::{Asm, CODE, Op};
 use crate::machine::{DEVICE, Machine, end, finish};
 

@@ -5,34 +5,17 @@
 #![allow(dead_code)]
 
 use accel::tcg::helpers::softfloat::{Fmt, FpKind, FpOp, Rm, exec};
+pub use accel::testing::Rng;
+use accel::testing::number;
 
 /// Operand sets tried for each operation and rounding mode; `VIREO_FP_ROUNDS` overrides the default.
 pub fn rounds(default: usize) -> usize {
-    match std::env::var("VIREO_FP_ROUNDS") {
-        Ok(text) => text.parse().unwrap_or_else(|_| panic!("VIREO_FP_ROUNDS={text}: a number is expected")),
-        Err(_) => default,
-    }
+    number("VIREO_FP_ROUNDS", default as u64) as usize
 }
 
-/// SplitMix64: small, and the same sequence everywhere.
-pub struct Rng(pub u64);
-
-impl Rng {
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ z >> 31
-    }
-
-    pub fn below(&mut self, n: u64) -> u64 {
-        ((self.next() as u128 * n as u128) >> 64) as u64
-    }
-
-    /// In `-n..=n`.
-    pub fn around(&mut self, n: i64) -> i64 {
-        self.below(2 * n as u64 + 1) as i64 - n
-    }
+/// In `-n..=n`.
+pub fn around(rng: &mut Rng, n: i64) -> i64 {
+    rng.below(2 * n as u64 + 1) as i64 - n
 }
 
 /// The numbers of a format's row, written down again.
@@ -116,10 +99,10 @@ impl Shape {
             1 => rng.below(3) as i64,
             2 => self.max_exp(),
             3 => self.max_exp() - 1 - rng.below(3) as i64,
-            4 => bias + rng.around(3),
-            5 => bias + frac + rng.around(3),
-            6 => bias + [31, 32, 63, 64, 84][rng.below(5) as usize] + rng.around(2),
-            7 => bias + rng.around(2 * frac),
+            4 => bias + around(rng, 3),
+            5 => bias + frac + around(rng, 3),
+            6 => bias + [31, 32, 63, 64, 84][rng.below(5) as usize] + around(rng, 2),
+            7 => bias + around(rng, 2 * frac),
             8 => rng.below(frac as u64 + 4) as i64,
             _ => rng.below(self.max_exp() as u64 + 1) as i64,
         }
@@ -135,13 +118,13 @@ impl Shape {
     fn near(self, rng: &mut Rng, exp: i64) -> u64 {
         let spread = [1, 3, self.frac as i64 + 4, 2 * self.frac as i64 + 6][rng.below(4) as usize];
         let negative = rng.next();
-        let exp = exp + rng.around(spread);
+        let exp = exp + around(rng, spread);
         self.make(negative, exp, self.random_frac(rng))
     }
 
     /// `v` moved by a few units of the last place, perhaps with the other sign.
     fn neighbour(self, rng: &mut Rng, v: u64) -> u64 {
-        (v.wrapping_add(rng.around(2) as u64) ^ (rng.next() & 1) << (self.width - 1)) & self.mask()
+        (v.wrapping_add(around(rng, 2) as u64) ^ (rng.next() & 1) << (self.width - 1)) & self.mask()
     }
 
     /// Unboxed operands: `b` and `c` are often chosen so that the operation cancels, ties, or lands near
@@ -189,11 +172,11 @@ pub fn random_int(rng: &mut Rng) -> u64 {
     let at = rng.below(64) as u32;
     let bits = rng.next();
     let v = match rng.below(8) {
-        0 => rng.around(4) as u64,
-        1 => (1u64 << at).wrapping_add(rng.around(2) as u64),
-        2 => (u64::MAX >> at).wrapping_add(rng.around(2) as u64),
+        0 => around(rng, 4) as u64,
+        1 => (1u64 << at).wrapping_add(around(rng, 2) as u64),
+        2 => (u64::MAX >> at).wrapping_add(around(rng, 2) as u64),
         3 => u64::MAX << at,
-        4 => ((bits >> at | 1) << at).wrapping_add(rng.around(1) as u64),
+        4 => ((bits >> at | 1) << at).wrapping_add(around(rng, 1) as u64),
         5 => bits >> at | 1 << (63 - at),
         6 => (bits >> at | 1) << rng.below(at as u64 + 1),
         _ => bits,

@@ -1,33 +1,31 @@
 //! Random numbers that are the same everywhere, and values where arithmetic goes wrong.
 
-/// xorshift64*: a seed gives the same program on every host.
+use accel::testing;
+
+/// A seed gives the same program on every host.
 #[derive(Debug, Clone)]
-pub struct Rng(u64);
+pub struct Rng(testing::Rng);
 
 impl Rng {
     pub fn new(seed: u64) -> Self {
-        // Neighbouring seeds start far apart; zero would stay zero.
-        Self(seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+        Self(testing::Rng::new(seed))
     }
 
     pub fn bits(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+        self.0.next()
     }
 
     pub fn below(&mut self, n: u64) -> u64 {
-        (self.bits() >> 11) % n
+        self.0.below(n)
     }
 
     /// True once in `n` times.
     pub fn one_in(&mut self, n: u64) -> bool {
-        self.below(n) == 0
+        self.0.one_in(n)
     }
 
     pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        from[self.below(from.len() as u64) as usize]
+        self.0.pick(from)
     }
 
     /// A value of an integer register.

@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::Arc;
 
+use accel::testing::Rng;
 use anyhow::{Context, Result, bail};
 
 /// Serves one content at every path, to any number of clients. Ends with the process.
@@ -55,13 +56,10 @@ pub fn free_port() -> Result<u16> {
 
 /// `length` bytes that do not compress or repeat, the same on every run.
 pub fn noise(length: usize) -> Vec<u8> {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = Rng::new(0);
     let mut bytes = Vec::with_capacity(length + 8);
     while bytes.len() < length {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend(state.to_le_bytes());
+        bytes.extend(random.next().to_le_bytes());
     }
     bytes.truncate(length);
     bytes

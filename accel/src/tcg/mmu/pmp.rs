@@ -274,14 +274,12 @@ fn range(regs: &PmpState, i: usize) -> Option<Range> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::Rng;
 
     #[test]
     fn a_window_says_what_the_entries_say() {
-        let mut state = 1u64;
-        let mut random = |n: u64| {
-            state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
-            (state >> 33) % n
-        };
+        let mut rng = Rng::new(1);
+        let mut random = |n| rng.below(n);
         for _ in 0..300 {
             let mut regs = PmpState::default();
             for i in 0..4 {

@@ -3,34 +3,17 @@
 use iced_x86::{Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register};
 
 use super::asm::*;
+use crate::testing::Rng;
 
 const BASE: u64 = 0x7f12_3456_7000;
 const ROUNDS: u64 = 3_000;
 
-/// xorshift64*.
-struct Rng(u64);
-
 impl Rng {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    fn below(&mut self, n: u64) -> u64 {
-        (self.next() >> 11) % n
-    }
-
     fn flag(&mut self) -> bool {
-        self.below(2) == 0
+        self.one_in(2)
     }
 
-    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        from[self.below(from.len() as u64) as usize]
-    }
-
-    fn reg(&mut self) -> Reg {
+    pub(super) fn reg(&mut self) -> Reg {
         use Reg::*;
         self.pick(&[Rax, Rcx, Rdx, Rbx, Rsp, Rbp, Rsi, Rdi, R8, R9, R10, R11, R12, R13, R14, R15])
     }

@@ -557,17 +557,9 @@ functions! {
 mod tests {
     use super::*;
     use crate::VectorRegs;
+    use crate::testing::Rng;
 
-    struct Random(u64);
-
-    impl Random {
-        fn next(&mut self) -> u64 {
-            self.0 ^= self.0 << 13;
-            self.0 ^= self.0 >> 7;
-            self.0 ^= self.0 << 17;
-            self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-        }
-
+    impl Rng {
         /// A number of any size, often one of those where something happens.
         fn element<F: Format>(&mut self) -> u64 {
             let (kind, bits) = (self.next() >> 33, self.next());
@@ -585,7 +577,7 @@ mod tests {
 
     const VLENB: usize = 32;
 
-    fn compare<O: Ternary, F: Format, T: Elem, const N: usize>(random: &mut Random) {
+    fn compare<O: Ternary, F: Format, T: Elem, const N: usize>(random: &mut Rng) {
         let op = O::NATIVE.expect("the host has it");
         for round in 0..400 {
             let mut v = VectorRegs::default();
@@ -627,7 +619,7 @@ mod tests {
 
     #[test]
     fn the_host_computes_what_software_does() {
-        let random = &mut Random(0x9e37_79b9_7f4a_7c15);
+        let random = &mut Rng(0x9e37_79b9_7f4a_7c15);
         macro_rules! each {
             ($($op:ident)*) => { $(
                 compare::<$op, F32, u32, 4>(random);

@@ -365,6 +365,7 @@ mod tests {
 
     use super::super::walk::Perms;
     use super::*;
+    use crate::testing::Rng;
 
     const USER: u64 = 0x1_0000;
     /// In the linear map of a kernel under Sv57: the same as `USER` but for bits 63 to 48 and 15 to 0.
@@ -402,11 +403,8 @@ mod tests {
     /// Fences ask only the contexts that are said to know a page: whatever was done before, they are all that do.
     #[test]
     fn fences_find_every_context_that_knows_a_page() {
-        let mut random = 1u64;
-        let mut next = |n: u64| {
-            random = random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
-            (random >> 33) % n
-        };
+        let mut random = Rng::new(1);
+        let mut next = |n| random.below(n);
         let mut t = tlb(0);
         let key = t.contexts[0].key;
         let page = |n: u64| USER + (n << 12);

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::PmpState;
+use crate::testing::Rng;
 use arch::csr::pmpcfg;
 
 /// Sparse memory; `holes` are pages that are not RAM.
@@ -390,25 +391,7 @@ fn step(
     Ok((frame * 4096 / size * size + va % size, size, global || g, done))
 }
 
-/// splitmix64: the same trees in every run.
-struct Rng(u64);
-
 impl Rng {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ z >> 31
-    }
-
-    fn one_in(&mut self, n: u64) -> bool {
-        self.next().is_multiple_of(n)
-    }
-
-    fn pick<T: Copy>(&mut self, of: &[T]) -> T {
-        of[(self.next() % of.len() as u64) as usize]
-    }
-
     /// A page-table entry that leads on, ends, or is broken in one way.
     fn entry(&mut self) -> u64 {
         if self.one_in(2) {
@@ -443,7 +426,7 @@ const TABLES: u64 = 0x8000_1000;
 
 #[test]
 fn random_trees_agree_with_the_specification_read_slowly() {
-    let mut rng = Rng(1);
+    let mut rng = Rng::new(1);
     let pmp = open_pmp();
     let (mut walks, mut faults, mut updates) = (0, 0, 0);
     for _ in 0..400 {

@@ -6,26 +6,12 @@ use iced_x86::{Decoder, DecoderOptions, Instruction, OpKind, Register, RoundingC
 use super::rows::*;
 use super::vex::*;
 use super::*;
+use crate::testing::Rng;
 
 const BASE: u64 = 0x7f12_3456_7000;
 const ROUNDS: usize = 12;
 
-/// xorshift64*.
-struct Rng(u64);
-
 impl Rng {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 11) % n
-    }
-
-    fn reg(&mut self) -> Reg {
-        use Reg::*;
-        [Rax, Rcx, Rdx, Rbx, Rsp, Rbp, Rsi, Rdi, R8, R9, R10, R11, R12, R13, R14, R15][self.below(16) as usize]
-    }
-
     fn scale(&mut self) -> u8 {
         1 << self.below(4)
     }
@@ -40,7 +26,7 @@ impl Rng {
         }
     }
 
-    fn mem(&mut self, unit: usize) -> Mem {
+    fn vector_mem(&mut self, unit: usize) -> Mem {
         let (base, disp) = (self.reg(), self.disp(unit));
         match self.reg() {
             Reg::Rsp => mem(base, disp),
@@ -131,7 +117,7 @@ fn operands(rng: &mut Rng, op: Vop, row: &Row, len: Len, registers: u64, memory:
                 return (Operand::I(i), Seen::Imm(i));
             }
             if memory || role == Role::Vsib {
-                let m = rng.mem(op.memory_bytes());
+                let m = rng.vector_mem(op.memory_bytes());
                 let mut s = Vsib { base: m.base, index: Xmm(0), scale: rng.scale(), disp: m.disp };
                 let gpr = |r: Reg| Register::RAX + r as u32;
                 let (index, scale) = match role {
