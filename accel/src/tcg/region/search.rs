@@ -48,17 +48,30 @@ pub struct Bound {
     pub step: i32,
 }
 
+/// Where a register that steps while its bound lets it go on comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ahead {
+    /// What it is compared with.
+    Bound,
+    /// 0, going down from below what it is compared with.
+    Zero,
+}
+
 impl Bound {
-    /// Whether code can tell that it holds for some rounds by the first and the last: what it compares the register with
-    /// is ahead of it, or it goes down to what is no less than 0.
-    fn is_known(&self) -> bool {
+    /// What the register steps to, by which code can tell that the bound holds for some rounds if it does for the first and
+    /// the last; `None`: it cannot.
+    pub fn ahead(&self) -> Option<Ahead> {
         let up = self.step > 0;
-        match (self.goes_on.cond, self.goes_on.swapped) {
-            (Cond::Ne, _) => true,
-            (Cond::Eq, _) => false,
-            (Cond::Ltu, false) | (Cond::Geu, true) => true,
-            (Cond::Lt, false) | (Cond::Ge, true) => up,
-            (Cond::Lt | Cond::Ltu, true) | (Cond::Ge | Cond::Geu, false) => !up,
+        let (below, unsigned) = match (self.goes_on.cond, self.goes_on.swapped) {
+            (Cond::Ne, _) => return Some(Ahead::Bound),
+            (Cond::Eq, _) => return None,
+            (cond @ (Cond::Lt | Cond::Ltu), swapped) => (!swapped, cond == Cond::Ltu),
+            (cond @ (Cond::Ge | Cond::Geu), swapped) => (swapped, cond == Cond::Geu),
+        };
+        match (below, up) {
+            (true, true) | (false, false) => Some(Ahead::Bound),
+            (true, false) => unsigned.then_some(Ahead::Zero),
+            (false, true) => None,
         }
     }
 }
@@ -179,7 +192,7 @@ impl Round {
             })?;
             let goes_on = Test::of(cond, a, b, register).filter(|test| !changes(test.with))?;
             let this = Bound { goes_on, register, moved: self.moved(register, steps), step: step(register) };
-            if bound.replace(this).is_some() || !this.is_known() {
+            if bound.replace(this).is_some() || this.ahead().is_none() {
                 return None;
             }
         }

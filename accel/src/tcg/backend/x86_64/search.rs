@@ -11,7 +11,7 @@ use super::asm::{Alu, Cc, Shift, Xmm, mem_index};
 use super::strides::alone;
 use super::*;
 use crate::tcg::ir::{Cond, Width};
-use crate::tcg::region::search::{Bound, Search, Test};
+use crate::tcg::region::search::{Ahead, Bound, Search, Test};
 
 const A: Reg = Reg::Rax;
 const C: Reg = Reg::Rcx;
@@ -90,7 +90,7 @@ impl Backend {
 
     /// Goes alone unless the bound lets `rounds` rounds and one more go on.
     fn check_bound(&mut self, start: u16, bound: &Bound, rounds: i32) {
-        let Bound { goes_on: Test { cond, with, swapped }, register, moved, step } = *bound;
+        let Bound { goes_on: Test { cond, with, .. }, register, moved, step } = *bound;
         let span = rounds * step.abs();
         let value = self.address_in(Val::X(register), moved);
         let signed = matches!(cond, Cond::Lt | Cond::Ge);
@@ -102,8 +102,7 @@ impl Backend {
             (true, true) => Cc::Le,
             (true, false) => Cc::L,
         };
-        if cond != Cond::Ne && (step < 0) == (matches!(cond, Cond::Lt | Cond::Ltu) != swapped) {
-            // It goes down from below the bound, as far as 0.
+        if bound.ahead() == Some(Ahead::Zero) {
             self.load_to(D, with);
             self.asm.alu(Alu::Cmp, true, D, value);
             self.alone_if(past(false), start);
