@@ -257,7 +257,6 @@ impl Backend {
 
     /// The result for the chunk from byte `at` on.
     fn compute(&mut self, i: &Insn, plan: &Plan, len: Len, at: usize) -> Xmm {
-        let sew = usize::from(i.s.sew);
         let [r, b, t] = [0, 1, 2].map(|n| self.vectors.scratch(n));
         let slot = |reg| v_slot(&i.s, reg, at);
         let (d, a) = (slot(i.c.vd()), slot(i.c.vs2()));
@@ -265,8 +264,7 @@ impl Backend {
             Second::Vector => Place::Mem(slot(i.c.vs1())),
             Second::Scalar(_) => Place::Reg(b),
         };
-        let avx512 = self.vectors.avx512();
-        let and = if avx512 { VPANDQ } else { VPAND };
+        let and = if self.vectors.avx512() { VPANDQ } else { VPAND };
         match plan.kind {
             Kind::Plain(row) => {
                 self.v_load(len, r, a);
@@ -305,83 +303,13 @@ impl Backend {
                 self.v_load(len, r, a);
                 self.asm.v(row.len(len), (r, r, count));
             }
-            Kind::MulBytes => {
-                let odd = self.vectors.scratch(3);
-                let factor = self.vectors.scratch(4);
-                self.v_load(len, r, a);
-                match second {
-                    Place::Mem(m) => self.v_load(len, factor, m),
-                    Place::Reg(b) => self.asm.v(if avx512 { VMOVDQU64 } else { VMOVDQU }.len(len), (factor, b)),
-                }
-                self.asm.v(VPSRLW_I.len(len), (odd, r, 8));
-                self.asm.v(VPMULLW.len(len), (r, r, factor));
-                self.asm.v(VPSRLW_I.len(len), (factor, factor, 8));
-                self.asm.v(VPMULLW.len(len), (odd, odd, factor));
-                self.asm.v(VPSLLW_I.len(len), (odd, odd, 8));
-                if avx512 {
-                    self.asm.v(VMOVDQU8.len(len).k(ODD), (r, odd));
-                } else {
-                    self.asm.v(VPSLLW_I.len(len), (r, r, 8u8));
-                    self.asm.v(VPSRLW_I.len(len), (r, r, 8u8));
-                    self.asm.v(VPOR.len(len), (r, r, odd));
-                }
-            }
-            Kind::High(row) => {
-                let (x, y) = (self.vectors.scratch(3), self.vectors.scratch(4));
-                self.v_load(len, x, a);
-                match second {
-                    Place::Mem(m) => self.v_load(len, y, m),
-                    Place::Reg(b) => self.asm.v(if avx512 { VMOVDQU64 } else { VMOVDQU }.len(len), (y, b)),
-                }
-                self.asm.v(row.len(len), (r, x, y));
-                self.asm.v(VPSRLQ_I.len(len), (x, x, 32u8));
-                self.asm.v(VPSRLQ_I.len(len), (y, y, 32u8));
-                self.asm.v(row.len(len), (x, x, y));
-                self.asm.v(VPSRLQ_I.len(len), (r, r, 32u8));
-                self.asm.v(VPSRLQ_I.len(len), (x, x, 32u8));
-                self.asm.v(VPSLLQ_I.len(len), (x, x, 32u8));
-                self.asm.v(if avx512 { VPORQ } else { VPOR }.len(len), (r, r, x));
-            }
+            Kind::MulBytes => self.byte_product(len, r, a, second),
+            Kind::High(row) => self.high_product(row, len, r, a, second),
             Kind::LongExtreme { max, signed } => {
                 self.v_load(len, r, a);
-                let y = match second {
-                    Place::Mem(m) => {
-                        self.v_load(len, t, m);
-                        t
-                    }
-                    Place::Reg(b) => b,
-                };
-                let (x_side, y_side) = (self.vectors.scratch(4), SPREAD);
-                let [mut x_key, mut y_key] = [r, y];
-                if !signed {
-                    let sign = self.vectors.scratch(3);
-                    self.asm.v(VPXOR.len(len), (x_side, sign, r));
-                    self.asm.v(VPXOR.len(len), (y_side, sign, y));
-                    [x_key, y_key] = [x_side, y_side];
-                }
-                let [more, less] = if max { [y_key, x_key] } else { [x_key, y_key] };
-                self.asm.v(VPCMPGTQ_V.len(len), (x_side, more, less));
-                self.asm.v(VPBLENDVB.len(len), (r, r, y, x_side));
+                self.long_extreme(len, r, second, max, signed);
             }
-            Kind::Merge if !avx512 => {
-                let first = at >> sew;
-                self.spread(len, SPREAD, v_slot(&i.s, 0, first / 8), first, sew as u8);
-                self.v_load(len, r, a);
-                match second {
-                    Place::Mem(m) => self.asm.v(VPBLENDVB.len(len), (r, r, m, SPREAD)),
-                    Place::Reg(b) => self.asm.v(VPBLENDVB.len(len), (r, r, b, SPREAD)),
-                }
-            }
-            Kind::Merge => {
-                let lanes = len.bytes() >> sew;
-                self.asm.v(mask_load(lanes), (CHOICE, v_slot(&i.s, 0, (at >> sew) / 8)));
-                self.v_load(len, r, a);
-                let op = MOVE[sew].len(len).k(CHOICE);
-                match second {
-                    Place::Mem(m) => self.asm.v(op, (r, m)),
-                    Place::Reg(b) => self.asm.v(op, (r, b)),
-                }
-            }
+            Kind::Merge => self.merge(i, len, at, r, second),
             Kind::Move => match second {
                 Place::Mem(m) => self.v_load(len, r, m),
                 Place::Reg(b) => return b,
@@ -398,6 +326,94 @@ impl Backend {
         match second {
             Place::Reg(b) => self.asm.v(row.len(len), (r, r, b)),
             Place::Mem(m) => self.asm.v(row.len(len), (r, r, m)),
+        }
+    }
+
+    /// `r = second`.
+    fn load_second(&mut self, len: Len, r: Xmm, second: Place) {
+        match second {
+            Place::Mem(m) => self.v_load(len, r, m),
+            Place::Reg(b) => self.asm.v(if self.vectors.avx512() { VMOVDQU64 } else { VMOVDQU }.len(len), (r, b)),
+        }
+    }
+
+    /// `r` = the low bytes of products of bytes: those at odd places and the others, each as 16 bits.
+    fn byte_product(&mut self, len: Len, r: Xmm, a: Mem, second: Place) {
+        let (odd, factor) = (self.vectors.scratch(3), self.vectors.scratch(4));
+        self.v_load(len, r, a);
+        self.load_second(len, factor, second);
+        self.asm.v(VPSRLW_I.len(len), (odd, r, 8));
+        self.asm.v(VPMULLW.len(len), (r, r, factor));
+        self.asm.v(VPSRLW_I.len(len), (factor, factor, 8));
+        self.asm.v(VPMULLW.len(len), (odd, odd, factor));
+        self.asm.v(VPSLLW_I.len(len), (odd, odd, 8));
+        if self.vectors.avx512() {
+            self.asm.v(VMOVDQU8.len(len).k(ODD), (r, odd));
+        } else {
+            self.asm.v(VPSLLW_I.len(len), (r, r, 8u8));
+            self.asm.v(VPSRLW_I.len(len), (r, r, 8u8));
+            self.asm.v(VPOR.len(len), (r, r, odd));
+        }
+    }
+
+    /// `r` = the high 32 bits of products of 32 bits, of which `row` makes every second one.
+    fn high_product(&mut self, row: &'static Row, len: Len, r: Xmm, a: Mem, second: Place) {
+        let (x, y) = (self.vectors.scratch(3), self.vectors.scratch(4));
+        self.v_load(len, x, a);
+        self.load_second(len, y, second);
+        self.asm.v(row.len(len), (r, x, y));
+        self.asm.v(VPSRLQ_I.len(len), (x, x, 32u8));
+        self.asm.v(VPSRLQ_I.len(len), (y, y, 32u8));
+        self.asm.v(row.len(len), (x, x, y));
+        self.asm.v(VPSRLQ_I.len(len), (r, r, 32u8));
+        self.asm.v(VPSRLQ_I.len(len), (x, x, 32u8));
+        self.asm.v(VPSLLQ_I.len(len), (x, x, 32u8));
+        self.asm.v(if self.vectors.avx512() { VPORQ } else { VPOR }.len(len), (r, r, x));
+    }
+
+    /// `r` = the larger or smaller of `r` and `second`, of 64 bits, which AVX2 can only compare with signs.
+    fn long_extreme(&mut self, len: Len, r: Xmm, second: Place, max: bool, signed: bool) {
+        let y = match second {
+            Place::Mem(m) => {
+                let t = self.vectors.scratch(2);
+                self.v_load(len, t, m);
+                t
+            }
+            Place::Reg(b) => b,
+        };
+        let (x_side, y_side) = (self.vectors.scratch(4), SPREAD);
+        let [mut x_key, mut y_key] = [r, y];
+        if !signed {
+            let sign = self.vectors.scratch(3);
+            self.asm.v(VPXOR.len(len), (x_side, sign, r));
+            self.asm.v(VPXOR.len(len), (y_side, sign, y));
+            [x_key, y_key] = [x_side, y_side];
+        }
+        let [more, less] = if max { [y_key, x_key] } else { [x_key, y_key] };
+        self.asm.v(VPCMPGTQ_V.len(len), (x_side, more, less));
+        self.asm.v(VPBLENDVB.len(len), (r, r, y, x_side));
+    }
+
+    /// `r` = `second` where the mask says so, else vs2.
+    fn merge(&mut self, i: &Insn, len: Len, at: usize, r: Xmm, second: Place) {
+        let sew = usize::from(i.s.sew);
+        let first = at >> sew;
+        let (a, mask) = (v_slot(&i.s, i.c.vs2(), at), v_slot(&i.s, 0, first / 8));
+        if self.vectors.avx512() {
+            self.asm.v(mask_load(len.bytes() >> sew), (CHOICE, mask));
+            self.v_load(len, r, a);
+            let op = MOVE[sew].len(len).k(CHOICE);
+            match second {
+                Place::Mem(m) => self.asm.v(op, (r, m)),
+                Place::Reg(b) => self.asm.v(op, (r, b)),
+            }
+        } else {
+            self.spread(len, SPREAD, mask, first, sew as u8);
+            self.v_load(len, r, a);
+            match second {
+                Place::Mem(m) => self.asm.v(VPBLENDVB.len(len), (r, r, m, SPREAD)),
+                Place::Reg(b) => self.asm.v(VPBLENDVB.len(len), (r, r, b, SPREAD)),
+            }
         }
     }
 
