@@ -50,6 +50,33 @@ pub fn run(h: &mut Hart, block: &IrBlock) -> Exit {
     unreachable!("a block ends with an operation that leaves it");
 }
 
+/// What an access by `base` accesses.
+fn address(h: &Hart, base: Val, offset: i32) -> u64 {
+    get(h, base).wrapping_add(offset as u64)
+}
+
+/// What stands at `offset` from the start of the block's page.
+fn in_page(h: &Hart, offset: i64) -> u64 {
+    h.page_base.wrapping_add(offset as u64)
+}
+
+/// Calls a helper of CSR instructions: `raw` is the instruction, and `code` what it does.
+fn call_csr(h: &mut Hart, helper: Helper, code: i64, src: Val, raw: u32) -> u64 {
+    let src = get(h, src);
+    system::call(h, helper, code as u64, src, u64::from(raw))
+}
+
+/// A CSR that code reads itself, if it is not for a helper now.
+fn read_gated(h: &mut Hart, what: Gated, raw: u32) -> u64 {
+    match what {
+        _ if h.by_call & what.gate() as u8 != 0 => {
+            call_csr(h, Helper::Csr, csr_code(CsrOp::Rs, false, raw), Val::C(0), raw)
+        }
+        Gated::Word(field, _) => field.get(&h.s),
+        Gated::Live(live) => h.live(live),
+    }
+}
+
 /// Leaves to `pc` after `done` instructions, with `before` done.
 fn leave(h: &mut Hart, pc: u64, done: u32, before: &[Op]) -> Option<Exit> {
     h.s.pc = pc;
@@ -82,26 +109,26 @@ fn step(h: &mut Hart, ops: &[Op], i: usize, done: u32) -> Option<Exit> {
             put(h, Dst::X(d), v);
         }
         Op::PcRel { d, offset } => {
-            let v = h.page_base.wrapping_add(offset as u64);
+            let v = in_page(h, offset);
             put(h, d, v);
         }
         Op::Load { d, base, offset, width, signed } => {
-            let va = get(h, base).wrapping_add(offset as u64);
+            let va = address(h, base, offset);
             let Some(v) = h.load(va, width.bytes()) else { return Some(h.exit) };
             put_opt(h, d, width.extend(v, signed));
         }
         Op::Store { base, offset, src, width } => {
-            let va = get(h, base).wrapping_add(offset as u64);
+            let va = address(h, base, offset);
             let v = get(h, src);
             h.store(va, width.bytes(), v);
         }
         Op::LoadF { fd, base, offset, width } => {
-            let va = get(h, base).wrapping_add(offset as u64);
+            let va = address(h, base, offset);
             let Some(v) = h.load(va, width.bytes()) else { return Some(h.exit) };
             h.s.f[usize::from(fd)] = boxed(width, v);
         }
         Op::StoreF { fs, base, offset, width } => {
-            let va = get(h, base).wrapping_add(offset as u64);
+            let va = address(h, base, offset);
             let v = h.s.f[usize::from(fs)];
             h.store(va, width.bytes(), v);
         }
@@ -136,17 +163,15 @@ fn step(h: &mut Hart, ops: &[Op], i: usize, done: u32) -> Option<Exit> {
             }
         }
         Op::FpCsr { kind, write, d, src, raw, .. } => {
-            let (code, src) = (csr_code(kind, write, raw), get(h, src));
-            let v = system::call(h, Helper::Csr, code as u64, src, u64::from(raw));
+            let v = call_csr(h, Helper::Csr, csr_code(kind, write, raw), src, raw);
             put_unless_left(h, d, v);
         }
         Op::Fp { op, rm, d, a, b, c } => {
-            let f = |v| match v {
+            let [a, b, c] = [a, b, c].map(|v| match v {
                 FVal::F(r) => h.s.f[usize::from(r)],
                 FVal::X(r) => h.s.x[usize::from(r)],
                 FVal::C(c) => u64::from(c),
-            };
-            let (a, b, c) = (f(a), f(b), f(c));
+            });
             let v = system::fp(h, op, rm, a, b, c);
             match d {
                 FDst::F(r) => h.s.f[usize::from(r)] = v,
@@ -168,19 +193,11 @@ fn step(h: &mut Hart, ops: &[Op], i: usize, done: u32) -> Option<Exit> {
             field.set(&mut h.s, v);
         }
         Op::ReadGated { d, what, raw } => {
-            let v = match what {
-                _ if h.by_call & what.gate() as u8 != 0 => {
-                    let code = csr_code(CsrOp::Rs, false, raw);
-                    system::call(h, Helper::Csr, code as u64, 0, u64::from(raw))
-                }
-                Gated::Word(field, _) => field.get(&h.s),
-                Gated::Live(live) => h.live(live),
-            };
+            let v = read_gated(h, what, raw);
             put_unless_left(h, Some(d), v);
         }
         Op::Status { d, kind, write, src, raw } => {
-            let (code, src) = (csr_code(kind, write, raw), get(h, src));
-            let v = system::call(h, Helper::Status, code as u64, src, u64::from(raw));
+            let v = call_csr(h, Helper::Status, csr_code(kind, write, raw), src, raw);
             put_unless_left(h, d, v);
         }
         Op::Call { helper, d, args } => {
@@ -190,14 +207,12 @@ fn step(h: &mut Hart, ops: &[Op], i: usize, done: u32) -> Option<Exit> {
         }
         Op::BranchIf { cond, a, b, target } => {
             if cond.eval(get(h, a), get(h, b)) {
-                let pc = h.page_base.wrapping_add(target.offset as u64);
-                return leave(h, pc, done, &ops[..i]);
+                return leave(h, in_page(h, target.offset), done, &ops[..i]);
             }
         }
         Op::Linkage(_) => {}
         Op::Jump { target } => {
-            let pc = h.page_base.wrapping_add(target.offset as u64);
-            return leave(h, pc, done, &ops[..i]);
+            return leave(h, in_page(h, target.offset), done, &ops[..i]);
         }
         Op::JumpReg { addr } => {
             let pc = get(h, addr) & !1;
