@@ -10,7 +10,7 @@ use accel::{HartState, Mode};
 use arch::csr as n;
 use arch::pte::{A, D, G, R, U, W, X};
 
-use super::{Asm, END, Guest, Op, RAM, leaf};
+use super::{Asm, END, Guest, Hole, Op, RAM, leaf};
 
 const HANDLER: u64 = RAM + 0x8000;
 /// What the handler knows.
@@ -233,16 +233,20 @@ impl Csrs {
     }
 }
 
+/// What the handler finds its data by.
+const N: u8 = 31;
+
+fn ld(a: &mut Asm, rd: u8, at: i32) {
+    a.i(Op::Ld, rd, N, at);
+}
+
+fn sd(a: &mut Asm, rs: u8, at: i32) {
+    a.s(Op::Sd, rs, N, at);
+}
+
 fn handler(roles: Roles) -> Asm {
-    const N: u8 = 31;
     let c = Csrs::of(roles);
     let mut a = Asm::at(HANDLER);
-    let ld = |a: &mut Asm, rd: u8, at: i32| {
-        a.i(Op::Ld, rd, N, at);
-    };
-    let sd = |a: &mut Asm, rs: u8, at: i32| {
-        a.s(Op::Sd, rs, N, at);
-    };
     a.csrrw(N, c.scratch, N);
     (5..10).for_each(|r| sd(&mut a, r, 8 * i32::from(r - 5)));
     assert_eq!(a.code.len() as u64, 4 * BEFORE);
@@ -341,8 +345,41 @@ fn handler(roles: Roles) -> Asm {
     a.r(Op::Or, 5, 5, 9).s(Op::Sd, 5, 8, 0).r(c.fence, 0, 6, 0);
     to_out.push(a.forward(Op::Jal, 0, 0));
 
-    // Actions.
     a.bind(act).bind(act_too);
+    to_out.extend(actions(&mut a, &c, roles));
+
+    to_out.into_iter().for_each(|hole| {
+        a.bind(hole);
+    });
+    ld(&mut a, 5, ENTRY);
+    let behind = a.code.len();
+    a.csrr(6, c.instret).r(Op::Sub, 6, 6, 5);
+    ld(&mut a, 7, OWN);
+    a.r(Op::Add, 7, 7, 6);
+    sd(&mut a, 7, OWN);
+    ld(&mut a, 7, TRAPS);
+    a.i(Op::Addi, 7, 7, 1);
+    sd(&mut a, 7, TRAPS);
+    (5..10).for_each(|r| ld(&mut a, r, 8 * i32::from(r - 5)));
+    a.csrrw(N, c.scratch, N).plain(c.ret);
+    assert_eq!((a.code.len() - behind) as u64, 4 * BEHIND);
+
+    to_end.into_iter().for_each(|hole| {
+        a.bind(hole);
+    });
+    for (csr, at) in [(c.cause, CAUSE), (c.value, VALUE), (c.pc, PC), (c.scratch, X31)] {
+        a.csrr(5, csr);
+        sd(&mut a, 5, at);
+    }
+    a.word(0x0000_0037 | (END as u32) | 5 << 7).s(Op::Sd, 0, 5, 0);
+    let here = a.here();
+    a.j(0, here);
+    a
+}
+
+/// Does the action that x7 points to. What is done comes out behind it, or by the jumps that are returned.
+fn actions(a: &mut Asm, c: &Csrs, roles: Roles) -> Vec<Hole> {
+    let mut to_out = Vec::new();
     a.i(Op::Ld, 5, 7, 0);
     a.i(Op::Ld, 8, 7, 8).i(Op::Ld, 9, 7, 16);
     let mut kinds = Vec::new();
@@ -383,7 +420,7 @@ fn handler(roles: Roles) -> Asm {
     // 5: another address space.
     a.bind(kinds.next().unwrap());
     a.csrw(c.satp, 8);
-    sd(&mut a, 9, LEAF);
+    sd(a, 9, LEAF);
     a.i(Op::Ld, 6, 7, 24);
     to_out.push(a.forward(Op::Beq, 6, 0));
     a.r(c.fence, 0, 0, 0);
@@ -391,9 +428,9 @@ fn handler(roles: Roles) -> Asm {
     // 6: *x8 &= ~x9 and a fence. Interrupts do so any number of times: the fault that follows is not one of those that
     // end a program.
     a.bind(kinds.next().unwrap());
-    ld(&mut a, 5, FAULTS);
+    ld(a, 5, FAULTS);
     a.i(Op::Addi, 5, 5, 1);
-    sd(&mut a, 5, FAULTS);
+    sd(a, 5, FAULTS);
     a.i(Op::Ld, 5, 8, 0).r(Op::Andn, 5, 5, 9).s(Op::Sd, 5, 8, 0).i(Op::Ld, 6, 7, 24).r(c.fence, 0, 6, 0);
     to_out.push(a.forward(Op::Jal, 0, 0));
     a.bind(kinds.next().unwrap());
@@ -415,34 +452,7 @@ fn handler(roles: Roles) -> Asm {
         a.bind(kinds.next().unwrap());
         a.csrw(n::TDATA1, 8);
     }
-
-    to_out.into_iter().for_each(|hole| {
-        a.bind(hole);
-    });
-    ld(&mut a, 5, ENTRY);
-    let behind = a.code.len();
-    a.csrr(6, c.instret).r(Op::Sub, 6, 6, 5);
-    ld(&mut a, 7, OWN);
-    a.r(Op::Add, 7, 7, 6);
-    sd(&mut a, 7, OWN);
-    ld(&mut a, 7, TRAPS);
-    a.i(Op::Addi, 7, 7, 1);
-    sd(&mut a, 7, TRAPS);
-    (5..10).for_each(|r| ld(&mut a, r, 8 * i32::from(r - 5)));
-    a.csrrw(N, c.scratch, N).plain(c.ret);
-    assert_eq!((a.code.len() - behind) as u64, 4 * BEHIND);
-
-    to_end.into_iter().for_each(|hole| {
-        a.bind(hole);
-    });
-    for (csr, at) in [(c.cause, CAUSE), (c.value, VALUE), (c.pc, PC), (c.scratch, X31)] {
-        a.csrr(5, csr);
-        sd(&mut a, 5, at);
-    }
-    a.word(0x0000_0037 | (END as u32) | 5 << 7).s(Op::Sd, 0, 5, 0);
-    let here = a.here();
-    a.j(0, here);
-    a
+    to_out
 }
 
 /// What a program is started with.
