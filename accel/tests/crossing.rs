@@ -10,19 +10,6 @@ const TABLES: u64 = RAM + 0x10_0000;
 /// Virtual addresses under test, far from the identity mapping.
 const VA: u64 = 0x40_0000;
 
-/// A guest with an identity mapping of the first 2 MiB of RAM and of the stop code, in S-mode with Sv39.
-fn paged(options: accel::tcg::TcgOptions) -> (Guest, Paging) {
-    let g = Guest::new(options, 1);
-    let mut p = Paging::new(TABLES);
-    for pa in (RAM..RAM + 0x20_0000).step_by(4096) {
-        p.map(&g, pa, pa, RWX | G, 0);
-    }
-    let mut a = Asm::at(STOP);
-    a.ecall();
-    g.load(&a);
-    (g, p)
-}
-
 /// `addi a0, a0, n` as an instruction that crosses from the end of page `first` to that of `second`.
 fn put_crossing(g: &Guest, first: u64, second: u64, n: i32) {
     let w = word(Op::Addi, 10, 10, 0, n).to_le_bytes();
@@ -34,7 +21,7 @@ fn put_crossing(g: &Guest, first: u64, second: u64, n: i32) {
 #[test]
 fn a_fault_on_the_second_half_reports_its_page() {
     for (name, options) in modes() {
-        let (mut g, mut p) = paged(options);
+        let (mut g, mut p) = paged(options, TABLES);
         p.map(&g, VA, CODE, RWX, 0);
         put_crossing(&g, CODE, CODE + 0x1000, 5);
         let end = g.run(&g.paged(&p, VA + 0xffe));
@@ -56,7 +43,7 @@ fn a_fault_on_the_second_half_reports_its_page() {
 #[test]
 fn the_second_page_may_be_mapped_elsewhere() {
     for (name, options) in modes() {
-        let (mut g, mut p) = paged(options);
+        let (mut g, mut p) = paged(options, TABLES);
         p.map(&g, VA, CODE, RWX, 0);
         let slot = p.map(&g, VA + 0x1000, CODE + 0x1000, RWX, 0);
         put_crossing(&g, CODE, CODE + 0x1000, 5);
@@ -85,7 +72,7 @@ fn the_second_page_may_be_mapped_elsewhere() {
 fn two_address_spaces_may_differ_in_the_second_page() {
     for (name, options) in modes() {
         for (flags, user) in [(RWX, false), (RWX | U, true)] {
-            let (mut g, mut p) = paged(options.clone());
+            let (mut g, mut p) = paged(options.clone(), TABLES);
             let mut q = Paging::new(TABLES + 0x4_0000);
             for pa in (RAM..RAM + 0x20_0000).step_by(4096) {
                 q.map(&g, pa, pa, RWX | G, 0);
@@ -128,7 +115,7 @@ fn two_address_spaces_may_differ_in_the_second_page() {
 #[test]
 fn a_crossing_instruction_may_end_in_a_device() {
     for (name, options) in modes() {
-        let (mut g, mut p) = paged(options);
+        let (mut g, mut p) = paged(options, TABLES);
         p.map(&g, VA, CODE, RWX, 0);
         let slot = p.map(&g, VA + 0x1000, ROM, RWX, 0);
         // The second half is 0x0001 there: addi a0, a0, 0 with rs1's upper bit from there, so any that decodes.
@@ -164,7 +151,7 @@ fn a_crossing_instruction_may_end_in_a_device() {
 #[test]
 fn one_physical_page_under_many_addresses() {
     for (name, options) in modes() {
-        let (mut g, mut p) = paged(options);
+        let (mut g, mut p) = paged(options, TABLES);
         let places = [VA, VA + 0x5000, 0x7f_ffff_f000 & 0x3f_ffff_f000, 0xffff_ffff_ffff_f000];
         for va in places {
             p.map(&g, va, CODE, RWX, 0);
@@ -195,7 +182,7 @@ fn one_physical_page_under_many_addresses() {
 #[test]
 fn a_jump_is_not_linked_to_another_page() {
     for (name, options) in modes() {
-        let (mut g, mut p) = paged(options);
+        let (mut g, mut p) = paged(options, TABLES);
         let slot = p.map(&g, VA, CODE, RWX, 0);
         for (page, n) in [(CODE, 1), (CODE + 0x1000, 2)] {
             // Stores the entry in x7, then jumps in the page to what tells which page it is.
@@ -237,7 +224,7 @@ fn code_may_map_itself_elsewhere() {
     let by_satp: (&str, Change) = ("satp", |a| _ = a.csrw(arch::csr::SATP, 7));
     for (name, options) in modes() {
         for (what, change) in by_store.into_iter().chain([by_satp]) {
-            let (mut g, mut p) = paged(options.clone());
+            let (mut g, mut p) = paged(options.clone(), TABLES);
             let slot = p.map(&g, VA, CODE, RWX, 0);
             let mut q = Paging::new(TABLES + 0x4_0000);
             for pa in (RAM..RAM + 0x20_0000).step_by(4096) {

@@ -19,16 +19,9 @@ const VA: u64 = 0x40_0000;
 const ONE: u64 = RAM + 0x5_0000;
 const TWO: u64 = RAM + 0x5_1000;
 
-/// S-mode with Sv39; the low 2 MiB of RAM are mapped alike, globally. A trap ends the program.
-fn paged(options: TcgOptions) -> (Guest, Paging) {
-    let g = Guest::new(options, 1);
-    let mut p = Paging::new(TABLES);
-    for pa in (RAM..RAM + 0x20_0000).step_by(4096) {
-        p.map(&g, pa, pa, RWX | G, 0);
-    }
-    let mut a = Asm::at(STOP);
-    a.ecall();
-    g.load(&a);
+/// S-mode with Sv39, and the two pages.
+fn with_pages(options: TcgOptions) -> (Guest, Paging) {
+    let (g, p) = paged(options, TABLES);
     g.write64(ONE, 1);
     g.write64(TWO, 2);
     (g, p)
@@ -53,7 +46,7 @@ fn every_choice_of_operands_drops_a_page() {
                     // With an ASID, global translations may stay.
                     continue;
                 }
-                let (mut g, mut p) = paged(options.clone());
+                let (mut g, mut p) = with_pages(options.clone());
                 let (first, second) = if level == 0 { (ONE, TWO) } else { (RAM, RAM + 0x20_0000) };
                 g.write64(RAM + 0x20_0000, 22);
                 g.write64(RAM, 11);
@@ -83,7 +76,7 @@ fn a_fence_for_the_page_of_the_code() {
         for (level, first, second, named) in
             [(0, ONE, TWO, VA + 0x18), (1, RAM + 0x20_0000, RAM + 0x40_0000, VA + 0x12_3000)]
         {
-            let (mut g, mut p) = paged(options.clone());
+            let (mut g, mut p) = with_pages(options.clone());
             let slot = p.map(&g, VA, first, RWX, level);
             for (at, n) in [(first, 1), (second, 2)] {
                 let mut a = Asm::at(at);
@@ -101,7 +94,7 @@ fn a_fence_for_the_page_of_the_code() {
 #[test]
 fn what_may_be_read_need_not_be_written() {
     for (name, options) in modes() {
-        let (mut g, mut p) = paged(options);
+        let (mut g, mut p) = with_pages(options);
         p.map(&g, VA, ONE, RWX, 0);
         p.map(&g, VA + 0x1000, TWO, RWX, 0);
         let mut a = Asm::at(CODE);
@@ -121,7 +114,7 @@ fn what_may_be_read_need_not_be_written() {
 #[test]
 fn another_asid_is_another_address_space() {
     for (name, options) in modes() {
-        let (mut g, mut p) = paged(options);
+        let (mut g, mut p) = with_pages(options);
         let mut q = Paging::new(TABLES + 0x4_0000);
         for pa in (RAM..RAM + 0x20_0000).step_by(4096) {
             q.map(&g, pa, pa, RWX | G, 0);
@@ -146,7 +139,7 @@ fn another_asid_is_another_address_space() {
 #[test]
 fn sum_and_mxr_count_from_the_next_access_on() {
     for (name, options) in modes() {
-        let (mut g, mut p) = paged(options);
+        let (mut g, mut p) = with_pages(options);
         p.map(&g, VA, ONE, R | W | U | A | D, 0);
         p.map(&g, VA + 0x1000, TWO, X | A, 0);
         let mut a = Asm::at(CODE);
@@ -175,7 +168,7 @@ fn sum_and_mxr_count_from_the_next_access_on() {
 #[test]
 fn mprv_borrows_the_mode_of_mpp() {
     for (name, options) in modes() {
-        let (mut g, mut p) = paged(options);
+        let (mut g, mut p) = with_pages(options);
         g.stop_code(STOP);
         p.map(&g, VA, ONE, R | W | U | A | D, 0);
         p.map(&g, VA + 0x1000, TWO, R | W | A | D, 0);
@@ -204,7 +197,7 @@ fn mprv_borrows_the_mode_of_mpp() {
 fn accessed_and_dirty_bits() {
     for (name, options) in modes() {
         for hardware in [false, true] {
-            let (mut g, mut p) = paged(options.clone());
+            let (mut g, mut p) = with_pages(options.clone());
             let slot = p.map(&g, VA, ONE, R | W, 0);
             let mut a = Asm::at(CODE);
             a.i(Op::Ld, 10, 8, 0).i(Op::Ld, 11, 6, 0).s(Op::Sd, 10, 8, 8).i(Op::Ld, 12, 6, 0).ecall();
@@ -389,7 +382,7 @@ fn an_interrupt_is_passed_on_through_a_storm_of_fences() {
 #[test]
 fn after_a_remote_fence_the_old_page_is_left_alone() {
     for (name, options) in modes() {
-        let (mut g, mut p) = paged(options);
+        let (mut g, mut p) = with_pages(options);
         let slot = p.map(&g, VA, ONE, RWX, 0);
         let mut a = Asm::at(CODE);
         let again = a.here();
@@ -464,7 +457,7 @@ fn no_kick_is_lost() {
 fn more_address_spaces_than_are_kept() {
     const SPACES: u64 = 20;
     for (name, options) in modes() {
-        let (mut g, p) = paged(options);
+        let (mut g, p) = with_pages(options);
         let satps = RAM + 0x7_0000;
         let mut slot = 0;
         for n in 0..SPACES {

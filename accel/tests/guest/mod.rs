@@ -372,6 +372,20 @@ pub fn finish(v: &mut Box<dyn Vcpu>) -> HartState {
     }
 }
 
+/// A guest of one hart whose first 2 MiB of RAM are mapped alike by tables from `base` on, globally, page by page. A trap
+/// ends its program.
+pub fn paged(options: TcgOptions, base: u64) -> (Guest, Paging) {
+    let g = Guest::new(options, 1);
+    let mut p = Paging::new(base);
+    for pa in (RAM..RAM + 0x20_0000).step_by(4096) {
+        p.map(&g, pa, pa, RWX | arch::pte::G, 0);
+    }
+    let mut a = Asm::at(STOP);
+    a.ecall();
+    g.load(&a);
+    (g, p)
+}
+
 /// Sv39 tables in guest RAM, from `base` on.
 pub struct Paging {
     pub root: u64,
