@@ -78,6 +78,11 @@ pub struct Placement {
 }
 
 impl Placement {
+    /// One without interrupts that nobody refers to: `base`, and the size to advertise in bytes.
+    pub fn at(base: u64, size: u64) -> Self {
+        Self { base, size, interrupt: vec![], interrupt_parent: 0, phandle: None, interrupts_extended: vec![] }
+    }
+
     /// The `reg` property of a device with one range of registers.
     pub fn reg(&self) -> FdtValue {
         FdtValue::reg(&[(self.base, self.size)])

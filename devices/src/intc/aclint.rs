@@ -498,14 +498,7 @@ mod tests {
 
     #[test]
     fn device_tree_of_the_timer() {
-        let at = |base, size| Placement {
-            base,
-            size,
-            interrupt: vec![],
-            interrupt_parent: 0,
-            phandle: None,
-            interrupts_extended: vec![2, 7],
-        };
+        let at = |base, size| Placement { interrupts_extended: vec![2, 7], ..Placement::at(base, size) };
         let timer = Mtimer::new(0, 1, Arc::new(Harts::default()));
         let node = &timer.fdt(&at(0x200_4000, 0xc000))[0];
         assert_eq!(node.name, "mtimer@200bff8");

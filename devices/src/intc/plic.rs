@@ -518,14 +518,8 @@ mod tests {
     #[test]
     fn device_tree_node() {
         let (_, plic) = machine();
-        let at = Placement {
-            base: 0xc00_0000,
-            size: SIZE,
-            interrupt: vec![],
-            interrupt_parent: 0,
-            phandle: Some(3),
-            interrupts_extended: vec![2, 11, 2, 9],
-        };
+        let (phandle, interrupts_extended) = (Some(3), vec![2, 11, 2, 9]);
+        let at = Placement { phandle, interrupts_extended, ..Placement::at(0xc00_0000, SIZE) };
         let node = &plic.fdt(&at)[0];
         assert_eq!(node.name, "interrupt-controller@c000000");
         let names: Vec<&str> = node.properties.iter().map(|p| p.0.as_str()).collect();

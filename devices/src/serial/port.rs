@@ -447,14 +447,7 @@ mod tests {
 
     #[test]
     fn device_tree_node() {
-        let at = Placement {
-            base: 0x1000_0000,
-            size: 0x100,
-            interrupt: vec![10],
-            interrupt_parent: 3,
-            phandle: None,
-            interrupts_extended: vec![],
-        };
+        let at = Placement { interrupt: vec![10], interrupt_parent: 3, ..Placement::at(0x1000_0000, 0x100) };
         let node = &bench().port.fdt(&at)[0];
         assert_eq!(node.name, "serial@10000000");
         let names: Vec<&str> = node.properties.iter().map(|p| p.0.as_str()).collect();

@@ -778,14 +778,7 @@ mod tests {
     #[test]
     fn the_node_is_what_drivers_look_for() {
         let slot = VirtioMmio::empty("slot", false);
-        let at = Placement {
-            base: 0x1000_1000,
-            size: 0x1000,
-            interrupt: vec![1],
-            interrupt_parent: 3,
-            phandle: None,
-            interrupts_extended: Vec::new(),
-        };
+        let at = Placement { interrupt: vec![1], interrupt_parent: 3, ..Placement::at(0x1000_1000, 0x1000) };
         let nodes = slot.fdt(&at);
         let node = FdtNode::new("virtio_mmio@10001000")
             .with("interrupts", FdtValue::Cells(vec![1]))

@@ -319,18 +319,14 @@ mod tests {
 
     #[test]
     fn device_tree_of_both_banks() {
-        let at = Placement {
-            base: 0x2000_0000,
-            size: BANK_SIZE,
-            interrupt: vec![],
-            interrupt_parent: 0,
-            phandle: None,
-            interrupts_extended: vec![],
-        };
-        let nodes = erased().fdt(&at);
+        let nodes = erased().fdt(&Placement::at(0x2000_0000, BANK_SIZE));
         let reg = FdtValue::reg(&[(0x2000_0000, BANK_SIZE), (0x2200_0000, BANK_SIZE)]);
         assert_eq!(nodes[0].properties[1], ("reg".to_owned(), reg));
-        assert!(CfiFlash::new("virt.flash1", FlashImage::erased(), 0).fdt(&at).is_empty());
+        assert!(
+            CfiFlash::new("virt.flash1", FlashImage::erased(), 0)
+                .fdt(&Placement::at(0x2000_0000, BANK_SIZE))
+                .is_empty()
+        );
     }
 
     proptest! {

@@ -15,7 +15,6 @@ use crate::board::RAM_BASE;
 use crate::board::assembly::{
     Backends, Board, BoardError, Interrupt, Services, hart_descriptions, isa_description, node,
 };
-use crate::board::virt::map::Window;
 use crate::board::wires::{BoardBus, HartWires};
 use crate::config::MachineConfig;
 
@@ -45,11 +44,12 @@ impl Board {
         let lines = contexts.iter().flat_map(|c| [phandles.intc(c.hart), u32::from(c.irq)]).collect();
         let plic_phandle = phandles.allocate();
         let plic = Arc::new(Plic::new(map::PLIC_SOURCES, contexts, map::PLIC.size, Arc::clone(&wires) as _));
-        let plic_at = Placement { phandle: Some(plic_phandle), interrupts_extended: lines, ..at(map::PLIC) };
+        let plic_at = Placement { phandle: Some(plic_phandle), interrupts_extended: lines, ..map::PLIC.place() };
         let line = IrqLine::new(Arc::clone(&plic) as _, map::UART_IRQ);
         let state = line.state();
         let serial = SerialPort::new(&backends.serial, line).map_err(BoardError::Serial)?;
-        let serial_at = Placement { interrupt: vec![map::UART_IRQ], interrupt_parent: plic_phandle, ..at(map::UART) };
+        let serial_at =
+            Placement { interrupt: vec![map::UART_IRQ], interrupt_parent: plic_phandle, ..map::UART.place() };
         for (chip, at) in [(Arc::clone(&serial) as Arc<dyn MmioDevice>, serial_at), (plic, plic_at)] {
             soc_nodes.extend(chip.fdt(&at).into_iter().map(node));
             bus.insert(at.base, Arc::clone(&chip))?;
@@ -62,7 +62,7 @@ impl Board {
         if m_mode {
             let clint: Arc<dyn MmioDevice> = Arc::new(Clint::new(0, harts, Arc::clone(&wires) as _));
             let lines = (0..harts).flat_map(|h| [phandles.intc(h), MSIP, phandles.intc(h), MTIP]).collect();
-            let at = Placement { interrupts_extended: lines, ..at(map::CLINT) };
+            let at = Placement { interrupts_extended: lines, ..map::CLINT.place() };
             soc_nodes.extend(clint.fdt(&at).into_iter().map(node));
             bus.insert(map::CLINT.base, Arc::clone(&clint))?;
             devices.push(clint);
@@ -84,7 +84,7 @@ impl Board {
             soc_nodes,
             aliases: Vec::new(),
         };
-        let late_nodes = vec![(Arc::clone(&htif) as Arc<dyn MmioDevice>, at(map::HTIF))];
+        let late_nodes = vec![(Arc::clone(&htif) as Arc<dyn MmioDevice>, map::HTIF.place())];
         let console = Arc::clone(&htif) as _;
         let bus = Arc::new(BoardBus::new(bus, Some(htif), backends.semihosting));
         Ok(Self {
@@ -102,17 +102,5 @@ impl Board {
             description,
             phandles,
         })
-    }
-}
-
-/// A place without an interrupt.
-fn at(window: Window) -> Placement {
-    Placement {
-        base: window.base,
-        size: window.size,
-        interrupt: Vec::new(),
-        interrupt_parent: 0,
-        phandle: None,
-        interrupts_extended: Vec::new(),
     }
 }

@@ -77,19 +77,7 @@ impl Irqchip {
             _ if self.typed => vec![source, LEVEL_HIGH],
             _ => vec![source],
         };
-        Placement { interrupt, interrupt_parent: self.phandle, ..place(window) }
-    }
-}
-
-/// A place without interrupts.
-fn place(window: Window) -> Placement {
-    Placement {
-        base: window.base,
-        size: window.size,
-        interrupt: Vec::new(),
-        interrupt_parent: 0,
-        phandle: None,
-        interrupts_extended: Vec::new(),
+        Placement { interrupt, interrupt_parent: self.phandle, ..window.place() }
     }
 }
 
@@ -104,7 +92,7 @@ fn plic(r: &Request<'_>, phandles: &mut Phandles) -> Irqchip {
         if r.m_mode { PlicContext::machine_and_supervisor(0..r.harts) } else { PlicContext::supervisor(0..r.harts) };
     let wires = contexts.iter().flat_map(|c| [phandles.intc(c.hart), u32::from(c.irq)]).collect();
     let plic = Arc::new(Plic::new(irq::SOURCES, contexts, map::PLIC.size, Arc::clone(r.wires) as _));
-    let at = Placement { phandle: Some(phandle), interrupts_extended: wires, ..place(map::PLIC) };
+    let at = Placement { phandle: Some(phandle), interrupts_extended: wires, ..map::PLIC.place() };
     Irqchip {
         sink: Arc::clone(&plic) as _,
         phandle,
@@ -139,7 +127,7 @@ impl ImsicParts {
             let at = Placement {
                 phandle: Some(phandle),
                 interrupts_extended: to_harts(r.harts, phandles, imsic.level().irq()),
-                ..place(Window { size: imsic.size(), ..window })
+                ..Placement::at(window.base, imsic.size())
             };
             (Arc::clone(imsic) as Arc<dyn MmioDevice>, at)
         };
@@ -186,8 +174,8 @@ fn movable(r: &Request<'_>, phandles: &mut Phandles) -> Irqchip {
     let interrupts_extended = || to_harts(r.harts, phandles, HartIrq::SupervisorExternal as u8);
     let imsic = chips.imsic();
     let window = Window { size: imsic.size(), ..map::IMSIC_S };
-    let files = Placement { phandle: Some(supervisor), interrupts_extended: interrupts_extended(), ..place(window) };
-    let at = Placement { phandle: Some(phandle), interrupts_extended: interrupts_extended(), ..place(map::APLIC_S) };
+    let files = Placement { phandle: Some(supervisor), interrupts_extended: interrupts_extended(), ..window.place() };
+    let at = Placement { phandle: Some(phandle), interrupts_extended: interrupts_extended(), ..map::APLIC_S.place() };
     let aplic: Arc<dyn MmioDevice> = Arc::new(chips.aplic_device(supervisor));
     Irqchip {
         sink: Arc::clone(&chips) as _,
@@ -219,10 +207,10 @@ fn aplic(r: &Request<'_>, phandles: &mut Phandles, files: Option<ImsicParts>) ->
     };
     let aplic = Aplic::new(core, r.harts, Arc::clone(r.wires) as _, msis);
 
-    let placed = |level: aplic::Level, window, own, child, parent, line: HartIrq| {
+    let placed = |level: aplic::Level, window: Window, own, child, parent, line: HartIrq| {
         let device = aplic.device(level)?.with_relatives(child, parent);
         let interrupts_extended = to_harts(r.harts, phandles, line as u8);
-        let at = Placement { phandle: Some(own), interrupts_extended, ..place(window) };
+        let at = Placement { phandle: Some(own), interrupts_extended, ..window.place() };
         Some((Arc::new(device) as Arc<dyn MmioDevice>, at))
     };
     let (machine_files, supervisor_files) = files.as_ref().map_or((None, None), |f| (f.machine, Some(f.supervisor)));

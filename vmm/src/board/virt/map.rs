@@ -12,11 +12,20 @@
 //! 0x2800_0000  S-mode's IMSICs with their guests' (aia=aplic-imsic)
 //! ```
 
+use devices::fdt::Placement;
+
 /// A place: base and the size that the device tree tells, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
     pub base: u64,
     pub size: u64,
+}
+
+impl Window {
+    /// What stands there, without interrupts.
+    pub fn place(self) -> Placement {
+        Placement::at(self.base, self.size)
+    }
 }
 
 const fn at(base: u64, size: u64) -> Window {
