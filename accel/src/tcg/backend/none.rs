@@ -9,9 +9,6 @@ use crate::tcg::ir::IrBlock;
 use crate::tcg::observe::Mark;
 use crate::tcg::region::Region;
 
-/// No code is ever made.
-pub const MAX_BLOCK_BYTES: usize = 0;
-
 /// Uninhabited.
 pub enum Backend {}
 

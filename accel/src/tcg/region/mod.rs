@@ -96,7 +96,7 @@ impl Region {
     }
 
     /// What the node at `start` searches, if it does.
-    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "for generated code, which this host has not"))]
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "for generated code, which this host has not"))]
     pub fn search_at(&self, start: u16) -> Option<&Search> {
         self.searches.iter().find(|(at, _)| *at == start).map(|(_, search)| search)
     }

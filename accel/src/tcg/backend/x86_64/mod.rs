@@ -48,6 +48,7 @@ use std::mem::offset_of;
 
 use asm::{Asm, Mem, Reg};
 
+use super::MAX_BLOCK_BYTES;
 use crate::tcg::HostSimd;
 use crate::tcg::code_cache::places::Home;
 use crate::tcg::code_cache::{CodeCache, LinkSite};
@@ -69,9 +70,6 @@ use sums::Sum;
 use thunks::Thunks;
 use vector::Vectors;
 use words::Words;
-
-/// Room that a block is given. What needs more is made again of fewer instructions.
-pub const MAX_BLOCK_BYTES: usize = 32 << 10;
 
 const HART: Reg = Reg::Rbp;
 const TABLES: Reg = Reg::R15;
