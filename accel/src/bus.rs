@@ -11,7 +11,9 @@ pub struct BusFault;
 /// `data` is 1, 2, 4 or 8 bytes long, little endian; `gpa` is aligned to its length.
 /// Called from vCPU threads, concurrently.
 pub trait GuestBus: Send + Sync {
+    /// A load: fills all of `data`.
     fn read(&self, gpa: u64, data: &mut [u8]) -> Result<(), BusFault>;
+    /// A store of all of `data`.
     fn write(&self, gpa: u64, data: &[u8]) -> Result<(), BusFault>;
 
     /// Whether something is at `gpa` that loads or stores may reach: cache-block management is permitted there.

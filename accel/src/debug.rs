@@ -36,10 +36,12 @@ pub struct Watchpoint {
     pub kind: WatchKind,
 }
 
+/// Which accesses of the range stop the hart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum WatchKind {
     Read,
     Write,
+    /// Either.
     Access,
 }
 

@@ -10,7 +10,9 @@ pub const SEQUENCE: [u32; 3] = [0x01f0_1013, 0x0010_0073, 0x4070_5013];
 
 /// The caller's memory, at virtual addresses and with its rights. `false`: not all of it may be accessed.
 pub trait CallerMemory {
+    /// Fills `data` with what stands from `va` on.
     fn read(&mut self, va: u64, data: &mut [u8]) -> bool;
+    /// Puts `data` there.
     fn write(&mut self, va: u64, data: &[u8]) -> bool;
 }
 
@@ -28,6 +30,7 @@ pub trait Semihosting: Send + Sync {
     /// Whether U-mode may call; if not, its breakpoints are breakpoints.
     fn userspace(&self) -> bool;
 
+    /// Does `operation`, a0 of the call, with `parameter`, its a1: in most a virtual address in `memory`.
     fn call(&self, operation: u64, parameter: u64, memory: &mut dyn CallerMemory) -> Answer;
 
     /// What a snapshot keeps of it, in a format of its own.

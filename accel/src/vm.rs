@@ -88,6 +88,7 @@ pub trait Accel {
         let _ = isa;
         None
     }
+    /// Makes the processor side of a machine, without vCPUs yet.
     fn create_vm(&self, config: VmConfig) -> Result<Arc<dyn Vm>, AccelError>;
 }
 
@@ -125,6 +126,7 @@ pub trait Vm: Send + Sync {
     /// The pages written to since the log was started or taken last. Who reads a page after this finds all that was
     /// written to it before; what is written meanwhile is in this log or in the next.
     fn take_dirty_log(&self) -> Result<DirtyPages, AccelError>;
+    /// Ends the log, with what is in it.
     fn stop_dirty_log(&self) -> Result<(), AccelError>;
     /// SBI's hart state management is the engine's: harts that wait to be started are in `run`, too, with
     /// [`MpState::Stopped`](crate::MpState).
@@ -232,6 +234,7 @@ pub trait Vcpu: Send {
     fn host_registers(&mut self) -> Result<Vec<HostRegister>, AccelError> {
         Ok(Vec::new())
     }
+    /// For other threads. It may outlive the vCPU, and has no effect then.
     fn handle(&self) -> Arc<dyn VcpuHandle>;
 }
 

@@ -15,13 +15,16 @@ pub trait MmioDevice: Send + Sync {
     fn name(&self) -> &str;
     /// Bytes of address space it decodes, not zero.
     fn size(&self) -> u64;
+    /// A load: fills all of `data`. What reading changes is changed.
     fn read(&self, offset: u64, data: &mut [u8]);
+    /// A store.
     fn write(&self, offset: u64, data: &[u8]);
     /// Power-on state. The harts are stopped.
     fn reset(&self);
     /// The harts are stopped: what the device does on threads of its own stops, too, with no request half done, until
     /// [`MmioDevice::resume`]. Inputs from outside may still change its registers.
     fn pause(&self) {}
+    /// What [`MmioDevice::pause`] stopped goes on, with what came meanwhile.
     fn resume(&self) {}
     /// What a snapshot keeps of it, in a format that this device defines; `None`: there is nothing that changes. The harts
     /// are stopped and the device is paused.

@@ -27,6 +27,7 @@ pub trait TimerService: Send + Sync {
 pub trait Timer: Send + Sync {
     /// Expires at `deadline` or soon after, instead of any earlier setting; at once if it has passed.
     fn arm(&self, deadline: Instant);
+    /// Idle again.
     fn disarm(&self);
 }
 

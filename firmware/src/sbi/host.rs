@@ -87,6 +87,7 @@ pub struct GuestFault {
 pub trait SbiHost {
     /// Hart ids are `0..hart_count()`.
     fn hart_count(&self) -> u32;
+    /// What `sbi_get_mvendorid` and its likes answer.
     fn machine_ids(&self) -> MachineIds;
     /// The ISA of every hart.
     fn isa(&self) -> &IsaConfig;

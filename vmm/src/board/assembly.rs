@@ -54,7 +54,9 @@ pub struct Services<'a> {
 
 /// The console's chip as the built-in SBI shares it with the guest. Both calls return how many bytes.
 pub trait FirmwareConsole: Send + Sync {
+    /// Sends bytes, as many as there is room for now.
     fn console_write(&self, bytes: &[u8]) -> usize;
+    /// Takes bytes that have come, as many as `buf` holds.
     fn console_read(&self, buf: &mut [u8]) -> usize;
 }
 
