@@ -46,7 +46,7 @@ pub(crate) use inspect::read_physical;
 pub use inspect::{Region, RegionKind, Rom};
 pub use jobs::{Job, JobStatus};
 pub use keys::HOLD;
-pub use migrate::{Outcome, Parameter, Parameters, Report, Sent, Status, Unit};
+pub use migrate::{Capability, Outcome, Parameter, Parameters, Report, Sent, Status, Unit};
 pub use named::Named;
 pub use run_state::RunState;
 pub use switch::Switched;

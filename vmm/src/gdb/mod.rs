@@ -484,6 +484,8 @@ impl Session for Gdb {
             | Event::Stays(_)
             | Event::Powerdown
             | Event::JobStatus { .. }
+            | Event::Move(_)
+            | Event::MovePass(_)
             | Event::Dumped { .. }
             | Event::BlockIoError(_) => None,
         };

@@ -3,6 +3,7 @@
 //! Whatever takes long is done in threads of their own; the main thread looks after what they have done when they call it.
 
 mod arriving;
+mod capabilities;
 mod leaving;
 mod pace;
 mod parameters;
@@ -12,9 +13,12 @@ use std::time::Duration;
 
 use super::{Machine, MachineError, RunState};
 use crate::control::Request;
+use crate::monitor::event::Event;
 use crate::snapshot::Summary;
 
 use arriving::Incoming;
+use capabilities::Capabilities;
+pub use capabilities::Capability;
 use leaving::Outgoing;
 pub use parameters::{Parameter, Parameters, Unit};
 
@@ -24,6 +28,8 @@ pub enum Outcome {
     Done(Report),
     Failed(String),
     Cancelled,
+    /// The guest is here.
+    Arrived,
 }
 
 /// What a move has sent.
@@ -79,7 +85,7 @@ impl Status {
             Self::Active { still: None, .. } => "active",
             Self::Ended(Outcome::Cancelled) => "cancelled",
             Self::Ended(Outcome::Failed(_)) => "failed",
-            Self::Ended(Outcome::Done(_)) => "completed",
+            Self::Ended(Outcome::Done(_) | Outcome::Arrived) => "completed",
         }
     }
 }
@@ -92,8 +98,10 @@ pub(super) struct Moves {
     last: Option<Outcome>,
     /// What was asked for while a move came to its end, or a snapshot was worked on.
     deferred: Vec<Request>,
-    /// Files get RAM that can be mapped.
-    mapped_ram: bool,
+    /// What monitors were told last, and of how many rounds.
+    told: Option<&'static str>,
+    told_rounds: u64,
+    capabilities: Capabilities,
     parameters: Arc<Parameters>,
 }
 
@@ -109,12 +117,30 @@ impl Machine {
     }
 
     /// Whether files get RAM that can be mapped.
-    pub fn mapped_ram(&self) -> bool {
-        self.moves.mapped_ram
+    pub fn has_capability(&self, capability: Capability) -> bool {
+        self.moves.capabilities.has(capability)
     }
 
-    pub fn set_mapped_ram(&mut self, on: bool) {
-        self.moves.mapped_ram = on;
+    pub fn set_capability(&mut self, capability: Capability, on: bool) {
+        self.moves.capabilities.set(capability, on);
+    }
+
+    /// Tells monitors how the move under way goes, if that is news and somebody wants it.
+    fn tell_move(&mut self) {
+        let status = self.migration();
+        let now = (status != Status::None).then(|| status.name());
+        let rounds = match &status {
+            Status::Active { sent, .. } | Status::Ended(Outcome::Done(Report { sent, .. })) => sent.rounds,
+            _ => 0,
+        };
+        let is_told = self.has_capability(Capability::Events);
+        if is_told {
+            self.events.extend((self.moves.told_rounds + 1..=rounds).map(Event::MovePass));
+        }
+        self.moves.told_rounds = rounds;
+        if std::mem::replace(&mut self.moves.told, now) != now && is_told {
+            self.events.extend(now.map(Event::Move));
+        }
     }
 
     /// What is set for moves; the one under way goes by it at once.
@@ -172,11 +198,15 @@ impl Machine {
             }
             Some(out) if out.is_connecting() => {
                 self.forget_connecting();
+                self.tell_move();
                 // Somebody may wait for its end.
                 self.control.attend();
                 Ok(())
             }
-            _ => Ok(()),
+            _ => {
+                self.tell_move();
+                Ok(())
+            }
         }
     }
 
@@ -214,9 +244,13 @@ impl Machine {
 
     /// Goes on with what a thread has done. Called whenever somebody wants attention.
     pub(super) fn look_after_moves(&mut self) -> Result<(), MachineError> {
+        // Rounds come before what follows from them.
+        self.tell_move();
         if let Err(text) = self.look_after_leaving() {
             tracing::warn!("{text}");
         }
-        self.look_after_arriving()
+        let arrived = self.look_after_arriving();
+        self.tell_move();
+        arrived
     }
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use super::task::{Stage, Ticket, UnderWay};
-use super::{Machine, RunState};
+use super::{Capability, Machine, RunState};
 use crate::snapshot::{
     self, Channel, Decision, Disk, Loaded, Loader, Pages, Progress, Saver, Scope, SnapshotError, Summary, save_mapped,
     whole,
@@ -60,7 +60,7 @@ impl Machine {
         let (identity, state) = (self.identity(), self.machine_state(running)?);
         let (ram, disks) = (Arc::clone(&self.board.ram), Disk::kept(&self.kept.disks, Scope::All));
         progress.expect(whole(&ram, &disks));
-        let (mapped, progress) = (self.mapped_ram(), Arc::clone(progress));
+        let (mapped, progress) = (self.has_capability(Capability::MappedRam), Arc::clone(progress));
         let write = move || -> Result<Summary, SnapshotError> {
             if mapped {
                 let file = sink.file().ok_or_else(SnapshotError::not_a_file)?;

@@ -33,6 +33,10 @@ pub enum Event {
         status: DumpStatus,
         error: Option<String>,
     },
+    /// A move goes on: QMP's `MigrationStatus`.
+    Move(&'static str),
+    /// So many rounds of a move are done.
+    MovePass(u64),
     /// It should have gone back to one by itself, and why it did not.
     Stays(String),
     /// A hart has stopped for a debugger; the machine has, too.
@@ -68,6 +72,8 @@ impl Event {
             Self::BlockIoError(_) => "BLOCK_IO_ERROR",
             Self::JobStatus { .. } => "JOB_STATUS_CHANGE",
             Self::Dumped { .. } => "DUMP_COMPLETED",
+            Self::Move(_) => "MIGRATION",
+            Self::MovePass(_) => "MIGRATION_PASS",
             Self::Stands | Self::Stays(_) | Self::Debug { .. } => return None,
         })
     }
@@ -93,6 +99,8 @@ impl Event {
             | Self::Stays(_)
             | Self::BlockIoError(_)
             | Self::JobStatus { .. }
+            | Self::Move(_)
+            | Self::MovePass(_)
             | Self::Dumped { .. }
             | Self::Debug { .. } => return None,
             Self::Reset(cause) | Self::NoReboot(cause) => (*cause, true),

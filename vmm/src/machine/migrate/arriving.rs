@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use devices::chardev::{BackendConfig, ChardevConfig};
 
+use super::Outcome;
 use crate::config::MonitorMode;
 use crate::machine::work::Work;
 use crate::machine::{Machine, MachineError, RunState};
@@ -111,6 +112,7 @@ impl Machine {
         let stage = Arriving::Loading(loaded);
         self.moves.incoming = Some(Incoming { channel, stage, progress, line });
         self.show_arriving();
+        self.tell_move();
         Ok(())
     }
 
@@ -222,6 +224,7 @@ impl Machine {
     /// The guest goes on here. Nothing is left to be done.
     fn welcome(&mut self, guest: &Guest) -> Option<Arriving> {
         tracing::info!(guest.writer, guest.engine, "the guest is here");
+        self.moves.last = Some(Outcome::Arrived);
         let runs = guest.running && !self.config.starts_stopped;
         self.go_back_to(if runs { RunState::Running } else { RunState::Paused });
         None

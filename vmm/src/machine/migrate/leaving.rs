@@ -14,7 +14,8 @@ use accel::{DirtyPages, GuestRam, Vm, dirty};
 use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
 
 use super::pace::Pace;
-use super::{Outcome, Parameters, Report, Sent, Status};
+use super::{Capability, Outcome, Parameters, Report, Sent, Status};
+use crate::control::Control;
 use crate::machine::work::Work;
 use crate::machine::{Machine, RunState};
 use crate::snapshot::{
@@ -26,17 +27,18 @@ use crate::snapshot::{
 const ROUNDS_MAX: u64 = 30;
 
 /// What others may look at while RAM is copied.
-#[derive(Debug)]
 struct Course {
     sent: Mutex<Sent>,
     /// Of this round.
     round: Arc<Progress>,
     decision: Arc<Decision>,
+    /// The main thread, which tells monitors of rounds.
+    control: Arc<Control>,
 }
 
 impl Course {
-    fn new(decision: Arc<Decision>) -> Self {
-        Self { sent: Mutex::default(), round: Arc::default(), decision }
+    fn new(decision: Arc<Decision>, control: Arc<Control>) -> Self {
+        Self { sent: Mutex::default(), round: Arc::default(), decision, control }
     }
 
     fn sent(&self) -> MutexGuard<'_, Sent> {
@@ -201,6 +203,7 @@ fn copy_most(
             sent.rounds
         };
         course.begin_round(left);
+        course.control.attend();
         if expected <= parameters.downtime_limit() || rounds >= ROUNDS_MAX {
             return Ok((saver, written, disks));
         }
@@ -253,12 +256,13 @@ impl Machine {
     pub fn migrate(&mut self, channel: Channel) -> Result<(), String> {
         self.can_move()?;
         self.moves.last = None;
-        let to = channel.clone();
+        self.tell_move();
+        let (to, mapped_ram) = (channel.clone(), self.has_capability(Capability::MappedRam));
         let begin = || {
-            if self.moves.mapped_ram && !matches!(channel, Channel::File { .. }) {
+            if mapped_ram && !matches!(channel, Channel::File { .. }) {
                 return Err(SnapshotError::not_a_file());
             }
-            if !self.moves.mapped_ram && matches!(channel, Channel::File { map: true, .. }) {
+            if !mapped_ram && matches!(channel, Channel::File { map: true, .. }) {
                 let what = "map=on is for -incoming, and for files that are made with the capability mapped-ram";
                 return Err(SnapshotError::Refused(what.to_owned()));
             }
@@ -273,20 +277,30 @@ impl Machine {
         };
         let (decision, connecting) = match begin() {
             Ok(begun) => begun,
-            Err(error) => return self.settle_move(&channel, Err(error)),
+            Err(error) => {
+                let refused = self.settle_move(&channel, Err(error));
+                self.tell_move();
+                return refused;
+            }
         };
-        let course = Arc::new(Course::new(decision));
+        let course = Arc::new(Course::new(decision, Arc::clone(&self.control)));
         let is_here = matches!(channel, Channel::File { .. });
         let stage = Leaving::Connecting(connecting);
         self.moves.outgoing = Some(Outgoing { channel, course, started: Instant::now(), stage });
-        if is_here { self.look_after_leaving() } else { Ok(()) }
+        self.tell_move();
+        if !is_here {
+            return Ok(());
+        }
+        let begun = self.look_after_leaving();
+        self.tell_move();
+        begun
     }
 
     /// The way is there.
     fn begin_copying(&mut self, mut sink: Sink) -> Result<(), SnapshotError> {
         let disks = Disk::kept(&self.kept.disks, Scope::Temporary);
         // Who has set that since it began to connect means the next one.
-        if self.moves.mapped_ram && sink.file().is_some() {
+        if self.has_capability(Capability::MappedRam) && sink.file().is_some() {
             return self.begin_end(Rest::All(sink, disks));
         }
         self.harts.vm().start_dirty_log().map_err(log)?;

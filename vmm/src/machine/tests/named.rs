@@ -232,7 +232,7 @@ fn an_end_gives_a_save_up() {
     let words: Vec<_> = held.words.iter().map(String::as_str).collect();
     let mut machine = Machine::new(config(&words), &Mock::default()).unwrap();
     for mapped in [false, true] {
-        machine.set_mapped_ram(mapped);
+        machine.set_capability(Capability::MappedRam, mapped);
         machine.tasks.gate = None;
         let saved = machine.save_snapshot("one").unwrap();
         assert_eq!(ended(&mut machine, &saved), Ok(()));

@@ -360,10 +360,11 @@ fn a_machine_moves() {
     with_program(&["-m", "6M"], |mut p, _| {
         assert_eq!(p.ask("query-migrate"), json!({}));
         let capability = |state| json!([{ "capability": "mapped-ram", "state": state }]);
-        assert_eq!(p.ask("query-migrate-capabilities"), capability(false));
+        let all = |state| json!([{ "capability": "events", "state": false }, capability(state)[0]]);
+        assert_eq!(p.ask("query-migrate-capabilities"), all(false));
         let set = |all: Value| json!({ "execute": "migrate-set-capabilities", "arguments": { "capabilities": all } });
         assert_eq!(p.send(set(capability(true))), json!({ "return": {} }));
-        assert_eq!(p.ask("query-migrate-capabilities"), capability(true));
+        assert_eq!(p.ask("query-migrate-capabilities"), all(true));
         assert_eq!(p.send(set(capability(false))), json!({ "return": {} }));
         let other = p.send(set(json!([{ "capability": "rdma-pin-all", "state": true }])));
         assert_eq!(other["error"]["class"], "GenericError");

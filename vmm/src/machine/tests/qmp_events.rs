@@ -1,6 +1,7 @@
 //! What programs hear of a machine that stops, goes on, changes and ends.
 
 use std::io::{BufRead, Read, Write};
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
@@ -155,5 +156,73 @@ fn engines_change_and_programs_hear_of_it() {
         assert_eq!(p.ask("query-kvm")["enabled"], json!(false));
         assert_eq!(p.ask("query-status")["status"], json!("prelaunch"));
         p.quit();
+    });
+}
+
+/// Both sides of a move hear how it goes, if they want to.
+#[test]
+fn moves_are_told_to_who_wants_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (way, there) = (dir.path().join("way"), dir.path().join("there"));
+    let status = |name: &str| json!({ "event": "MIGRATION", "data": { "status": name } });
+    let wants = json!({ "capabilities": [{ "capability": "events", "state": true }] });
+    let wants = json!({ "execute": "migrate-set-capabilities", "arguments": wants });
+    let uri = |command: &str, place: &Path| {
+        let uri = format!("unix:{}", place.display());
+        json!({ "execute": command, "arguments": { "uri": uri } })
+    };
+    let option = format!("unix:{},server=on,wait=off", there.display());
+    let words = ["-nodefaults", "-S", "-m", "6M", "-qmp", &option, "-incoming", "defer"];
+    let target = Machine::new(config(&words), &Mock::default()).unwrap();
+    let control = Arc::clone(&target.control);
+    thread::scope(|s| {
+        let user = s.spawn(|| {
+            let _leaving = Leaving(control);
+            with_program(&["-m", "6M"], |mut p, mock| {
+                started(mock, 1);
+                let mut t = Program::at(&there);
+                for program in [&mut p, &mut t] {
+                    assert_eq!(program.send(wants.clone()), done());
+                }
+                t.say(uri("migrate-incoming", &way).to_string());
+                t.hears([status("setup"), done()]);
+                // To where nobody is, and given up.
+                p.say(uri("migrate", &dir.path().join("nobody")).to_string());
+                p.hears([status("setup"), done(), status("failed")]);
+                let listener = std::os::unix::net::UnixListener::bind(dir.path().join("silent")).unwrap();
+                p.say(uri("migrate", &dir.path().join("silent")).to_string());
+                p.hears([status("setup"), done()]);
+                let silent = listener.accept().unwrap();
+                p.hears([status("active")]);
+                let mut rest = Vec::new();
+                while rest.last() != Some(&status("device")) {
+                    rest.push(p.hear());
+                }
+                p.say(r#"{"execute":"migrate_cancel"}"#);
+                p.hears([status("cancelling"), done()]);
+                let mut end = vec![p.hear(), p.hear()];
+                end.sort_by_key(|event| event["event"] != "RESUME");
+                assert_eq!(end, [plain("RESUME"), status("cancelled")]);
+                drop(silent);
+                // And done.
+                p.say(uri("migrate", &way).to_string());
+                p.hears([status("setup"), done(), status("active")]);
+                let mut passes = Vec::new();
+                while passes.last() != Some(&plain("STOP")) {
+                    passes.push(p.hear());
+                }
+                passes.pop();
+                let rounds =
+                    (1..=passes.len()).map(|pass| json!({ "event": "MIGRATION_PASS", "data": { "pass": pass } }));
+                assert!(passes.iter().cloned().eq(rounds) && !passes.is_empty(), "{passes:?}");
+                p.hears([status("device"), status("completed")]);
+                t.hears([status("completed")]);
+                assert_eq!(t.ask("query-migrate"), json!({ "status": "completed" }));
+                t.quit();
+                p.quit();
+            })
+        });
+        assert_eq!(target.run().unwrap(), Ending::Code(0));
+        user.join().unwrap();
     });
 }

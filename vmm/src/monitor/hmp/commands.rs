@@ -117,8 +117,8 @@ pub const COMMANDS: &[Row] = &[
     },
     Row {
         names: &["migrate_set_capability"],
-        args: "mapped-ram on|off",
-        help: "how machines are moved: to files whose RAM can be mapped",
+        args: "events|mapped-ram on|off",
+        help: "how machines are moved: QMP hears of it (MIGRATION), to files whose RAM can be mapped",
         run: migration::set_capability,
     },
     Row {

@@ -5,11 +5,8 @@ use std::fmt::Write;
 use super::snapshots::size;
 use super::{Arguments, Context, Waits};
 use crate::cli::size::parse as parse_size;
-use crate::machine::{Machine, Outcome, Parameters, Report, Sent, Status, Unit};
+use crate::machine::{Capability, Machine, Outcome, Parameters, Report, Sent, Status, Unit};
 use crate::snapshot::PATIENCE;
-
-/// The one capability there is; the name is QEMU's.
-const MAPPED_RAM: &str = "mapped-ram";
 
 pub fn migrate(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
     let text = args.text.trim();
@@ -81,14 +78,14 @@ pub fn close_descriptor(cx: &mut Context<'_>, args: &Arguments) -> Result<(), St
 }
 
 pub fn set_capability(cx: &mut Context<'_>, args: &Arguments) -> Result<(), String> {
-    let on = match &args.words[..] {
-        [name, _] if name != MAPPED_RAM => return Err(format!("'{name}' is no capability; {MAPPED_RAM} is")),
-        [_, state] if state == "on" => true,
-        [_, state] if state == "off" => false,
-        [_, state] => return Err(format!("'{state}': on or off is allowed")),
-        _ => return Err(format!("{MAPPED_RAM} on|off is what it takes")),
+    let [name, state] = &args.words[..] else { return Err("NAME on|off is what it takes".into()) };
+    let capability = Capability::find(name)?;
+    let on = match &**state {
+        "on" => true,
+        "off" => false,
+        _ => return Err(format!("'{state}': on or off is allowed")),
     };
-    cx.machine.set_mapped_ram(on);
+    cx.machine.set_capability(capability, on);
     Ok(())
 }
 
@@ -98,7 +95,10 @@ pub fn info(cx: &mut Context<'_>, _: &Arguments) -> Result<(), String> {
 }
 
 pub fn capabilities(cx: &mut Context<'_>, _: &Arguments) -> Result<(), String> {
-    let _ = writeln!(cx.out, "{MAPPED_RAM}: {}", if cx.machine.mapped_ram() { "on" } else { "off" });
+    for capability in Capability::ALL {
+        let state = if cx.machine.has_capability(capability) { "on" } else { "off" };
+        let _ = writeln!(cx.out, "{}: {state}", capability.name());
+    }
     Ok(())
 }
 
@@ -129,7 +129,7 @@ fn tell(status: &Status, out: &mut String) {
         _ => writeln!(out, "Migration status: {}", status.name()),
     };
     let _ = match status {
-        Status::None | Status::Setup | Status::Ended(Outcome::Cancelled) => Ok(()),
+        Status::None | Status::Setup | Status::Ended(Outcome::Cancelled | Outcome::Arrived) => Ok(()),
         Status::Active { sent: Sent { summary, rounds, dirty_rate, expected, .. }, left, total, still, .. } => {
             let _ = writeln!(out, "total time: {} ms", total.as_millis());
             if let Some(still) = still {

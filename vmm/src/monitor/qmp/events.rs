@@ -40,6 +40,8 @@ pub const EVENTS: &[Row] = &[
     },
     Row { name: "DUMP_COMPLETED", tells: &[("result", Shape::Any)], may_tell: &[("error", Shape::Text)] },
     Row { name: "JOB_STATUS_CHANGE", tells: &[("id", Shape::Text), ("status", Shape::Text)], may_tell: &[] },
+    Row { name: "MIGRATION", tells: &[("status", Shape::Text)], may_tell: &[] },
+    Row { name: "MIGRATION_PASS", tells: &[("pass", Shape::Integer)], may_tell: &[] },
     Row {
         name: "__ORG.VIREO_ACCEL_CHANGE",
         tells: &[("from", Shape::Text), ("to", Shape::Text), ("reason", Shape::Text), ("downtime", Shape::Number)],
@@ -60,6 +62,8 @@ pub fn data(event: &Event) -> Option<Value> {
             }
             data
         }
+        Event::Move(status) => json!({ "status": status }),
+        Event::MovePass(pass) => json!({ "pass": pass }),
         Event::JobStatus { id, status } => json!({ "id": id, "status": status.name() }),
         Event::BlockIoError(DriveError { drive, device, error }) => json!({
             "qom-path": format!("/machine/peripheral/{device}/virtio-backend"),
@@ -105,6 +109,8 @@ mod tests {
             Event::NoReboot(Cause::User),
             Event::Switched(switched),
             Event::JobStatus { id: "j".into(), status: JobStatus::Created },
+            Event::Move("active"),
+            Event::MovePass(1),
             Event::Dumped {
                 status: DumpStatus { state: DumpState::Failed, completed: 0, total: 1 },
                 error: Some("full".into()),
@@ -121,6 +127,8 @@ mod tests {
                 | Event::NoReboot(_)
                 | Event::Switched(_)
                 | Event::JobStatus { .. }
+                | Event::Move(_)
+                | Event::MovePass(_)
                 | Event::Dumped { .. }
                 | Event::BlockIoError(_) => assert!(event.name().is_some()),
                 // Not told.
@@ -146,6 +154,7 @@ mod tests {
                     Shape::Text => value.is_string(),
                     Shape::Flag => value.is_boolean(),
                     Shape::Number => value.is_number(),
+                    Shape::Integer => value.is_u64(),
                     Shape::Any => !value.is_null(),
                     Shape::Word { words, .. } => words.contains(&value.as_str().unwrap()),
                     other => panic!("{other:?}"),

@@ -7,10 +7,8 @@ use serde_json::{Value, json};
 
 use super::shape::{Member, Shape, Takes};
 use super::{Arguments, Context, Outcome, done};
-use crate::machine::{self, Machine, Parameters, Report, Sent, Status};
+use crate::machine::{self, Capability, Machine, Parameters, Report, Sent, Status};
 use crate::snapshot::{PAGE, Summary};
-
-const MAPPED_RAM: &str = "mapped-ram";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -68,7 +66,7 @@ pub fn cancel(cx: &mut Context<'_>, args: Arguments) -> Outcome {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Capability {
+struct Switch {
     capability: String,
     state: bool,
 }
@@ -76,23 +74,23 @@ struct Capability {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Capabilities {
-    capabilities: Vec<Capability>,
+    capabilities: Vec<Switch>,
 }
 
 pub fn set_capabilities(cx: &mut Context<'_>, args: Arguments) -> Outcome {
     let Capabilities { capabilities } = args.take()?;
-    if let Some(other) = capabilities.iter().find(|c| c.capability != MAPPED_RAM) {
-        return Err(format!("'{}' is no capability; {MAPPED_RAM} is", other.capability).into());
-    }
-    if let Some(mapped) = capabilities.last() {
-        cx.machine.set_mapped_ram(mapped.state);
+    // All of them, or none.
+    let named = capabilities.iter().map(|c| Capability::find(&c.capability).map(|capability| (capability, c.state)));
+    for (capability, on) in named.collect::<Result<Vec<_>, _>>()? {
+        cx.machine.set_capability(capability, on);
     }
     done()
 }
 
 pub fn query_capabilities(cx: &mut Context<'_>, args: Arguments) -> Outcome {
     args.none()?;
-    Ok(json!([{ "capability": MAPPED_RAM, "state": cx.machine.mapped_ram() }]))
+    let row = |c: Capability| json!({ "capability": c.name(), "state": cx.machine.has_capability(c) });
+    Ok(Capability::ALL.map(row).to_vec().into())
 }
 
 /// What the table has.
@@ -127,7 +125,9 @@ pub fn query(cx: &mut Context<'_>, args: Arguments) -> Outcome {
     let name = status.name();
     Ok(match status {
         Status::None => json!({}),
-        Status::Setup | Status::Ended(machine::Outcome::Cancelled) => json!({ "status": name }),
+        Status::Setup | Status::Ended(machine::Outcome::Cancelled | machine::Outcome::Arrived) => {
+            json!({ "status": name })
+        }
         Status::Active { sent, left, total, still, .. } => json!({
             "status": name,
             "total-time": total.as_millis() as u64,
