@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use arch::csr::satp;
+use arch::ext::SatpMode;
 use arch::pte;
 
 use super::{Arguments, Context};
@@ -85,16 +87,11 @@ impl Tables<'_> {
 
 /// What `satp` maps, in the order of the tables, and whether that is not all; `None` if there is no translation.
 fn ranges(satp: u64, read: &dyn Fn(u64, &mut [u8]) -> bool) -> Option<(Vec<Range>, bool)> {
-    let levels = match satp >> 60 {
-        8 => 3,
-        9 => 4,
-        10 => 5,
-        _ => return None,
-    };
+    let mode = SatpMode::from_encoding(satp >> 60).filter(|mode| *mode != SatpMode::Bare)?;
     let mut tables = Tables { read, left: TABLES_MAX, ranges: Vec::new(), has_more: false };
-    tables.walk((satp & ((1 << 44) - 1)) << pte::PAGE_SHIFT, levels - 1, 0);
+    tables.walk((satp & satp::PPN) << pte::PAGE_SHIFT, mode.levels() - 1, 0);
     // The upper half of addresses has all upper bits set.
-    let unused = 64 - (pte::PAGE_SHIFT + pte::LEVEL_BITS * levels);
+    let unused = 64 - mode.virt_bits();
     for range in &mut tables.ranges {
         range.va = (((range.va << unused) as i64) >> unused) as u64;
     }
