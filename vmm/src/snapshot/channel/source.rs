@@ -117,8 +117,9 @@ impl Listening {
     /// Waits.
     pub fn accept(self) -> Result<(Source, Answer), SnapshotError> {
         let host = |source| SnapshotError::Host { what: "accept a connection".to_owned(), source };
-        let two = |socket: io::Result<(Socket, Socket)>| {
-            let (read, answer) = socket.map_err(host)?;
+        let two = |socket: io::Result<Socket>| {
+            let answer = socket.map_err(host)?;
+            let read = answer.try_clone().map_err(host)?;
             answer.set_patience().map_err(host)?;
             Ok((Source::Stream(Stream::over(read)), Answer::Socket(answer)))
         };
@@ -128,12 +129,10 @@ impl Listening {
             Self::Unix(listener, path) => {
                 let stream = listener.accept();
                 let _ = std::fs::remove_file(path);
-                two(stream.and_then(|(s, _)| Ok((Socket::Unix(s.try_clone()?), Socket::Unix(s)))))
+                two(stream.map(|(s, _)| Socket::Unix(s)))
             }
-            Self::Connected(socket) => two(socket.try_clone().map(|other| (other, socket))),
-            Self::Tcp(listener) => {
-                two(listener.accept().and_then(|(s, _)| Ok((Socket::Tcp(s.try_clone()?), Socket::Tcp(s)))))
-            }
+            Self::Connected(socket) => two(Ok(socket)),
+            Self::Tcp(listener) => two(listener.accept().map(|(s, _)| Socket::Tcp(s))),
         }
     }
 }
