@@ -116,7 +116,7 @@ impl Machine {
         }
     }
 
-    /// Whether files get RAM that can be mapped.
+    /// Whether this is on for moves.
     pub fn has_capability(&self, capability: Capability) -> bool {
         self.moves.capabilities.has(capability)
     }
@@ -194,20 +194,17 @@ impl Machine {
     pub fn cancel_migration(&mut self) -> Result<(), String> {
         match &self.moves.outgoing {
             Some(out) if !out.cancel() => {
-                Err(format!("it is too late: '{}' may go on with the guest already", out.channel()))
+                return Err(format!("it is too late: '{}' may go on with the guest already", out.channel()));
             }
             Some(out) if out.is_connecting() => {
                 self.forget_connecting();
-                self.tell_move();
                 // Somebody may wait for its end.
                 self.control.attend();
-                Ok(())
             }
-            _ => {
-                self.tell_move();
-                Ok(())
-            }
+            _ => {}
         }
+        self.tell_move();
+        Ok(())
     }
 
     /// The program ends: half a file is removed, and so is a socket that nobody came to.

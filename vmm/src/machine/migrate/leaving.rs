@@ -256,7 +256,14 @@ impl Machine {
     pub fn migrate(&mut self, channel: Channel) -> Result<(), String> {
         self.can_move()?;
         self.moves.last = None;
+        // So that the same end is news again.
         self.tell_move();
+        let begun = self.leave(channel);
+        self.tell_move();
+        begun
+    }
+
+    fn leave(&mut self, channel: Channel) -> Result<(), String> {
         let (to, mapped_ram) = (channel.clone(), self.has_capability(Capability::MappedRam));
         let begin = || {
             if mapped_ram && !matches!(channel, Channel::File { .. }) {
@@ -277,23 +284,17 @@ impl Machine {
         };
         let (decision, connecting) = match begin() {
             Ok(begun) => begun,
-            Err(error) => {
-                let refused = self.settle_move(&channel, Err(error));
-                self.tell_move();
-                return refused;
-            }
+            Err(error) => return self.settle_move(&channel, Err(error)),
         };
         let course = Arc::new(Course::new(decision, Arc::clone(&self.control)));
         let is_here = matches!(channel, Channel::File { .. });
         let stage = Leaving::Connecting(connecting);
         self.moves.outgoing = Some(Outgoing { channel, course, started: Instant::now(), stage });
-        self.tell_move();
         if !is_here {
             return Ok(());
         }
-        let begun = self.look_after_leaving();
         self.tell_move();
-        begun
+        self.look_after_leaving()
     }
 
     /// The way is there.
